@@ -21,8 +21,8 @@ import numpy as np
 import shapely
 
 from eechips_local.assets import FolderStore, stac
-from eechips_local.assets.publish import create
-from eechips_local.assets.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
+from eechips_local.assets.ingestion.publish import create
+from eechips_local.assets.ingestion.records import ContainerRecord, ImageRecord, RasterBand, RasterFile
 from eechips_local.assets.store_files import locked, write_json
 from eechips_local.assets.store_index import StoreIndex, stamp_of
 from eechips_local.evaluation.asset_model import Query

@@ -33,13 +33,13 @@ from catalog_queries import BOX, END, START, scans
 
 from eechips.archive.catalogs.build import catalog
 from eechips.archive.catalogs.catalog import open_catalog
-from eechips.archive.catalogs.grid_systems import H3
 from eechips.archive.catalogs.items import ItemSource, SkippedUnits, items
-from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.partitions.grid_systems import H3
+from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.archive.catalogs.update import update
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.training.samples import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide

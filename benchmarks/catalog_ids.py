@@ -36,12 +36,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.archive.catalogs.catalog import open_catalog
-from eechips.archive.catalogs.commit import SCHEMA_NAME
 from eechips.archive.catalogs.extents import Extent
-from eechips.archive.catalogs.grid_systems import H3
-from eechips.archive.catalogs.id_index import FOLDER
-from eechips.archive.catalogs.layout import Layout
-from eechips.archive.catalogs.schema import Partition, Schema
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
+from eechips.archive.catalogs.partitions.grid_systems import H3
+from eechips.archive.catalogs.partitions.id_index import FOLDER
+from eechips.archive.catalogs.partitions.layout import Layout
+from eechips.archive.catalogs.partitions.schema import Partition, Schema
 from eechips.archive.catalogs.update import repair
 from eechips.files.hashes import hash_file
 

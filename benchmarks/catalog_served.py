@@ -23,7 +23,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.catalogs.layout import Layout, Period, choose_grid
+from eechips.archive.catalogs.partitions.layout import Layout, Period, choose_grid
 from eechips.archive.catalogs.update import update
 from eechips_local.catalogs import CatalogStore
 from eechips_local.evaluation.asset_model import Query, Range

@@ -40,14 +40,14 @@ from affine import Affine
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_raster import RangeCogReader
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files.cog_raster import RangeCogReader
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, PixelWindow
 from eechips_local.functions import load_functions
-from eechips_local.functions.image_collections import reduction
+from eechips_local.functions.series.image_collections import reduction
 from eechips_local.pixels.composite import Reduced
 from eechips_local.pixels.lazy_image import Render
 from eechips_local.pixels.stored_image import stored_image

@@ -18,11 +18,11 @@ import requests
 from google.auth.credentials import AnonymousCredentials
 from harness import serving
 
-from local_tests.test_documented_rules import RULES
-from local_tests.test_notebook_values import NOTED
-from local_tests.test_printed_values import PRINTED
-from local_tests.test_recorded_values import DISAGREEMENTS, computed, is_near, read_rows
-from local_tests.test_type_values import TYPED
+from local_tests.published.test_documented_rules import RULES
+from local_tests.published.test_notebook_values import NOTED
+from local_tests.published.test_printed_values import PRINTED
+from local_tests.published.test_recorded_values import DISAGREEMENTS, computed, is_near, read_rows
+from local_tests.published.test_type_values import TYPED
 
 LICENCES = {
     "aazuspan/eerepr": "MIT",

@@ -24,7 +24,7 @@ from typing import Any
 from harness import ASKING, PIXELS, Server, serving
 
 import eechips
-from eechips.client.connection_pool import ConnectionPool
+from eechips.client.http.connection_pool import ConnectionPool
 
 ROI = "-105.1,39.6,-105.0,39.7"
 YEAR = {"start": "2020-01-01", "end": "2021-01-01"}

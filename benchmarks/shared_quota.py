@@ -53,7 +53,7 @@ from points import points
 from slurm import Cluster, Task, cluster, missing_programs
 
 from eechips.cli.cluster_commands import quote_directive
-from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
+from eechips.client.quota.quota_folder import FOLDER_TIMES, STORE_TIMES
 
 SLOTS, RATE = 40, 100
 _BOTH = 0.95

@@ -50,12 +50,12 @@ from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.text.formatting import format_count
-from eechips.training.chip_pixels import decode_file, frame_time
+from eechips.training.packs.shard_index import FileContent, PackEntry, StoredShard, read_index
+from eechips.training.packs.shard_reader import read_shard
+from eechips.training.quality.chip_pixels import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
-from eechips.training.sample_stream import check_numbers, check_place
 from eechips.training.samples import Samples, read_samples
-from eechips.training.shard_index import FileContent, PackEntry, StoredShard, read_index
-from eechips.training.shard_reader import read_shard
+from eechips.training.streams.sample_stream import check_numbers, check_place
 
 try:
     import torch
@@ -63,7 +63,7 @@ try:
 except ImportError as error:
     raise UsageError("eechips.torch needs PyTorch: pip install 'eechips[torch]'") from error
 
-from eechips.training.tensor_items import (
+from eechips.training.streams.tensor_items import (
     TIMES,
     Item,
     TensorItems,
@@ -73,7 +73,7 @@ from eechips.training.tensor_items import (
     join_frames,
     label_values,
 )
-from eechips.training.torch_stream import TorchStream, ask_distributed, stream
+from eechips.training.streams.torch_stream import TorchStream, ask_distributed, stream
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

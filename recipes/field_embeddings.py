@@ -23,7 +23,7 @@ from rasterio.features import shapes
 
 import eechips
 from eechips.datasets import find_dataset
-from eechips.training.split_groups import squares
+from eechips.training.splits.split_groups import squares
 
 BANDS = list(find_dataset("EMBEDDINGS").default_bands)
 CROPS = find_dataset("CDL").classes  # code → name

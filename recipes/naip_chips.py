@@ -9,8 +9,8 @@ import ee
 
 from eechips import Chip
 from eechips.datasets import ECOREGIONS
-from eechips.planning.samplers import interleave
-from eechips.planning.strata import fetch_strata
+from eechips.planning.sampling.samplers import interleave
+from eechips.planning.sampling.strata import fetch_strata
 
 DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
 

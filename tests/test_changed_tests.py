@@ -11,7 +11,7 @@ import pytest
 from tools.changed_tests import SelectedTests, changed_files, list_tests, select
 
 TESTS = [
-    "packages/eechips-local/local_tests/test_functions_join.py",
+    "packages/eechips-local/local_tests/functions/test_join.py",
     "tests/datasets/test_records.py",
     "tests/docs/test_glossary.py",
     "tests/engine/test_estimate.py",
@@ -43,7 +43,7 @@ def graph() -> grimp.ImportGraph:
         ("eechips/geo/grid.py", TESTS[5:7], ["tests/engine/test_run.py"]),
         ("eechips/geo/inner.py", [], ["tests/jobs/test_grid.py"]),
         ("eechips/datasets/records/snow.toml", ["tests/datasets/test_records.py"], []),
-        ("packages/eechips-local/eechips_local/functions/joins.py", TESTS[:1], []),
+        ("packages/eechips-local/eechips_local/functions/conditions/joins.py", TESTS[:1], []),
         ("tests/engine/test_run.py", ["tests/engine/test_run.py"], []),
         ("README.md", [], ["tests/docs/test_glossary.py"]),
         ("pyproject.toml", [], []),

@@ -15,10 +15,10 @@ OUTPUT = {
     "engine/progress.py": "shows the progress, in lines of its own",
     "engine/executors/threads.py": "a traceback of eechips' own thread",
     "engine/executors/dask_cluster.py": "logging.FileHandler with a LineFormatter",
-    "engine/worker_process.py": "a traceback of eechips' own thread",
-    "scripts/log_files.py": "logging.StreamHandler, for a log file of the script",
+    "engine/executors/worker_process.py": "a traceback of eechips' own thread",
+    "scripts/replacements/log_files.py": "logging.StreamHandler, for a log file of the script",
     "geo/vector_reader.py": "the answer of a child process, as JSON",
-    "eechips_local/assets/vector_reader.py": "the answer of a child process, as JSON",
+    "eechips_local/assets/vectors/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/evaluation/request_processor.py": "a traceback in the log of the server",
     "eechips_local/exports/task_queue.py": "a traceback in the log of the server",
     "eechips_local/cli/console.py": "prints all that eechips-local prints",
@@ -28,7 +28,7 @@ OUTPUT = {
     "eechips_local/evaluation/function_coverage.py": "a page of the documentation",
     "eechips_local/demo/dataset_list.py": "a page of the documentation",
     "text/formatting.py": "makes HTML and spreadsheets",
-    "training/card_markdown.py": "escapes HTML in Markdown",
+    "training/cards/card_markdown.py": "escapes HTML in Markdown",
     "formats/csv.py": "tables for programs",
 }
 """Modules that write texts for people, and why."""

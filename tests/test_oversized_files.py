@@ -11,9 +11,9 @@ import pytest
 
 from eechips.errors import EechipsError, StorageError, ValidationError
 from eechips.formats import inspect, validate
-from eechips.manifest.chip_pictures import render_chip
+from eechips.manifest.pictures.chip_pictures import render_chip
 from eechips.storage.untrusted_files import parse_json, read_frame, read_parquet
-from eechips.training.chip_pixels import decode
+from eechips.training.quality.chip_pixels import decode
 from tests.support import oversized_files
 
 CONTENTS = {"png": oversized_files.png, "tif": oversized_files.tiff, "npy": oversized_files.npy}

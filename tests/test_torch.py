@@ -19,9 +19,10 @@ import eechips
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX, RESERVED_LAYERS
-from eechips.training import formats, split_table
+from eechips.training import formats
+from eechips.training.packs.shard_index import read_index
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import read_index
+from eechips.training.splits import split_table
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
 from tests.support.programs import run_program
 
@@ -30,7 +31,7 @@ torch = pytest.importorskip("torch")
 from torch.utils.data import DataLoader, DistributedSampler, WeightedRandomSampler  # noqa: E402
 
 from eechips.torch import ChipDataset, ShardDataset  # noqa: E402
-from eechips.training.tensor_items import LabelValues, TensorItems  # noqa: E402
+from eechips.training.streams.tensor_items import LabelValues, TensorItems  # noqa: E402
 
 pytestmark = [
     pytest.mark.slow,  # PyTorch, which takes seconds to import, is in the extra of CI alone

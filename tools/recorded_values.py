@@ -15,7 +15,7 @@ those by
 
     python tools/recorded_values.py files geetools/tests 'gee-community/geetools@c2724f622799' values.jsonl
 
-Then add the lines to the table that ``local_tests/test_recorded_values.py`` reads:
+Then add the lines to the table that ``local_tests/published/test_recorded_values.py`` reads:
 
     python tools/recorded_values.py table values.jsonl packages/eechips-local/local_tests/recorded_values.jsonl.gz
 

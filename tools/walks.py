@@ -123,7 +123,7 @@ class Walk:
 
 
 def room_of(name: str) -> str:
-    """Return the room of a file and function (``engine/plan.py:plan_units``)."""
+    """Return the room of a file and function (``engine/plans/plan.py:plan_units``)."""
     return name.partition(":")[0].partition("/")[0].removesuffix(".py")
 
 

@@ -17,18 +17,18 @@ from apache_beam.transforms.util import ReshufflePerKey
 from apache_beam.typehints import KV
 from apache_beam.utils.windowed_value import WindowedValue
 
-from eechips.client.credentials import find_project, missing_project
-from eechips.engine.changed_options import describe, plan_identity
+from eechips.client.access.credentials import find_project, missing_project
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.beam_pipeline import WorkerFn
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.plan import name_template
-from eechips.engine.result_stores import ImmediateStore
+from eechips.engine.plans.changed_options import describe, plan_identity
+from eechips.engine.plans.plan import name_template
+from eechips.engine.results.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import RecipeError, UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
+from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
 from eechips.storage import NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
@@ -47,7 +47,8 @@ class FetchedUnit(NamedTuple):
         path: path of the file, or its address; None if there is none.
         bytes: its size.
         sha256: SHA-256 digest of its content, hexadecimal.
-        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.unit_record.FILE_COLUMNS`, without missing
+        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.sqlite.unit_record.FILE_COLUMNS`, without
+        missing
             values.
         layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.

@@ -24,7 +24,7 @@ from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
     from eechips.archive.catalogs.catalog import Catalog
-    from eechips.archive.catalogs.merge_plan import MergeResult
+    from eechips.archive.catalogs.partitions.merge_plan import MergeResult
 
 
 _BUILD = "build"
@@ -123,7 +123,7 @@ def ingest_command(ctx: click.Context, /, lists: tuple[str, ...], **options: Any
       eechips catalog ingest urls.csv --column stac --out outputs/scenes --collection sentinel-2-l2a
       eechips catalog ingest scenes.txt --hook my_hooks:item_of --out outputs/scenes
     """
-    from eechips.archive.catalogs.ingest import FAILURES_NAME, ingest
+    from eechips.archive.catalogs.ingestion.ingest import FAILURES_NAME, ingest
 
     ingested = ingest(lists, **typed_options(options))
     counts = ingested.counts
@@ -273,7 +273,7 @@ def _print_changes(outcome: MergeResult) -> None:
     changed = len(outcome.written) + len(outcome.removed)
     echo(f"items: {summary}; partitions changed: {changed:,}")
     if outcome.mixed:
-        from eechips.archive.catalogs.merge_plan import describe_mixed
+        from eechips.archive.catalogs.partitions.merge_plan import describe_mixed
 
         echo(f"mixed types: {describe_mixed(outcome.mixed)}; see --mixed", err=True)
     for path, reason in sorted(outcome.stopped.items()):

@@ -16,9 +16,9 @@ from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages
 from eechips.cli.terminal import ask, echo, echo_lines, forgiving_output
 from eechips.commands.command import TYPED, UNFINISHED
 from eechips.commands.option_names import option_names
-from eechips.engine.compute_sample import ComputeRange
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import (
+from eechips.engine.costs.compute_sample import ComputeRange
+from eechips.engine.costs.cost_descriptions import (
     Estimate,
     Forecast,
     PlanningCost,
@@ -29,8 +29,8 @@ from eechips.engine.cost_descriptions import (
     describe_requests,
     is_much,
 )
-from eechips.engine.disk_space import free_bytes
-from eechips.engine.estimate import estimate
+from eechips.engine.costs.estimate import estimate
+from eechips.engine.results.disk_space import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
 from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic

@@ -29,7 +29,7 @@ from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
-    from eechips.engine.queue_join import JoinResult
+    from eechips.engine.queues.queue_join import JoinResult
 
 _OUTPUT = LocalPath(dir_okay=False, allow_dash=True)
 """A file for lines that other commands read; ``-`` for standard output."""
@@ -56,7 +56,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
       eechips plan run recipe.py -p year=2020 --to units.jsonl
     """
     from eechips.cli.finish import finish, show_log
-    from eechips.engine.queue_items import plan_items
+    from eechips.engine.queues.queue_items import plan_items
 
     job = (verb, *words)
     files = hash_files(job)
@@ -121,8 +121,8 @@ def work_command(
       eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
-    from eechips.engine.queue_items import fetch_items, read_work_items
-    from eechips.manifest.unit_record import State
+    from eechips.engine.queues.queue_items import fetch_items, read_work_items
+    from eechips.manifest.sqlite.unit_record import State
 
     failed = False
     chosen = choose_part(units, part)
@@ -177,7 +177,7 @@ def join_command(
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
     from eechips.cli.finish import finish, show_log
-    from eechips.engine.queue_join import join_results
+    from eechips.engine.queues.queue_join import join_results
 
     items, job = items_of_one_job(units)
     if not trust:

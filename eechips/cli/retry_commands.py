@@ -20,18 +20,18 @@ from eechips.commands.retried_runs import as_recorded, has_open_units, recorded_
 from eechips.commands.updated_runs import update
 from eechips.commands.verification import audit_run, find_left_files, find_problems, open_verified
 from eechips.engine.progress import Progress
-from eechips.engine.run_records import encode_info
+from eechips.engine.results.run_records import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_recovery import RecoveredLedger
 from eechips.manifest.refetch_audit import SampleSize
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, SET_ASIDE, Problem, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
-from eechips.manifest.unit_record import State
-from eechips.scripts.call_folder import seal_results
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger
+from eechips.manifest.sqlite.unit_record import State
+from eechips.scripts.pooling.call_folder import seal_results
 from eechips.storage import write_file
 from eechips.text.formatting import format_count
 

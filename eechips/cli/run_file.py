@@ -19,9 +19,9 @@ from eechips.commands.fetching import recipe_of
 from eechips.commands.parameters import CONFIGS, command_words
 from eechips.commands.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
-from eechips.jobs.sample_validation import STRATEGIES
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.jobs.samples.sample_validation import STRATEGIES
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.untrusted_run import read_info
 from eechips.option_fields import filled, options_of
 from eechips.text.formatting import format_count

@@ -30,7 +30,7 @@ from eechips.text.formatting import format_count
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
 
-    from eechips.engine.doctor import Finding
+    from eechips.engine.service.doctor import Finding
 
 
 _INDENT = 22  # columns before the detail
@@ -70,7 +70,7 @@ def doctor_command(as_json: bool, out: str, **options: Any) -> None:
       eechips doctor --out s3://bucket/naip
       eechips doctor --json | jq '.findings[] | select(.state != "ok")'
     """
-    from eechips.engine.doctor import doctor
+    from eechips.engine.service.doctor import doctor
 
     findings = doctor(out=out, **typed_options(options))
     would_fail = any(finding.state == "failed" for finding in findings)

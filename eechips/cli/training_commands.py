@@ -19,10 +19,10 @@ from eechips.text.formatting import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
 
 if TYPE_CHECKING:
-    from eechips.training.quality_check import QualityReport
-    from eechips.training.shard_index import PackIndex
-    from eechips.training.splitting import SplitResult
-    from eechips.training.statistics_passes import DatasetStatistics, LayerStatistics
+    from eechips.training.packs.shard_index import PackIndex
+    from eechips.training.quality.quality_check import QualityReport
+    from eechips.training.quality.statistics_passes import DatasetStatistics, LayerStatistics
+    from eechips.training.splits.splitting import SplitResult
 
 _ALL = "all"
 
@@ -64,7 +64,7 @@ def check_command(
       eechips check outputs/sample-naip --most-black 0.2 --ignore near_duplicate --strict
       eechips check outputs/sample-naip --drop black,duplicate && eechips retry outputs/sample-naip
     """
-    from eechips.training.quality_check import check
+    from eechips.training.quality.quality_check import check
 
     chosen = _dropped_flags(dropped)
     report = check(folder, **typed_options(options))
@@ -79,7 +79,7 @@ def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
     """Return the flags that ``--drop`` names."""
     if not words:
         return ()
-    from eechips.training.quality_flags import FLAGS
+    from eechips.training.quality.quality_flags import FLAGS
 
     if words == (_ALL,):
         return tuple(FLAGS)
@@ -92,7 +92,7 @@ def _dropped_flags(words: tuple[str, ...] | None) -> tuple[str, ...]:
 def _drop(report: QualityReport, flags: tuple[str, ...]) -> list[str]:
     """Drop units with some flags; units with damaged files are planned again instead."""
     from eechips.manifest.exclusions import exclude_units
-    from eechips.training.quality_flags import DAMAGED
+    from eechips.training.quality.quality_flags import DAMAGED
 
     units, every = report.units(flags), report.units()
     again = [identifier for identifier in units if DAMAGED & set(every[identifier])]
@@ -110,8 +110,8 @@ def _drop(report: QualityReport, flags: tuple[str, ...]) -> list[str]:
 
 def _quality_lines(report: QualityReport) -> list[str]:
     """Return a line for each flag, and one for each check that was not possible."""
-    from eechips.training.quality_flags import FLAGS
-    from eechips.training.quality_table import QUALITY_NAME
+    from eechips.training.quality.quality_flags import FLAGS
+    from eechips.training.quality.quality_table import QUALITY_NAME
 
     counts, files = report.counts, len(report.files)
     units, flagged = report.files["id"].nunique(), report.flagged["id"].nunique()
@@ -158,8 +158,8 @@ def split_command(ctx: click.Context, /, folder: Path, check: bool, **options: A
       eechips split outputs/sample-naip --away-from pretraining.parquet --distance 1km
       eechips split outputs/sample-naip --check --buffer 5km
     """
-    from eechips.training.split_table import SPLITS_NAME
-    from eechips.training.splitting import check_splits, split
+    from eechips.training.splits.split_table import SPLITS_NAME
+    from eechips.training.splits.splitting import check_splits, split
 
     chosen = typed_options(options)
     try:
@@ -195,7 +195,7 @@ def _share_lines(done: SplitResult) -> list[str]:
 
 def _stratum_lines(done: SplitResult) -> list[str]:
     """Return the shares in each stratum, those farthest from the ratios first."""
-    from eechips.training.split_table import NONE
+    from eechips.training.splits.split_table import NONE
 
     counts = done.counts
     if len(counts) < 2:
@@ -216,7 +216,7 @@ def _stratum_lines(done: SplitResult) -> list[str]:
 
 
 def _split_notes(done: SplitResult) -> list[str]:
-    from eechips.training.split_table import NONE
+    from eechips.training.splits.split_table import NONE
 
     lines = []
     if done.kept:
@@ -259,7 +259,7 @@ def stats_command(folder: Path, **options: Any) -> None:
       eechips stats outputs/sample-naip
       eechips stats outputs/landcover/packs/webdataset --out stats.json
     """
-    from eechips.training.statistics_passes import STATS_NAME, stats
+    from eechips.training.quality.statistics_passes import STATS_NAME, stats
 
     chosen = typed_options(options)
     statistics = stats(folder, **chosen)
@@ -319,7 +319,7 @@ def pack_command(folder: Path, **options: Any) -> None:
       eechips pack outputs/landcover --to zarr --shard-count 256
     """
     from eechips.manifest.run import open_run
-    from eechips.training.sharding import pack, pack_folder
+    from eechips.training.packs.sharding import pack, pack_folder
 
     chosen = typed_options(options)
     try:
@@ -362,7 +362,7 @@ def card_command(
       eechips card outputs/sample-naip
       eechips card outputs/landcover --title "Land cover of the Front Range" --creator "A. Person"
     """
-    from eechips.training.dataset_card import card
+    from eechips.training.cards.dataset_card import card
 
     data_card = card(folder, title=title, creator=creator, url=url, version=version, overwrite=overwrite)
     for path in (data_card.readme, data_card.croissant, data_card.sheet):

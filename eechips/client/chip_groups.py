@@ -1,6 +1,6 @@
 """Group chips that one request can fetch: windows of one larger chip, and bands of one image.
 
-:mod:`eechips.engine.unit_joining` decides which units of a run come here together.
+:mod:`eechips.engine.joining.unit_joining` decides which units of a run come here together.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parameters import has_bands, with_mask_band
-from eechips.client.marked_pixels import MASK_BAND_TO_MARK
+from eechips.client.http.marked_pixels import MASK_BAND_TO_MARK
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import stacked_name
 from eechips.geo.grid import Grid, Part, Window

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
+from eechips.client.access.connection import Connection
 from eechips.client.chip_groups import ChipStack
 from eechips.client.chip_parameters import Method, file_format, placement, rendered, request_format
 from eechips.client.chip_parts import (
@@ -36,14 +37,13 @@ from eechips.client.chip_parts import (
     split_window,
     unsplittable_error,
 )
-from eechips.client.connection import Connection
 from eechips.client.error_classification import raising_too_large
-from eechips.client.http_messages import HttpRequest
-from eechips.client.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
-from eechips.client.marked_requests import exchanged_error
+from eechips.client.http.http_messages import HttpRequest
+from eechips.client.http.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
+from eechips.client.http.marked_requests import exchanged_error
+from eechips.client.http.transport import Transport
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
-from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TooLargeError, ValidationError
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import UncertainMaskError

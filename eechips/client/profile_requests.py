@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.client.compute_profiles import parse_profile
-from eechips.client.transport import Transport
+from eechips.client.http.transport import Transport
 from eechips.errors import ValidationError
 
 MOST_PROFILES = 100

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.client import retry
 from eechips.client.chip_parts import RequestSizes, unsplittable_error
 from eechips.client.error_classification import raising_too_large
-from eechips.client.marked_requests import confirm_empty
+from eechips.client.http.marked_requests import confirm_empty
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
 from eechips.web.list_pages import follow_pages

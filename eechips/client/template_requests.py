@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.http_messages import HttpRequest
+from eechips.client.http.http_messages import HttpRequest
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.recipe.results import Series, SplittableTable, Template

@@ -133,26 +133,41 @@ def recipe_of(words: Sequence[str]) -> tuple[Recipe, RunConfig]:
 
 
 def _declarations() -> dict[str, _Declaration]:
-    jobs = "eechips.jobs"
     return {
         "sample": _Declaration(
-            f"{jobs}.sample_options:SampleOptions", f"{jobs}.chips:sample_recipe", adapt=_single_dataset
+            "eechips.jobs.samples.sample_options:SampleOptions",
+            "eechips.jobs.samples.chips:sample_recipe",
+            adapt=_single_dataset,
         ),
-        "images": _Declaration(f"{jobs}.imagery_options:ImagesOptions", f"{jobs}.images:Images", changes=_NO_REDRAW),
+        "images": _Declaration(
+            "eechips.jobs.rasters.imagery_options:ImagesOptions",
+            "eechips.jobs.rasters.images:Images",
+            changes=_NO_REDRAW,
+        ),
         "composites": _Declaration(
-            f"{jobs}.imagery_options:CompositesOptions", f"{jobs}.composites:Composites", changes=_NO_REDRAW
+            "eechips.jobs.rasters.imagery_options:CompositesOptions",
+            "eechips.jobs.rasters.composites:Composites",
+            changes=_NO_REDRAW,
         ),
         "mosaic": _Declaration(
-            f"{jobs}.imagery_options:MosaicOptions", f"{jobs}.mosaic:MosaicRecipe", without=("on_empty",)
+            "eechips.jobs.rasters.imagery_options:MosaicOptions",
+            "eechips.jobs.rasters.mosaic:MosaicRecipe",
+            without=("on_empty",),
         ),
         "timeseries": _Declaration(
-            f"{jobs}.table_options:TimeSeriesOptions", f"{jobs}.timeseries:TimeSeries", without=("on_empty",)
+            "eechips.jobs.tables.table_options:TimeSeriesOptions",
+            "eechips.jobs.tables.timeseries:TimeSeries",
+            without=("on_empty",),
         ),
         "points": _Declaration(
-            f"{jobs}.table_options:PointsOptions", f"{jobs}.points:PointValues", without=("on_empty",)
+            "eechips.jobs.tables.table_options:PointsOptions",
+            "eechips.jobs.tables.points:PointValues",
+            without=("on_empty",),
         ),
         "features": _Declaration(
-            f"{jobs}.table_options:FeaturesOptions", f"{jobs}.table_features:Features", without=("on_empty",)
+            "eechips.jobs.tables.table_options:FeaturesOptions",
+            "eechips.jobs.tables.table_features:Features",
+            without=("on_empty",),
         ),
         "scenes": _Declaration(
             "eechips.archive.scenes.scenes_options:ScenesOptions",
@@ -162,7 +177,9 @@ def _declarations() -> dict[str, _Declaration]:
             further=_scenes_parameters,
             read=_without_refresh,
         ),
-        "run": _Declaration(None, f"{jobs}.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe),
+        "run": _Declaration(
+            None, "eechips.jobs.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe
+        ),
     }
 
 

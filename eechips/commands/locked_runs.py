@@ -20,8 +20,8 @@ from eechips.commands.fetching import find_command
 from eechips.commands.parameters import LocalPath, declared_options
 from eechips.commands.run_service import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
 from eechips.commands.untrusted_commands import refused_values
-from eechips.engine.changed_options import describe
 from eechips.engine.config import RunConfig
+from eechips.engine.plans.changed_options import describe
 from eechips.engine.progress import Progress
 from eechips.engine.run import run as run_recipe
 from eechips.errors import EechipsError, UsageError

@@ -25,8 +25,8 @@ from eechips.text.formatting import format_count
 from eechips.text.suggestion import did_you_mean_option
 
 if TYPE_CHECKING:
-    from eechips.engine.queue_items import WorkItem
-    from eechips.engine.queue_join import JoinResult
+    from eechips.engine.queues.queue_items import WorkItem
+    from eechips.engine.queues.queue_join import JoinResult
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
@@ -45,14 +45,14 @@ def items_by_command(items: Iterable[WorkItem]) -> Iterator[tuple[tuple[Any, ...
 
 def choose_part(lines: Iterable[str], part: str | None) -> Iterable[str]:
     """Return the lines of one part of a plan, such as ``3/40``; None for all."""
-    from eechips.engine.queue_items import WorkPart
+    from eechips.engine.queues.queue_items import WorkPart
 
     return lines if part is None else WorkPart.parse(part, os.environ).choose(lines)
 
 
 def items_of_one_job(lines: Iterable[str]) -> tuple[list[WorkItem], tuple[str, ...]]:
     """Return the items of lines, and the words of the command that planned them all."""
-    from eechips.engine.queue_items import read_work_items
+    from eechips.engine.queues.queue_items import read_work_items
 
     items = list(read_work_items(lines))
     jobs = {(item.job, item.files) for item in items}
@@ -107,7 +107,7 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     Example:
         >>> lines = list(eechips.plan("sample", "NAIP", per_ecoregion=1000, project="my-project"))
     """
-    from eechips.engine.queue_items import plan_items
+    from eechips.engine.queues.queue_items import plan_items
 
     try:
         fetching = find_command(command)
@@ -163,7 +163,7 @@ def work(
     Example:
         >>> outcomes = eechips.work(lines[:100], "s3://bucket/naip", in_flight=5)
     """
-    from eechips.engine.queue_items import fetch_items, read_work_items
+    from eechips.engine.queues.queue_items import fetch_items, read_work_items
 
     outcomes: list[dict[str, Any]] = []
     place = None if ledger is None else Path(ledger)
@@ -206,7 +206,7 @@ def join(
     Example:
         >>> run = eechips.join(lines, "s3://bucket/naip", outcomes=outcomes)
     """
-    from eechips.engine.queue_join import join_results
+    from eechips.engine.queues.queue_join import join_results
     from eechips.engine.run import run
 
     items, job = items_of_one_job(lines)

@@ -27,7 +27,7 @@ from eechips.manifest.failures import reopen_failures
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.run_signature import is_own as is_signed_for
-from eechips.manifest.unit_record import State
+from eechips.manifest.sqlite.unit_record import State
 from eechips.web.redaction import REDACTED
 
 REBUILD = "rebuild"

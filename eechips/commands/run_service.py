@@ -8,10 +8,10 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
+from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
 from eechips.client.template_requests import result_digest
 from eechips.engine.config import RunConfig, is_archive_name
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import ServiceQueries
 from eechips.manifest.data_source import DataSource

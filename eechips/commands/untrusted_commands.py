@@ -23,7 +23,7 @@ from eechips.geo.vector_hashes import hash_vectors
 from eechips.storage.untrusted_files import is_local_path
 
 if TYPE_CHECKING:
-    from eechips.engine.queue_items import WorkItem
+    from eechips.engine.queues.queue_items import WorkItem
 
 _AFTER = "--"
 

@@ -21,10 +21,10 @@ from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import archive_versions
 from eechips.manifest.extensions import KEPT_CHANGES, PlanUnits, plan_parts
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_positions_of, read_sources
 from eechips.manifest.run import Run, open_run
-from eechips.planning.periods import parse_day
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_positions_of, read_sources
+from eechips.planning.imagery.periods import parse_day
 from eechips.recipe import SupportsExtension
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import parse_timestamp, present

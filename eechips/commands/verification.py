@@ -23,13 +23,13 @@ from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.temporary_files import find_abandoned, temporary_folder
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_unit_files
-from eechips.manifest.ledger_recovery import RecoveredLedger, recover_ledger
 from eechips.manifest.refetch_audit import Audit, SampleSize, record_audit
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, repair
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_unit_files
+from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger, recover_ledger
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, Store, is_inside
 from eechips.text.timestamps import utc_now

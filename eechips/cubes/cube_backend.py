@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from xarray.backends import BackendEntrypoint
 
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 
 if TYPE_CHECKING:
     import xarray

@@ -23,18 +23,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from eechips.client.access.connection import Connection, ServiceTarget
+from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.chip_parameters import file_format
-from eechips.client.connection import Connection, ServiceTarget
-from eechips.client.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.fetcher import Fetcher
-from eechips.client.http_messages import HttpRequest
+from eechips.client.http.http_messages import HttpRequest
+from eechips.client.http.transport import Transport
+from eechips.client.quota.throttle import Throttle
 from eechips.client.template_requests import TemplateRequests
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.cubes.cube_expressions import Expression
 from eechips.engine.config import RunConfig
-from eechips.engine.quota_connection import share_quota
-from eechips.engine.session import find_target, quota_limits
+from eechips.engine.service.quota_connection import share_quota
+from eechips.engine.service.session import find_target, quota_limits
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy
 from eechips.formats.chip_format import Expectation
@@ -301,7 +301,7 @@ def _find_target(config: RunConfig, address: ServiceAddress, credentials: Any) -
 
 
 def _with_project(config: RunConfig, credentials: Any) -> ServiceTarget:
-    from eechips.client.credentials import find_project, missing_project
+    from eechips.client.access.credentials import find_project, missing_project
 
     project = find_project(config.project, credentials)
     if not project:

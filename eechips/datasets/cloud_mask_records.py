@@ -1,6 +1,6 @@
 """List which bits and values of the quality bands of each dataset mean cloud, shadow, snow or water.
 
-From the datasets' pages in the Earth Engine data catalog. :mod:`eechips.planning.cloud_masks` applies them.
+From the datasets' pages in the Earth Engine data catalog. :mod:`eechips.planning.imagery.cloud_masks` applies them.
 """
 
 from __future__ import annotations

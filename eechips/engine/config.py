@@ -11,13 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
-from eechips.client.export_place import ExportPlace
-from eechips.client.http_messages import Timeouts
+from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
+from eechips.client.exports.export_place import ExportPlace
+from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors import ExecutorChoice, find_executor
 from eechips.engine.run_options import DEMO, METHODS, ON_EMPTY, RunOptions
-from eechips.engine.workload_tag import check_workload_tag
+from eechips.engine.service.workload_tag import check_workload_tag
 from eechips.errors import UsageError
 from eechips.option_fields import check_types, documented
 from eechips.storage import NameTemplate, local_path

@@ -14,36 +14,36 @@ from importlib.metadata import version
 from itertools import islice
 from typing import Any
 
-from eechips.client import stored_limits
-from eechips.client.discovery import ClientInit
-from eechips.engine.archive_provenance import ARCHIVES, note_source_files
-from eechips.engine.beam_recovery import note_queue, recover
-from eechips.engine.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
-from eechips.engine.cost_descriptions import describe_start
-from eechips.engine.disk_space import check_disk
-from eechips.engine.estimate import estimate_planned, save_unit_compute
+from eechips.client.access.discovery import ClientInit
+from eechips.client.quota import stored_limits
+from eechips.engine.costs.cost_descriptions import describe_start
+from eechips.engine.costs.estimate import estimate_planned, save_unit_compute
+from eechips.engine.costs.planning_cost import PartialPlan, plan_some_units
+from eechips.engine.costs.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
-from eechips.engine.export_monitor import ExportMonitor
+from eechips.engine.features.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
+from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.fetch_phases import FetchPhases
-from eechips.engine.local_server import LocalServer
-from eechips.engine.plan import name_template, read_inputs, units_of
-from eechips.engine.plan_extension import extend_plan
-from eechips.engine.planner import Planner, announce_answers, kept_answers, remove_answers
-from eechips.engine.planning_cost import PartialPlan, plan_some_units
+from eechips.engine.plans.plan import name_template, read_inputs, units_of
+from eechips.engine.plans.plan_extension import extend_plan
+from eechips.engine.plans.planner import Planner, announce_answers, kept_answers, remove_answers
 from eechips.engine.progress import PlanningReport, Progress
-from eechips.engine.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
+from eechips.engine.queues.beam_recovery import note_queue, recover
+from eechips.engine.results.archive_provenance import ARCHIVES, note_source_files
+from eechips.engine.results.disk_space import check_disk
+from eechips.engine.results.run_records import RunRecords
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RecipeContext, RunContext
-from eechips.engine.run_records import RunRecords
-from eechips.engine.session import STUBS, connect, stub_note
+from eechips.engine.service.local_server import LocalServer
+from eechips.engine.service.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
 from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
-from eechips.manifest.ledger_queries import sum_totals
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.manifest.sqlite.ledger_queries import sum_totals
 from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
 from eechips.storage import LocalStore
 from eechips.text.timestamps import utc_now

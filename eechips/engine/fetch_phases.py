@@ -9,26 +9,32 @@ from itertools import islice
 from statistics import fmean
 
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Forecast
-from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joining_estimate import JoiningEstimate
-from eechips.engine.plan import draw_spread, name_template, seed_of
-from eechips.engine.planner import ANSWERS_NAME, GradualPlanning, Planner
-from eechips.engine.planning_cost import extrapolate_planning
+from eechips.engine.costs.cost_descriptions import Forecast
+from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
+from eechips.engine.costs.joining_estimate import JoiningEstimate
+from eechips.engine.costs.planning_cost import extrapolate_planning
+from eechips.engine.costs.unit_costs import size_of
+from eechips.engine.features.replacement import Replacements, is_refilling
+from eechips.engine.features.run_budget import BudgetLimit
+from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, advice_for
+from eechips.engine.features.streamed_units import BoundedUnits, ShuffledUnits
+from eechips.engine.joining.shared_request_size import RequestCosts
+from eechips.engine.joining.unit_joining import UnitJoining
+from eechips.engine.plans.plan import draw_spread, name_template, seed_of
+from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
-from eechips.engine.replacement import Replacements, is_refilling
-from eechips.engine.run_budget import BudgetLimit
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
-from eechips.engine.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.shared_request_size import RequestCosts
-from eechips.engine.streamed_units import BoundedUnits, ShuffledUnits
-from eechips.engine.unit_costs import size_of
-from eechips.engine.unit_joining import UnitJoining
-from eechips.manifest.ledger_queries import bytes_of_units, open_positions, read_first_unit, sample_units, sum_totals
+from eechips.manifest.sqlite.ledger_queries import (
+    bytes_of_units,
+    open_positions,
+    read_first_unit,
+    sample_units,
+    sum_totals,
+)
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.manifest.stream_epoch import forget_epoch
-from eechips.manifest.unit_record import WorkUnit
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
 
 _COMPARED = 10_000

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from eechips.client import retry
 from eechips.client.chip_parts import lies_beyond
 from eechips.client.error_classification import raising_recipe_errors
-from eechips.client.export_place import ExportPlace
-from eechips.client.export_tasks import export_obstacle, read_rows, start_export
+from eechips.client.exports.export_place import ExportPlace
+from eechips.client.exports.export_tasks import export_obstacle, read_rows, start_export
 from eechips.client.fetcher import Fetcher, StoredChip
-from eechips.client.transport import Transport
+from eechips.client.http.transport import Transport
 from eechips.engine.outcome import Outcome, StartedExports
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import PermanentError, RecipeError, TooLargeError, ValidationError
@@ -24,7 +24,7 @@ from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table
 from eechips.formats.chip_format import DecodedChip, UncertainMaskError
 from eechips.formats.raster import check_certain, paste_parts
 from eechips.geo.grid import Part
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
 

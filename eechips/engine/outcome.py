@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
-from eechips.client.export_tasks import ExportTask
+from eechips.client.exports.export_tasks import ExportTask
+from eechips.client.quota.usage import RequestLog
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.usage import RequestLog
 from eechips.errors import EechipsError
-from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.storage import StagedFile
 
 

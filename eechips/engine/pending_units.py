@@ -1,6 +1,6 @@
 """Hold the units that a scheduler has to submit, and those that are under way, in the memory of a run.
 
-Units that go to other machines are items of :mod:`eechips.engine.queue_items`.
+Units that go to other machines are items of :mod:`eechips.engine.queues.queue_items`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.engine.executors.executor import Executor
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 
 _MAX_HELD = 5
 """Workers at most that are kept free for units alone."""

@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 from eechips.text.formatting import escape_html, format_count, format_duration, one_line
 
 if TYPE_CHECKING:
-    from eechips.client.throttle import Throttle
+    from eechips.client.quota.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 

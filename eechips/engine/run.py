@@ -8,38 +8,38 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from eechips.engine.beam_recovery import BEAM_QUEUES
-from eechips.engine.changed_options import check_same, continue_plan, describe
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
-from eechips.engine.export_monitor import check_exports
+from eechips.engine.features.export_monitor import check_exports
+from eechips.engine.features.replacement import is_refilling, replacement_of
 from eechips.engine.fetch_phases import stop_message
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.local_server import local_earth_engine
-from eechips.engine.plan_extension import addable_parameters, check_growth, continue_extended
-from eechips.engine.planner import remove_answers
+from eechips.engine.plans.changed_options import check_same, continue_plan, describe
+from eechips.engine.plans.plan_extension import addable_parameters, check_growth, continue_extended
+from eechips.engine.plans.planner import remove_answers
+from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.engine.progress import Progress
-from eechips.engine.replacement import is_refilling, replacement_of
-from eechips.engine.result_assembly import assemble, is_assembled
-from eechips.engine.result_stores import store_of
-from eechips.engine.resumed_files import ResumedFiles
+from eechips.engine.queues.beam_recovery import BEAM_QUEUES
+from eechips.engine.results.result_assembly import assemble, is_assembled
+from eechips.engine.results.result_stores import store_of
+from eechips.engine.results.run_records import RunRecords, command_of
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_log import LOG_NAME, RunLog
-from eechips.engine.run_records import RunRecords, command_of
+from eechips.engine.service.local_server import local_earth_engine
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.database import has_content
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
 from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_dropped
-from eechips.manifest.ledger_recovery import check_not_lost
 from eechips.manifest.reserved_names import CALLS_FOLDER, check_new
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.database import has_content
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_dropped
+from eechips.manifest.sqlite.ledger_recovery import check_not_lost
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.manifest.untrusted_run import check_paths, check_values
 from eechips.manifest.withheld_files import restore
 from eechips.processes.child_processes import check_open_files

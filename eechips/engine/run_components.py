@@ -8,20 +8,20 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from eechips.client.discovery import DiscoveryFile
-from eechips.engine.compute_monitor import ComputeMonitor
+from eechips.client.access.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
+from eechips.engine.costs.planning_cost import PartialPlan
+from eechips.engine.costs.request_trial import RequestPlan
 from eechips.engine.executors.executor import Executor
-from eechips.engine.export_monitor import ExportMonitor
+from eechips.engine.features.compute_monitor import ComputeMonitor
+from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.planner import Planner
-from eechips.engine.planning_cost import PartialPlan
-from eechips.engine.request_trial import RequestPlan
+from eechips.engine.plans.planner import Planner
 from eechips.engine.run_log import RunLog
-from eechips.engine.session import Session
+from eechips.engine.service.session import Session
 from eechips.files.temporary_names import Writer
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.text.timestamps import present
@@ -34,7 +34,7 @@ class RunComponents:
     Attributes:
         part: units of a plan that was made elsewhere; None for the whole plan, made here.
         writer: in the names of temporary files.
-        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.plans.changed_options.describe`.
         now: the present time, UTC.
         log: log of the run, if something is to be fetched.
         scratch: folder of temporary files, once the run is connected.

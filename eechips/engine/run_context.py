@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.client.connection import Connection
-from eechips.client.http_messages import Timeouts
-from eechips.client.transport import Transport
+from eechips.client.access.connection import Connection
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
@@ -28,8 +28,8 @@ from eechips.engine.outcome import Finished, Lost
 from eechips.engine.pending_units import PendingUnits
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.registry import Registry
 from eechips.storage import Store
 

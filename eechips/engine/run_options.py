@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from eechips.client.endpoint import ENDPOINT_VARIABLE
+from eechips.client.access.endpoint import ENDPOINT_VARIABLE
 from eechips.engine.executors import EXECUTORS
 from eechips.option_fields import data_field, documented, option, option_field
 

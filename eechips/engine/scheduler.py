@@ -10,7 +10,7 @@ from eechips.engine.progress import how_to_stop
 from eechips.engine.run_context import RunControl, SchedulerContext, StopReason
 from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens
 _SHORT_TICK = 0.05  # while something is expected that comes without an event

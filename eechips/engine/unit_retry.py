@@ -6,14 +6,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from eechips.engine.circuit_breaker import Breaker
-from eechips.engine.committer import Committer
+from eechips.engine.features.circuit_breaker import Breaker
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.outcome_records import unit_failure
 from eechips.engine.pending_units import PendingUnits, fetched_alone
+from eechips.engine.results.committer import Committer
+from eechips.engine.results.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
 from eechips.errors import EechipsError, WorkerLostError
-from eechips.manifest.unit_record import Record, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.text.formatting import format_count
 
 _MAX_LOSSES = 3

@@ -16,26 +16,26 @@ from typing import Any
 from rasterio.errors import NotGeoreferencedWarning
 
 from eechips.client import retry
+from eechips.client.access.connection import Connection, ServiceTarget, connect_worker
+from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.compute_profiles import ProfileShare
-from eechips.client.connection import Connection, ServiceTarget, connect_worker
-from eechips.client.discovery import DiscoveryFile
 from eechips.client.error_classification import raising_recipe_errors
-from eechips.client.export_tasks import export_kind
+from eechips.client.exports.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
-from eechips.client.permits import Stopped
-from eechips.client.throttle import QuotaClient
-from eechips.client.throttled_requests import throttle_requests_library
-from eechips.client.transport import Transport, use_transport
-from eechips.client.usage import Usage
+from eechips.client.http.throttled_requests import throttle_requests_library
+from eechips.client.http.transport import Transport, use_transport
+from eechips.client.quota.permits import Stopped
+from eechips.client.quota.throttle import QuotaClient
+from eechips.client.quota.usage import Usage
 from eechips.engine.fetch_result import UnitExports, fetch_result, fetched_results
+from eechips.engine.joining.shared_fetcher import SharedFetcher, SharedResult
 from eechips.engine.outcome import AssignmentProgress, Outcome
-from eechips.engine.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
-from eechips.engine.shared_fetcher import SharedFetcher, SharedResult
+from eechips.engine.results.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError, TooLargeError
 from eechips.formats import EncodedFile
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, request_window_of, traits_of, unit_value
 from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names

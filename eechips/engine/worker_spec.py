@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
+from eechips.client.access.connection import NO_SERVICE, ServiceTarget
+from eechips.client.access.credentials import find_credentials
 from eechips.client.chip_parameters import Method
-from eechips.client.connection import NO_SERVICE, ServiceTarget
-from eechips.client.credentials import find_credentials
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError
 from eechips.recipe import Recipe

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from eechips.engine.local_server import last_error
+from eechips.engine.service.local_server import last_error
 from eechips.errors import StorageError, UsageError
 from eechips.processes.child_processes import module_command
 

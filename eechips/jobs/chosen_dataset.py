@@ -13,9 +13,9 @@ from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, sugges
 from eechips.errors import UnknownDatasetError
 from eechips.jobs.recipe_options import check_bands, check_values, find_formulas, find_indices, split_list, split_names
 from eechips.jobs.shared_options import DatasetOptions
-from eechips.planning.band_selection import BandSelection, select_bands
-from eechips.planning.cloud_masks import CloudMask, parse_mask
-from eechips.planning.speckle import SpeckleFilter
+from eechips.planning.imagery.band_selection import BandSelection, select_bands
+from eechips.planning.imagery.cloud_masks import CloudMask, parse_mask
+from eechips.planning.imagery.speckle import SpeckleFilter
 from eechips.recipe import Chip, FrameStack
 
 

@@ -12,11 +12,12 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.point_survey import share_pixels
-from eechips.jobs.table_options import TimeSeriesOptions
-from eechips.planning import asset_metadata, inventory
-from eechips.planning.separate_regions import SeparateRegions, outline_error
-from eechips.planning.zones import Zones
+from eechips.jobs.tables.point_survey import share_pixels
+from eechips.jobs.tables.table_options import TimeSeriesOptions
+from eechips.planning import asset_metadata
+from eechips.planning.areas.separate_regions import SeparateRegions, outline_error
+from eechips.planning.areas.zones import Zones
+from eechips.planning.imagery import inventory
 from eechips.recipe import AddedUnits, ChangedUnit, EarlierPlan, Unit, canonical_json
 from eechips.recipe.units import COMPLETES
 from eechips.text.formatting import some_of

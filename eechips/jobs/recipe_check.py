@@ -13,18 +13,18 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.client.congestion import USUAL
-from eechips.client.connection import Connection
-from eechips.client.discovery import DiscoveryFile
+from eechips.client.access.connection import Connection
+from eechips.client.access.discovery import DiscoveryFile
+from eechips.client.quota.congestion import USUAL
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Forecast
-from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.plan import name_template, units_of
+from eechips.engine.costs.cost_descriptions import Forecast
+from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
+from eechips.engine.plans.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
-from eechips.manifest.ledger_queries import read_unit_files, sum_totals
-from eechips.manifest.unit_record import ROW, Record
+from eechips.manifest.sqlite.ledger_queries import read_unit_files, sum_totals
+from eechips.manifest.sqlite.unit_record import ROW, Record
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsWorkerStart, canonical_json, traits_of, unit_value
 from eechips.storage import write_file
 from eechips.text.formatting import format_bytes, format_count, format_duration

@@ -24,7 +24,7 @@ from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
-    from eechips.engine.cost_descriptions import Estimate
+    from eechips.engine.costs.cost_descriptions import Estimate
     from eechips.manifest.run import Run
     from eechips.recipe import Recipe
 
@@ -176,7 +176,7 @@ def format_text(name: str, value: Any) -> str | None:
 
 def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
     """Run a recipe, or estimate it with ``dry_run``."""
-    from eechips.engine.estimate import estimate  # a worker, which imports the recipe's module, needs neither
+    from eechips.engine.costs.estimate import estimate  # a worker, which imports the recipe's module, needs neither
     from eechips.engine.run import run
 
     return estimate(recipe, config) if config.dry_run else run(recipe, config)

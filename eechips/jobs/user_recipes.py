@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, overload
 
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Estimate
+from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.files.temporary_files import temporary_folder

@@ -27,7 +27,7 @@ from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.hashes import mix_bits
 from eechips.formats import chip_suffixes
 from eechips.storage.untrusted_files import read_frame
-from eechips.training.chip_pixels import ChipPixels, decode
+from eechips.training.quality.chip_pixels import ChipPixels, decode
 
 LARGEST_CONTENT = 256 << 20
 """Bytes of a file whose content is hashed."""

@@ -14,9 +14,9 @@ from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader
 from eechips.manifest.extensions import EXTENSIONS
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.reserved_names import check_new
-from eechips.manifest.unit_record import State, WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import check_paths
 from eechips.storage import LocalStore, make_folder, safe_component, write_file
 from eechips.storage.untrusted_files import is_local_path
@@ -96,7 +96,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
     """Store the plan of a lockfile in the ledger of a new run, unless it is there.
 
     Args:
-        described: identifies the run; see :func:`eechips.engine.changed_options.describe`.
+        described: identifies the run; see :func:`eechips.engine.plans.changed_options.describe`.
 
     Raises:
         RunMismatchError: if the folder holds another run.

@@ -6,6 +6,6 @@ from it. Pictures and pages about a run belong into :mod:`eechips.reports`.
 
 from eechips.manifest.run import Problem, Run, open_run
 from eechips.manifest.run_status import Status
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.sqlite.unit_record import Record, State
 
 __all__ = ["Problem", "Record", "Run", "State", "Status", "open_run"]

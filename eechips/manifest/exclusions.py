@@ -11,14 +11,14 @@ from typing import Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import RecordedFile, remove
-from eechips.manifest.database import Connection
 from eechips.manifest.export import COPIED, export_layers, export_parquet
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
-from eechips.manifest.unit_record import RECORD_COLUMNS, State
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore, ObjectStore, Store, write_file
 
 EXCLUSIONS = "dropped"

@@ -13,9 +13,9 @@ from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.grid import Grid
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import layer_columns, read_unit_files
-from eechips.manifest.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import layer_columns, read_unit_files
+from eechips.manifest.sqlite.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage import unit_fields
 from eechips.storage.untrusted_files import open_parquet
 
@@ -184,10 +184,10 @@ _ADDED = ("split", "flags")
 def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
-    Columns: :data:`~eechips.manifest.unit_record.MANIFEST`; lists are lists. Then the texts and numbers of the units
-    and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84. Of a
-    run that was extended also ``extension``: see :class:`~eechips.manifest.extensions.PlanPart`.
-    Written in batches: memory does not grow with the plan.
+    Columns: :data:`~eechips.manifest.sqlite.unit_record.MANIFEST`; lists are lists. Then the texts and numbers of the
+    units and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
+    Of a run that was extended also ``extension``: see :class:`~eechips.manifest.extensions.PlanPart`. Written in
+    batches: memory does not grow with the plan.
 
     Raises:
         StorageError: if it cannot be written.
@@ -209,7 +209,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
     """Write layers.parquet, a row per file, if units have several files; remove an old one if they have one each.
 
     A file with several frames has a row for each frame. The columns are those of
-    :func:`~eechips.manifest.ledger_queries.layer_columns`.
+    :func:`~eechips.manifest.sqlite.ledger_queries.layer_columns`.
 
     Raises:
         StorageError: if it cannot be written.
@@ -291,7 +291,7 @@ def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, 
 
     Args:
         row: the position and the other columns that are no metadata, then the metadata as JSON.
-        columns: columns of :func:`~eechips.manifest.ledger_queries.layer_columns`.
+        columns: columns of :func:`~eechips.manifest.sqlite.ledger_queries.layer_columns`.
     """
     own, fields = row[:-1], json.loads(row[-1])
     names = names_of(columns)[len(own) :]

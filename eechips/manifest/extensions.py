@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eechips.manifest.ledger import Ledger
+from eechips.manifest.sqlite.ledger import Ledger
 from eechips.recipe import Unit, unit_value
 from eechips.recipe.units import COMPLETES
 

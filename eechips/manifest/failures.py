@@ -13,12 +13,12 @@ from typing import Any
 
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove
-from eechips.manifest.database import Connection
 from eechips.manifest.export import FAILURES_NAME, ValueColumns, unit_values
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import count_failures, read_failures
-from eechips.manifest.unit_record import COLUMNS, FAILURES, Record, State
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import count_failures, read_failures
+from eechips.manifest.sqlite.unit_record import COLUMNS, FAILURES, Record, State
 from eechips.storage import write_file
 from eechips.text.formatting import format_spreadsheet
 from eechips.web.redaction import redact_unit
@@ -118,7 +118,7 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     """Write failures.csv if there are failures; remove an old one if there are none.
 
-    Columns: :data:`~eechips.manifest.unit_record.FAILURES`, with the texts and numbers of the units and their
+    Columns: :data:`~eechips.manifest.sqlite.unit_record.FAILURES`, with the texts and numbers of the units and their
     properties, without secrets, instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula;
     see :func:`eechips.text.formatting.format_spreadsheet`.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
 AUDITS = "audits"
 """In the ledger: the audits of the run, as JSON."""

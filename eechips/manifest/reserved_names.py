@@ -12,10 +12,10 @@ from eechips.errors import UsageError
 from eechips.files.temporary_names import SCRATCH_PREFIX, is_temporary
 from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import LOCK_NAME
-from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run_history import LOG_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SOURCES_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.untrusted_run import INFO_NAME, read_info
 from eechips.storage import check_name
 
@@ -104,7 +104,7 @@ class FilesAhead:
     """The files of units that have several, read in step with the units.
 
     Args:
-        rows: rows of :func:`~eechips.manifest.ledger_queries.read_unit_files`, in the order of the plan.
+        rows: rows of :func:`~eechips.manifest.sqlite.ledger_queries.read_unit_files`, in the order of the plan.
     """
 
     def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:

@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
-from eechips.manifest.database import NO_CONTENT, damaged, has_content
 from eechips.manifest.export import PARQUET_NAME, file_rows
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import (
+from eechips.manifest.refetch_audit import Audit, read_audits
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.run_status import Status, read_status
+from eechips.manifest.sqlite.database import NO_CONTENT, damaged, has_content
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import (
     layer_columns,
     read_failures,
     read_further_files,
     read_unit_files,
     sample_files,
 )
-from eechips.manifest.refetch_audit import Audit, read_audits
-from eechips.manifest.run_signature import is_own
-from eechips.manifest.run_status import Status, read_status
-from eechips.manifest.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
+from eechips.manifest.sqlite.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.manifest.untrusted_run import INFO_NAME as INFO_NAME
 from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.manifest.withheld_files import is_withheld
@@ -98,8 +98,8 @@ class Run:
 
     def _repr_html_(self) -> str:
         """Show the run in a notebook: its status, some chips, the head of a table."""
-        from eechips.manifest.display_styles import display_styles
-        from eechips.manifest.run_preview import CHIP_COUNT, render_preview
+        from eechips.manifest.pictures.display_styles import display_styles
+        from eechips.manifest.pictures.run_preview import CHIP_COUNT, render_preview
 
         if not self.counts:
             return f"<div>{escape_html(repr(self))}</div>"

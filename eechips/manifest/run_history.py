@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.manifest.database import Connection
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import resolve_inside
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_timestamp

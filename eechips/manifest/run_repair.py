@@ -10,9 +10,9 @@ from eechips.errors import StorageError
 from eechips.manifest.export import COPIED, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_unit_files
 from eechips.manifest.run import ASSEMBLED, Problem, Run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
 

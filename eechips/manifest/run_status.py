@@ -10,11 +10,11 @@ from typing import Any
 
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import count_exports, count_failures, read_status_numbers, sum_bytes
 from eechips.manifest.run_history import History, read_history
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import count_exports, count_failures, read_status_numbers, sum_bytes
+from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.stream_epoch import StreamEpoch, read_epoch
-from eechips.manifest.unit_record import State
 
 OUTSIDE_FILES = "outside"
 """In the ledger: ``files``, the number that a script has written outside the run's folder, and their ``folders``."""

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from eechips.manifest.database import Connection
 from eechips.manifest.folder_lock import lock_file
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import read_status_numbers
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import read_status_numbers
 from eechips.storage import make_folder, write_file
 from eechips.storage.untrusted_files import parse_json, read_json
 

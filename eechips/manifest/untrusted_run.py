@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.database import Connection
-from eechips.manifest.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
 from eechips.storage import check_name
 from eechips.storage.untrusted_files import parse_json, read_json
 
 if TYPE_CHECKING:
-    from eechips.manifest.ledger import Ledger
+    from eechips.manifest.sqlite.ledger import Ledger
 
 INFO_NAME = "run.json"
 _INFO_CURE = "move it away, and give the command of the run again, which writes it anew"

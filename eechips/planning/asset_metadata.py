@@ -16,7 +16,7 @@ from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import planning_requests
-from eechips.planning.image_filters import PropertyCondition, PropertyFilter, resolve_conditions
+from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, resolve_conditions
 from eechips.recipe.asset_version import AssetVersion
 from eechips.text.formatting import format_count, some_of
 from eechips.text.suggestion import describe_choices

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
-from eechips.client.congestion import USUAL
 from eechips.client.error_classification import classify_exception, classify_response
+from eechips.client.quota.congestion import USUAL
 from eechips.client.table_rows import PAGE_SIZE, feature_pages, repeated_keys
 from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError, ValidationError
 from eechips.processes.parallel_map import parallel_map

@@ -194,7 +194,7 @@ class SupportsEstimate(Protocol):
     """A recipe that estimates its own cost, since its units send no requests to Earth Engine."""
 
     def estimate(self, units: Iterable[Unit]) -> Any:
-        """Return the ``eechips.engine.cost_descriptions.Estimate`` of a plan."""
+        """Return the ``eechips.engine.costs.cost_descriptions.Estimate`` of a plan."""
 
 
 @runtime_checkable
@@ -214,9 +214,9 @@ class SupportsAssembly(Protocol):
     def assemble(self) -> Callable[[Any], None] | None:
         """The function that makes the files; None if there is none.
 
-        Its argument is an ``eechips.engine.result_assembly.Results``. Called in the parent when every unit is settled.
-        The next run calls it again if it was interrupted, if a file is missing, or if the settings of the assembly have
-        changed.
+        Its argument is an ``eechips.engine.results.result_assembly.Results``. Called in the parent when every unit is
+        settled. The next run calls it again if it was interrupted, if a file is missing, or if the settings of the
+        assembly have changed.
         """
 
 
@@ -272,7 +272,7 @@ class SupportsWorkerStart(Protocol):
         """Prepare a worker's copy of the recipe, before the first unit.
 
         Args:
-            connection: connection of the process, an ``eechips.client.connection.Connection``.
+            connection: connection of the process, an ``eechips.client.access.connection.Connection``.
             discovery: file of the API description that the client was initialised with.
         """
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from eechips.errors import EechipsError, UsageError
 from eechips.manifest.exclusions import exclude_marked, mark_units, read_marks
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.reports import report_sections
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.markup import element

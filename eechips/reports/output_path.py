@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from eechips.errors import UsageError
-from eechips.manifest.chip_pictures import PNG_MARK
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.pictures.chip_pictures import PNG_MARK
 from eechips.manifest.run import Run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
 MARK = '<meta name="generator" content="eechips">'
 """Element in the head of every page by which eechips recognises its own pages."""

@@ -15,7 +15,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.geo.polygons import wrap_longitudes
-from eechips.manifest.display_styles import class_names
+from eechips.manifest.pictures.display_styles import class_names
 from eechips.reports.region_outlines import Ring
 from eechips.reports.section_markup import read_file
 from eechips.reports.thumbnails import Thumbnail, Thumbnails

@@ -15,12 +15,12 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.crs import is_usable, parse_crs, project
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
-from eechips.manifest.chip_pictures import RenderedChip
 from eechips.manifest.export import recorded_grid
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_file_grids
+from eechips.manifest.pictures.chip_pictures import RenderedChip
 from eechips.manifest.region_file import find_region_file, read_region_file, read_region_polygons, tell_missing_file
 from eechips.manifest.run import Run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_file_grids
 
 Ring = list[tuple[float, float]]
 """Longitudes and latitudes in degrees; the last place equals the first."""

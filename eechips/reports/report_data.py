@@ -16,12 +16,12 @@ from shapely.errors import GEOSException
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
-from eechips.manifest.display_styles import display_styles
 from eechips.manifest.failures import Failure, list_failures
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.pictures.display_styles import display_styles
 from eechips.manifest.refetch_audit import Audit
 from eechips.manifest.run import Run
 from eechips.manifest.run_status import Status
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.reports.region_outlines import Ring, region_rings
 from eechips.reports.thumbnails import Thumbnail, Thumbnails, make_thumbnail, make_thumbnails
 from eechips.reports.unit_columns import (

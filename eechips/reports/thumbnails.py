@@ -19,11 +19,17 @@ import numpy.typing as npt
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
 from eechips.formats.raster import encode_picture
-from eechips.manifest.chip_pictures import BandColours, RenderedChip, StretchRanges, describe_colours, render_chip
-from eechips.manifest.display_styles import DisplayStyle, display_styles
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_unit_files
+from eechips.manifest.pictures.chip_pictures import (
+    BandColours,
+    RenderedChip,
+    StretchRanges,
+    describe_colours,
+    render_chip,
+)
+from eechips.manifest.pictures.display_styles import DisplayStyle, display_styles
 from eechips.manifest.run import Run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.unit_columns import UnitColumns

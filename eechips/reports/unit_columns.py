@@ -16,9 +16,9 @@ from eechips.errors import UsageError
 from eechips.geo.crs import is_usable
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
-from eechips.manifest.database import Connection
 from eechips.manifest.export import planned_grid, recorded_grid
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.database import Connection
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.untrusted_files import read_parquet
 from eechips.text.progress_bar import progress_bar

@@ -15,20 +15,20 @@ from typing import Any
 import numpy as np
 
 from eechips.client.error_classification import internal_error
-from eechips.client.permits import Stopped
+from eechips.client.quota.permits import Stopped
 from eechips.errors import EechipsError, RecipeError, RequestError, TooLargeError, UsageError, ValidationError
 from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
-from eechips.scripts.call_folder import CallFolder, CallResult, Program, StateChanges
-from eechips.scripts.library_patches import keep_client, leave_out_signals
-from eechips.scripts.log_files import LogSettings, name_in_run
 from eechips.scripts.module_state import set_variables
-from eechips.scripts.network_patches import RequestObserver
-from eechips.scripts.random_numbers import seeded
-from eechips.scripts.retry_guard import classify_error, guard_retries, is_transient
+from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program, StateChanges
+from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
+from eechips.scripts.replacements.log_files import LogSettings, name_in_run
+from eechips.scripts.replacements.network_patches import RequestObserver
+from eechips.scripts.replacements.random_numbers import seeded
+from eechips.scripts.replacements.retry_guard import classify_error, guard_retries, is_transient
 from eechips.scripts.serialization import deserialize
 from eechips.scripts.working_folder import WorkingFolder
 from eechips.text.formatting import some_of

@@ -15,13 +15,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
 
-from eechips.client.connection import Connection
-from eechips.client.discovery import DiscoveryFile
+from eechips.client.access.connection import Connection
+from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
-from eechips.client.permits import Stopped
+from eechips.client.quota.permits import Stopped
 from eechips.engine.fetch_phases import stop_message
-from eechips.engine.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.engine.run_context import RecipeContext
+from eechips.engine.service.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
@@ -30,23 +30,23 @@ from eechips.manifest.run_status import OUTSIDE_FILES
 from eechips.manifest.withheld_files import restore
 from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
-from eechips.scripts import network_patches
-from eechips.scripts.call_folder import Call, CallFolder
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
-from eechips.scripts.library_patches import (
+from eechips.scripts.local_exports import await_tasks, remove_repeats
+from eechips.scripts.pooling.call_folder import Call, CallFolder
+from eechips.scripts.pooling.original_pools import ScriptStopped
+from eechips.scripts.pooling.pool_host import ScriptHost, lacks_file
+from eechips.scripts.pooling.pool_patches import replace_pools
+from eechips.scripts.pooling.pools import finish_executors
+from eechips.scripts.replacements import network_patches
+from eechips.scripts.replacements.library_patches import (
     await_threads,
     end_processes_with_run,
     keep_client,
     leave_out_signals,
     run_exit_handlers,
 )
-from eechips.scripts.local_exports import await_tasks, remove_repeats
-from eechips.scripts.original_pools import ScriptStopped
-from eechips.scripts.pool_host import ScriptHost, lacks_file
-from eechips.scripts.pool_patches import replace_pools
-from eechips.scripts.pools import finish_executors
-from eechips.scripts.random_numbers import seeded
-from eechips.scripts.retry_guard import guard_retries
+from eechips.scripts.replacements.random_numbers import seeded
+from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
 from eechips.text.formatting import some_of

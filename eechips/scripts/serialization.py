@@ -21,7 +21,7 @@ from typing import Any
 from eechips.errors import RecipeError
 from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import without_issued_names
-from eechips.scripts.name_replacement import look_up, replaced_name
+from eechips.scripts.replacements.name_replacement import look_up, replaced_name
 
 _MOST_TEXT = 2000
 """Maximum characters of a description in the ledger."""

@@ -14,7 +14,7 @@ from pathlib import Path, PurePath
 from eechips.errors import UsageError
 from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import result_name
-from eechips.scripts.path_access import watch_paths
+from eechips.scripts.replacements.path_access import watch_paths
 from eechips.storage.paths import is_device
 
 _MOST_FOLDERS = 1000
@@ -203,7 +203,7 @@ class WorkingFolder:
         remove_link(path)
         shutil.copyfile(target, path)
 
-    # What a script does with a path (:class:`eechips.scripts.path_access.PathWatcher`).
+    # What a script does with a path (:class:`eechips.scripts.replacements.path_access.PathWatcher`).
 
     def opened(self, path: str, mode: str) -> str:
         """Link an input before it is read, keep inputs unchanged when their names are written, and note the path."""

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from eechips.manifest.extensions import first_layer
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import State
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import State
 from eechips.training.sample import ONLY
 
 SampleRow = tuple[tuple[Any, ...], list[tuple[Any, ...]]]

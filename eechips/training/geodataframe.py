@@ -12,12 +12,13 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import FILE_COLUMNS, FRAME
+from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, FRAME
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.storage.untrusted_files import read_frame, rounded_columns, translate_read_errors
-from eechips.training import quality_table, split_table
+from eechips.training.quality import quality_table
 from eechips.training.sample import Sample, SampleFile, fields_of
 from eechips.training.samples import read_recorded, read_samples
+from eechips.training.splits import split_table
 
 if TYPE_CHECKING:
     import geopandas

@@ -8,18 +8,20 @@ from typing import Any
 
 from eechips.errors import EechipsError, UsageError
 from eechips.storage.untrusted_files import is_local_path, read_json
-from eechips.training import quality_table, split_table
-from eechips.training.croissant import CROISSANT_NAME
-from eechips.training.dataset_card import card
-from eechips.training.quality_check import check
-from eechips.training.splitting import split
-from eechips.training.statistics_passes import SCHEMA, STATS_NAME, stats
+from eechips.training.cards.croissant import CROISSANT_NAME
+from eechips.training.cards.dataset_card import card
+from eechips.training.quality import quality_table
+from eechips.training.quality.quality_check import check
+from eechips.training.quality.statistics_passes import SCHEMA, STATS_NAME, stats
+from eechips.training.splits import split_table
+from eechips.training.splits.splitting import split
 
 
 def refresh_files(folder: Path) -> list[str]:
     """Make quality table, splits, statistics and data card of a run again, if it has them, by the options of before.
 
-    Files that were checked are not read again. Chips keep their split; see :func:`eechips.training.splitting.split`.
+    Files that were checked are not read again. Chips keep their split; see
+    :func:`eechips.training.splits.splitting.split`.
 
     Returns:
         A sentence about each file that was left as it was.

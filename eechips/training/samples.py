@@ -23,15 +23,16 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import marked_ids, read_marks
 from eechips.manifest.extensions import read_completions
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import read_further_files, read_unit_files
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_further_files, read_unit_files
+from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.storage import Store
 from eechips.text.formatting import format_count
-from eechips.training import quality_table, split_table
 from eechips.training.completed_samples import FILE_VALUES, UNIT_VALUES, SampleRow, complete, name_files
+from eechips.training.quality import quality_table
 from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_of, label_of
+from eechips.training.splits import split_table
 
 _log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import COLUMNS
+from eechips.manifest.sqlite.unit_record import COLUMNS
 from eechips.storage import ObjectStore, is_address
 from eechips.text.progress_bar import progress_bar
-from eechips.training.chip_pixels import decode, decode_frames
 from eechips.training.geodataframe import DATE, has_tables, load
+from eechips.training.quality.chip_pixels import decode, decode_frames
 
 if TYPE_CHECKING:
     import xarray

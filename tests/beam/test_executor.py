@@ -17,20 +17,20 @@ from typing import Any
 
 import pytest
 
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
-from eechips.engine.beam_queue import BeamQueue, OutcomeBatch
-from eechips.engine.beam_recovery import BEAM_QUEUES
-from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.plan import plan_units
-from eechips.engine.result_stores import ImmediateStore
+from eechips.engine.plans.plan import plan_units
+from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch
+from eechips.engine.queues.beam_recovery import BEAM_QUEUES
+from eechips.engine.queues.beam_worker import BeamWorker, process_partitions
+from eechips.engine.results.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import Record, State
 from eechips.storage import NameTemplate
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects

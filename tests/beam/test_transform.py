@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from eechips.engine.changed_options import describe, plan_identity
 from eechips.engine.config import RunConfig
-from eechips.engine.queue_items import plan_items
+from eechips.engine.plans.changed_options import describe, plan_identity
+from eechips.engine.queues.queue_items import plan_items
 from eechips.errors import ConfigurationError, UsageError
 from eechips.recipe import load_recipe
 from tests.support.engine_recipes import run_chips

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from eechips.cli.setup_commands import doctor_command
-from eechips.engine.doctor import doctor
+from eechips.engine.service.doctor import doctor
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.doctor_findings import NAMES

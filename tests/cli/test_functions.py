@@ -12,7 +12,7 @@ import pytest
 import eechips
 from eechips.cli import main
 from eechips.commands.parameters import command_words
-from eechips.engine.local_server import LocalServer
+from eechips.engine.service.local_server import LocalServer
 from eechips.errors import EechipsError, MissingResultsError, UsageError
 from tests.support.commands import run_command
 

@@ -17,7 +17,7 @@ import pytest
 
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, write_run
 from tests.support.hostile_texts import FORGED, HOSTILE_TEXTS, UNSAFE, unsafe_parts

@@ -17,11 +17,11 @@ import eechips
 from eechips.errors import RegionError
 from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
-from eechips.jobs.resolved_sample import resolve_sample
-from eechips.jobs.sample_options import SampleOptions
-from eechips.planning.cell_grids import parse_cells
+from eechips.jobs.samples.resolved_sample import resolve_sample
+from eechips.jobs.samples.sample_options import SampleOptions
+from eechips.planning.areas.regions import parse_region
 from eechips.planning.places import read_places
-from eechips.planning.regions import parse_region
+from eechips.planning.sampling.cell_grids import parse_cells
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 

@@ -18,9 +18,9 @@ import eechips
 from eechips import open_run
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.run_repair import awaits_assembly
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.cli.test_retry import typed
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service

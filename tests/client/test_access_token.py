@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from eechips.client.access_token import Authorizer
-from eechips.client.credentials import find_credentials
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.access_token import Authorizer
+from eechips.client.access.credentials import find_credentials
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
 from local_tests.support.token_server import TokenServer, token_server
 

@@ -12,11 +12,11 @@ import ee
 import ee._state
 import pytest
 
-from eechips.client.connection import TESTED, ServiceTarget, check_client, connect
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import TESTED, ServiceTarget, check_client, connect
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
 from eechips.errors import ConfigurationError
 
 ROOT = Path(__file__).resolve().parents[2]

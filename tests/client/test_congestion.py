@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from eechips.client.congestion import START, USUAL, CongestionController
-from eechips.client.shared_memory import CongestionCells
+from eechips.client.quota.congestion import START, USUAL, CongestionController
+from eechips.client.quota.shared_memory import CongestionCells
 
 
 @dataclass

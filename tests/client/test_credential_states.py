@@ -12,15 +12,15 @@ from typing import Any
 import ee
 import pytest
 
-from eechips.client.connection import ServiceTarget, connect
-from eechips.client.endpoint import HIGH_VOLUME_ENDPOINT
-from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import ServiceTarget, connect
+from eechips.client.access.endpoint import HIGH_VOLUME_ENDPOINT
+from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.engine.config import RunConfig
-from eechips.engine.session import find_target
+from eechips.engine.service.session import find_target
 from eechips.errors import ConfigurationError
 from local_tests.support.google_front import HIGH_VOLUME, SECURITY_TOKENS, TOKENS, GoogleFront, google_front
 from local_tests.support.local_earth_engine import Server, initialize

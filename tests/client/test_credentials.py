@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 import eechips
-from eechips.client.credentials import find_credentials, find_project, is_project
-from eechips.client.endpoint import check_endpoint
+from eechips.client.access.credentials import find_credentials, find_project, is_project
+from eechips.client.access.endpoint import check_endpoint
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, UsageError
 from eechips.web.urls import is_google, is_loopback

@@ -12,7 +12,7 @@ import requests
 import urllib3.exceptions
 
 from eechips.client.error_classification import classify_exception, classify_response, parse_error, response_message
-from eechips.client.response_framing import make_strict
+from eechips.client.http.response_framing import make_strict
 from eechips.errors import (
     ConfigurationError,
     PermanentError,

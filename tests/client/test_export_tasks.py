@@ -16,14 +16,14 @@ import pytest
 import rasterio
 
 from eechips import Chip, Grid
-from eechips.client.connection import ServiceTarget, connect
-from eechips.client.export_place import ExportPlace
-from eechips.client.export_tasks import start_export
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import ServiceTarget, connect
+from eechips.client.exports.export_place import ExportPlace
+from eechips.client.exports.export_tasks import start_export
+from eechips.client.exports.task_statuses import fetch_statuses
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.task_statuses import fetch_statuses
-from eechips.client.throttle import Throttle
 from eechips.errors import PermanentError, TransientError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Server, initialize, wait_until

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from eechips import Table
-from eechips.client.export_tasks import read_rows, selected_columns, table_obstacle
+from eechips.client.exports.export_tasks import read_rows, selected_columns, table_obstacle
 from eechips.errors import ValidationError
 
 PLAIN = Table([], columns=("n",))

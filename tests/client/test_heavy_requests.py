@@ -16,7 +16,7 @@ import pytest
 from eechips.client.fetcher import Fetcher
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import TooLargeError
 from eechips.geo.grid import Grid
 from eechips.planning.planning_requests import request_each

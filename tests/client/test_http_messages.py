@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.http_messages import HttpRequest, HttpResponse, requested_asset
+from eechips.client.http.http_messages import HttpRequest, HttpResponse, requested_asset
 from eechips.errors import TooLargeError, ValidationError
 
 URL = "http://localhost/v1/projects/p/value:compute?alt=json"
@@ -151,7 +151,7 @@ def test_an_error_with_a_status_of_success_is_no_empty_list() -> None:
 
 def test_values_are_too_large_only_if_they_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bomb of gzip is no response of the service: a smaller request would not help."""
-    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("eechips.client.http.http_messages.MAX_BYTES", 1 << 20)
     draw = random.Random(1).random
     digits = json.dumps({"result": [draw() for _ in range(100_000)]}).encode()
     equal = b'{"result": [' + b'{"a":0,"b":0,"c":0},' * 60_000 + b"0]}"

@@ -12,13 +12,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from eechips.client.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
-from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.permits import Permit, QuotaLimits
+from eechips.client.http.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
+from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.throttled_requests import throttle_requests_library
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import Permit, QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.throttled_requests import throttle_requests_library
-from eechips.client.transport import Transport
 from local_tests.support.loopback import LoopbackServer
 
 

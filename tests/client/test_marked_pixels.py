@@ -13,7 +13,7 @@ from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 from local_tests.support.local_earth_engine import Server

@@ -13,11 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.quota_folder import QuotaFolder, is_run_alive
-from eechips.client.quota_members import Grant, RunReport, TermRecord
-from eechips.client.shared_quota import SharedQuota
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.quota_folder import QuotaFolder, is_run_alive
+from eechips.client.quota.quota_members import Grant, RunReport, TermRecord
+from eechips.client.quota.shared_quota import SharedQuota
+from eechips.client.quota.throttle import Throttle
 from eechips.errors import EechipsError
 from eechips.files.temporary_names import new_writer
 from local_tests.support.object_server import missing_packages, serving_objects

@@ -6,8 +6,8 @@ import contextlib
 import multiprocessing
 from dataclasses import dataclass, field
 
-from eechips.client.permits import Permit, QuotaLimits, QuotaShare, UsageDelta
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import Permit, QuotaLimits, QuotaShare, UsageDelta
+from eechips.client.quota.throttle import Throttle
 
 CONTEXT = multiprocessing.get_context("spawn")
 

@@ -14,13 +14,13 @@ from eechips.client.chip_groups import stack_chips
 from eechips.client.chip_parameters import rendered, with_mask_band
 from eechips.datasets import find_dataset
 from eechips.geo.grid import Grid
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
-from eechips.jobs.mosaic import MosaicRecipe
-from eechips.jobs.mosaic_tiles import MosaicLayout
-from eechips.planning.band_selection import select_bands
-from eechips.planning.cloud_masks import parse_mask
-from eechips.planning.expressions import LayerImages, chip_image, period_image, single_image
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
+from eechips.jobs.rasters.mosaic import MosaicRecipe
+from eechips.jobs.rasters.mosaic_tiles import MosaicLayout
+from eechips.planning.imagery.band_selection import select_bands
+from eechips.planning.imagery.cloud_masks import parse_mask
+from eechips.planning.imagery.expressions import LayerImages, chip_image, period_image, single_image
 from eechips.recipe import Chip
 
 GRID, PLACE = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 4.4e6), 64, 64), (-105.0, 39.7)

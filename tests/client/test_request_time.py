@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from eechips.client.quota_members import RequestTime
+from eechips.client.quota.quota_members import RequestTime
 
 
 @pytest.mark.parametrize("seconds", [0.2, 2.0, 20.0])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.response_cache import LONGEST_AGE, ResponseCache
+from eechips.client.http.response_cache import LONGEST_AGE, ResponseCache
 from eechips.errors import StorageError
 
 

@@ -13,12 +13,12 @@ import pytest
 import urllib3
 from urllib3.util.wait import wait_for_read
 
-from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.permits import QuotaLimits
-from eechips.client.response_framing import make_strict
+from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.response_framing import make_strict
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.errors import EechipsError, ResponseTimeoutError
 from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from eechips.client.error_classification import classify_response, next_renewal, parse_error
-from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.errors import (
     ConfigurationError,
     EechipsError,

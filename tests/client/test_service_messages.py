@@ -18,12 +18,12 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.http_messages import HttpRequest, Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ErrorBody, ServiceError, find_error
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError
 from local_tests.support.function_server import Answer, serve_function
 from tests.client.test_service_errors import CLASSES

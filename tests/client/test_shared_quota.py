@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.quota_folder import FOLDER_TIMES, STORE_TIMES
-from eechips.client.quota_members import LeaseTimes, RunReport, TermRecord, fair_shares
+from eechips.client.quota.quota_folder import FOLDER_TIMES, STORE_TIMES
+from eechips.client.quota.quota_members import LeaseTimes, RunReport, TermRecord, fair_shares
 from tests.support.quota_world import QUOTA, Run, View, World, shares
 
 

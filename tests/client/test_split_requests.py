@@ -21,7 +21,7 @@ from eechips.client.fetcher import Fetcher
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_result
 from eechips.engine.run import run
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import TooLargeError
 from eechips.formats import EncodedFile
 from eechips.formats.raster import decoding

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from eechips.client.connection import ServiceTarget, connect
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import ServiceTarget, connect
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import QuotaClient, Throttle
 from eechips.client.retry import RetryPolicy, call
-from eechips.client.throttle import QuotaClient, Throttle
-from eechips.client.transport import Transport
 from eechips.errors import ConfigurationError, UnreachableError
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_service import Service

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.stored_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
+from eechips.client.quota.stored_limits import LIMITS_NAME, LearnedLimit, load_learned_limit, save_learned_limit
 from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 
 SERVICE = "https://earthengine-highvolume.googleapis.com"

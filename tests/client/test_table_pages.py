@@ -14,7 +14,7 @@ import pytest
 from eechips.client.fetcher import Fetcher
 from eechips.client.row_counts import ROWS
 from eechips.engine.config import RunConfig
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import ValidationError
 from eechips.planning.planning_requests import fetch_features
 from tests.support.altering_front import altering_front

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.permits import Permit, QuotaLimits, Stopped
-from eechips.client.throttle import QuotaClient, Throttle
+from eechips.client.quota.permits import Permit, QuotaLimits, Stopped
+from eechips.client.quota.throttle import QuotaClient, Throttle
 from eechips.errors import StorageError
 from local_tests.support.local_earth_engine import wait_until
 

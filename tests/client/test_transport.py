@@ -19,13 +19,13 @@ import ee
 import pytest
 from google.auth.credentials import AnonymousCredentials
 
-from eechips.client.connection import skip_deprecated_assets
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import skip_deprecated_assets
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
-from eechips.engine.planner import kept_answers
+from eechips.engine.plans.planner import kept_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from eechips.manifest.folder_lock import lock_run
 from local_tests.support.function_server import Answer, serve_function
@@ -358,7 +358,7 @@ def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(s
 @pytest.fixture
 def bomb(monkeypatch: pytest.MonkeyPatch) -> bytes:
     """Zeros beyond the bound, which is lowered, compressed."""
-    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("eechips.client.http.http_messages.MAX_BYTES", 1 << 20)
     return gzip.compress(bytes((1 << 20) + 1))
 
 
@@ -373,7 +373,7 @@ def test_too_many_values_are_requested_again_and_then_divided(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A front may have sent them, or the request asks for too many. A bomb of zeros is neither."""
-    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("eechips.client.http.http_messages.MAX_BYTES", 1 << 20)
     values = gzip.compress(json.dumps({"result": list(range(300_000))}).encode())
     asked = []
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import eechips
-from eechips.client.quota_folder import default_quota_folder
-from eechips.engine.quota_connection import list_sharing_runs
+from eechips.client.quota.quota_folder import default_quota_folder
+from eechips.engine.service.quota_connection import list_sharing_runs
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.stack_store import STACK, Stack
 from tests.cubes.test_open_cube import GRID, expected

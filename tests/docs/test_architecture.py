@@ -59,7 +59,7 @@ def test_features_are_all_of_the_engine_in_the_order_of_the_calls() -> None:
     features = {"RunFeature": ""}
     classes = [
         (node, path.relative_to(SOURCE).as_posix())
-        for path in sorted((SOURCE / "engine").glob("*.py"))
+        for path in sorted((SOURCE / "engine").rglob("*.py"))
         for node in ast.parse(path.read_text(encoding="utf-8")).body
         if isinstance(node, ast.ClassDef)
     ]

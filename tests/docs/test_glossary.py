@@ -215,13 +215,13 @@ def test_arguments_and_variables_are_named_by_what_they_are() -> None:
 TASKS = frozenset(
     {
         "cli/cluster_commands.py",
-        "client/export_tasks.py",
-        "client/task_statuses.py",
-        "engine/export_monitor.py",
+        "client/exports/export_tasks.py",
+        "client/exports/task_statuses.py",
+        "engine/features/export_monitor.py",
         "engine/outcome.py",
         "engine/fetch_result.py",
-        "engine/queue_items.py",
-        "manifest/ledger.py",
+        "engine/queues/queue_items.py",
+        "manifest/sqlite/ledger.py",
         "scripts/local_exports.py",
         "scripts/script_recipe.py",
     }

@@ -15,8 +15,8 @@ from shapely.geometry import box
 
 import eechips
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Estimate, Forecast
-from eechips.engine.estimate import estimate
+from eechips.engine.costs.cost_descriptions import Estimate, Forecast
+from eechips.engine.costs.estimate import estimate
 from eechips.engine.run import run
 from local_tests.support.local_earth_engine import Server
 from tests.cli.test_commands import eechips as eechips_command

@@ -22,7 +22,7 @@ from tests.support.scene_runs import fetch, write
 
 WITHIN = """
 import json, resource, sys
-from eechips.archive.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
 from eechips.client.retry import RetryPolicy
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.document_reader import DocumentReader

@@ -84,8 +84,8 @@ def test_a_run_in_a_folder_without_locks_ends_with_one_sentence(without_locks: d
 def test_threads_keep_a_quota_without_locks_and_processes_are_refused(without_locks: dict[str, str]) -> None:
     code = """
 import multiprocessing
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.errors import ConfigurationError
 throttle = Throttle(None, QuotaLimits(in_flight=1), clients=1)
 throttle.reclaim(0)
@@ -102,7 +102,7 @@ except ConfigurationError as error:
 
 def test_learned_limits_are_not_saved_without_locks(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = """
-from eechips.client import stored_limits
+from eechips.client.quota import stored_limits
 limit = stored_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
 stored_limits.save_learned_limit("https://example.com", "p", limit)
 print(stored_limits.load_learned_limit("https://example.com", "p"))
@@ -116,7 +116,7 @@ def test_an_asset_store_without_locks_is_refused(without_locks: dict[str, str], 
     code = f"""
 from pathlib import Path
 from eechips_local.assets.asset_errors import AssetWriteError
-from eechips_local.assets.publish import create
+from eechips_local.assets.ingestion.publish import create
 try:
     create(Path({str(tmp_path / "store")!r}))
 except AssetWriteError as error:

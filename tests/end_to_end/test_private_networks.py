@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from eechips.archive.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import read_version
-from eechips.client.http_messages import Timeouts
-from eechips.client.http_sessions import open_session
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.http_sessions import open_session
 from eechips.errors import PermanentError
 from eechips.web.network import is_private_address, is_private_host, is_public_host
 from tests.support.raw_server import RawServer, message, raw_server

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eechips.engine.run_records import encode_info
+from eechips.engine.results.run_records import encode_info
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import seal
 from tests.support.commands import run_command

@@ -16,8 +16,8 @@ import pytest
 
 import eechips
 from eechips.errors import EechipsError
-from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.run import INFO_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.storage import LocalStore
 from tests.support.commands import run_command
 from tests.support.finished_run import pictures, png_of, write_run

@@ -17,8 +17,8 @@ import pytest
 
 import eechips
 from eechips.engine.config import RunConfig
-from eechips.engine.queue_items import fetch_items, plan_items
-from eechips.engine.queue_join import join_results
+from eechips.engine.queues.queue_items import fetch_items, plan_items
+from eechips.engine.queues.queue_join import join_results
 from eechips.engine.run import run
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.run import Run

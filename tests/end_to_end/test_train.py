@@ -19,7 +19,7 @@ from affine import Affine
 
 from eechips.formats import geotiff
 from eechips.manifest.run import Run
-from eechips.training import split_table
+from eechips.training.splits import split_table
 from tests.docs.blocks import list_commands, read_blocks
 from tests.support.commands import run_command
 from tests.support.finished_run import write_run

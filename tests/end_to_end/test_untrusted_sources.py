@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 
 import eechips
-from eechips.manifest.ledger import LEDGER_NAME
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from local_tests.support.local_earth_engine import Server
 from tests.docs.pages import read_page, read_table
 from tests.end_to_end import test_untrusted_lines, test_untrusted_lockfiles

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from eechips.engine.archive_provenance import ServedArchives
 from eechips.engine.config import RunConfig
+from eechips.engine.results.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.archive_traffic import ArchiveTraffic
 from eechips.manifest.data_source import DataSource

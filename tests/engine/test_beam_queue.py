@@ -14,15 +14,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.permits import UsageDelta
+from eechips.client.quota.permits import UsageDelta
+from eechips.client.quota.usage import RequestLog
 from eechips.client.template_requests import TemplateMismatch
-from eechips.client.usage import RequestLog
-from eechips.engine.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.result_stores import ImmediateStore
+from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch
+from eechips.engine.results.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError, StorageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.unit_record import Record, State, UnitFile, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import StagedFile
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from eechips import Run, open_run
-from eechips.engine.cost_descriptions import Forecast
-from eechips.engine.plan import draw_spread
+from eechips.engine.costs.cost_descriptions import Forecast
+from eechips.engine.plans.plan import draw_spread
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_chips
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
-from eechips.engine.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
+from eechips.engine.features.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
-from eechips.engine.outcome_records import failed
+from eechips.engine.results.outcome_records import failed
 from eechips.errors import (
     EechipsError,
     InternalError,
@@ -18,7 +18,7 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 
 
 def unit(position: int, attempts: int = 0) -> WorkUnit:

@@ -15,11 +15,11 @@ import pytest
 
 import eechips
 from eechips.client.compute_profiles import parse_profile
-from eechips.engine.compute_monitor import _Assignment
-from eechips.engine.compute_sample import ComputeAccount, ComputeSample
 from eechips.engine.config import RunConfig
+from eechips.engine.costs.compute_sample import ComputeAccount, ComputeSample
+from eechips.engine.features.compute_monitor import _Assignment
 from eechips.engine.run import run
-from eechips.engine.workload_tag import check_workload_tag, workload_tag_of
+from eechips.engine.service.workload_tag import check_workload_tag, workload_tag_of
 from eechips.errors import ProjectUnavailableError, UsageError
 from eechips.manifest.run import Run
 from eechips.recipe import load_recipe
@@ -169,7 +169,7 @@ def test_the_compute_of_a_script_is_printed(demo_server: Server, tmp_path: Path)
 def test_one_unit_in_n_is_profiled_by_one_request(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips.engine.profile_fetcher._WAIT_SECONDS", 600.0)  # however long the run takes
+    monkeypatch.setattr("eechips.engine.costs.profile_fetcher._WAIT_SECONDS", 600.0)  # however long the run takes
     server = demo_server
     before = server.requests().get("value:compute", 0)
     done = run(recipe(20), config(server, tmp_path / "out", profile_every=5, workload_tag="one-in-five"))

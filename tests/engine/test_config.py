@@ -12,7 +12,7 @@ import pytest
 import eechips
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
-from eechips.jobs.chips import sample_recipe
+from eechips.jobs.samples.chips import sample_recipe
 
 WRONG: dict[str, tuple[Any, str]] = {
     "in_flight": ("16", "`in_flight` must be a whole number or 'auto', not str: '16'"),

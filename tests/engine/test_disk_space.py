@@ -18,13 +18,13 @@ from eechips.cli import finish
 from eechips.cli.group import describe_fault
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Estimate
+from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
-from eechips.jobs.images import Images
-from eechips.manifest.database import connect
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.jobs.rasters.images import Images
+from eechips.manifest.sqlite.database import connect
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.recipe import Chip
 from local_tests.support.local_earth_engine import Server, initialize
 

@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from google.oauth2 import credentials as user_credentials
 
-from eechips.client.credentials import describe_credentials
-from eechips.client.stored_limits import LearnedLimit, save_learned_limit
+from eechips.client.access.credentials import describe_credentials
+from eechips.client.quota.stored_limits import LearnedLimit, save_learned_limit
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import describe_month
-from eechips.engine.doctor import Finding, check_disk, check_packages, check_python, examine
+from eechips.engine.costs.cost_descriptions import describe_month
+from eechips.engine.service.doctor import Finding, check_disk, check_packages, check_python, examine
 from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.web.urls import is_loopback
 from tests.support.doctor_findings import NAMES
@@ -243,7 +243,7 @@ def test_missing_and_old_packages_are_reported(tmp_path: Path) -> None:
     lines += ["Requires-Dist: nobody-has-this>=1", "Requires-Dist: numpy", 'Requires-Dist: nor-this; extra == "dev"']
     (info / "METADATA").write_text("\n".join(["Metadata-Version: 2.1", *lines, ""]))
     code = (
-        "from eechips.engine.doctor import check_packages, check_python;"
+        "from eechips.engine.service.doctor import check_packages, check_python;"
         "print(check_python().state); found = check_packages(local=False); print(found.state); print(found.detail)"
     )
     done = run_program(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {code}", status=0)

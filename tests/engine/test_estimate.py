@@ -12,20 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rasterio.crs import CRS
 
-from eechips.client.usage import RequestLog
-from eechips.engine.compute_sample import ComputeSample
+from eechips.client.quota.usage import RequestLog
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import PlanningCost, describe_bytes, forecast_traffic
-from eechips.engine.forecast import Machine, Meter, forecast_rest
-from eechips.engine.joining_estimate import UnitRequests
+from eechips.engine.costs.compute_sample import ComputeSample
+from eechips.engine.costs.cost_descriptions import PlanningCost, describe_bytes, forecast_traffic
+from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
+from eechips.engine.costs.joining_estimate import UnitRequests
+from eechips.engine.costs.unit_costs import cost_of
 from eechips.engine.outcome import Finished, Outcome
-from eechips.engine.plan import draw_spread
-from eechips.engine.unit_costs import cost_of
+from eechips.engine.plans.plan import draw_spread
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
 from eechips.manifest.archive_traffic import ArchiveTraffic
-from eechips.manifest.ledger_queries import Totals
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.ledger_queries import Totals
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip
 from eechips.recipe.results import Template
 

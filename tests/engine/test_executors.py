@@ -14,15 +14,15 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from eechips.client.connection import ServiceTarget, connect
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.access.connection import ServiceTarget, connect
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.processes import worker_context
 from eechips.engine.outcome import Lost
-from eechips.engine.plan import name_template, plan_units
+from eechips.engine.plans.plan import name_template, plan_units
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.manifest.run import Run

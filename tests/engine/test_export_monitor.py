@@ -11,16 +11,16 @@ from typing import Any, cast
 import pytest
 
 from eechips.client.error_classification import classify_response
-from eechips.client.export_tasks import ExportTask
-from eechips.client.task_statuses import TaskStatus
-from eechips.engine import export_monitor
-from eechips.engine.export_monitor import ExportMonitor
+from eechips.client.exports.export_tasks import ExportTask
+from eechips.client.exports.task_statuses import TaskStatus
+from eechips.engine.features import export_monitor
+from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.outcome import Finished, Outcome, StartedExports
 from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, StorageError, TransientError
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.ledger_queries import count_exports, read_exports
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import count_exports, read_exports
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.untrusted_run import check_values
 from local_tests.support.local_earth_engine import wait_until
 

@@ -455,7 +455,7 @@ def test_memory_of_a_chip_that_cannot_be_divided_is_a_matter_of_the_moment(
 
 
 def test_a_bomb_of_gzip_does_not_fail_a_chip(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips.client.http_messages.MAX_BYTES", 1 << 20)
+    monkeypatch.setattr("eechips.client.http.http_messages.MAX_BYTES", 1 << 20)
     service.plan(2, "gzip-bomb", "gzip-bomb")
     finished = run_chips(tmp_path, service.url, parameters={"count": 3}, retry_delay=0.01)
     assert finished.counts == {"done": 3}

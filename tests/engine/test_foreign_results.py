@@ -16,9 +16,9 @@ import pytest
 from click.testing import Result
 
 import eechips
-from eechips.manifest.ledger import Ledger
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
-from eechips.manifest.unit_record import Record, State
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import Record, State
 from eechips.storage import LocalStore, ObjectStore
 from local_tests.support.object_server import missing_packages, serving_objects
 from local_tests.support.parameters import slow_except

@@ -17,8 +17,8 @@ from typing import Any
 import ee
 import pytest
 
-from eechips.engine.cost_descriptions import Forecast
-from eechips.engine.plan import draw_spread
+from eechips.engine.costs.cost_descriptions import Forecast
+from eechips.engine.plans.plan import draw_spread
 from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest import Run, open_run
@@ -217,7 +217,7 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     message = "there are no results yet, and what the service has answered is kept. To resume: eechips …"
     assert f"Stopped while planning; {message}" in capsys.readouterr().err
     assert service.count("value") >= 5
-    with caplog.at_level("INFO", logger="eechips.engine.planner"):
+    with caplog.at_level("INFO", logger="eechips.engine.plans.planner"):
         finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
     assert "Planning goes on: requests that were answered before are not sent again" in caplog.text
     assert finished.counts == {"done": 600}

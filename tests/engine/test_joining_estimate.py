@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.joining_estimate import JoiningEstimate, UnitRequests
-from eechips.engine.shared_request_size import RequestCosts
+from eechips.engine.costs.joining_estimate import JoiningEstimate, UnitRequests
+from eechips.engine.joining.shared_request_size import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.manifest.ledger import Ledger
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, Unit, canonical_json
 from eechips.recipe.results import Template
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 import eechips
-from eechips.engine.cost_descriptions import Estimate
+from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.errors import RecipeError
 from eechips.manifest.run import Run
 from tests.support.engine_service import Service

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import LocalQuota, Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import LocalQuota, Throttle
 
 
 class Clock:

@@ -17,13 +17,13 @@ import pytest
 import rasterio
 
 from eechips.engine.config import RunConfig
-from eechips.engine.local_server import local_earth_engine, remove_unused_exports
 from eechips.engine.run import run
-from eechips.engine.session import connect
+from eechips.engine.service.local_server import local_earth_engine, remove_unused_exports
+from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError
 from eechips.files.removal import register_lock
 from eechips.manifest import Run
-from eechips_local.assets.publish import create
+from eechips_local.assets.ingestion.publish import create
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import script
 
@@ -122,7 +122,7 @@ def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     serving = """
 import sys
-from eechips.engine.local_server import local_earth_engine, remove_unused_exports
+from eechips.engine.service.local_server import local_earth_engine, remove_unused_exports
 with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
     print(server._process.pid, flush=True)
     sys.stdin.read()

@@ -15,16 +15,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
-from eechips.engine.changed_options import check_same, describe
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.plan import plan_units
-from eechips.engine.planner import GradualPlanning
+from eechips.engine.plans.changed_options import check_same, describe
+from eechips.engine.plans.plan import plan_units
+from eechips.engine.plans.planner import GradualPlanning
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import NameTemplate
 
 TEMPLATE = NameTemplate("chips/{id}")

@@ -18,7 +18,7 @@ import pytest
 
 from eechips.cli import main
 from eechips.commands.command import FetchCommand
-from eechips.engine.queue_items import run_in_turn
+from eechips.engine.queues.queue_items import run_in_turn
 from eechips.errors import RunLockedError
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER

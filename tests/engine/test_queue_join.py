@@ -13,7 +13,7 @@ import rasterio
 from click.testing import Result
 
 import eechips
-from eechips.engine.reported_outcomes import ReportedOutcome
+from eechips.engine.queues.reported_outcomes import ReportedOutcome
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER

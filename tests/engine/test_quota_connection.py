@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.quota_folder import QuotaFolder
-from eechips.client.shared_quota import SharedQuota
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.quota_folder import QuotaFolder
+from eechips.client.quota.shared_quota import SharedQuota
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.doctor import examine
-from eechips.engine.quota_connection import QuotaSharing, list_sharing_runs, quota_place
-from eechips.engine.session import connect
+from eechips.engine.service.doctor import examine
+from eechips.engine.service.quota_connection import QuotaSharing, list_sharing_runs, quota_place
+from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError, UsageError
 from eechips.files.local_paths import CACHE_VARIABLE
 from eechips.files.temporary_names import new_writer
@@ -94,7 +94,7 @@ def test_a_run_that_was_killed_is_not_listed(service: Service, tmp_path: Path) -
         "import os, signal, sys\n"
         "from pathlib import Path\n"
         "from eechips.engine.config import RunConfig\n"
-        "from eechips.engine.session import connect\n"
+        "from eechips.engine.service.session import connect\n"
         "url, quota = sys.argv[1:]\n"
         "with connect(RunConfig(out=Path('out'), endpoint=url, project='fields', quota_folder=quota)):\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

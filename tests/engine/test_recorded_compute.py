@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.engine.compute_sample import (
+from eechips.engine.costs.compute_sample import (
     FOLDER,
     ComputeSample,
     RecordedCompute,

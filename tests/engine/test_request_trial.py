@@ -14,7 +14,7 @@ import requests
 from affine import Affine
 
 import eechips
-from eechips.engine.request_trial import PlanCost, RequestPlan, RequestTrial
+from eechips.engine.costs.request_trial import PlanCost, RequestPlan, RequestTrial
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write_geotiff

@@ -16,22 +16,22 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eechips.engine.archive_provenance import ServedArchives
-from eechips.engine.changed_options import describe
 from eechips.engine.config import RunConfig
-from eechips.engine.estimate import estimate
-from eechips.engine.plan import name_template, plan_units
-from eechips.engine.result_stores import store_of
-from eechips.engine.resumed_files import ResumedFiles
+from eechips.engine.costs.estimate import estimate
+from eechips.engine.plans.changed_options import describe
+from eechips.engine.plans.plan import name_template, plan_units
+from eechips.engine.plans.resumed_files import ResumedFiles
+from eechips.engine.results.archive_provenance import ServedArchives
+from eechips.engine.results.result_stores import store_of
 from eechips.engine.run import run
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
 from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import reopen_failures
-from eechips.manifest.ledger import Ledger
+from eechips.manifest.sqlite.ledger import Ledger
 from local_tests.support.call_counts import count_calls
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script

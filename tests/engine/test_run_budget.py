@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunBudget
-from eechips.engine.run_budget import BudgetLimit
+from eechips.engine.features.run_budget import BudgetLimit
 from eechips.errors import UsageError
 
 

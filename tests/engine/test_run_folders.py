@@ -19,7 +19,7 @@ from eechips.engine.run import run
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest import open_run
 from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
 COUNT, ROUNDS = 5, 12
 

@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from eechips.engine.run_records import encode_info
+from eechips.engine.results.run_records import encode_info
 
 pytestmark = pytest.mark.slow
 

@@ -14,23 +14,23 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
+from eechips.engine.features.run_monitor import RunMonitor
 from eechips.engine.interrupt import Interrupt
+from eechips.engine.joining.shared_request_size import RequestCosts
+from eechips.engine.joining.unit_joining import UnitJoining
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
-from eechips.engine.run_monitor import RunMonitor
 from eechips.engine.scheduler import Scheduler
-from eechips.engine.shared_request_size import RequestCosts
-from eechips.engine.unit_joining import UnitJoining
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import sum_totals
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import sum_totals
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, to_unit
 from eechips.storage import LocalStore
 

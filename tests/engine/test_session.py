@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from local_tests.support.token_server import token_server
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy

@@ -22,7 +22,7 @@ from eechips.client.chip_groups import share_chips
 from eechips.client.fetcher import Fetcher
 from eechips.engine.config import RunConfig
 from eechips.engine.fetch_result import fetch_shared
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 from eechips_local.assets import ingest

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.engine.compute_sample import ComputeRange
-from eechips.engine.cost_descriptions import (
+from eechips.engine.costs.compute_sample import ComputeRange
+from eechips.engine.costs.cost_descriptions import (
     Estimate,
     PlanningCost,
     describe_compute,

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 import pytest
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
+from eechips.engine.joining.shared_request_size import RequestCosts
+from eechips.engine.joining.unit_joining import UnitJoining
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
-from eechips.engine.shared_request_size import RequestCosts
-from eechips.engine.unit_joining import UnitJoining
 from eechips.geo.grid import Grid
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import canonical_json, to_unit
 
 PIXELS = 64 * 64

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.engine.queue_items import WorkPart
+from eechips.engine.queues.queue_items import WorkPart
 from eechips.errors import UsageError
 
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from eechips.engine import worker_preload
-from eechips.engine.worker_preload import encode_instructions
-from eechips.jobs.points import PointValues
+from eechips.engine.executors import worker_preload
+from eechips.engine.executors.worker_preload import encode_instructions
+from eechips.jobs.tables.points import PointValues
 from tests.support.programs import run_program
 
-CHIPS = "import eechips.jobs.chips, eechips.engine.run, eechips.engine.worker_process"
+CHIPS = "import eechips.jobs.samples.chips, eechips.engine.run, eechips.engine.executors.worker_process"
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from eechips.engine.beam_recovery import BEAM_QUEUES, recover
+from eechips.engine.queues.beam_recovery import BEAM_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.files.removal import (
     LockedFolder,
@@ -31,7 +31,7 @@ from eechips.files.removal import (
 from eechips.files.temporary_files import make_scratch, sweep_folder, temporary_folder
 from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 from eechips.manifest.folder_lock import LOCK_NAME, lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import LocalStore
 from tests.support.programs import run_program
 from tests.support.source_tree import source_files
@@ -207,10 +207,10 @@ def test_a_sweep_removes_what_dead_writers_have_left_and_nothing_else(
 # Where files are removed or replaced outside of eechips.files.removal, and why that is right.
 ALLOWED = {
     "files/removal.py": "the module itself",
-    "eechips_local/archives/file_table.py": "a cache",
-    "eechips_local/archives/range_cache.py": "a cache",
+    "eechips_local/archives/items/file_table.py": "a cache",
+    "eechips_local/archives/files/range_cache.py": "a cache",
     "eechips_local/assets/store_files.py": "the same for the local Earth Engine, which shares no code with the rest",
-    "eechips_local/demo/drawing_cache.py": "a cache",
+    "eechips_local/demo/painting/drawing_cache.py": "a cache",
     "storage/single_files.py": "temporary name; in place what is no regular file",
     "storage/object_backends.py": "the calls of a store, which only object_store.py makes",
     "storage/object_store.py": "objects: staged and abandoned ones by their names, results by their recorded content",
@@ -222,20 +222,20 @@ WRITTEN = {
     "storage/local_store.py": "a second name, which the system gives only if it is free",
     "lockfile/lockfile_format.py": "a member of an archive under a temporary name",
     "eechips_local/assets/store_files.py": "temporary name",
-    "archive/catalogs/commit.py": "scratch folder",
-    "archive/catalogs/ingest.py": "scratch folder",
+    "archive/catalogs/partitions/commit.py": "scratch folder",
+    "archive/catalogs/ingestion/ingest.py": "scratch folder",
     "archive/catalogs/update.py": "scratch folder",
-    "client/stored_limits.py": "a lock, never written to",
+    "client/quota/stored_limits.py": "a lock, never written to",
     "cubes/box_cache.py": "a lock, never written to",
-    "training/dataset_card.py": "scratch folder",
+    "training/cards/dataset_card.py": "scratch folder",
     "training/formats/hdf5.py": "scratch folder of the pack",
     "training/formats/tfrecord.py": "scratch folder of the pack",
     "training/formats/webdataset.py": "scratch folder of the pack",
-    "training/shard_writer.py": "journal, to which lines are added",
-    "training/quality_table.py": "journal, to which lines are added",
+    "training/packs/shard_writer.py": "journal, to which lines are added",
+    "training/quality/quality_table.py": "journal, to which lines are added",
     "archive/downloads/partial_files.py": "second name of a file on its way",
     "engine/executors/beam.py": "log, to which lines are added",
-    "engine/local_server.py": "log of the server of this run, whose lock is held",
+    "engine/service/local_server.py": "log of the server of this run, whose lock is held",
     "engine/run_log.py": "log, to which lines are added",
     "archive/scenes/assembly.py": "temporary name, of Results.make",
     "archive/scenes/search.py": "scratch folder",
@@ -245,18 +245,18 @@ WRITTEN = {
     "scripts/working_folder.py": "links to inputs, or copies in their place, in the stage of a call",
     "formats/large_tables.py": "temporary name, of Results.make",
     "formats/mosaic_cog.py": "scratch folder",
-    "eechips_local/assets/asset_ingestion.py": "scratch folder",
-    "eechips_local/assets/cogs.py": "scratch folder",
+    "eechips_local/assets/ingestion/asset_ingestion.py": "scratch folder",
+    "eechips_local/assets/ingestion/cogs.py": "scratch folder",
     "eechips_local/quota/compute_quota.py": "appends to a file of the parent process",
-    "eechips_local/assets/pyramids.py": "scratch folder",
-    "eechips_local/assets/image_manifest.py": "scratch folder of the task",
-    "eechips_local/assets/linked_files.py": "scratch folder",
-    "eechips_local/assets/table_manifest.py": "scratch folder of the task",
-    "eechips_local/assets/vector_formats.py": "scratch folder of the caller",
-    "eechips_local/assets/vector_reader.py": "scratch folder of the caller",
+    "eechips_local/assets/ingestion/pyramids.py": "scratch folder",
+    "eechips_local/assets/ingestion/image_manifest.py": "scratch folder of the task",
+    "eechips_local/assets/ingestion/linked_files.py": "scratch folder",
+    "eechips_local/assets/ingestion/table_manifest.py": "scratch folder of the task",
+    "eechips_local/assets/vectors/vector_formats.py": "scratch folder of the caller",
+    "eechips_local/assets/vectors/vector_reader.py": "scratch folder of the caller",
     "geo/vector_formats.py": "scratch folder of the caller",
     "geo/vector_reader.py": "scratch folder of the caller",
-    "eechips_local/demo/drawing_cache.py": "temporary name",
+    "eechips_local/demo/painting/drawing_cache.py": "temporary name",
     "eechips_local/exports/image_grids.py": "scratch folder of the task",
     "eechips_local/exports/map_exports.py": "scratch folder of the task",
     "eechips_local/exports/patch_files.py": "scratch folder of the task",

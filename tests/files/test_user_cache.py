@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.client.quota_folder import QuotaFolder, default_quota_folder
-from eechips.client.stored_limits import LearnedLimit, save_learned_limit
+from eechips.client.quota.quota_folder import QuotaFolder, default_quota_folder
+from eechips.client.quota.stored_limits import LearnedLimit, save_learned_limit
 from eechips.errors import UsageError
 from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 from eechips.manifest.run_signature import sealing_key

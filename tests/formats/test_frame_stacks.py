@@ -12,7 +12,7 @@ from rasterio.transform import from_origin
 
 from eechips.errors import ValidationError
 from eechips.formats import EncodedFile, Expectation, geotiff
-from eechips.training.chip_pixels import decode, decode_frames
+from eechips.training.quality.chip_pixels import decode, decode_frames
 
 UTM, WHERE = CRS.from_epsg(32613), from_origin(500_000, 4_400_000, 10, 10)
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import requests
 
-from eechips.client.connection_pool import KEEP_ALIVE_HEADER
+from eechips.client.http.connection_pool import KEEP_ALIVE_HEADER
 from eechips_local.evaluation.signatures import Argument, load_signatures
 from eechips_local.functions import load_functions
 from local_tests.support.graphs import Ready, invoke

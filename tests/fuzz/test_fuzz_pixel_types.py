@@ -11,7 +11,7 @@ from random import Random
 
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
-from eechips_local.pixels.encode import filled
+from eechips_local.pixels.output.encode import filled
 from eechips_local.protocol.request_errors import EarthEngineError
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import ONE, constant, evaluate, read

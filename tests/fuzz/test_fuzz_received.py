@@ -27,8 +27,8 @@ from eechips.cli import main
 from eechips.errors import EechipsError
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.failures import export_failures
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import INFO_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.fuzz.budget import Budget
 from tests.fuzz.damage import change_some_bytes
 from tests.support import oversized_files

@@ -9,11 +9,11 @@ import zlib
 
 import pytest
 
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport
 from eechips.errors import EechipsError, InternalError
 from tests.fuzz.budget import Budget
 from tests.fuzz.test_error_bodies import assert_presentable

@@ -12,19 +12,19 @@ from tests.support.source_tree import EECHIPS, LOCAL, source_files
 
 DOORS = {
     "geo/untrusted_vectors.py", "geo/vector_reader.py", "geo/untrusted_rasters.py",
-    "eechips_local/assets/untrusted_vectors.py", "eechips_local/assets/vector_reader.py",
+    "eechips_local/assets/vectors/untrusted_vectors.py", "eechips_local/assets/vectors/vector_reader.py",
 }  # fmt: skip
 
 OTHERS = {
     # Files that this program has written
-    "eechips_local/archives/block_decoding.py": "blocks of a file of an archive, as a GeoTIFF that it makes in memory",
-    "eechips_local/assets/cogs.py": "the image that is being ingested, in a scratch folder",
-    "eechips_local/assets/pyramids.py": "levels of that image, in memory",
-    "eechips_local/assets/image_manifest.py": "a file that it writes for an ingestion",
+    "eechips_local/archives/files/block_decoding.py": "blocks of an archived file, as a GeoTIFF in memory",
+    "eechips_local/assets/ingestion/cogs.py": "the image that is being ingested, in a scratch folder",
+    "eechips_local/assets/ingestion/pyramids.py": "levels of that image, in memory",
+    "eechips_local/assets/ingestion/image_manifest.py": "a file that it writes for an ingestion",
     "eechips_local/exports/image_files.py": "the export that it has just written",
     "eechips_local/exports/image_grids.py": "the export that it writes",
     "eechips_local/exports/shapefiles.py": "the Shapefile that it writes",
-    "eechips_local/pixels/encode.py": "a response that it writes, in memory",
+    "eechips_local/pixels/output/encode.py": "a response that it writes, in memory",
     "formats/geotiff_writer.py": "a GeoTIFF that it writes, in memory",
     "formats/mosaic_cog.py": "the GeoTIFF of the run, converted by GDAL after the door has opened it",
     # Bytes of a response, with one driver, which cannot name a file beside them
@@ -106,5 +106,5 @@ def test_the_contract_sees_every_way_to_open(source: str) -> None:
 )
 def test_the_local_earth_engine_has_the_same_door(name: str) -> None:
     own = (EECHIPS / "geo" / f"{name}.py").read_text(encoding="utf-8")
-    copy = (LOCAL / "assets" / f"{name}.py").read_text(encoding="utf-8")
-    assert copy == own.replace("eechips.geo", "eechips_local.assets")
+    copy = (LOCAL / "assets" / "vectors" / f"{name}.py").read_text(encoding="utf-8")
+    assert copy == own.replace("eechips.geo", "eechips_local.assets.vectors")

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.formats import parquet
 from eechips.formats.chip_format import Expectation
@@ -25,8 +25,8 @@ from eechips.geo.vector_formats import RefusedFileError
 from eechips.storage.untrusted_files import read_frame, read_parquet
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
-from eechips_local.archives.file_items import ParquetItems
-from eechips_local.assets import untrusted_parquet as local_untrusted_parquet
+from eechips_local.archives.items.file_items import ParquetItems
+from eechips_local.assets.vectors import untrusted_parquet as local_untrusted_parquet
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import feature, search
 

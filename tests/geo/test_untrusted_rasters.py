@@ -14,9 +14,9 @@ from eechips.archive.windows.raster import describe
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import validate
 from eechips.geo.untrusted_rasters import open_raster
-from eechips.manifest.chip_pictures import render_chip
+from eechips.manifest.pictures.chip_pictures import render_chip
 from eechips_local.assets.asset_errors import UnreadableFileError
-from eechips_local.assets.raster_files import RasterFiles
+from eechips_local.assets.ingestion.raster_files import RasterFiles
 from eechips_local.pixels.file_source import open_file
 from tests.support.watched_folder import WatchedFolder, watch_folder
 

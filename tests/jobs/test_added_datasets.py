@@ -16,7 +16,7 @@ import eechips
 from eechips.errors import RunMismatchError, UsageError
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.manifest.exclusions import exclude_units
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import Samples, read_samples
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.jobs.test_sample_extensions import ROI, digests, sample, sent

@@ -12,10 +12,10 @@ import rasterio
 
 import eechips
 from eechips.engine.config import RunConfig
-from eechips.engine.session import connect
+from eechips.engine.service.session import connect
 from eechips.errors import RunMismatchError, UnknownDatasetError
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
 from eechips.manifest.exclusions import exclude_units
 from eechips.recipe import EarlierPlan, unit_id
 from eechips.training.samples import read_samples

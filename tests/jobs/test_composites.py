@@ -12,7 +12,7 @@ import rasterio
 
 import eechips
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.jobs.composites import MOST_SOURCES, Composites
+from eechips.jobs.rasters.composites import MOST_SOURCES, Composites
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 

@@ -14,13 +14,13 @@ import rasterio
 
 import eechips
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.jobs.chips import ChipSample
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
-from eechips.jobs.mosaic import MosaicRecipe
-from eechips.jobs.points import PointValues
-from eechips.jobs.timeseries import TimeSeries
-from eechips.manifest.display_styles import display_styles
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
+from eechips.jobs.rasters.mosaic import MosaicRecipe
+from eechips.jobs.samples.chips import ChipSample
+from eechips.jobs.tables.points import PointValues
+from eechips.jobs.tables.timeseries import TimeSeries
+from eechips.manifest.pictures.display_styles import display_styles
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
 from tests.support.commands import run_command

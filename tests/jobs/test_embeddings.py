@@ -16,7 +16,7 @@ import shapely
 import eechips
 from eechips.datasets import find_dataset
 from eechips.errors import UsageError
-from eechips.jobs.embedding_means import normalize
+from eechips.jobs.tables.embedding_means import normalize
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.region_weights import zonal_statistics
 from tests.support.embedding_images import BANDS, FIELDS, embedding_pixels

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from eechips.jobs.feature_columns import FeatureFiles
+from eechips.jobs.tables.feature_columns import FeatureFiles
 
 LARGE = 2**53 + 1  # float64 has no such number
 

@@ -24,8 +24,8 @@ from geopandas.testing import assert_geodataframe_equal
 
 import eechips
 from eechips.errors import EechipsError, UnknownDatasetError, UsageError, ValidationError
-from eechips.jobs.feature_columns import CellRows
-from eechips.planning.feature_cells import FeatureCell
+from eechips.jobs.tables.feature_columns import CellRows
+from eechips.planning.areas.feature_cells import FeatureCell
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support.commands import run_command

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from eechips.errors import UsageError
-from eechips.jobs.composites import Composites
-from eechips.jobs.imagery import ClipArea
-from eechips.jobs.images import Images
-from eechips.planning.regions import parse_region
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.imagery import ClipArea
+from eechips.jobs.rasters.images import Images
+from eechips.planning.areas.regions import parse_region
 
 Recipe = type[Images] | type[Composites]
 RECIPES = pytest.mark.parametrize("recipe", [Images, Composites])

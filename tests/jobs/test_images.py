@@ -16,12 +16,12 @@ from rasterio.features import geometry_mask
 
 import eechips
 from eechips.client.chip_parameters import rendered
-from eechips.client.http_messages import HttpRequest
+from eechips.client.http.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateRequests
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
 from eechips.recipe import Chip
 from eechips.reports.contact_sheet import layout
 from local_tests.support.local_earth_engine import Server

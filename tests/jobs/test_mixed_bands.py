@@ -19,8 +19,8 @@ import eechips
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
-from eechips.planning import point_images
 from eechips.planning.asset_metadata import BandSurvey, survey_bands, tell_left_out
+from eechips.planning.imagery import point_images
 from local_tests.support.local_earth_engine import Server
 
 # In Illinois: n_ of 2003, c_ of 2008, m_ from 2011 on.

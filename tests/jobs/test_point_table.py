@@ -12,9 +12,9 @@ import pytest
 import shapely
 
 from eechips.formats.parquet import encode
-from eechips.jobs import point_table
-from eechips.jobs.point_queries import Pairs
-from eechips.jobs.point_table import PointTable
+from eechips.jobs.tables import point_table
+from eechips.jobs.tables.point_queries import Pairs
+from eechips.jobs.tables.point_table import PointTable
 from eechips.planning.places import read_places
 
 MILLISECONDS = 86_400_000

@@ -20,15 +20,15 @@ import pytest
 import shapely
 
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.jobs.chips import ChipSample, sample_recipe
 from eechips.jobs.chosen_dataset import check_dataset
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
-from eechips.jobs.mosaic import MosaicRecipe
-from eechips.jobs.points import PointValues
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
+from eechips.jobs.rasters.mosaic import MosaicRecipe
 from eechips.jobs.recipe_options import find_formulas, find_indices, make_recipe, slug, split_list
 from eechips.jobs.render_style import parse_stretch
-from eechips.jobs.timeseries import TimeSeries
+from eechips.jobs.samples.chips import ChipSample, sample_recipe
+from eechips.jobs.tables.points import PointValues
+from eechips.jobs.tables.timeseries import TimeSeries
 from eechips.jobs.user_recipes import script_recipe
 from eechips.recipe import Recipe
 

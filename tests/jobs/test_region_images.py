@@ -25,8 +25,8 @@ from pyproj import Geod
 import eechips
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.composites import Composites
-from eechips.jobs.images import Images
+from eechips.jobs.rasters.composites import Composites
+from eechips.jobs.rasters.images import Images
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize, wait_until

@@ -25,7 +25,7 @@ from rio_cogeo import cog_validate
 
 import eechips
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.mosaic import MosaicRecipe
+from eechips.jobs.rasters.mosaic import MosaicRecipe
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, wait_until

@@ -15,7 +15,7 @@ import shapely
 
 import eechips
 from eechips.errors import RunMismatchError, UsageError
-from eechips.jobs.chips import ChipSample
+from eechips.jobs.samples.chips import ChipSample
 from local_tests.support.local_earth_engine import Server
 from tests.support.field_scenes import (
     DATES,

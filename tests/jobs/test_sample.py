@@ -17,7 +17,7 @@ from PIL import Image
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.chips import ChipSample
+from eechips.jobs.samples.chips import ChipSample
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.parameters import slow_except
 
@@ -306,9 +306,9 @@ def test_unknown_datasets_and_bands_are_reported(
 @pytest.mark.slow
 def test_six_thousand_points_in_one_ecoregion_are_planned(photograph_server: Server) -> None:
     from eechips.datasets import ECOREGIONS
-    from eechips.planning.regions import parse_region
-    from eechips.planning.samplers import interleave
-    from eechips.planning.strata import fetch_strata
+    from eechips.planning.areas.regions import parse_region
+    from eechips.planning.sampling.samplers import interleave
+    from eechips.planning.sampling.strata import fetch_strata
 
     initialize(photograph_server)
     strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")

@@ -16,7 +16,7 @@ import pytest
 import rasterio
 
 import eechips
-from eechips.engine.cost_descriptions import Estimate
+from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
 from eechips.training.samples import read_samples

@@ -16,7 +16,7 @@ from affine import Affine
 import eechips
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.manifest.frame_rows import read_frame_rows
+from eechips.manifest.pictures.frame_rows import read_frame_rows
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write_geotiff

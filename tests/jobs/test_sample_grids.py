@@ -18,7 +18,7 @@ from pyproj import Transformer
 import eechips
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.chips import ChipSample
+from eechips.jobs.samples.chips import ChipSample
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.server_fixtures import SHARED_DATA

@@ -15,7 +15,7 @@ from affine import Affine
 import eechips
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.grid import Grid
-from eechips.jobs.chips import ChipSample
+from eechips.jobs.samples.chips import ChipSample
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.coded_store import write_geotiff

@@ -25,13 +25,13 @@ import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.crs import project, unproject
 from eechips.geo.grid import Grid
-from eechips.jobs.chips import ChipSample
-from eechips.planning.cell_grids import MajorTomGrid
-from eechips.planning.class_strata import ClassPool
-from eechips.planning.maps import MapName, fetch_map
-from eechips.planning.regions import parse_box
-from eechips.planning.samplers import great_circle
-from eechips.planning.stratified_draw import StratifiedDraw
+from eechips.jobs.samples.chips import ChipSample
+from eechips.planning.areas.regions import parse_box
+from eechips.planning.imagery.maps import MapName, fetch_map
+from eechips.planning.sampling.cell_grids import MajorTomGrid
+from eechips.planning.sampling.class_strata import ClassPool
+from eechips.planning.sampling.samplers import great_circle
+from eechips.planning.sampling.stratified_draw import StratifiedDraw
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store
 from tests.support.coded_store import LARGE, MAP, MASK, PLACES, ROOT, YEARS, Raster, classes, coded, large_classes

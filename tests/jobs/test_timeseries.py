@@ -16,7 +16,7 @@ import shapely
 
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
-from eechips.jobs.timeseries import TimeSeries
+from eechips.jobs.tables.timeseries import TimeSeries
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.region_weights import zonal_statistics
 from local_tests.support.stack_store import CRS, TRANSFORM, Stack

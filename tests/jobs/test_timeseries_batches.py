@@ -16,11 +16,11 @@ import rasterio
 import shapely
 
 import eechips
-from eechips.engine.result_assembly import Results
+from eechips.engine.results.result_assembly import Results
 from eechips.errors import RegionError, UsageError
-from eechips.jobs.timeseries import TimeSeries
-from eechips.jobs.zonal_statistics import TableLayout, merge_tables
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.jobs.tables.timeseries import TimeSeries
+from eechips.jobs.tables.zonal_statistics import TableLayout, merge_tables
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.region_weights import zonal_statistics
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import shapely
 
-from eechips.archive.catalogs.layout import Layout, choose_grid
+from eechips.archive.catalogs.partitions.layout import Layout, choose_grid
 from eechips_local.catalogs.catalog_schema import PENDING
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from tests.support.catalog_items import item, put

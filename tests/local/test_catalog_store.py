@@ -16,10 +16,10 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.commit import SCHEMA_NAME
-from eechips.archive.catalogs.layout import Layout, choose_grid
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
+from eechips.archive.catalogs.partitions.layout import Layout, choose_grid
 from eechips_local.assets import InvalidStoreError
-from eechips_local.assets.item_metadata import band_names, rasters
+from eechips_local.assets.ingestion.item_metadata import band_names, rasters
 from eechips_local.catalogs import CatalogStore
 from eechips_local.catalogs.catalog_schema import DamagedError
 from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, Query, Range

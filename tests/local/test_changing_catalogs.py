@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from eechips.archive.catalogs import commit
 from eechips.archive.catalogs.catalog import open_catalog
-from eechips.archive.catalogs.commit import SCHEMA_NAME
+from eechips.archive.catalogs.partitions import commit
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
 from eechips.archive.catalogs.update import repair
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file

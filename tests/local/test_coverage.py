@@ -16,8 +16,8 @@ from eechips_local.evaluation import function_coverage, missing_functions
 from eechips_local.evaluation.approximations import approximations
 from eechips_local.evaluation.signatures import client_file, load_signatures
 from eechips_local.functions import load_functions
-from eechips_local.protocol.discovery_document import described
 from eechips_local.protocol.request_errors import UnknownFunctionError
+from eechips_local.protocol.routes.discovery_document import described
 from local_tests.support.graphs import call
 
 DOCUMENT = Path(__file__).resolve().parents[2] / "docs" / "reference" / "coverage.md"

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from eechips import datasets
-from eechips_local.demo import DemoStore, us_landcover
+from eechips_local.demo import DemoStore
+from eechips_local.demo.land import us_landcover
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 
 STORE = DemoStore(date(2025, 1, 1))
@@ -29,7 +30,7 @@ def first(
 
 
 def window_at(image: ImageAsset, longitude: float, latitude: float, size: int = 64, band: int = 0) -> PixelWindow:
-    from eechips_local.pixels.pixel_grid import transformer
+    from eechips_local.pixels.grids.pixel_grid import transformer
 
     grid = image.bands[band].grid
     x, y = transformer("EPSG:4326", grid.crs).transform(longitude, latitude)

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import pytest
 
 from eechips import datasets
-from eechips_local.demo import DemoStore, embedding, embedding_tiles
+from eechips_local.demo import DemoStore
+from eechips_local.demo.land import embedding, embedding_tiles
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 
 STORE = DemoStore(date(2026, 1, 1))
 FARMS = (-98.0, 38.0)

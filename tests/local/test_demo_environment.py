@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pytest
 
 from eechips import datasets
-from eechips_local.demo import copernicus_dem
+from eechips_local.demo.land import copernicus_dem
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images
 
 LAKE = (-104.54, 40.42)

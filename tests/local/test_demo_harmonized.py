@@ -10,7 +10,7 @@ import pytest
 
 from eechips import datasets
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images, millis
 
 LANDSAT, SENTINEL = "NASA/HLS/HLSL30/v002", "NASA/HLS/HLSS30/v002"

@@ -12,9 +12,9 @@ import pytest
 import shapely
 
 from eechips import datasets
-from eechips_local.demo import sentinel1, sentinel1_orbit
+from eechips_local.demo.satellites import sentinel1, sentinel1_orbit
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 from local_tests.support.demo_images import FARMS, STORE, images, millis
 
 FOREST = (-105.5, 39.75)

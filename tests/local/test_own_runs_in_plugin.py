@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from local_tests.test_pytest_plugin import make_repository, run_pytest
+from local_tests.served.test_pytest_plugin import make_repository, run_pytest
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from eechips.datasets import Dataset
 from eechips_local.demo import DemoStore
 from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, PixelWindow, Query
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.catalogue_records import CatalogueSource
 from eechips_local.stubs.known_datasets import KnownSource, entries

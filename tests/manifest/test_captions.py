@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from eechips.manifest.frame_rows import draw_caption
+from eechips.manifest.pictures.frame_rows import draw_caption
 
 
 @pytest.mark.parametrize("letter", list("AgjQ0éŁñβЖ"))

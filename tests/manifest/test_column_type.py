@@ -15,10 +15,10 @@ import pytest
 
 import eechips
 from eechips.errors import StorageError
-from eechips.manifest import unit_record
-from eechips.manifest.database import SCHEMA_VERSION
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
+from eechips.manifest.sqlite import unit_record
+from eechips.manifest.sqlite.database import SCHEMA_VERSION
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
 from eechips.manifest.untrusted_run import check_values
 from tests.support.finished_run import layered, write_run
 

@@ -13,8 +13,8 @@ from affine import Affine
 
 from eechips.datasets import find_dataset, list_datasets
 from eechips.formats import npy
-from eechips.manifest.chip_pictures import describe_colours, render_chip, render_sheet
-from eechips.manifest.display_styles import DisplayStyle, choose_style, display_styles
+from eechips.manifest.pictures.chip_pictures import describe_colours, render_chip, render_sheet
+from eechips.manifest.pictures.display_styles import DisplayStyle, choose_style, display_styles
 from eechips.reports.page import report
 from eechips.reports.thumbnails import swatch
 from tests.support.commands import run_command

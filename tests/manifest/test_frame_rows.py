@@ -14,8 +14,8 @@ from PIL import Image
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
-from eechips.manifest.frame_rows import FrameRow, read_frame_rows
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.pictures.frame_rows import FrameRow, read_frame_rows
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, npy_of, write_run
 

@@ -14,13 +14,13 @@ import pytest
 
 from eechips.errors import RunLockedError, RunMismatchError, StorageError, UsageError
 from eechips.manifest import Record, State, open_run
-from eechips.manifest.database import connect
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.ledger_queries import bytes_of_units, read_dropped, read_status_numbers, sum_totals
-from eechips.manifest.unit_record import UnitFile, WorkUnit
+from eechips.manifest.sqlite.database import connect
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import bytes_of_units, read_dropped, read_status_numbers, sum_totals
+from eechips.manifest.sqlite.unit_record import UnitFile, WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.engine.beam_queue import FOLDER
 from eechips.engine.connected_run import SERVER_LOG_NAME
 from eechips.engine.executors.beam import LOG_NAME as BEAM_LOG_NAME
+from eechips.engine.queues.beam_queue import FOLDER
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.reserved_names import RESERVED, result_name
-from eechips.training.croissant import CROISSANT_NAME
-from eechips.training.quality_table import QUALITY_NAME
-from eechips.training.split_table import SPLITS_NAME
+from eechips.training.cards.croissant import CROISSANT_NAME
+from eechips.training.quality.quality_table import QUALITY_NAME
+from eechips.training.splits.split_table import SPLITS_NAME
 
 OWN = [*sorted(RESERVED), ".parts", ".calls", ".scratch-x", ".eechips"]
 

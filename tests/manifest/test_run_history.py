@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 
 from eechips.manifest import Record, State, open_run
 from eechips.manifest.folder_lock import is_held, lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run_history import read_history
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 

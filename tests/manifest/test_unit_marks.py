@@ -11,7 +11,7 @@ import eechips
 from eechips.errors import RunLockedError
 from eechips.manifest.exclusions import MARKS, exclude_marked, mark_units, read_marks
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.support import finished_run
 
 

@@ -7,7 +7,7 @@ import pickle
 import pytest
 
 from eechips.errors import UsageError
-from eechips.planning.band_formula import MOST_CHARACTERS, parse_formula
+from eechips.planning.imagery.band_formula import MOST_CHARACTERS, parse_formula
 
 
 @pytest.mark.parametrize(

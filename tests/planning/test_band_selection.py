@@ -18,7 +18,7 @@ from eechips.datasets import Dataset, find_dataset, read_dataset
 from eechips.datasets.spectral_indices import get_index, list_indices, list_supported, match_bands
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning import asset_metadata
-from eechips.planning.band_selection import BandSelection, select_bands
+from eechips.planning.imagery.band_selection import BandSelection, select_bands
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.coded_store import write_geotiff

@@ -14,8 +14,8 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import unproject
-from eechips.planning.cell_grids import FileGrid, GlobalGrid, MajorTomGrid, parse_cells
-from eechips.planning.regions import parse_box
+from eechips.planning.areas.regions import parse_box
+from eechips.planning.sampling.cell_grids import FileGrid, GlobalGrid, MajorTomGrid, parse_cells
 
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 

@@ -9,7 +9,7 @@ import pytest
 from eechips.datasets import list_datasets
 from eechips.datasets.quality_bands import ValueRange, find_mask_sources, list_mask_sources
 from eechips.errors import UsageError
-from eechips.planning.cloud_masks import parse_mask, parse_masks
+from eechips.planning.imagery.cloud_masks import parse_mask, parse_masks
 
 S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/061/MOD11A2"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.planning.frame_choice import (
+from eechips.planning.imagery.frame_choice import (
     SAME_PASS,
     Candidate,
     TimeWindow,

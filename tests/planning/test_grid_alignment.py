@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.geo.crs import find_utm_crs
 from eechips.geo.grid import METRES_PER_DEGREE, Grid
+from eechips.planning.areas.regions import parse_box
 from eechips.planning.grid_alignment import (
     GridAlignment,
     aligned_grid,
@@ -23,7 +24,6 @@ from eechips.planning.grid_alignment import (
     join_at_antimeridian,
     rescale_grid,
 )
-from eechips.planning.regions import parse_box
 
 NATIVE = Grid("EPSG:26913", (0.6, 0.0, 500_000.3, 0.0, -0.6, 4_400_000.5), 1, 1)
 CODES = ("EPSG:4326", "EPSG:3857", "EPSG:32613", "EPSG:32733", "EPSG:5070", "EPSG:3413", "EPSG:3031", "SR-ORG:6974")

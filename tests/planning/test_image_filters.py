@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.planning.image_filters import ConditionValue, PropertyCondition, PropertyFilter, parse_condition
+from eechips.planning.imagery.image_filters import ConditionValue, PropertyCondition, PropertyFilter, parse_condition
 
 
 @pytest.mark.parametrize(

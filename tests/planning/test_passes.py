@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.geo.grid import Grid
-from eechips.planning.inventory import Scene, group_passes
+from eechips.planning.imagery.inventory import Scene, group_passes
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 0.0, 0.0, -10.0, 0.0), 1, 1)
 HOUR = 3_600_000

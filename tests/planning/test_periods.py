@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.planning.periods import SPANS, Period, Step, parse_day, parse_step, warn_of_cut_period
+from eechips.planning.imagery.periods import SPANS, Period, Step, parse_day, parse_step, warn_of_cut_period
 
 days = st.dates(dt.date(1970, 1, 1), dt.date(2100, 12, 31))
 steps = st.builds(Step, st.integers(1, 40), st.sampled_from(SPANS))

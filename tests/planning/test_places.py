@@ -13,9 +13,9 @@ import pytest
 import shapely
 
 from eechips.errors import RegionError
-from eechips.jobs.points import PointValues
-from eechips.jobs.resolved_sample import resolve_sample
-from eechips.jobs.sample_options import SampleOptions
+from eechips.jobs.samples.resolved_sample import resolve_sample
+from eechips.jobs.samples.sample_options import SampleOptions
+from eechips.jobs.tables.points import PointValues
 from eechips.planning.places import read_places
 
 

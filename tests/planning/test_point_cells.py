@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eechips.planning import point_cells
-from eechips.planning.point_cells import Cost, divide_places
+from eechips.planning.areas import point_cells
+from eechips.planning.areas.point_cells import Cost, divide_places
 
 LONLAT = arrays(np.float64, st.tuples(st.integers(1, 300), st.just(2)), elements=st.floats(-1, 1)).map(
     lambda found: found * (180, 90)

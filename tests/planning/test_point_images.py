@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from eechips.planning.point_images import buffer_bounds, find_images
+from eechips.planning.imagery.point_images import buffer_bounds, find_images
 from local_tests.support.local_earth_engine import Server
 
 DAY = 86_400_000

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.planning import point_cells
-from eechips.planning.point_cells import SLOTS, Cost, ImageDensity, divide_regions
-from eechips.planning.zones import ZoneShapes
+from eechips.planning.areas import point_cells
+from eechips.planning.areas.point_cells import SLOTS, Cost, ImageDensity, divide_regions
+from eechips.planning.areas.zones import ZoneShapes
 
 EVERYWHERE = ImageDensity(100, 360.0, 180.0)
 CHEAP = Cost(values=1.0, images=1.0, tile=256_000.0)

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
+from eechips.planning.areas.region_overlaps import Overlap, grid_outline, region_centre
+from eechips.planning.areas.regions import parse_box
 from eechips.planning.grid_alignment import GridAlignment
-from eechips.planning.region_overlaps import Overlap, grid_outline, region_centre
-from eechips.planning.regions import parse_box
 
 TILE = Grid("EPSG:32613", (10.0, 0.0, 399_960.0, 0.0, -10.0, 4_400_040.0), 10_980, 10_980)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.errors import UsageError
-from eechips.planning.region_reducers import parse_statistics
+from eechips.planning.areas.region_reducers import parse_statistics
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.vectors import read_vectors
-from eechips.planning.regions import (
+from eechips.planning.areas.regions import (
     AssetRegion,
     BoxRegion,
     FileRegion,
@@ -23,7 +23,7 @@ from eechips.planning.regions import (
     parse_region,
     planar_geometry,
 )
-from eechips.planning.zones import read_zones
+from eechips.planning.areas.zones import read_zones
 from eechips.text.suggestion import describe_choices
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)

@@ -15,9 +15,9 @@ import shapely
 
 from eechips.datasets import ECOREGIONS
 from eechips.errors import RegionError, TooLargeError
-from eechips.planning.regions import parse_region
-from eechips.planning.samplers import Stratum, interleave
-from eechips.planning.strata import fetch_strata
+from eechips.planning.areas.regions import parse_region
+from eechips.planning.sampling.samplers import Stratum, interleave
+from eechips.planning.sampling.strata import fetch_strata
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.commands import run_command

@@ -19,8 +19,8 @@ from pyproj import Transformer
 
 from eechips.errors import RegionError
 from eechips.geo.polygons import wrap_at_antimeridian
-from eechips.planning.regions import parse_box
-from eechips.planning.zones import fetch_zones, measure_zones, read_zones
+from eechips.planning.areas.regions import parse_box
+from eechips.planning.areas.zones import fetch_zones, measure_zones, read_zones
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 

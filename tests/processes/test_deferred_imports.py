@@ -28,7 +28,7 @@ def run(code: str) -> str:
         "import eechips_local.evaluation.preload",
         "from eechips.cli import main\ntry: main(['--help'])\nexcept SystemExit: import rasterio",
         'import os; os.environ[\'EECHIPS_PRELOAD\'] = \'{"modules": [], "client_init": "/missing/file", "parent": 0}\';'
-        " import eechips.engine.fork_server",
+        " import eechips.engine.executors.fork_server",
     ],
     ids=["server", "command", "workers"],
 )

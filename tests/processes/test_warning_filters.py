@@ -51,5 +51,5 @@ def test_threads_write_pictures_where_warnings_are_errors() -> None:
 @pytest.mark.slow
 def test_threads_of_the_local_earth_engine_write_pictures_where_warnings_are_errors() -> None:
     call = "lambda: encode('PNG', [np.zeros((8, 8), np.uint8)])"
-    found = output_of("eechips_local.pixels.encode", "_write", call)
+    found = output_of("eechips_local.pixels.output.encode", "_write", call)
     assert found == "other warnings are errors still\n"

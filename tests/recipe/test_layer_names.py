@@ -11,7 +11,7 @@ import pytest
 
 import eechips
 from eechips.errors import RecipeError
-from eechips.jobs.chips import ChipSample
+from eechips.jobs.samples.chips import ChipSample
 from eechips.recipe.results import RESERVED_LAYERS, check_layer_names
 from eechips.training.stack import stack
 from tests.support.finished_run import layered, npy_of, write_run

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.engine.plan import plan_units
+from eechips.engine.plans.plan import plan_units
 from eechips.errors import RecipeError, UsageError
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, Table, canonical_json, convert_parameter, load_recipe, to_unit, unit_id, unit_value

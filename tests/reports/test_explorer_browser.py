@@ -14,7 +14,7 @@ import shapely
 
 import eechips
 from eechips.manifest.exclusions import has_excluded_units
-from eechips.planning.regions import parse_region
+from eechips.planning.areas.regions import parse_region
 from local_tests.support.report_browser import canvas, mouse, needs_chromium, requests, search, set_window, wait
 from tests.reports.conftest import HOSTILE
 from tests.support import finished_run

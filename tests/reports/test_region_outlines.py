@@ -18,8 +18,8 @@ from PIL import Image
 
 import eechips
 from eechips.files.hashes import hash_file
-from eechips.manifest.chip_pictures import GAP, OUTLINE
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.pictures.chip_pictures import GAP, OUTLINE
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.reports.thumbnails import make_thumbnails
 from eechips.reports.unit_columns import read_units
 from tests.support.finished_run import TRANSFORM, geotiff_of, write_run

@@ -17,7 +17,7 @@ from affine import Affine
 import eechips
 from eechips.datasets import find_dataset
 from eechips.formats import geotiff
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from local_tests.support.report_browser import mouse, needs_chromium, search, wait
 from tests.support import finished_run
 

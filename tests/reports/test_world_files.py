@@ -10,7 +10,7 @@ import rasterio
 
 import eechips
 from eechips.errors import UsageError
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 from tests.support.finished_run import pictures, write_run

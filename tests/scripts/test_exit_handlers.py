@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from eechips.scripts.library_patches import run_exit_handlers
+from eechips.scripts.replacements.library_patches import run_exit_handlers
 
 
 def test_handlers_are_called_at_the_end_of_the_script_the_last_one_first(capsys: pytest.CaptureFixture[str]) -> None:

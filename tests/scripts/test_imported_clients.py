@@ -15,8 +15,8 @@ import anyio.to_thread
 import httpx
 import pytest
 
-from eechips.scripts.imported_clients import attach_httpx
-from eechips.scripts.imported_modules import change_imported
+from eechips.scripts.replacements.imported_clients import attach_httpx
+from eechips.scripts.replacements.imported_modules import change_imported
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import files, run, run_with_faults
 

@@ -142,7 +142,7 @@ def test_values_that_were_complete_but_not_received_are_given_again(demo_server:
     script = written(tmp_path, has="os.path.exists(f'o/{n}.txt')")
     code = """
 import os, signal
-from eechips.manifest.ledger import Ledger
+from eechips.manifest.sqlite.ledger import Ledger
 note, left = Ledger.note, 1
 def killing(self, key, value):
     global left

@@ -14,9 +14,9 @@ import pytest
 
 from eechips import open_run
 from eechips.scripts import issued_names
-from eechips.scripts.call_folder import CallFolder, CallResult
 from eechips.scripts.issued_names import learn
-from eechips.scripts.library_patches import keep_client
+from eechips.scripts.pooling.call_folder import CallFolder, CallResult
+from eechips.scripts.replacements.library_patches import keep_client
 from eechips.scripts.serialization import describe
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.programs import run_program

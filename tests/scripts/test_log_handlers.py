@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from eechips.scripts import log_files
+from eechips.scripts.replacements import log_files
 from eechips.scripts.serialization import deserialize
 
 

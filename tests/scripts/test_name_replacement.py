@@ -27,12 +27,12 @@ import urllib3
 from requests.adapters import HTTPAdapter
 
 import eechips
-from eechips.client.connection import Connection, ServiceTarget
-from eechips.scripts.call_folder import Call, CallResult
-from eechips.scripts.library_patches import keep_client, leave_out_signals
-from eechips.scripts.network_patches import RequestObserver, _note_other_libraries
-from eechips.scripts.pool_patches import replace_pools
-from eechips.scripts.retry_guard import guard_retries
+from eechips.client.access.connection import Connection, ServiceTarget
+from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.pool_patches import replace_pools
+from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
+from eechips.scripts.replacements.network_patches import RequestObserver, _note_other_libraries
+from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from eechips import open_run
-from eechips.scripts import pools
-from eechips.scripts.call_folder import Call, CallResult
-from eechips.scripts.original_pools import use_host
+from eechips.scripts.pooling import pools
+from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.original_pools import use_host
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 

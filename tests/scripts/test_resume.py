@@ -12,7 +12,7 @@ import pytest
 
 from eechips import open_run
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.programs import run_program
 from tests.support.user_scripts import command, run
@@ -190,7 +190,7 @@ def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_use
     (tmp_path / "lists.py").write_text(LISTS)
     code = """
 import os, signal, sys
-from eechips.manifest.ledger import Ledger
+from eechips.manifest.sqlite.ledger import Ledger
 record, left = Ledger.record, 2
 def killing(self, records, *rest):
     global left

@@ -12,7 +12,7 @@ import pytest
 import requests
 from retry import retry
 
-from eechips.scripts.retry_guard import guard_retries
+from eechips.scripts.replacements.retry_guard import guard_retries
 
 
 def refused() -> requests.HTTPError:

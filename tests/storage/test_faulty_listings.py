@@ -16,9 +16,9 @@ from urllib.request import urlopen
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.engine.resumed_files import ResumedFiles
+from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.errors import ConfigurationError, StorageError, ValidationError
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ObjectStore
 from eechips.storage.s3_backend import S3Backend
 from local_tests.support.function_server import Answer, serve_function

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from eechips.engine.result_assembly import Results
+from eechips.engine.results.result_assembly import Results
 from eechips.errors import StorageError
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.unit_record import Record, State, WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.storage import ObjectStore
 
 COUNT = 30

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import open_run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.support.engine_service import Service, serving

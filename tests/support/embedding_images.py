@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import embedding
+from eechips_local.demo.land import embedding
 from eechips_local.evaluation.asset_model import PixelWindow
-from eechips_local.pixels.pixel_grid import transformer
+from eechips_local.pixels.grids.pixel_grid import transformer
 from local_tests.support.demo_images import images
 from tests.support.coded_store import write_geotiff
 

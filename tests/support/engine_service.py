@@ -25,7 +25,7 @@ import numpy as np
 import rasterio
 from rasterio.io import MemoryFile
 
-from eechips_local.protocol.discovery_document import described
+from eechips_local.protocol.routes.discovery_document import described
 from local_tests.support.loopback import QuietServer
 
 _CLIENT = Path(ee.__file__).parent / "tests"

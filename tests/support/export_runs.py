@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import fsspec
 import pytest
 
-from eechips.engine import export_monitor
+from eechips.engine.features import export_monitor
 from eechips.manifest import open_run
 from local_tests.support.local_earth_engine import Server, start_server, stop_server
 from tests.support.commands import run_command

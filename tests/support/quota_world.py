@@ -9,11 +9,11 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from eechips.client.permits import QuotaLimits
-from eechips.client.quota_folder import FOLDER_TIMES
-from eechips.client.quota_members import LeaseTimes, RunReport, TermRecord
-from eechips.client.shared_quota import SharedQuota
-from eechips.client.throttle import Throttle
+from eechips.client.quota.permits import QuotaLimits
+from eechips.client.quota.quota_folder import FOLDER_TIMES
+from eechips.client.quota.quota_members import LeaseTimes, RunReport, TermRecord
+from eechips.client.quota.shared_quota import SharedQuota
+from eechips.client.quota.throttle import Throttle
 
 STEP = 0.05  # seconds of the simulation
 QUOTA = 40

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from eechips.manifest.ledger import LEDGER_NAME
+from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from tests.support.commands import run_command
 from tests.support.watched_folder import WatchedFolder
 

@@ -18,9 +18,9 @@ from pyproj import Geod, Transformer
 import eechips
 from eechips.errors import LeakageError, RegionError, UsageError
 from eechips.formats import geotiff
-from eechips.training import split_table
 from eechips.training.samples import read_samples
-from eechips.training.splitting import check_splits
+from eechips.training.splits import split_table
+from eechips.training.splits.splitting import check_splits
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, pictures, write_run
 

@@ -18,12 +18,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
-from eechips.engine import streamed_units
 from eechips.engine.config import RunConfig
-from eechips.engine.streamed_units import BoundedUnits
+from eechips.engine.features import streamed_units
+from eechips.engine.features.streamed_units import BoundedUnits
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.stream_epoch import (
     PLACES_FOLDER,
     ReaderPlace,
@@ -35,7 +36,6 @@ from eechips.manifest.stream_epoch import (
     note_place,
     read_places,
 )
-from eechips.manifest.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore
 from local_tests.support.local_earth_engine import Server

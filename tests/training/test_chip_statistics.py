@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import geotiff, jpeg
-from eechips.training.chip_statistics import ChipStatistics, compute_statistics, offset
+from eechips.training.quality.chip_statistics import ChipStatistics, compute_statistics, offset
 from eechips.training.sample import SampleFile
 from tests.support.finished_run import TRANSFORM, geotiff_of, npy_of, png_of
 

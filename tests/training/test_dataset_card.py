@@ -22,17 +22,17 @@ from eechips.datasets import find_dataset
 from eechips.errors import StorageError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.export import export_layers, export_parquet
-from eechips.manifest.frame_rows import draw_caption
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.pictures.frame_rows import draw_caption
 from eechips.manifest.run import Run
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.reports.contact_sheet import preview
 from eechips.reports.page import report
-from eechips.training import split_table
-from eechips.training.chip_pixels import decode
-from eechips.training.dataset_card import card
-from eechips.training.quality_check import check
+from eechips.training.cards.dataset_card import card
+from eechips.training.cards.summary import bounds_of, summarize
+from eechips.training.quality.chip_pixels import decode
+from eechips.training.quality.quality_check import check
 from eechips.training.samples import read_samples
-from eechips.training.summary import bounds_of, summarize
+from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, png_of, write_run
 

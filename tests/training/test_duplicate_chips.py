@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.training.quality_flags import find_alike, find_equal, near_pairs
+from eechips.training.quality.quality_flags import find_alike, find_equal, near_pairs
 from local_tests.support.call_counts import count_calls
 
 

@@ -12,7 +12,7 @@ from pyproj import Geod, Transformer
 from eechips.errors import UsageError
 from eechips.geo.crs import utm_crs
 from eechips.geo.grid import Grid
-from eechips.training.footprint_index import FootprintIndex
+from eechips.training.splits.footprint_index import FootprintIndex
 
 GEOD = Geod(ellps="WGS84")
 

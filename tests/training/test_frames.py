@@ -19,7 +19,7 @@ import xarray
 import eechips
 from eechips.cubes.cube_backend import CubeBackend
 from eechips.errors import StorageError
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.untrusted_run import check_values
 from local_tests.support.local_earth_engine import Server
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.geo.grid import Grid
-from eechips.training.leakage import MOST_SHOWN, FootprintMap
-from eechips.training.split_balance import Ratios
+from eechips.training.splits.leakage import MOST_SHOWN, FootprintMap
+from eechips.training.splits.split_balance import Ratios
 from local_tests.support.call_counts import count_calls
 
 RATIOS = Ratios.parse("0.6,0.25,0.15")

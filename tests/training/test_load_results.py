@@ -13,10 +13,10 @@ import pytest
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.training import quality_table
-from eechips.training.chip_pixels import decode
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.training.quality import quality_table
+from eechips.training.quality.chip_pixels import decode
 from tests.support.finished_run import layered, move_results, pictures, write_run
 
 ADDRESS = "memory://loading/results"

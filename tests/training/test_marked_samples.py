@@ -10,7 +10,7 @@ import pytest
 
 import eechips
 from eechips.manifest.exclusions import mark_units
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples, read_some_samples
 from tests.support import finished_run
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
-from eechips.training import split_table
 from eechips.training.formats import PACK_FORMATS, webdataset
+from eechips.training.packs.shard_index import FileContent, read_index
+from eechips.training.packs.sharding import shard_sizes
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import FileContent, read_index
-from eechips.training.sharding import shard_sizes
+from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run
 from tests.support.packs import DECODED, ENCODED, FORMATS, SOME, contents, split_run, write_packable_run

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from eechips.manifest.export import export_layers, export_parquet
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, write_run

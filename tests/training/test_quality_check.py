@@ -24,11 +24,11 @@ from eechips.errors import RegionError, StorageError, UsageError
 from eechips.formats import geotiff
 from eechips.geo.grid import Grid
 from eechips.manifest.exclusions import exclude_units
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.training import quality_table
-from eechips.training.chip_statistics import ChipStatistics
-from eechips.training.quality_check import QualityReport
-from eechips.training.quality_flags import FLAGS, lattice_of
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.training.quality import quality_table
+from eechips.training.quality.chip_statistics import ChipStatistics
+from eechips.training.quality.quality_check import QualityReport
+from eechips.training.quality.quality_flags import FLAGS, lattice_of
 from eechips.training.samples import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, move_results, pictures, png_of, write_run

@@ -18,7 +18,7 @@ import eechips
 from eechips.errors import UsageError
 from eechips.manifest import Run, open_run
 from eechips.manifest.exclusions import exclude_units, has_excluded_units
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples
 from tests.cli.test_commands import eechips as typed
 from tests.support.commands import run_command

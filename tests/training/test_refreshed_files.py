@@ -13,7 +13,7 @@ import rasterio
 import shapely
 
 import eechips
-from eechips.training import quality_table
+from eechips.training.quality import quality_table
 from eechips.training.refreshed_files import refresh_files
 from local_tests.support.local_earth_engine import Server
 from tests.support.finished_run import pictures, write_run

@@ -23,10 +23,10 @@ import eechips
 from eechips.errors import RecipeError, RunStoppedError, UsageError
 from eechips.manifest.exclusions import mark_units
 from eechips.manifest.folder_lock import is_held
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.training import split_table
-from eechips.training.sample_stream import SampleStream
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples, read_some_samples
+from eechips.training.splits import split_table
+from eechips.training.streams.sample_stream import SampleStream
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
@@ -481,7 +481,7 @@ def test_a_killed_run_ends_the_reader(service: Service, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_reader_without_a_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eechips.training import stream_reader
+    from eechips.training.streams import stream_reader
 
     monkeypatch.setattr(stream_reader, "_GRACE_OF_START", 0.2)
     with pytest.raises(RunStoppedError, match="has no whole plan, and no process makes one"):

@@ -12,11 +12,11 @@ import pytest
 
 import eechips
 from eechips.errors import UsageError
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
-from eechips.training import split_table
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.training.packs.shard_index import metadata_of
 from eechips.training.sample import fields_of
 from eechips.training.samples import read_samples
-from eechips.training.shard_index import metadata_of
+from eechips.training.splits import split_table
 from tests.support.finished_run import layered, pictures, png_of, write_run
 
 

@@ -20,9 +20,9 @@ import eechips
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.manifest import Run
-from eechips.training import shard_reader
-from eechips.training.shard_index import FileContent, read_index
-from eechips.training.shard_reader import read_shard
+from eechips.training.packs import shard_reader
+from eechips.training.packs.shard_index import FileContent, read_index
+from eechips.training.packs.shard_reader import read_shard
 from local_tests.support.parameters import slow_except
 from tests.support.finished_run import layered, write_run
 

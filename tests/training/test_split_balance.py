@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.training.split_balance import Ratios, assign
+from eechips.training.splits.split_balance import Ratios, assign
 
 USUAL = Ratios.parse("0.7,0.15,0.15")
 

@@ -16,8 +16,8 @@ from affine import Affine
 import eechips
 from eechips.errors import LeakageError, UsageError
 from eechips.formats import geotiff
-from eechips.training import split_table
 from eechips.training.samples import read_samples
+from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, pictures, write_run
 
@@ -280,7 +280,7 @@ def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="has no files to split yet"):
         eechips.split(tmp_path)
     with pytest.raises(UsageError, match="was not checked yet"):
-        eechips.training.quality_table.read(tmp_path)  # type: ignore[attr-defined]
+        eechips.training.quality.quality_table.read(tmp_path)  # type: ignore[attr-defined]
 
 
 def test_the_file_records_its_options(folder: Path) -> None:

@@ -24,11 +24,11 @@ import eechips
 from eechips.errors import UsageError
 from eechips.formats import geotiff
 from eechips.manifest.run import Run
-from eechips.training import split_table
-from eechips.training.band_statistics import PERCENTILES, BandTotals, count_fine
-from eechips.training.chip_pixels import BandPixels
+from eechips.training.quality.band_statistics import PERCENTILES, BandTotals, count_fine
+from eechips.training.quality.chip_pixels import BandPixels
+from eechips.training.quality.statistics_passes import DatasetStatistics
 from eechips.training.samples import read_samples
-from eechips.training.statistics_passes import DatasetStatistics
+from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, write_run
 

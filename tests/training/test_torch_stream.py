@@ -18,7 +18,7 @@ import pytest
 import eechips
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
-from eechips.training import split_table
+from eechips.training.splits import split_table
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture

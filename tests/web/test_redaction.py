@@ -19,10 +19,10 @@ from eechips.client.error_classification import (
     parse_error,
     raising_recipe_errors,
 )
-from eechips.engine.outcome_records import failed
+from eechips.engine.results.outcome_records import failed
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import RecipeError, StorageError
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.web.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
 from local_tests.support.parameters import slow_except
 

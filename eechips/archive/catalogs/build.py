@@ -12,9 +12,9 @@ from typing import Any
 from eechips.archive.catalogs.catalog import Catalog
 from eechips.archive.catalogs.extents import union_of
 from eechips.archive.catalogs.items import ItemSource, SkippedUnits, collection_of, items
-from eechips.archive.catalogs.merge_plan import MergeResult
 from eechips.archive.catalogs.options import BuildOptions
-from eechips.archive.catalogs.schema import Schema
+from eechips.archive.catalogs.partitions.merge_plan import MergeResult
+from eechips.archive.catalogs.partitions.schema import Schema
 from eechips.archive.catalogs.update import collection_path, folder_of, update
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run

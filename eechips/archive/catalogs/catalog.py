@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.archive.catalogs import commit
-from eechips.archive.catalogs.commit import SCHEMA_NAME
 from eechips.archive.catalogs.extents import Extent
-from eechips.archive.catalogs.layout import collection_folder, name_in_path, owner
-from eechips.archive.catalogs.schema import Partition, Schema
+from eechips.archive.catalogs.partitions import commit
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
+from eechips.archive.catalogs.partitions.layout import collection_folder, name_in_path, owner
+from eechips.archive.catalogs.partitions.schema import Partition, Schema
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
@@ -123,7 +123,7 @@ class Catalog:
         """
         import pyarrow as pa
 
-        from eechips.archive.catalogs import columns
+        from eechips.archive.catalogs.partitions import columns
         from eechips.geo.untrusted_parquet import BoundedParquet
 
         extent = _extent(bbox)
@@ -144,7 +144,7 @@ class Catalog:
         """Return which ids the catalogue has, by the index beside its partitions.
 
         Partitions that are not in the index are read, which is logged. Ids are compared by 128 bits of their hashes:
-        see :mod:`eechips.archive.catalogs.id_index`.
+        see :mod:`eechips.archive.catalogs.partitions.id_index`.
 
         Args:
             ids: texts, shape (n,).
@@ -162,8 +162,8 @@ class Catalog:
         """
         import pyarrow as pa
 
-        from eechips.archive.catalogs.id_index import IdIndex
-        from eechips.archive.catalogs.key_index import keys_of
+        from eechips.archive.catalogs.partitions.id_index import IdIndex
+        from eechips.archive.catalogs.partitions.key_index import keys_of
 
         folders = {owner(path) for path in self.schema.partitions}
         if collection is not None:

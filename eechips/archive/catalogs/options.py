@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from eechips.option_fields import documented, option, option_field
 
 if TYPE_CHECKING:
-    from eechips.archive.catalogs.layout import By, Layout, Period
+    from eechips.archive.catalogs.partitions.layout import By, Layout, Period
 
 Mixed = Literal["keep", "cast", "refuse"]
 """Treatment of values of another kind than most of their property, such as text among numbers."""
@@ -77,7 +77,7 @@ class CatalogOptions:
         Raises:
             UsageError: if options contradict each other.
         """
-        from eechips.archive.catalogs.layout import Layout, choose_grid
+        from eechips.archive.catalogs.partitions.layout import Layout, choose_grid
 
         cells = choose_grid(self.grid, self.resolution, self.tiles, known.grid if known else None)
         wanted = {"by": self.by, "period": self.period, "most_cells": self.most_cells}

@@ -13,17 +13,24 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from eechips.archive.catalogs import commit
 from eechips.archive.catalogs.catalog import Catalog
-from eechips.archive.catalogs.columns import boxes_of, starts_of, table_of
-from eechips.archive.catalogs.commit import SCHEMA_NAME, Change
-from eechips.archive.catalogs.id_index import IdIndex
-from eechips.archive.catalogs.layout import MISSION, Layout, assign_cells, collection_folder, grid_json, owner
-from eechips.archive.catalogs.merge_plan import MergePlan, MergeResult
+from eechips.archive.catalogs.ingestion.sorted_runs import SortedRun, find_latest, write_sorted_run
 from eechips.archive.catalogs.options import Mixed
-from eechips.archive.catalogs.partition_writer import Advance, StagedPartition, stage_partitions
-from eechips.archive.catalogs.schema import Partition, Schema
-from eechips.archive.catalogs.sorted_runs import SortedRun, find_latest, write_sorted_run
+from eechips.archive.catalogs.partitions import commit
+from eechips.archive.catalogs.partitions.columns import boxes_of, starts_of, table_of
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME, Change
+from eechips.archive.catalogs.partitions.id_index import IdIndex
+from eechips.archive.catalogs.partitions.layout import (
+    MISSION,
+    Layout,
+    assign_cells,
+    collection_folder,
+    grid_json,
+    owner,
+)
+from eechips.archive.catalogs.partitions.merge_plan import MergePlan, MergeResult
+from eechips.archive.catalogs.partitions.partition_writer import Advance, StagedPartition, stage_partitions
+from eechips.archive.catalogs.partitions.schema import Partition, Schema
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
 from eechips.manifest.folder_lock import LOCK_NAME, lock_run, remove_lock
@@ -193,7 +200,7 @@ def shard(file: Path, table: pa.Table, layout: Layout) -> SortedRun:
 
 
 def _missions(table: pa.Table) -> pa.ChunkedArray:
-    """Return the mission of each item, see :data:`~eechips.archive.catalogs.layout.MISSION`; null if it has none."""
+    """Return the mission of each item by ``partitions.layout.MISSION``; null if it has none."""
     there = [table[name].cast(pa.string()) for name in MISSION if name in table.column_names and _is_text(table[name])]
     return pc.coalesce(*there) if there else pa.chunked_array([pa.nulls(len(table), pa.string())])
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from shapely.geometry.base import BaseGeometry
 
-from eechips.planning.image_filters import ConditionValue, PropertyCondition
+from eechips.planning.imagery.image_filters import ConditionValue, PropertyCondition
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -29,8 +29,8 @@ from eechips.archive.downloads.presigned import AssetKey, PresignedUrls
 from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status
-from eechips.client.permits import Permit
-from eechips.client.transport import Transport
+from eechips.client.http.transport import Transport
+from eechips.client.quota.permits import Permit
 from eechips.errors import EechipsError, PermanentError, QuarantinedError, TransientError, ValidationError
 from eechips.formats import FileMetadata
 from eechips.text.formatting import parse_count

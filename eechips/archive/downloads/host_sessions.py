@@ -12,7 +12,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 
 from eechips.client.error_classification import classify_exception, is_transient_status
-from eechips.client.http_sessions import open_session
+from eechips.client.http.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes

@@ -15,18 +15,18 @@ from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
-from eechips.engine.changed_options import check_same, describe
 from eechips.engine.config import RunConfig
-from eechips.engine.cost_descriptions import Estimate
-from eechips.engine.plan import name_template
+from eechips.engine.costs.cost_descriptions import Estimate
+from eechips.engine.plans.changed_options import check_same, describe
+from eechips.engine.plans.plan import name_template
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.run import Run
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.storage import ID_LENGTH, NameTemplate, UniqueNames
 

@@ -12,11 +12,11 @@ from typing import Any
 from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.archive.downloads.partial_files import forget
 from eechips.archive.scenes.download import partial_folder, remove_if_empty
-from eechips.engine.result_assembly import CompletedUnit, Results
+from eechips.engine.results.result_assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.jobs.asset_store import Put
-from eechips.manifest.unit_record import State
+from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
 from eechips.text.formatting import format_count

@@ -11,9 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.catalogs.commit import SCHEMA_NAME
-from eechips.archive.catalogs.item_lists import FORMATS, MAGIC, ItemList, find_lists
-from eechips.archive.catalogs.list_readers import ListEntry, chunks
+from eechips.archive.catalogs.ingestion.item_lists import FORMATS, MAGIC, ItemList, find_lists
+from eechips.archive.catalogs.ingestion.list_readers import ListEntry, chunks
+from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
 from eechips.archive.downloads.assets import make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web, may_link

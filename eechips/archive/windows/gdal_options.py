@@ -17,7 +17,7 @@ import rasterio._base
 from rasterio.session import DummySession
 
 from eechips.archive.windows.locations import RasterLocation
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 
 _HEADER = 32 << 10  # bytes of the first read when a raster is opened
 _LEAST_CACHE = 8 << 20

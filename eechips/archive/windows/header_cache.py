@@ -15,7 +15,7 @@ from typing import Any
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.range_requests import OtherVersionError, is_supported, merge_ranges, read_range
 from eechips.archive.windows.versions import RasterVersion
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.errors import ValidationError
 from eechips.formats.tiff_layout import (
     MOST_BYTES,

@@ -14,7 +14,7 @@ from eechips.archive.windows.gdal_options import store_options
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import RasterVersion, secrets_of, version_of_response
 from eechips.client.error_classification import is_transient_status
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, TransientError, ValidationError
 from eechips.storage.store_errors import find_http_status, is_permanent
 from eechips.text.formatting import parse_count

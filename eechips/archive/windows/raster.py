@@ -26,10 +26,10 @@ from eechips.archive.windows.range_requests import OtherVersionError, read_range
 from eechips.archive.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
 from eechips.archive.windows.window_size import BlockLayout
 from eechips.client import retry
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import Permit
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import current_transport
+from eechips.client.quota.permits import Permit
 from eechips.client.retry import RetryPolicy
-from eechips.client.transport import current_transport
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
 from eechips.geo.untrusted_rasters import check_references, open_as, open_mask

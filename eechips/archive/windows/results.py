@@ -19,8 +19,8 @@ from eechips.recipe import Unit
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:  # mosaics need pyarrow and the client, for which workers with little memory have no room
-    from eechips.engine.result_assembly import CompletedUnit, Results
-    from eechips.jobs.mosaic_tiles import MosaicLayout, MosaicPart
+    from eechips.engine.results.result_assembly import CompletedUnit, Results
+    from eechips.jobs.rasters.mosaic_tiles import MosaicLayout, MosaicPart
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
@@ -98,7 +98,7 @@ def join_windows(
         StorageError: if the file of a window has changed, or the raster cannot be written.
         ValidationError: if the raster differs from its windows.
     """
-    from eechips.jobs.mosaic_tiles import assemble_mosaic
+    from eechips.jobs.rasters.mosaic_tiles import assemble_mosaic
 
     if results.failed:
         results.say(f"No {name}: {results.failed:,} of {format_count(len(results), 'window')} failed")
@@ -140,7 +140,7 @@ def _shown(piece: MosaicPart) -> str:
 
 def _piece(settled: CompletedUnit) -> MosaicPart:
     """Return a window's file, checked against its record."""
-    from eechips.jobs.mosaic_tiles import MosaicLayout, MosaicPart
+    from eechips.jobs.rasters.mosaic_tiles import MosaicLayout, MosaicPart
 
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None

@@ -19,7 +19,7 @@ from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.windows.gdal_options import store_options
 from eechips.archive.windows.locations import RasterLocation
 from eechips.client.error_classification import is_transient_status
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.errors import EechipsError, PermanentError, TransientError
 from eechips.storage.store_errors import is_permanent
 from eechips.text.formatting import parse_count

@@ -1,6 +1,6 @@
 """List the errors of projects, accounts and credentials, with their messages, such as that of an expired token.
 
-:mod:`eechips.client.access_token` tells of logins that cannot be renewed.
+:mod:`eechips.client.access.access_token` tells of logins that cannot be renewed.
 """
 
 from __future__ import annotations

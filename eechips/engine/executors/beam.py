@@ -1,7 +1,8 @@
 """Execute units in the workers of Apache Beam pipelines, wherever the runner starts them.
 
-Parent and workers communicate through files (:mod:`eechips.engine.beam_queue`) in the place of the results. The units
-are distributed over as many partitions as the run has slots, and a worker owns the slots of the partitions that it
+Parent and workers communicate through files (:mod:`eechips.engine.queues.beam_queue`) in the place of the results. The
+units are distributed over as many partitions as the run has slots, and a worker owns the slots of the partitions that
+it
 processes: all workers together never exceed the quota, however many they are. A worker processes all its partitions
 concurrently, so a slow unit does not delay the others.
 
@@ -21,12 +22,12 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from eechips.engine.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.errors import ConfigurationError, UsageError
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.child_processes import module_command
 from eechips.storage import ObjectStore
 from eechips.web.redaction import redact

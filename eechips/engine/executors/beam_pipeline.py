@@ -27,8 +27,8 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.beam_worker import BeamWorker, process_partitions
 from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
+from eechips.engine.queues.beam_worker import BeamWorker, process_partitions
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file
 

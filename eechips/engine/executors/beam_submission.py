@@ -8,7 +8,7 @@ from pathlib import Path
 
 import cloudpickle  # type: ignore[import-untyped]
 
-from eechips.engine.beam_queue import BeamQueue
+from eechips.engine.queues.beam_queue import BeamQueue
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file
 

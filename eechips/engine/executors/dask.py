@@ -25,8 +25,8 @@ from typing import Any, cast
 
 import distributed
 
-from eechips.client.discovery import Discovery
-from eechips.client.permits import QuotaShare, UsageDelta
+from eechips.client.access.discovery import Discovery
+from eechips.client.quota.permits import QuotaShare, UsageDelta
 from eechips.engine.executors.dask_cluster import (
     CONNECT_SECONDS,
     REPLY_SECONDS,
@@ -42,7 +42,7 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.text import library_log
 from eechips.text.formatting import format_duration
 from eechips.web.redaction import collect_secrets

@@ -5,17 +5,17 @@ from __future__ import annotations
 import platform
 from pathlib import Path
 
-from eechips.client.connection import ServiceTarget
-from eechips.client.discovery import Discovery
-from eechips.client.permits import QuotaLimits, QuotaShare, UsageDelta
-from eechips.client.throttle import Throttle, UsageMeter
+from eechips.client.access.connection import ServiceTarget
+from eechips.client.access.discovery import Discovery
+from eechips.client.quota.permits import QuotaLimits, QuotaShare, UsageDelta
+from eechips.client.quota.throttle import Throttle, UsageMeter
 from eechips.engine.outcome import Outcome
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.files.removal import NamedPath, remove_tree
 from eechips.files.temporary_files import temporary_folder_of
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.storage import LocalStore, RemoteStore
 
 LOG_NAME = "dask.log"

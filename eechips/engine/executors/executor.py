@@ -23,12 +23,12 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
-from eechips.client.connection import Connection
-from eechips.client.discovery import DiscoveryFile
-from eechips.client.throttle import Throttle
+from eechips.client.access.connection import Connection
+from eechips.client.access.discovery import DiscoveryFile
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe
 
 if TYPE_CHECKING:

@@ -23,13 +23,13 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-from eechips.client.throttle import Throttle
-from eechips.engine import worker_preload, worker_process
+from eechips.client.quota.throttle import Throttle
+from eechips.engine.executors import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.executors.worker_process import Broken, Ready
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost
-from eechips.engine.worker_process import Broken, Ready
 from eechips.errors import ConfigurationError
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.child_processes import changed_environment, hide_main, safe_path
 from eechips.recipe import Recipe
 
@@ -300,7 +300,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     os.environ.pop(worker_preload.VARIABLE, None)  # of a user: a server that is started again would read it
     _shorten_socket_paths()
     with changed_environment(added), safe_path():
-        context.set_forkserver_preload(["eechips.engine.fork_server"])
+        context.set_forkserver_preload(["eechips.engine.executors.fork_server"])
         _ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
         resource_tracker.ensure_running()  # its start would unblock the signal

@@ -7,12 +7,12 @@ import sys
 import traceback
 from functools import partial
 
-from eechips.client.throttled_requests import throttle_requests_library
+from eechips.client.http.throttled_requests import throttle_requests_library
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.executors.thread_pool import UnitThreadPool, drain
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
-from eechips.engine.thread_pool import UnitThreadPool, drain
 from eechips.engine.worker import Worker
-from eechips.manifest.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import WorkUnit
 
 
 class ThreadExecutor(Executor[WorkerHandle]):

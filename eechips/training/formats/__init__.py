@@ -1,7 +1,7 @@
 """Write and read shards: one module for each pack format, imported when it is first used.
 
 Here belongs how samples become bytes and back. Which samples go into which shard is decided in
-:mod:`eechips.training.sharding`. Another package adds a format as an entry point of the group
+:mod:`eechips.training.packs.sharding`. Another package adds a format as an entry point of the group
 ``eechips.pack_formats``: a module, or an object, with the members of :class:`PackFormat`.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from eechips.registry import Registry
 
 if TYPE_CHECKING:
-    from eechips.training.shard_index import PackEntry, PackLayout, Shard
+    from eechips.training.packs.shard_index import PackEntry, PackLayout, Shard
 
 
 class PackFormat(Protocol):

@@ -8,8 +8,8 @@ from typing import Any, TypeVar
 
 from eechips.errors import UsageError
 from eechips.recipe.results import MASK_SUFFIX
-from eechips.training.chip_pixels import ChipPixels, FramePixels, with_times
-from eechips.training.shard_index import FileContent, PackEntry, PackLayer, PackLayout
+from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayer, PackLayout
+from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, with_times
 
 _T = TypeVar("_T")
 

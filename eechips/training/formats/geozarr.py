@@ -27,10 +27,17 @@ from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.text.timestamps import parse_timestamp
-from eechips.training.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames, with_times
 from eechips.training.formats.zarr import import_zarr
+from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
+from eechips.training.quality.chip_pixels import (
+    ChipPixels,
+    FramePixels,
+    decode_file,
+    frame_time,
+    stack_frames,
+    with_times,
+)
 from eechips.training.sample import array_of
-from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".zarr.zip"
 IS_DECODED = False

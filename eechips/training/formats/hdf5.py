@@ -26,7 +26,7 @@ from eechips.training.formats.arrays import (
     valid_shape,
     weight,
 )
-from eechips.training.shard_index import PackEntry, PackLayout, Shard
+from eechips.training.packs.shard_index import PackEntry, PackLayout, Shard
 
 SUFFIX = ".h5"
 IS_DECODED = True

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.training.huggingface import schema_metadata
+from eechips.training.cards.huggingface import schema_metadata
+from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
 from eechips.training.sample import suffix_of
-from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".parquet"
 IS_DECODED = False

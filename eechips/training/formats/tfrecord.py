@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from eechips.errors import StorageError, UsageError
-from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
+from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".tfrecord"
 IS_DECODED = False

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.storage import safe_component
+from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
 from eechips.training.sample import UNNAMED, suffix_of
-from eechips.training.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".tar"
 IS_DECODED = False

@@ -248,7 +248,7 @@ class EarthEngineSession:
         if self._given is not None:
             shutil.copytree(self._given, folder)
             return
-        from eechips_local.assets.publish import create
+        from eechips_local.assets.ingestion.publish import create
 
         create(folder)
 

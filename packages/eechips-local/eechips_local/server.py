@@ -29,9 +29,9 @@ from eechips_local.protocol.app import create_app
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.http import BoundedProtocol
 from eechips_local.protocol.peer_user import OwnUserOnly
+from eechips_local.protocol.routes.static_files import StaticFile
 from eechips_local.protocol.service import Service
 from eechips_local.protocol.source_checks import ShortConnections
-from eechips_local.protocol.static_files import StaticFile
 from eechips_local.quota.compute_quota import ComputeQuota
 from eechips_local.quota.quota import Latency, Quota, QuotaConfig
 from eechips_local.stores import StoreConfig, StoreError, check
@@ -198,7 +198,7 @@ def _create_folder(folder: Path) -> None:
     """Make the folder of exported assets if it is missing, and finish what a server was killed at."""
     from eechips_local.assets.asset_changes import AssetChanges
     from eechips_local.assets.asset_errors import AssetError
-    from eechips_local.assets.publish import create
+    from eechips_local.assets.ingestion.publish import create
 
     try:
         create(folder)

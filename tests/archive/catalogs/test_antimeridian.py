@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.archive.catalogs.extents import Extent
-from eechips.archive.catalogs.item_validation import validate_items
+from eechips.archive.catalogs.ingestion.item_validation import validate_items
 from tests.support.catalog_items import item
 
 GEOD = Geod(ellps="WGS84")

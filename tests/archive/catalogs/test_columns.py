@@ -14,8 +14,8 @@ import pytest
 import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, stac_table_to_items, to_parquet
 
-from eechips.archive.catalogs.column_types import conformed, unified
-from eechips.archive.catalogs.columns import items_of, stamps_of, table_of
+from eechips.archive.catalogs.partitions.column_types import conformed, unified
+from eechips.archive.catalogs.partitions.columns import items_of, stamps_of, table_of
 from eechips.errors import UsageError
 from tests.support.catalog_items import item
 

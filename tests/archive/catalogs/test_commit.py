@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from eechips.archive.catalogs import commit
 from eechips.archive.catalogs.catalog import open_catalog
+from eechips.archive.catalogs.partitions import commit
 from eechips.archive.catalogs.update import repair
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.files.removal import NotOwnedError
@@ -28,7 +28,7 @@ OLD, NEW = "2021-01-01T00:00:00Z", "2021-02-01T00:00:00Z"
 # Merges, and is killed as it gives the file of this number its name: files get theirs by commit.replace alone.
 KILLED = """
 import os, pathlib, signal, sys
-from eechips.archive.catalogs import commit
+from eechips.archive.catalogs.partitions import commit
 from tests.support.catalog_items import put
 from tests.archive.catalogs.test_commit import after
 left, rename = int(sys.argv[2]), commit.replace

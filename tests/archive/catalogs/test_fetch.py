@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import eechips
-from eechips.archive.catalogs.fetch import LARGEST, FetchConfig, FetchedItem, fetch
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion.fetch import LARGEST, FetchConfig, FetchedItem, fetch
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.web.network import is_metadata_address
 from local_tests.support.loopback import QuietServer
 from tests.support.catalog_items import contents, item

@@ -10,8 +10,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.grid_systems import H3
-from eechips.archive.catalogs.layout import GLOBAL_CELL, assign_cells, grid_json, grid_of
+from eechips.archive.catalogs.partitions.grid_systems import H3
+from eechips.archive.catalogs.partitions.layout import GLOBAL_CELL, assign_cells, grid_json, grid_of
 from eechips.errors import UsageError
 
 

@@ -15,8 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.archive.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm
-from eechips.archive.catalogs.layout import GLOBAL_CELL, GRIDS, CellGrid, assign_cells, choose_grid, grid_json, grid_of
+from eechips.archive.catalogs.partitions.grid_systems import H3, S2, Mgrs, Tiles, Utm
+from eechips.archive.catalogs.partitions.layout import (
+    GLOBAL_CELL,
+    GRIDS,
+    CellGrid,
+    assign_cells,
+    choose_grid,
+    grid_json,
+    grid_of,
+)
 from eechips.errors import UsageError
 from eechips.geo.s2_cells import cell_ids
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.archive.catalogs.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
 from eechips.errors import UsageError
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import HostLimiter

@@ -12,10 +12,10 @@ from typing import Any
 import fsspec
 import pytest
 
-from eechips.archive.catalogs import id_index, id_segments, partition_versions
 from eechips.archive.catalogs.catalog import Catalog, open_catalog
-from eechips.archive.catalogs.id_index import IdIndex
-from eechips.archive.catalogs.schema import Schema
+from eechips.archive.catalogs.partitions import id_index, id_segments, partition_versions
+from eechips.archive.catalogs.partitions.id_index import IdIndex
+from eechips.archive.catalogs.partitions.schema import Schema
 from eechips.archive.catalogs.update import repair
 from eechips.errors import StorageError, UsageError
 from tests.support.catalog_items import DAYS, contents, item, put

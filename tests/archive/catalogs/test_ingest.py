@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import eechips
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.support.catalog_items import DAYS, contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from eechips.archive.catalogs.fetch import FetchConfig, FetchedItem, fetch
-from eechips.archive.catalogs.item_hooks import parse_hook
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, FetchedItem, fetch
+from eechips.archive.catalogs.ingestion.item_hooks import parse_hook
 from eechips.errors import UsageError
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import is_running

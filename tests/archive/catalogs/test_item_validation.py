@@ -12,9 +12,9 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.columns import items_of, table_of
 from eechips.archive.catalogs.extents import Extent, union
-from eechips.archive.catalogs.item_validation import parse_item, validate_items
+from eechips.archive.catalogs.ingestion.item_validation import parse_item, validate_items
+from eechips.archive.catalogs.partitions.columns import items_of, table_of
 from tests.support.catalog_items import boxes, item
 
 BOX = (8.0, 50.0, 8.5, 50.5)

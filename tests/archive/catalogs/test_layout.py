@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 import eechips
-from eechips.archive.catalogs.grid_systems import H3, S2
-from eechips.archive.catalogs.ingest import ingest
-from eechips.archive.catalogs.layout import Layout, fields, owner
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.archive.catalogs.options import CatalogOptions
+from eechips.archive.catalogs.partitions.grid_systems import H3, S2
+from eechips.archive.catalogs.partitions.layout import Layout, fields, owner
 from eechips.errors import UsageError
 from tests.support.catalog_items import DAYS, contents, item, put
 from tests.support.commands import run_command

@@ -23,10 +23,10 @@ import rustac
 import shapely
 from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
 
-from eechips.archive.catalogs.columns import table_of
-from eechips.archive.catalogs.item_lists import find_lists
-from eechips.archive.catalogs.item_validation import validate_items
-from eechips.archive.catalogs.list_readers import chunks, rows_at_once
+from eechips.archive.catalogs.ingestion.item_lists import find_lists
+from eechips.archive.catalogs.ingestion.item_validation import validate_items
+from eechips.archive.catalogs.ingestion.list_readers import chunks, rows_at_once
+from eechips.archive.catalogs.partitions.columns import table_of
 from eechips.errors import ConfigurationError, UsageError
 from tests.support.catalog_items import item
 
@@ -348,7 +348,7 @@ def test_json_lists_of_any_layout_are_read(tmp_path: Path, text: str, suffix: st
 
 
 def test_a_very_long_line_is_read_in_parts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips.archive.catalogs.list_readers._BYTES", 200)
+    monkeypatch.setattr("eechips.archive.catalogs.ingestion.list_readers._BYTES", 200)
     (tmp_path / "list.ndjson").write_text(json.dumps(PAGE))
     assert ids(tmp_path / "list.ndjson") == ["0", "1", "2"]
 

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from eechips.archive.catalogs.catalog import Catalog, open_catalog
 from eechips.archive.catalogs.extents import Extent
-from eechips.archive.catalogs.grid_systems import H3
-from eechips.archive.catalogs.layout import Layout
+from eechips.archive.catalogs.partitions.grid_systems import H3
+from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.errors import StorageError, UsageError
 from tests.support.catalog_items import BASE, DAYS, boxes, contents, digests, item, put
 
@@ -61,7 +61,7 @@ merges_of_items = st.lists(st.lists(items(), min_size=1, max_size=8), min_size=1
 def test_the_newest_of_every_item_wins_in_many_random_merges(merges: list[list[dict[str, Any]]], streams: bool) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if streams:
-            patch.setattr("eechips.archive.catalogs.merge_plan._AT_ONCE", 0)
+            patch.setattr("eechips.archive.catalogs.partitions.merge_plan._AT_ONCE", 0)
         assert_newest_win(merges)
 
 
@@ -84,8 +84,8 @@ def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path
     news = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.02 + n / 1000, 50.01), updated=STAMPS[2]) for n in range(100, 400)]
     for name, most in (("small", 32_000_000), ("large", 0)):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("eechips.archive.catalogs.merge_plan._AT_ONCE", most)
-            patch.setattr("eechips.archive.catalogs.partition_writer._BATCH", 50)
+            patch.setattr("eechips.archive.catalogs.partitions.merge_plan._AT_ONCE", most)
+            patch.setattr("eechips.archive.catalogs.partitions.partition_writer._BATCH", 50)
             put(tmp_path / name, many[:200], many[200:])
             put(tmp_path / name, news[::2], news[1::2])
     assert (tmp_path / "small/_schema.json").read_bytes() == (tmp_path / "large/_schema.json").read_bytes()
@@ -96,10 +96,10 @@ def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Pa
     """Items of megabytes: memory goes by their bytes, not by their number."""
     made = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), text=f"{n}" * 1000) for n in range(300)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("eechips.archive.catalogs.merge_plan._AT_ONCE", 0)
-        patch.setattr("eechips.archive.catalogs.partition_writer._GROUP_BYTES", 100_000)
-        patch.setattr("eechips.archive.catalogs.partition_writer._BATCH_BYTES", 20_000)
-        patch.setattr("eechips.archive.catalogs.sorted_runs._BATCH_BYTES", 20_000)
+        patch.setattr("eechips.archive.catalogs.partitions.merge_plan._AT_ONCE", 0)
+        patch.setattr("eechips.archive.catalogs.partitions.partition_writer._GROUP_BYTES", 100_000)
+        patch.setattr("eechips.archive.catalogs.partitions.partition_writer._BATCH_BYTES", 20_000)
+        patch.setattr("eechips.archive.catalogs.ingestion.sorted_runs._BATCH_BYTES", 20_000)
         put(tmp_path, made[::2])
         put(tmp_path, made[1::2])
     (path,) = tmp_path.rglob("*.parquet")

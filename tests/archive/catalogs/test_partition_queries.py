@@ -13,8 +13,8 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.grid_systems import H3, S2, Mgrs, Tiles, Utm
-from eechips.archive.catalogs.layout import CellGrid, Layout
+from eechips.archive.catalogs.partitions.grid_systems import H3, S2, Mgrs, Tiles, Utm
+from eechips.archive.catalogs.partitions.layout import CellGrid, Layout
 from tests.support.catalog_items import boxes, item, put
 from tests.support.commands import run_command
 

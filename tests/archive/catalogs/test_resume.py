@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import eechips
-from eechips.archive.catalogs import list_readers
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion import list_readers
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.errors import ConfigurationError
 from tests.support.catalog_items import contents, digests
 from tests.support.catalog_lists import HostLimiter, cli, failures, scene, write
@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[3]
 # Kills itself as a file gets its name for which a test is true.
 KILLED = """
 import os, pathlib, signal, sys
-from eechips.archive.catalogs import list_readers
+from eechips.archive.catalogs.ingestion import list_readers
 from eechips.cli import main
 list_readers._BYTES = 3_200_000
 rename, left = pathlib.Path.replace, int(sys.argv[2])
@@ -93,10 +93,10 @@ SWEPT = """
 import hashlib, json, os, shutil, signal, sys
 from pathlib import Path
 import h3, pandas.util, pyarrow.parquet, stac_geoparquet.arrow
-import eechips.archive.catalogs.ingest as module
-import eechips.archive.catalogs.list_readers
-from eechips.archive.catalogs.ingest import ingest
-module._ENOUGH, module._PART, eechips.archive.catalogs.list_readers._MOST = 4000, 2000, 12
+import eechips.archive.catalogs.ingestion.ingest as module
+import eechips.archive.catalogs.ingestion.list_readers
+from eechips.archive.catalogs.ingestion.ingest import ingest
+module._ENOUGH, module._PART, eechips.archive.catalogs.ingestion.list_readers._MOST = 4000, 2000, 12
 home = Path(sys.argv[1])
 CHANGES = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.truncate")
 def run(left):
@@ -245,9 +245,9 @@ def test_large_items_are_sorted_in_parts(
     tmp_path: Path, host: HostLimiter, monkeypatch: pytest.MonkeyPatch, phase: str | None
 ) -> None:
     """However large they are together, all of them come, each is fetched once, also by a command that goes on."""
-    limits = "import eechips.archive.catalogs.ingest as i; i._ENOUGH, i._PART = 100_000, 20_000\n"
-    monkeypatch.setattr("eechips.archive.catalogs.ingest._ENOUGH", 100_000)
-    monkeypatch.setattr("eechips.archive.catalogs.ingest._PART", 20_000)
+    limits = "import eechips.archive.catalogs.ingestion.ingest as i; i._ENOUGH, i._PART = 100_000, 20_000\n"
+    monkeypatch.setattr("eechips.archive.catalogs.ingestion.ingest._ENOUGH", 100_000)
+    monkeypatch.setattr("eechips.archive.catalogs.ingestion.ingest._PART", 20_000)
     monkeypatch.setattr(list_readers, "_BYTES", 3_200_000)  # as KILLED has it: other chunks would be other requests
     lines = [f"{host.url}/{'missing-' if n % 50 == 7 else ''}{n}.json" for n in range(400)]
     lines[200:200] = [json.dumps(scene(n)) for n in range(2000, 2010)]

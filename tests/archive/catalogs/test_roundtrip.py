@@ -20,9 +20,9 @@ from hypothesis import strategies as st
 from stac_geoparquet.arrow import stac_table_to_items
 
 import eechips
-from eechips.archive.catalogs.column_types import MEMBERS
-from eechips.archive.catalogs.columns import items_of, table_of
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion.ingest import ingest
+from eechips.archive.catalogs.partitions.column_types import MEMBERS
+from eechips.archive.catalogs.partitions.columns import items_of, table_of
 from tests.support.catalog_items import contents, item, put
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",), exclude_characters="\0"), max_size=6)

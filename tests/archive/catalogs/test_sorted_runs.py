@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.columns import table_of
-from eechips.archive.catalogs.sorted_runs import in_order, keys, merged
+from eechips.archive.catalogs.ingestion.sorted_runs import in_order, keys, merged
+from eechips.archive.catalogs.partitions.columns import table_of
 from tests.support.catalog_items import DAYS, item
 
 PLACES = [(0.0, 0.0), (0.0, 0.001), (10.0, 10.0), (-170.0, 60.0), (179.99, -20.0)]

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from eechips.archive.catalogs.ingest import ingest
-from eechips.archive.catalogs.sorting import SMALL, choose_processes, workers
+from eechips.archive.catalogs.ingestion.ingest import ingest
+from eechips.archive.catalogs.ingestion.sorting import SMALL, choose_processes, workers
 from eechips.errors import ConfigurationError
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.catalog_lists import cli, scene, write
@@ -60,7 +60,7 @@ def test_a_program_needs_no_main_guard_and_its_processes_end_with_it(tmp_path: P
     write(tmp_path / "list.ndjson", [scene(n, text="x" * 20_000) for n in range(4000)])
     (tmp_path / "program.py").write_text(
         "import sys\n"
-        "from eechips.archive.catalogs.ingest import ingest\n"
+        "from eechips.archive.catalogs.ingestion.ingest import ingest\n"
         "print('started', flush=True)\n"
         "ingest(sys.argv[1], sys.argv[2], processes=2, quiet=True)\n"
     )

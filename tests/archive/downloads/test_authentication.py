@@ -19,7 +19,7 @@ from eechips.archive.downloads.signers import Secrets, Signer, matches_host, rea
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import read_version
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_servers import item

@@ -19,7 +19,7 @@ from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.search import items
 from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
-from eechips.planning.image_filters import parse_condition
+from eechips.planning.imagery.image_filters import parse_condition
 from local_tests.support.function_server import Answer, serve_function
 
 

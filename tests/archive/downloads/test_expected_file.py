@@ -31,7 +31,7 @@ from eechips.archive.downloads.search_cache import SearchCache
 from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ValidationError
-from eechips.planning.image_filters import parse_condition
+from eechips.planning.imagery.image_filters import parse_condition
 
 TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 HDF5 = b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(17) + b"\x30" + bytes(19)  # 48 bytes, as it says of itself

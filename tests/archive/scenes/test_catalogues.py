@@ -17,7 +17,7 @@ import pytest
 import shapely
 
 import eechips
-from eechips.archive.catalogs.ingest import ingest
+from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.manifest import open_run

@@ -18,7 +18,7 @@ pytest.importorskip("pystac_client")
 _KILLED_BEFORE_THE_LEDGER = """
 import os, signal, sys
 import eechips
-from eechips.manifest.ledger import Ledger
+from eechips.manifest.sqlite.ledger import Ledger
 
 Ledger.record = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 eechips.scenes(sys.argv[1], out=sys.argv[2], quiet=True)

@@ -20,7 +20,7 @@ import shapely
 
 from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError
-from eechips.planning.image_filters import parse_condition
+from eechips.planning.imagery.image_filters import parse_condition
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import MANY, as_json, feature, search
 

@@ -24,7 +24,7 @@ from eechips.archive.windows.header_cache import KeptHeader
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.range_requests import GAP, merge_ranges, read_range
 from eechips.archive.windows.versions import RasterVersion
-from eechips.client.http_messages import Timeouts
+from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, ValidationError
 from eechips.formats.tiff_layout import IncompleteHeaderError, UnsupportedTiffError, parse_layout

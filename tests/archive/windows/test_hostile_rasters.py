@@ -25,7 +25,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError
 from eechips_local.assets import ingest
 from eechips_local.assets.asset_errors import UnreadableFileError
-from eechips_local.assets.raster_files import RasterFiles
+from eechips_local.assets.ingestion.raster_files import RasterFiles
 from local_tests.support.loopback import LoopbackServer
 from tests.support.raster_server import Bucket
 from tests.support.watched_folder import watch_folder

@@ -22,11 +22,11 @@ from rasterio.windows import Window
 
 import eechips
 from eechips.archive.windows import plan_windows, read_window
-from eechips.client.http_messages import Timeouts
-from eechips.client.permits import QuotaLimits, Stopped
+from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.transport import Transport, use_transport
+from eechips.client.quota.permits import QuotaLimits, Stopped
+from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.throttle import Throttle
-from eechips.client.transport import Transport, use_transport
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
 from local_tests.support.local_earth_engine import wait_until

@@ -13,9 +13,9 @@ import shapely
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord, TiledGrid
-from eechips_local.archives.item_filters import found_items, item_queries
-from eechips_local.archives.item_images import image_index, image_of, image_properties, newest_of
-from eechips_local.archives.system_index import rule_of
+from eechips_local.archives.items.item_filters import found_items, item_queries
+from eechips_local.archives.items.item_images import image_index, image_of, image_properties, newest_of
+from eechips_local.archives.items.system_index import rule_of
 from eechips_local.archives.tiled_images import images_of_parts, mosaic_bands
 from eechips_local.evaluation.asset_model import Bounds, ImageAsset, Query
 

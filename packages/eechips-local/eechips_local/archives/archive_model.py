@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from eechips_local.evaluation.asset_model import Bounds, PixelWindow, Range, RasterSource
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 Item = Mapping[str, Any]
 """A STAC item, as JSON."""

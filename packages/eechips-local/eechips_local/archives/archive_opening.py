@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.archive_store import ArchiveStore, JoinedArchives
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_raster import RangeCogReader
-from eechips_local.archives.file_ranges import RangeTransport
-from eechips_local.archives.folder_transport import FolderTransport
-from eechips_local.archives.item_search import open_search
-from eechips_local.archives.range_cache import cache_folder
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files.cog_raster import RangeCogReader
+from eechips_local.archives.files.file_ranges import RangeTransport
+from eechips_local.archives.files.folder_transport import FolderTransport
+from eechips_local.archives.files.range_cache import cache_folder
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
+from eechips_local.archives.items.item_search import open_search
 
 
 def open_archives(descriptions: Iterable[ArchiveDescription], since: float | None = None) -> JoinedArchives:

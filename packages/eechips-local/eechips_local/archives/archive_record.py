@@ -19,8 +19,8 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.item_properties import PropertyRule, number_of
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.archives.items.item_properties import PropertyRule, number_of
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 if sys.version_info >= (3, 11):
     import tomllib

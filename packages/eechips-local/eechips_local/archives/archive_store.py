@@ -12,10 +12,10 @@ from eechips_local.archives.archive_collection import ArchiveCollection, Archive
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, CogReader, CountsUse, ItemFile, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord, records_of
-from eechips_local.archives.host_throttle import sum_counts
-from eechips_local.archives.item_bands import ArchiveRaster
+from eechips_local.archives.hosts.host_throttle import sum_counts
+from eechips_local.archives.hosts.signed_addresses import hide_signature
+from eechips_local.archives.items.item_bands import ArchiveRaster
 from eechips_local.archives.record_matching import fitting_records
-from eechips_local.archives.signed_addresses import hide_signature
 from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query, child_ids
 
 ArchiveImages = ArchiveCollection | ArchiveSeries | ArchiveMosaic

@@ -15,11 +15,11 @@ import numpy.typing as npt
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item
 from eechips_local.archives.archive_record import TiledGrid
-from eechips_local.archives.item_bands import ArchiveRaster
-from eechips_local.archives.item_conditions import meets_bounds
+from eechips_local.archives.items.item_bands import ArchiveRaster
+from eechips_local.archives.items.item_conditions import meets_bounds
 from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.pixel_grid import PixelGrid, transformer
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 MOST_FILES = 64
 """Files of which one window may be made."""

@@ -11,12 +11,12 @@ import shapely
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import CogReader, Item, ItemQuery, ItemSearch
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, TiledGrid
-from eechips_local.archives.item_bands import ArchiveRaster, rasters_of
-from eechips_local.archives.item_filters import found_items
-from eechips_local.archives.item_images import image_index, image_properties, newest_of, outline_of, version_of
-from eechips_local.archives.system_index import rule_of
+from eechips_local.archives.items.item_bands import ArchiveRaster, rasters_of
+from eechips_local.archives.items.item_filters import found_items
+from eechips_local.archives.items.item_images import image_index, image_properties, newest_of, outline_of, version_of
+from eechips_local.archives.items.system_index import rule_of
 from eechips_local.archives.tile_mosaic import ListedTiles, TileFinder, TileMosaic
-from eechips_local.assets.item_metadata import grid_of
+from eechips_local.assets.ingestion.item_metadata import grid_of
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType
 
 _LEVELS = (1, 2, 4, 8, 16, 32, 64, 128)  # of images that are cut into files

@@ -37,8 +37,8 @@ if TYPE_CHECKING:
         UnreadableFileError,
         UnsafeHrefError,
     )
-    from eechips_local.assets.asset_ingestion import ingest, parse_properties
     from eechips_local.assets.folder_store import AssetSummary, FolderStore
+    from eechips_local.assets.ingestion.asset_ingestion import ingest, parse_properties
 
 __all__ = [
     "AssetError",
@@ -61,8 +61,8 @@ __all__ = [
 _MODULES = {
     "AssetSummary": "folder_store",
     "FolderStore": "folder_store",
-    "ingest": "asset_ingestion",
-    "parse_properties": "asset_ingestion",
+    "ingest": "ingestion.asset_ingestion",
+    "parse_properties": "ingestion.asset_ingestion",
 }
 """Modules of names that are no errors."""
 

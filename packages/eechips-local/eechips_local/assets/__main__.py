@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from eechips_local.assets.asset_errors import AssetError
-from eechips_local.assets.asset_ingestion import ingest
+from eechips_local.assets.ingestion.asset_ingestion import ingest
 
 
 def main() -> None:

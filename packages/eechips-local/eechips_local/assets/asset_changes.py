@@ -28,7 +28,7 @@ from eechips_local.assets.asset_names import (
     split_id,
 )
 from eechips_local.assets.index_rows import hrefs_of
-from eechips_local.assets.publish import (
+from eechips_local.assets.ingestion.publish import (
     ContainerPlan,
     check_vacant,
     finish_move,
@@ -39,7 +39,7 @@ from eechips_local.assets.publish import (
     put,
     withdraw,
 )
-from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
+from eechips_local.assets.ingestion.records import AssetRecord, ContainerKind, ContainerRecord, ImageRecord
 from eechips_local.assets.store_files import duplicate, locked, remove, size_of, write_json, writing
 from eechips_local.assets.store_index import StoreIndex
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from eechips_local.assets.asset_errors import InvalidAssetIdError, UnsafeHrefError
-from eechips_local.assets.host_addresses import is_metadata_host
+from eechips_local.assets.ingestion.host_addresses import is_metadata_host
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")

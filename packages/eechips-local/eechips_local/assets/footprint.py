@@ -9,7 +9,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 
 _SIDE = 32  # points along each side before simplification
 _EARTH = "EPSG:4326"

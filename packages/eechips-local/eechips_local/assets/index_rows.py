@@ -12,7 +12,7 @@ import shapely
 
 from eechips_local.assets.asset_errors import InvalidStoreError
 from eechips_local.assets.asset_names import split_id
-from eechips_local.assets.records import AssetRecord, ClassifierRecord, ContainerRecord, ImageRecord
+from eechips_local.assets.ingestion.records import AssetRecord, ClassifierRecord, ContainerRecord, ImageRecord
 
 # The R-tree has longitude, latitude, time and container as dimensions, all 32-bit and rounded outwards:
 # it narrows, the exact columns decide.

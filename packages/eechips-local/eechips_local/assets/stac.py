@@ -24,8 +24,8 @@ from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_errors import IngestError, InvalidStoreError
 from eechips_local.assets.asset_names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips_local.assets.date_parsing import to_milliseconds
-from eechips_local.assets.item_metadata import declared_crs, six
-from eechips_local.assets.records import (
+from eechips_local.assets.ingestion.item_metadata import declared_crs, six
+from eechips_local.assets.ingestion.records import (
     AssetRecord,
     ClassifierRecord,
     ContainerKind,

@@ -24,7 +24,7 @@ from eechips_local.assets import stac
 from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
 from eechips_local.assets.index_rows import SCHEMA, IndexRow, container_key, delete_row, find_container, write_rows
-from eechips_local.assets.records import AssetRecord, ContainerKind, ContainerRecord
+from eechips_local.assets.ingestion.records import AssetRecord, ContainerKind, ContainerRecord
 from eechips_local.assets.store_files import commit, locked, private_folder, workspace
 from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.pixels.file_source import HandlePool

@@ -14,13 +14,13 @@ from affine import Affine
 
 from eechips_local.assets.asset_names import is_remote
 from eechips_local.assets.index_rows import IndexRow
-from eechips_local.assets.records import ContainerRecord
-from eechips_local.assets.remote_rasters import ALONE, RefusedFile, RemoteFile, gdal_name
+from eechips_local.assets.ingestion.records import ContainerRecord
+from eechips_local.assets.ingestion.remote_rasters import ALONE, RefusedFile, RemoteFile, gdal_name
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
 _OPEN_REMOTE = 64

@@ -18,7 +18,7 @@ from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import boxes
 from eechips_local.assets.stored_images import SIZE
 from eechips_local.assets.table_cache import HeldTable, covering_of, hold_table
-from eechips_local.assets.untrusted_parquet import BoundedParquet
+from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 
 INDEX_COLUMN = "system:index"

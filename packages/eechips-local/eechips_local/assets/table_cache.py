@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from eechips_local.assets.store_index import boxes
-from eechips_local.assets.untrusted_parquet import BoundedParquet
+from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.evaluation.asset_model import Bounds
 
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second

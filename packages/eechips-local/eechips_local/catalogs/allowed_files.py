@@ -17,7 +17,7 @@ from urllib.request import url2pathname
 
 from eechips_local.assets.asset_errors import UnsafeHrefError
 from eechips_local.assets.asset_names import check_url, is_remote, shown_url
-from eechips_local.assets.remote_rasters import gdal_name, is_stored
+from eechips_local.assets.ingestion.remote_rasters import gdal_name, is_stored
 from eechips_local.protocol.request_errors import InvalidError
 
 Links = Callable[[], Sequence[Mapping[str, Any]]]

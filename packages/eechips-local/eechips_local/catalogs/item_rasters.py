@@ -16,16 +16,16 @@ from rasterio.enums import ColorInterp, MaskFlags
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
 from eechips_local.assets.asset_errors import IngestError
-from eechips_local.assets.item_metadata import ItemMetadata, band_names
-from eechips_local.assets.item_metadata import rasters as rasters_of
-from eechips_local.assets.raster_files import crs_of
-from eechips_local.assets.remote_rasters import ALONE, is_remote_name, reading, shown_name, translated, url_of
+from eechips_local.assets.ingestion.item_metadata import ItemMetadata, band_names
+from eechips_local.assets.ingestion.item_metadata import rasters as rasters_of
+from eechips_local.assets.ingestion.raster_files import crs_of
+from eechips_local.assets.ingestion.remote_rasters import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
 from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.half_floats import held_dtype
-from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.quota.read_counts import Reads
 from eechips_local.warning_filters import ignore

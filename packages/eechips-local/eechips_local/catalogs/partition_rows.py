@@ -21,7 +21,7 @@ from eechips_local.assets.asset_errors import UnsafeHrefError
 from eechips_local.assets.asset_names import resolve_href
 from eechips_local.assets.date_parsing import to_milliseconds
 from eechips_local.assets.stac import is_foreign_property
-from eechips_local.assets.untrusted_parquet import BoundedParquet
+from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.catalogs import row_filters
 from eechips_local.catalogs.catalog_schema import SCHEMA, DamagedError, ReplacedError, Stamp
 from eechips_local.catalogs.row_filters import END, INDEX, MEMBERS, START, is_property

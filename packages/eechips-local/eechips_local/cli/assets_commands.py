@@ -114,7 +114,7 @@ def ingest_command(
       eechips-local assets ingest ecoregions.gpkg --into my_assets --id RESOLVE/ECOREGIONS/2017
       eechips-local assets ingest collection.json --into my_assets --id COPERNICUS/S2_SR --by-reference --allow-remote
     """
-    from eechips_local.assets.asset_ingestion import ingest, parse_properties, parse_pyramiding
+    from eechips_local.assets.ingestion.asset_ingestion import ingest, parse_properties, parse_pyramiding
 
     with _one_sentence():
         ids = ingest(

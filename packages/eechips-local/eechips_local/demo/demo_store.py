@@ -8,32 +8,25 @@ from datetime import date
 from functools import cache
 from typing import Any, Protocol, cast
 
-from eechips_local.demo import (
-    boundary_tables,
-    chirps,
-    copernicus_dem,
-    ecoregions,
-    elevation,
-    era5,
+from eechips_local.demo import mixed_images, synthetic_label
+from eechips_local.demo.borders import boundary_tables, ecoregions
+from eechips_local.demo.demo_tables import DemoTable
+from eechips_local.demo.land import copernicus_dem, elevation, surface_water, us_landcover, worldcover
+from eechips_local.demo.land.embedding import Embeddings
+from eechips_local.demo.satellites import (
     hls,
     landsat,
     landsat_level1,
     landsat_tm,
-    mixed_images,
     modis,
     modis_landcover,
     night_lights,
     sentinel1,
     sentinel2,
-    surface_water,
-    synthetic_label,
-    us_landcover,
     vegetation,
-    worldcover,
 )
-from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.demo.embedding import Embeddings
-from eechips_local.demo.naip import Naip
+from eechips_local.demo.satellites.naip import Naip
+from eechips_local.demo.weather import chirps, era5
 from eechips_local.evaluation.asset_model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query, child_ids
 
 

@@ -15,8 +15,10 @@ from importlib.resources import files
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import atlas, drawing_cache, mercator, noise, rain_limits
-from eechips_local.demo.mercator import SIZE, Floats, Rect
+from eechips_local.demo.borders import atlas
+from eechips_local.demo.painting import drawing_cache, mercator, noise
+from eechips_local.demo.painting.mercator import SIZE, Floats, Rect
+from eechips_local.demo.weather import rain_limits
 
 # Octaves that bend the plane: (k, amplitude in units). Their slopes add up to less than one, so bending can be undone.
 _BEND = ((18, 42_000.0), (16, 11_000.0), (14, 2_600.0))

@@ -16,13 +16,15 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
-from eechips_local.demo import climate, ground_cover, synthetic_label
+from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_tables import meets
 from eechips_local.demo.image_search import ImageSearch
-from eechips_local.demo.mercator import Rect
-from eechips_local.demo.painted_source import PaintedSource, outline_around
+from eechips_local.demo.land import ground_cover
+from eechips_local.demo.painting.mercator import Rect
+from eechips_local.demo.painting.painted_source import PaintedSource, outline_around
+from eechips_local.demo.weather import climate
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
-from eechips_local.pixels.pixel_grid import PixelGrid, transformer
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 ID = "EECHIPS/DEMO/MIXED"
 _BANDS = ("red", "green", "blue", "nir")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
-from eechips_local.demo import boundary_tables, ecoregions, state_outlines, texture, wrs
+from eechips_local.demo.borders import boundary_tables, ecoregions, state_outlines
+from eechips_local.demo.land import texture
+from eechips_local.demo.satellites import wrs
 
 
 def load() -> None:

@@ -14,10 +14,10 @@ import shapely
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import wanted_indices
-from eechips_local.demo.painted_source import PaintedScene, PaintedSource
+from eechips_local.demo.painting.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.synthetic_label import midnight
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType, Query
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
 

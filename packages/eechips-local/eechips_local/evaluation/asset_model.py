@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 if TYPE_CHECKING:
     from eechips_local.algorithms.classification import Classifier
@@ -291,7 +291,7 @@ class ClassifierAsset:
 
     Attributes:
         id: the full Earth Engine id.
-        read: reads its document, which ``functions/classifier_assets.py`` describes.
+        read: reads its document, which ``functions/learning/classifier_assets.py`` describes.
         version: as that of an image.
     """
 

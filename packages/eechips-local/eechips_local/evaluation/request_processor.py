@@ -13,10 +13,11 @@ import shapely
 
 from eechips_local.evaluation import named_assets, operations
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.pixels import animations, rendering
-from eechips_local.protocol import access_policies, asset_methods, messages, resources, stac_catalogue
+from eechips_local.pixels.output import animations, rendering
+from eechips_local.protocol import messages
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, MemoryLimitError
+from eechips_local.protocol.routes import access_policies, asset_methods, resources, stac_catalogue
 from eechips_local.quota.compute_cost import COST, ComputeCost
 from eechips_local.stores import StoreConfig, open_store
 

@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 import rasterio
 
-from eechips_local.assets.asset_ingestion import POLICIES, IngestTask
 from eechips_local.assets.asset_names import check_band_ids, check_new_id
-from eechips_local.assets.image_plans import ImagePlanner
-from eechips_local.assets.raster_files import RasterFiles
+from eechips_local.assets.ingestion.asset_ingestion import POLICIES, IngestTask
+from eechips_local.assets.ingestion.image_plans import ImagePlanner
+from eechips_local.assets.ingestion.raster_files import RasterFiles
 from eechips_local.assets.writable_assets import changes_of, changing, writable_folder
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.destinations import AssetDestination
 from eechips_local.exports.image_grids import Progress, blocks, count_blocks, create_geotiff, read_block
 from eechips_local.exports.jobs import ExportedFile, ExportJob
-from eechips_local.pixels import encode as formats
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.output import encode as formats
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.value_json import Encoder

@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from eechips_local.assets.asset_ingestion import IngestTask
 from eechips_local.assets.bucket_objects import find_object
-from eechips_local.assets.image_manifest import DRIVERS, ImageManifest
-from eechips_local.assets.image_plans import ImagePlan
-from eechips_local.assets.linked_files import refer_to_bands
-from eechips_local.assets.raster_files import RasterFiles
+from eechips_local.assets.ingestion.asset_ingestion import IngestTask
+from eechips_local.assets.ingestion.image_manifest import DRIVERS, ImageManifest
+from eechips_local.assets.ingestion.image_plans import ImagePlan
+from eechips_local.assets.ingestion.linked_files import refer_to_bands
+from eechips_local.assets.ingestion.raster_files import RasterFiles
 from eechips_local.assets.store_files import workspace
 from eechips_local.assets.writable_assets import changes_of, changing, properties_of, writable_folder
 from eechips_local.evaluation.context import Context
@@ -45,7 +45,7 @@ def import_table(
 ) -> list[ExportedFile]:
     """``table:import``: make a table of files."""
     # Here, since pyogrio brings pandas along, which exports have no use for.
-    from eechips_local.assets.table_manifest import read_manifest
+    from eechips_local.assets.ingestion.table_manifest import read_manifest
 
     assert job.asset is not None
     document, folder = body["tableManifest"], writable_folder(context)

@@ -17,9 +17,9 @@ from eechips_local.evaluation.context import Context
 from eechips_local.exports.image_grids import read_block
 from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.tf_records import RecordFiles, Values, example
-from eechips_local.pixels import encode as formats
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.output import encode as formats
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError

@@ -12,7 +12,7 @@ import shapely
 from eechips_local.assets.store_files import temporary_folder
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.table_columns import column, column_names, shapes
-from eechips_local.pixels.encode import zipped
+from eechips_local.pixels.output.encode import zipped
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Feature
 

@@ -100,7 +100,7 @@ def _ingest(
     report: Callable[[float], None],
 ) -> list[ExportedFile]:
     # Here, since it brings pandas along, which other formats have no use for.
-    from eechips_local.assets.vector_files import read_features
+    from eechips_local.assets.ingestion.vector_files import read_features
 
     assert job.asset is not None
     check_free(job.asset, context)

@@ -15,7 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.context import Context
 from eechips_local.geometry.geometry import geojson as geometry_json
-from eechips_local.pixels.encode import zipped
+from eechips_local.pixels.output.encode import zipped
 from eechips_local.protocol.request_errors import LimitError
 from eechips_local.values.number_format import java_text
 from eechips_local.values.value_json import Encoder

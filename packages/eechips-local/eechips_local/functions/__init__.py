@@ -23,8 +23,8 @@ def load_functions() -> Mapping[str, Implementation]:
     Raises:
         RegistrationError: if two modules define the same name, or a package cannot be imported.
     """
-    names = sorted(info.name for info in pkgutil.iter_modules(__path__))
-    own = [importlib.import_module(f"{__name__}.{name}") for name in names]
+    names = sorted(info.name for info in pkgutil.walk_packages(__path__, f"{__name__}."))
+    own = [importlib.import_module(name) for name in names]
     implementations: dict[str, Implementation] = {}
     for module in (*own, *load_packages()):
         for name, implementation in module_functions(module):

@@ -14,7 +14,7 @@ from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import frame_for, recast
 from eechips_local.geometry.shapes import gather, is_geographic, open_at_pole
 from eechips_local.geometry.shapes import leaves as leaves
-from eechips_local.pixels.pixel_grid import apply
+from eechips_local.pixels.grids.pixel_grid import apply
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.number_format import json_number
 from eechips_local.values.values import WHOLE_EARTH, Collection, ErrorMargin, Feature, Geometry

@@ -12,7 +12,7 @@ import shapely
 from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.pixels.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 from eechips_local.protocol.request_errors import InvalidError
 
 Coordinates = npt.NDArray[np.float64]

@@ -32,7 +32,7 @@ from eechips_local.geometry.map_projection import (
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import meets_seam, project_shape
 from eechips_local.geometry.shapes import close_at_pole, is_geographic, open_at_pole, unwrapped, valid
-from eechips_local.pixels.pixel_grid import metres_per_unit
+from eechips_local.pixels.grids.pixel_grid import metres_per_unit
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import ErrorMargin, Geometry
 

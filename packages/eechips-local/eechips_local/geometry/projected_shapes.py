@@ -34,7 +34,7 @@ from eechips_local.geometry.map_projection import (
 )
 from eechips_local.geometry.projection_seam import WHOLE, Seam, seam_of
 from eechips_local.geometry.shapes import close_at_pole, gather, leaves, unwrapped, valid
-from eechips_local.pixels.pixel_grid import PixelGrid, apply, parse_crs
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, parse_crs
 
 # Pieces keep off the seam by this, so that rounding does not take their edges to its other side: 0.1 mm.
 _OFF_SEAM = 1e-9

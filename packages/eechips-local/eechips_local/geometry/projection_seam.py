@@ -8,7 +8,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from eechips_local.pixels.pixel_grid import metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.grids.pixel_grid import metres_per_unit, parse_crs, transformer
 
 WHOLE = 360.0
 """Degrees of a turn."""

@@ -10,7 +10,7 @@ from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry.map_projection import Coordinates, Projection
-from eechips_local.pixels.pixel_grid import parse_crs
+from eechips_local.pixels.grids.pixel_grid import parse_crs
 
 _PARTS = {"Point": "MultiPoint", "LineString": "MultiLineString", "LinearRing": "MultiLineString"}
 

@@ -8,7 +8,7 @@ from functools import cache, partial
 from importlib.resources import files
 
 from eechips_local.page.markup import Markup, element
-from eechips_local.protocol.static_files import StaticFile
+from eechips_local.protocol.routes.static_files import StaticFile
 
 _SCRIPTS = (
     "elements.js",

@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import WGS84
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.pixels.image_windows import (
     PIXEL_BYTES,
     part_under,
@@ -25,7 +26,6 @@ from eechips_local.pixels.image_windows import (
     windows_of,
 )
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.protocol.request_errors import InvalidError
 
 Members = Callable[[Bounds | None], Iterator[Image]]

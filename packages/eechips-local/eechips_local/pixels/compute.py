@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
-from eechips_local.pixels.area_fractions import centres_inside
+from eechips_local.pixels.grids.area_fractions import centres_inside
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.pixels.types import ranged
 from eechips_local.values.values import WHOLE_EARTH, Array, Geometry
 

@@ -2,8 +2,8 @@
 
 Earth Engine demands homogeneous collections. The rule below fits all cases that users have reported; what Google
 documents is that collections may mix band types, and that ``mosaic`` wants a cast then
-(https://developers.google.com/earth-engine/docs/release-notes). ``local_tests/test_homogeneous_collections.py`` has
-the cases with their sources.
+(https://developers.google.com/earth-engine/docs/release-notes).
+``local_tests/functions/test_homogeneous_collections.py`` has the cases with their sources.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ import numpy as np
 from eechips_local.evaluation.asset_model import Bounds, PixelWindow
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projection_seam import WHOLE, seam_of
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid, apply, transformer
 
 PIXEL_BYTES = 5
 """Bytes of a pixel and its mask that are held until they are stacked."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eechips_local.evaluation.asset_model import PixelType, PixelWindow
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import EarthEngineError, MemoryLimitError
 from eechips_local.quota.compute_cost import charge_pixels
 from eechips_local.values.values import Geometry

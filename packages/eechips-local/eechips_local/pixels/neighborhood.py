@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import MemoryLimitError
 from eechips_local.values.values import Weights
 

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.pixels.composite import Members, images_under
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import InvalidError
 
 Floats = npt.NDArray[np.float64]

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.evaluation.context import Context
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
-from eechips_local.pixels.pixel_grid import PixelGrid
 
 # Grids of no more pixels are shared.
 _SMALL_GRID = 1 << 16

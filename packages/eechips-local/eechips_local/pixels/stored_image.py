@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelWindow
 from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.pixels.grids.location import Location, around_globe, locate_once, parts_of
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.pixels.location import Location, around_globe, locate_once, parts_of
-from eechips_local.pixels.pixel_grid import PixelGrid
-from eechips_local.pixels.resampling import MARGINS, Method, masked, merge, pick_lattice, resample, window_of
 from eechips_local.values.values import Geometry
 
 # A level is used if its pixels are no larger than the output's, with this much tolerance for rounding.

@@ -16,8 +16,12 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from eechips_local.exports.tasks import TYPES
-from eechips_local.protocol import (
-    batch_requests,
+from eechips_local.protocol import batch_requests
+from eechips_local.protocol.http import http_response
+from eechips_local.protocol.messages import error_response
+from eechips_local.protocol.request_body import FoldedParameters
+from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
+from eechips_local.protocol.routes import (
     bucket_routes,
     catalogue_routes,
     control_routes,
@@ -26,13 +30,9 @@ from eechips_local.protocol import (
     task_routes,
     token_routes,
 )
-from eechips_local.protocol.http import http_response
-from eechips_local.protocol.messages import error_response
-from eechips_local.protocol.request_body import FoldedParameters
-from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
+from eechips_local.protocol.routes.static_files import StaticFile
 from eechips_local.protocol.service import Handler, Service
 from eechips_local.protocol.source_checks import LocalOnly
-from eechips_local.protocol.static_files import StaticFile
 
 
 class UnavailableMethodError(EarthEngineError):

@@ -17,9 +17,9 @@ from affine import Affine
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes, wanted_indices
-from eechips_local.demo.painted_source import SINUSOIDAL, PaintedSource
+from eechips_local.demo.painting.painted_source import SINUSOIDAL, PaintedSource
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType, Query
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval, midnight_of
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values

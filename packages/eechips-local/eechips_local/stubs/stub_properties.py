@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo.noise import hashed
+from eechips_local.demo.painting.noise import hashed
 from eechips_local.evaluation.asset_model import Query
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs.dataset_description import Column, DatasetDescription

@@ -13,20 +13,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.demo import (
-    climate,
-    farmland,
-    humidity,
-    natural_cover,
-    noise,
-    rainfall,
-    sunlight,
-    vegetation,
-    wildfires,
-)
-from eechips_local.demo.mercator import Floats, Rect
-from eechips_local.demo.terrain import Terrain, nodes
-from eechips_local.demo.upsampling import Upsampler
+from eechips_local.demo.land import farmland, natural_cover
+from eechips_local.demo.land.terrain import Terrain, nodes
+from eechips_local.demo.painting import noise
+from eechips_local.demo.painting.mercator import Floats, Rect
+from eechips_local.demo.painting.upsampling import Upsampler
+from eechips_local.demo.satellites import vegetation
+from eechips_local.demo.weather import climate, humidity, rainfall, sunlight, wildfires
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stubs import band_words
 from eechips_local.stubs.class_bands import LAND_CLASSES

@@ -12,7 +12,7 @@ import shapely
 
 from eechips_local.demo import demo_tables
 from eechips_local.demo.demo_tables import DemoTable
-from eechips_local.demo.noise import hashed
+from eechips_local.demo.painting.noise import hashed
 from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
 from eechips_local.stubs.dataset_description import DatasetDescription
 from eechips_local.stubs.stub_properties import check_equals, property_values

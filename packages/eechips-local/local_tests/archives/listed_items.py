@@ -13,12 +13,12 @@ import rasterio
 
 from eechips_local.archives.archive_errors import ArchiveError
 from eechips_local.archives.archive_model import CogHeader, Item, ItemQuery
-from eechips_local.archives.item_conditions import meets_bounds
-from eechips_local.archives.item_properties import times_of
-from eechips_local.assets.raster_files import crs_of
+from eechips_local.archives.items.item_conditions import meets_bounds
+from eechips_local.archives.items.item_properties import times_of
+from eechips_local.assets.ingestion.raster_files import crs_of
 from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.pixels.file_source import FileSource
-from eechips_local.pixels.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 
 @dataclass

@@ -15,7 +15,7 @@ from rasterio.merge import merge
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_list import PLANETARY_COMPUTER
 from eechips_local.archives.archive_store import ArchiveStore
-from eechips_local.archives.item_conditions import meets_bounds
+from eechips_local.archives.items.item_conditions import meets_bounds
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.archives.listed_items import FolderReader, ListedItems
 from local_tests.archives.sample_items import stac_item, write_cog

@@ -13,12 +13,12 @@ import pytest
 from affine import Affine
 from requests.utils import requote_uri
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
-from eechips_local.archives.file_items import StaticItems
-from eechips_local.archives.item_bands import href_of
-from eechips_local.archives.item_search import ApiSearch
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.items.file_items import StaticItems
+from eechips_local.archives.items.item_bands import href_of
+from eechips_local.archives.items.item_search import ApiSearch
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.sample_items import write_cog

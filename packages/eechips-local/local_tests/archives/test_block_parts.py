@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_raster import CogRaster, RangeCogReader
-from eechips_local.archives.signing import Signer
-from eechips_local.archives.tiff_header import HeaderBytes, TiffDirectory, parse_directories
+from eechips_local.archives.files.cog_raster import CogRaster, RangeCogReader
+from eechips_local.archives.files.tiff_header import HeaderBytes, TiffDirectory, parse_directories
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.object_host import ObjectHost, object_host
 

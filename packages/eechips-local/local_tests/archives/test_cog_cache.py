@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_parts import CogParts
-from eechips_local.archives.cog_raster import RangeCogReader, ReadsAhead
-from eechips_local.archives.range_cache import RangeCache
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files.cog_parts import CogParts
+from eechips_local.archives.files.cog_raster import RangeCogReader, ReadsAhead
+from eechips_local.archives.files.range_cache import RangeCache
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, reader_of, tiff
 from local_tests.support.object_host import ObjectHost

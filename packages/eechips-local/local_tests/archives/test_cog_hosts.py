@@ -8,15 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.file_ranges import FileRanges
-from eechips_local.archives.folder_transport import FileResponse
-from eechips_local.archives.host_pauses import HostPauses
-from eechips_local.archives.host_permits import HostPermits
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files.file_ranges import FileRanges
+from eechips_local.archives.files.folder_transport import FileResponse
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.host_pauses import HostPauses
+from eechips_local.archives.hosts.host_permits import HostPermits
+from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, tiff
 from local_tests.support.object_host import ObjectHost
@@ -54,7 +54,7 @@ def test_page_type_of_the_right_part_is_no_page(host: ObjectHost, tmp_path: Path
 def test_host_that_sends_tiny_parts_is_refused(
     host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"] = tiff(1000, 1000)
     host.most_bytes = 100
     with pytest.raises(ArchiveError, match="sends 100 bytes of what was asked for"):
@@ -95,7 +95,7 @@ def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: Object
 def test_a_page_of_a_proxy_is_told_of_and_asked_for_again_later(
     host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"] = tiff(1000, 1000)
     host.faults = ["html"] * 60
     with pytest.raises(ArchiveError, match="a web page comes instead, as from a proxy or a login page"):
@@ -108,7 +108,7 @@ def test_a_page_of_a_proxy_is_told_of_and_asked_for_again_later(
 def test_host_that_answers_without_the_size_of_a_file_is_told_of(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
 
     class Transport:
         def open(self, url: str, headers: object, connect: float, silence: float) -> FileResponse:
@@ -201,7 +201,7 @@ S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><To
 def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
     denial: bytes, query: str, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"], host.denial, host.faults = tiff(), denial, ["403"] * 3
     with pytest.raises(ArchiveRefusedError, match=said) as caught:
         assert raster(host, tmp_path, f"a.tif{query}").header
@@ -220,7 +220,7 @@ def test_a_request_that_a_host_calls_wrong_is_denied_only_where_it_names_the_key
     body: bytes, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """S3 answers so to a token that has expired: https://issues.apache.org/jira/browse/HADOOP-18353."""
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"], host.denial, host.faults = tiff(), body, ["400"] * 3
     with pytest.raises(ArchiveRefusedError, match=said):
         assert raster(host, tmp_path).header
@@ -238,7 +238,7 @@ def test_a_request_that_a_host_calls_wrong_is_denied_only_where_it_names_the_key
 def test_headers_of_responses_with_wrong_numbers_are_errors_of_the_archive(
     status: int, headers: dict[str, str], error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.file_ranges._FIRST_PAUSE", 0.0)
+    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
 
     class Transport:
         def open(self, url: str, headers_: object, connect: float, silence: float) -> FileResponse:

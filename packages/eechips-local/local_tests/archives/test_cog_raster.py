@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rasterio.io import MemoryFile
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.range_cache import cache_folder
+from eechips_local.archives.files.range_cache import cache_folder
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import LAYOUTS, check, cog, raster, tiff
 from local_tests.support.object_host import ObjectHost, object_host

@@ -15,8 +15,8 @@ import pytest
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery, ItemSearch
-from eechips_local.archives.file_items import resolve_path
-from eechips_local.archives.item_search import open_search
+from eechips_local.archives.items.file_items import resolve_path
+from eechips_local.archives.items.item_search import open_search
 from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import make_item
 

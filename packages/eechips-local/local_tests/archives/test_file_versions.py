@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.file_versions import describe_version, etag_of, is_same_version
+from eechips_local.archives.files.file_versions import describe_version, etag_of, is_same_version
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, tiff
 from local_tests.support.object_host import ObjectHost, object_host

@@ -11,14 +11,14 @@ import pytest
 import rasterio
 from affine import Affine
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_raster import RangeCogReader
-from eechips_local.archives.folder_transport import FolderTransport
-from eechips_local.archives.item_search import open_search
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files.cog_raster import RangeCogReader
+from eechips_local.archives.files.folder_transport import FolderTransport
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
+from eechips_local.archives.items.item_search import open_search
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.sample_items import write_cog
 from local_tests.archives.stac_server import make_item, stac_server

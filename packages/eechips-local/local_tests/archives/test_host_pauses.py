@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from eechips_local.archives import host_pauses
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveUnreachedError
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.file_ranges import FileRanges
+from eechips_local.archives.files.file_ranges import FileRanges
+from eechips_local.archives.files.range_cache import RangeCache
 from eechips_local.archives.first_responses import FirstResponses
-from eechips_local.archives.host_pauses import HostPauses
-from eechips_local.archives.host_permits import HostPermits
-from eechips_local.archives.range_cache import RangeCache
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.hosts import host_pauses
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.host_pauses import HostPauses
+from eechips_local.archives.hosts.host_permits import HostPermits
+from eechips_local.archives.hosts.signing import Signer
 from local_tests.archives.archive_host import ArchiveHost, listening_host
 from local_tests.archives.stac_server import stac_server
 

@@ -18,15 +18,15 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.archive_opening import open_archive
 from eechips_local.archives.archive_record import ValueRule
-from eechips_local.archives.file_items import StaticItems
-from eechips_local.archives.item_conditions import is_match
-from eechips_local.archives.item_images import outline_of
-from eechips_local.archives.item_properties import PropertyRule
+from eechips_local.archives.files.range_cache import RangeCache
+from eechips_local.archives.items.file_items import StaticItems
+from eechips_local.archives.items.item_conditions import is_match
+from eechips_local.archives.items.item_images import outline_of
+from eechips_local.archives.items.item_properties import PropertyRule
 from eechips_local.archives.named_archive import find_archive
-from eechips_local.archives.range_cache import RangeCache
-from eechips_local.assets.item_metadata import bands_of, grid_of
+from eechips_local.assets.ingestion.item_metadata import bands_of, grid_of
 from eechips_local.evaluation.asset_model import Query, Range
-from eechips_local.pixels.pixel_grid import UnknownCrsError, parse_crs
+from eechips_local.pixels.grids.pixel_grid import UnknownCrsError, parse_crs
 
 HUGE, NAN, INFINITE = 10**400, float("nan"), float("inf")
 GRID = {"proj:code": "EPSG:32632", "proj:shape": [64, 64], "proj:transform": [10.0, 0, 0, 0, -10, 0]}

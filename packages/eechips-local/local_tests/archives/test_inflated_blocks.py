@@ -19,8 +19,8 @@ from rasterio.io import MemoryFile
 from rasterio.windows import Window
 
 from eechips_local.archives.archive_errors import ArchiveError
-from eechips_local.archives.inflated_blocks import InflatedBlock, UnfinishedBlockError, format_of
-from eechips_local.archives.tiff_header import HeaderBytes, TiffDirectory, parse_directories
+from eechips_local.archives.files.inflated_blocks import InflatedBlock, UnfinishedBlockError, format_of
+from eechips_local.archives.files.tiff_header import HeaderBytes, TiffDirectory, parse_directories
 
 KINDS = ["uint8", "int8", "int16", "uint16", "int32", "uint32", "int64", "float32", "float64"]
 

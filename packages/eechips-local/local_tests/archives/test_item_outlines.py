@@ -8,8 +8,8 @@ import pytest
 import shapely
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.item_conditions import meets_bounds
-from eechips_local.archives.item_images import outline_of
+from eechips_local.archives.items.item_conditions import meets_bounds
+from eechips_local.archives.items.item_images import outline_of
 
 SOUTH, NORTH = -17.6, -17.4
 

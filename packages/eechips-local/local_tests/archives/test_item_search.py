@@ -18,9 +18,9 @@ import pytest
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery, ItemSearch
-from eechips_local.archives.item_filters import found_items
-from eechips_local.archives.item_search import ApiSearch, format_age, open_search
-from eechips_local.archives.item_search_cache import KeptSearches, pack_items
+from eechips_local.archives.items.item_filters import found_items
+from eechips_local.archives.items.item_search import ApiSearch, format_age, open_search
+from eechips_local.archives.items.item_search_cache import KeptSearches, pack_items
 from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import CONFORMS, make_item, stac_server
 
@@ -189,7 +189,7 @@ def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones()
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)
+    monkeypatch.setattr("eechips_local.archives.items.stac_item_search._DEEPEST", 50)
     items = days(300)
     with stac_server(items, deepest=50) as server:
         assert len(ids(open_search(server.describe(page_items=10), None), ItemQuery(start=JUNE, end=JULY))) == 300
@@ -200,7 +200,7 @@ def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(mo
 
 def test_items_between_two_milliseconds_are_found_by_halves_and_whole_searches(monkeypatch: pytest.MonkeyPatch) -> None:
     """As the items of Sentinel-2 have them, such as 2024-06-01T10:36:31.999656Z."""
-    monkeypatch.setattr("eechips_local.archives.stac_item_search._DEEPEST", 50)
+    monkeypatch.setattr("eechips_local.archives.items.stac_item_search._DEEPEST", 50)
     items = [*days(59), *(make_item(100 + number) for number in range(4))]
     for item, moment in zip(items[-4:], ("05-31", "06-15", "06-30", "06-30"), strict=True):
         rest = "456" if item is items[-2] else "656"
@@ -404,7 +404,7 @@ def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: p
 
 
 def test_a_search_that_needs_too_much_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.item_search._ITEMS", 50)
+    monkeypatch.setattr("eechips_local.archives.items.item_search._ITEMS", 50)
     with stac_server(days(80)) as server, pytest.raises(ArchiveRefusedError, match="narrow its dates or its region"):
         ids(open_search(server.describe(page_items=20), None), ItemQuery())
     assert len(server.searches) == 3

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eechips_local.archives.archive_model import ItemQuery
-from eechips_local.archives.item_search_cache import KeptSearches, pack_items, unpack_items
+from eechips_local.archives.items.item_search_cache import KeptSearches, pack_items, unpack_items
 from local_tests.archives.stac_server import make_item
 
 pytestmark = pytest.mark.slow

@@ -17,14 +17,14 @@ import pytest
 from affine import Affine
 from rasterio.io import MemoryFile
 
-from eechips_local.archives import cog_parts
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.checked_connections import HostTransport
-from eechips_local.archives.cog_parts import RasterAddress
-from eechips_local.archives.cog_raster import RangeCogReader
-from eechips_local.archives.range_claims import RangeClaims, _place
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.files import cog_parts
+from eechips_local.archives.files.cog_parts import RasterAddress
+from eechips_local.archives.files.cog_raster import RangeCogReader
+from eechips_local.archives.files.range_claims import RangeClaims, _place
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.support.object_host import object_host
 
@@ -52,7 +52,7 @@ def open_reader(url: str, folder: Path) -> RangeCogReader:
 _HOLDER = """
 import sys
 from pathlib import Path
-from eechips_local.archives.range_claims import RangeClaims
+from eechips_local.archives.files.range_claims import RangeClaims
 claims = RangeClaims(Path(sys.argv[1]))
 claims.claim(sys.argv[2:])
 for line in sys.stdin if print("held", flush=True) is None else ():
@@ -133,7 +133,7 @@ def test_processes_that_have_waited_go_on_together(tmp_path: Path, monkeypatch: 
         asking = """
 import fcntl, sys
 from pathlib import Path
-from eechips_local.archives.range_claims import RangeClaims, _place
+from eechips_local.archives.files.range_claims import RangeClaims, _place
 claims = RangeClaims(Path(sys.argv[1]))
 print([claims._lock_byte(_place("a"), kind) for kind in (fcntl.LOCK_SH, fcntl.LOCK_EX)])
 """

@@ -26,11 +26,11 @@ from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_list import AEF
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
 from eechips_local.archives.archive_opening import open_archive
-from eechips_local.archives.embedding_files import COLLECTION, EmbeddingFiles
-from eechips_local.archives.file_table import KeptTable
-from eechips_local.archives.item_images import outline_of
-from eechips_local.archives.item_search import open_search
-from eechips_local.archives.system_index import rule_of
+from eechips_local.archives.items.embedding_files import COLLECTION, EmbeddingFiles
+from eechips_local.archives.items.file_table import KeptTable
+from eechips_local.archives.items.item_images import outline_of
+from eechips_local.archives.items.item_search import open_search
+from eechips_local.archives.items.system_index import rule_of
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from local_tests.support.range_server import Files, range_server

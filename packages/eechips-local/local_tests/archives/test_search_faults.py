@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 
-from eechips_local.archives.allowed_hosts import AllowedHosts
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
     ArchiveError,
@@ -21,9 +20,10 @@ from eechips_local.archives.archive_errors import (
     ArchiveUnreachedError,
 )
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
-from eechips_local.archives.archive_session import ArchiveRequest, ArchiveSession
-from eechips_local.archives.host_throttle import HostThrottle, HostThrottles
-from eechips_local.archives.item_search import ApiSearch
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.hosts.host_throttle import HostThrottle, HostThrottles
+from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.stac_server import StacServer, make_item, stac_server
 
 
@@ -141,7 +141,7 @@ def _endless(page: dict[str, Any], server: StacServer) -> dict[str, Any]:
 
 
 def test_pages_without_new_items_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.item_search._IDLE_PAGES", 3)
+    monkeypatch.setattr("eechips_local.archives.items.item_search._IDLE_PAGES", 3)
     with stac_server(items(5)) as server:
         server.always = lambda page: _endless(page, server)
         with pytest.raises(ArchiveRefusedError, match="the last 4 had no new item"):
@@ -155,7 +155,7 @@ def test_pages_in_a_circle_or_without_end_are_bounded(monkeypatch: pytest.Monkey
         with pytest.raises(ArchiveRefusedError, match="without end"):
             found(server)
         assert len(server.paths) <= 3
-        monkeypatch.setattr("eechips_local.archives.stac_item_search._PAGES", 5)
+        monkeypatch.setattr("eechips_local.archives.items.stac_item_search._PAGES", 5)
         server.paths.clear()
         server.always = lambda page: _endless(page, server)
         with pytest.raises(ArchiveRefusedError, match="of which 5 were read"):
@@ -267,7 +267,7 @@ def test_a_name_that_leads_to_a_private_network_is_not_connected_to(monkeypatch:
 
 
 def test_a_response_that_drips_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.archive_session._LONGEST", -1.0)
+    monkeypatch.setattr("eechips_local.archives.hosts.archive_session._LONGEST", -1.0)
     with stac_server(items(3)) as server, pytest.raises(ArchiveError, match="s for a response"):
         found(server, patience=0.2)
 
@@ -367,7 +367,7 @@ def test_a_short_last_page_is_the_end_where_the_count_is_an_estimate(
     count: int, counted: int, least_estimate: int, is_told: bool, caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("eechips_local.archives.stac_item_search._LEAST_ESTIMATE", least_estimate)
+    monkeypatch.setattr("eechips_local.archives.items.stac_item_search._LEAST_ESTIMATE", least_estimate)
 
     def change(page: dict[str, Any]) -> dict[str, Any]:
         is_full = len(page["features"]) == 10
@@ -381,7 +381,7 @@ def test_a_short_last_page_is_the_end_where_the_count_is_an_estimate(
 
 
 def test_a_page_compressed_as_was_not_asked_for_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("eechips_local.archives.archive_session._UNREAD", {"br"})  # brotli may be installed
+    monkeypatch.setattr("eechips_local.archives.hosts.archive_session._UNREAD", {"br"})  # brotli may be installed
     with stac_server(encoding="BR") as server:
         with pytest.raises(ArchiveRefusedError, match="answers compressed by br, which was not asked for"):
             found(server)

@@ -18,9 +18,9 @@ import pytest
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_list import CDSE, EARTH_SEARCH, LANDSATLOOK, LPCLOUD, PLANETARY_COMPUTER
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.archives.s3_signature import S3Keys, sign_s3
-from eechips_local.archives.signed_addresses import hide_signature
-from eechips_local.archives.signing import Signer
+from eechips_local.archives.hosts.s3_signature import S3Keys, sign_s3
+from eechips_local.archives.hosts.signed_addresses import hide_signature
+from eechips_local.archives.hosts.signing import Signer
 from local_tests.support.loopback import QuietServer, serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()

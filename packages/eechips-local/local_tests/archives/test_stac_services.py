@@ -12,7 +12,7 @@ import pystac_client
 import pytest
 
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
-from eechips_local.archives.item_search import ApiSearch
+from eechips_local.archives.items.item_search import ApiSearch
 from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_services import find_pgstac, pgstac_api, rustac_api
 

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from eechips_local.archives.archive_record import list_records
-from eechips_local.archives.system_index import rule_of
+from eechips_local.archives.items.system_index import rule_of
 
 pytestmark = pytest.mark.unit
 

@@ -17,9 +17,9 @@ import rasterio
 from eechips_local.assets import FolderStore, ingest
 from eechips_local.assets.asset_changes import AssetChanges
 from eechips_local.assets.asset_errors import AssetError, AssetExistsError, QuotaExceededError
-from eechips_local.assets.asset_ingestion import IngestTask
-from eechips_local.assets.image_plans import ImagePlanner
-from eechips_local.assets.raster_files import RasterFiles
+from eechips_local.assets.ingestion.asset_ingestion import IngestTask
+from eechips_local.assets.ingestion.image_plans import ImagePlanner
+from eechips_local.assets.ingestion.raster_files import RasterFiles
 from local_tests.support.export_tasks import Folders, export_server, finished
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.stack_store import CRS, STACK, TRANSFORM, Stack

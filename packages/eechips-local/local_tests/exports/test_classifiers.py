@@ -18,11 +18,11 @@ import pytest
 
 from eechips_local.algorithms.classification import TrainingData
 from eechips_local.assets import FolderStore, InvalidStoreError, UnsafeHrefError
-from eechips_local.assets.asset_ingestion import IngestTask
+from eechips_local.assets.ingestion.asset_ingestion import IngestTask
 from eechips_local.evaluation.asset_model import ClassifierAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.functions.classifier_assets import document_of, load
-from eechips_local.functions.classifiers import smile_cart
+from eechips_local.functions.learning.classifier_assets import document_of, load
+from eechips_local.functions.learning.classifiers import smile_cart
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.export_tasks import Folders, finished
 from local_tests.support.local_earth_engine import initialize, start_server, stop_server, wait_until

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from eechips_local.assets.asset_ingestion import ingest
+from eechips_local.assets.ingestion.asset_ingestion import ingest
 from local_tests.support.command_server import serving_command
 from local_tests.support.ingested_rasters import raster
 from local_tests.support.local_earth_engine import Server

@@ -1,0 +1,1 @@
+"""Read, check and sort STAC items of any source."""

@@ -1,0 +1,1 @@
+"""Lay out, merge and commit the partitions of a catalogue, and index the ids in them."""

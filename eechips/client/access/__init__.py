@@ -1,0 +1,1 @@
+"""Find the service and the credentials, and initialise the Earth Engine client."""

@@ -1,0 +1,1 @@
+"""Export results by batch tasks."""

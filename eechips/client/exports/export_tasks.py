@@ -1,0 +1,254 @@
+"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine; ``task_statuses.py`` asks for their states.
+
+A batch task has days where a request has five minutes, and more memory
+(https://developers.google.com/earth-engine/guides/processing_environments).
+
+Tables are exported as CSV. Its cells have no types, and how Earth Engine writes lists into them is not documented. Each
+row is therefore one cell with its properties as JSON
+(https://developers.google.com/earth-engine/apidocs/ee-string-encodejson), which has numbers, texts, lists and
+dictionaries.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from eechips.client.chip_parameters import placement, rendered
+from eechips.client.error_classification import internal_error
+from eechips.client.exports.export_place import ExportPlace
+from eechips.client.exports.task_statuses import find_task
+from eechips.client.http.http_messages import load_values
+from eechips.errors import ValidationError
+from eechips.formats import CHIP_FORMATS
+from eechips.recipe import Chip, Table
+from eechips.recipe.results import Series, SplittableTable
+
+if TYPE_CHECKING:
+    import ee
+
+_ROW, _GEO = "eechips_row", ".geo"
+_END = "end"
+"""The last row: a table without rows can be exported, and a file that lacks rows at its end is detected."""
+_MOST_EXACT = 2**53
+
+
+def table_obstacle(table: Table) -> str | None:
+    """Return why an exported table would not be the same as a fetched one, a clause; None if it is the same."""
+    if table.unpack is None and table.columns is None:
+        return "the order of the columns is unknown; give the table `columns`"
+    if _GEO in (table.columns or ()):
+        return "exported geometries differ from fetched ones (.geo)"
+    return None
+
+
+def has_geometry(table: Table) -> bool:
+    """Return whether the rows of a table are exported with their geometries."""
+    return table.unpack is not None
+
+
+def exported_rows(table: Table) -> ee.FeatureCollection:
+    """Return the features of the file of a table without an obstacle: see :func:`table_obstacle`."""
+    import ee
+
+    source: Any = table.source.source if isinstance(table.source, SplittableTable) else table.source
+    rows: Any = source.rows() if isinstance(source, Series) else source
+    keeps_geometry = has_geometry(table)
+
+    def packed(element: Any) -> Any:
+        feature: Any = ee.Feature(element)
+        text = ee.String.encodeJSON(feature.toDictionary(feature.propertyNames()))
+        return feature.select([], None, keeps_geometry).set(_ROW, text)
+
+    end = ee.FeatureCollection([ee.Feature(None, {_ROW: _END})])
+    exported: ee.FeatureCollection = rows.map(packed).merge(end)
+    return exported
+
+
+def selected_columns(table: Table) -> list[str]:
+    """Return the columns of the file of a table."""
+    return [_ROW, _GEO] if has_geometry(table) else [_ROW]
+
+
+def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
+    """Read the file of a table; raise ValidationError if the file is not that of an exported table, or not whole.
+
+    Args:
+        table: table that was exported.
+
+    Returns:
+        The same as :meth:`eechips.client.fetcher.Fetcher.rows`. Numbers without a fraction are integers, as in
+        responses. Of geometries the coordinates are the same.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    names = selected_columns(table)
+    try:
+        cells = csv.read_csv(
+            io.BytesIO(data),
+            # A cell lies within one block.
+            read_options=csv.ReadOptions(block_size=max(1, min(len(data), 2**31 - 1)), use_threads=False),
+            convert_options=csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()), strings_can_be_null=False
+            ),
+        )
+    except pa.ArrowInvalid as error:
+        raise ValidationError(f"it is no CSV: {error}") from error
+    if cells.column_names != names:
+        raise ValidationError(f"its columns are {', '.join(cells.column_names)}, not {', '.join(names)}")
+    texts = cells.column(_ROW).to_pylist()
+    if texts[-1:] != [_END]:
+        raise ValidationError("its last row is missing")
+    geometries = cells.column(_GEO).to_pylist() if has_geometry(table) else [""] * len(texts)
+    return [_row(text, geometry) for text, geometry in zip(texts[:-1], geometries, strict=False)]
+
+
+def _row(text: str, geometry: str) -> dict[str, Any]:
+    try:
+        row = load_values(text, parse_float=_number)
+        shape = load_values(geometry) if geometry else None
+    except (ValueError, OverflowError) as error:
+        raise ValidationError(f"a row is no JSON: {error}") from error
+    if not isinstance(row, dict):
+        raise ValidationError("a row is no JSON object")
+    # Rows without a geometry have {"type": "MultiPoint", "coordinates": []}.
+    is_there = isinstance(shape, dict) and (shape.get("coordinates") or shape.get("geometries"))
+    return {"system:index": None, **row, _GEO: shape if is_there else None}
+
+
+def _number(text: str) -> float | int:
+    """Return a number as it is in responses, where whole ones have no fraction."""
+    number = float(text)
+    return int(number) if number.is_integer() and abs(number) < _MOST_EXACT else number
+
+
+_IMAGE_SUFFIX, _TABLE_SUFFIX = ".tif", ".csv"
+
+_TILE = 256
+"""Edge of the tiles of exported files; sizes of files are multiples of it."""
+_EXISTS = 409
+_USED_ID = "already started with the given request_id"
+"""In the message about an id that another request had (code 52967904863), of which the HTTP status is not known."""
+_MOST_IDS = 5
+"""Ids of a task that are tried."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExportTask:
+    """A task that exports a chip or a table.
+
+    Attributes:
+        operation: its name, ``projects/…/operations/…``.
+        url: URL of the file that it writes, ``gs://…``.
+    """
+
+    operation: str
+    url: str
+
+
+def export_kind(url: str) -> str:
+    """Return the kind of the request that starts the task of a file, as in the manifest's column ``method``."""
+    return "table:export" if url.endswith(_TABLE_SUFFIX) else "image:export"
+
+
+def export_obstacle(result: Chip | Table) -> str | None:
+    """Return why an exported file would not be the same as a fetched one, a clause; None if it is the same."""
+    if isinstance(result, Table):
+        return table_obstacle(result)
+    is_picture = CHIP_FORMATS.get(result.format).request_format not in ("tif", "npy")
+    return "Earth Engine exports no pictures" if is_picture else None
+
+
+def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) -> ExportTask:
+    """Start the task that exports the pixels of a chip as a GeoTIFF, or the rows of a table as a CSV.
+
+    The task is that of an earlier call with the same arguments, if there was one: the request's id depends on them,
+    and the service starts one task for each id
+    (https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export).
+
+    Args:
+        result: without an obstacle, see :func:`export_obstacle`.
+        unit: id of the unit, hexadecimal, with which the name of the file begins.
+        key: differs between runs and between attempts, so that each has a request id of its own.
+
+    Raises:
+        EechipsError: classified, if the service does not start it.
+    """
+    import ee
+
+    request = _table_request(result) if isinstance(result, Table) else _image_request(result)
+    digest = hashlib.sha256(json.dumps([key, request.content], sort_keys=True).encode()).hexdigest()
+    name = f"eechips-{unit[:16]}-{digest[:24]}"
+    prefix = f"{place.prefix}/{name}" if place.prefix else name
+    options = {**request.options, "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix}}
+    start = ee.data.exportTable if isinstance(result, Table) else ee.data.exportImage
+    operation = _start_once(start, name, {**request.content, "description": name, "fileExportOptions": options})
+    return ExportTask(operation, f"gs://{place.bucket}/{prefix}{request.suffix}")
+
+
+@dataclass(frozen=True, slots=True)
+class _ExportRequest:
+    """The body of a request that starts a task, and the suffix of its file."""
+
+    content: dict[str, Any]
+    options: dict[str, Any]
+    suffix: str
+
+
+def _image_request(chip: Chip) -> _ExportRequest:
+    import ee
+
+    # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
+    # It has the type of the other bands, as a GeoTIFF needs it.
+    image = rendered(replace(chip, format="tif", asset=None)).unmask(0, False)
+    content: dict[str, Any] = {}
+    options: dict[str, Any] = {"fileFormat": "GEO_TIFF"}
+    if chip.grid is None:
+        image, _ = image.prepare_for_export(placement(chip))
+    else:
+        content["grid"] = chip.grid.to_pixel_grid()
+    if chip.size is not None:
+        width, height = chip.size
+        content["maxPixels"] = {"value": str(width * height)}
+        # The size of a file that holds all pixels.
+        tile = {"width": -(-width // _TILE) * _TILE, "height": -(-height // _TILE) * _TILE}
+        options["geoTiffOptions"] = {"tileDimensions": tile}
+    content["expression"] = ee.serializer.encode(image, for_cloud_api=True)
+    return _ExportRequest(content, options, _IMAGE_SUFFIX)
+
+
+def _table_request(table: Table) -> _ExportRequest:
+    import ee
+
+    content = {
+        "expression": ee.serializer.encode(exported_rows(table), for_cloud_api=True),
+        "selectors": selected_columns(table),
+    }
+    return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
+
+
+def _start_once(start: Callable[[str, dict[str, Any]], Any], name: str, request: dict[str, Any]) -> str:
+    """Start a task unless it was, and return its operation.
+
+    An id may be used up although no task was started: by a request whose answer was lost, or which was refused since
+    too many tasks waited in an earlier run (within one, the transport takes another id). Then another id is taken.
+
+    Raises:
+        EechipsError: classified, if the service does not start it; the last refusal, if all ids are used up.
+    """
+    for number in range(1, _MOST_IDS + 1):
+        try:
+            return str(start(name if number == 1 else f"{name}-{number}", request)["name"])
+        except Exception as error:
+            refusal = internal_error(error)
+            if getattr(refusal, "status", None) != _EXISTS and _USED_ID not in str(refusal):
+                raise refusal from error
+        known = find_task(name)
+        if known is not None:
+            return known
+    raise refusal

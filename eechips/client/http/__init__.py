@@ -1,0 +1,1 @@
+"""Send HTTP requests, and make sure that each receives its own response."""

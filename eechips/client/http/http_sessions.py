@@ -1,0 +1,188 @@
+"""Open HTTP connections, and make requests of recipes pass the throttle."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+import requests.adapters
+import urllib3
+import urllib3.connection
+
+from eechips.client.http.response_framing import make_strict
+from eechips.errors import PermanentError
+from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
+from eechips.web.urls import is_loopback
+
+_MOST_CONNECTIONS = 64
+"""Connections kept open at most by one process, to one host."""
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3}
+"""After so many seconds of silence, every so many seconds, so often: a connection that a suspended laptop, or a
+network that went away, has left dead is noticed within a minute, not at the read time-out."""
+
+SEND_OF_REQUESTS = requests.adapters.HTTPAdapter.send
+
+
+class Adapter(requests.adapters.HTTPAdapter):
+    """The adapter of our own sessions: its requests have passed the throttle when they get here."""
+
+    def __init__(self) -> None:
+        super().__init__(pool_connections=4, pool_maxsize=_MOST_CONNECTIONS, max_retries=0)
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Add the socket options to every connection."""
+        super().init_poolmanager(*args, socket_options=_socket_options(), **kwargs)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        """Return the pool of a host, whose connections refuse responses that may belong to other requests."""
+        return make_strict(super().get_connection_with_tls_context(*args, **kwargs))
+
+    def send(self, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request by the original method, also after :func:`throttle_requests_library`."""
+        return SEND_OF_REQUESTS(self, *args, **kwargs)
+
+
+class GuardedAdapter(Adapter):
+    """An adapter for addresses that others have written: it does not connect to clouds' metadata services.
+
+    It looks at the addresses that sockets are opened to, so that names and redirections are covered. The connection to
+    a proxy is the user's own choice; only addresses written in URLs are checked then, since the proxy resolves names.
+
+    Args:
+        is_public: whether it connects to the public internet alone.
+    """
+
+    def __init__(self, *, is_public: bool = False) -> None:
+        self._is_public = is_public
+        super().__init__()
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Have the pools make guarded connections."""
+        super().init_poolmanager(*args, **kwargs)
+        refuse = _refuse_private if self._is_public else _refuse_metadata
+        self.poolmanager.pool_classes_by_scheme = _limited_pools(refuse)
+
+    def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
+        """Send a request, unless its URL names an address that is off limits.
+
+        Raises:
+            PermanentError: if it does, or its host resolves to one.
+        """
+        host = urlsplit(request.url).hostname or ""
+        if is_metadata_host(host):
+            raise _metadata_refusal(host)
+        if self._is_public and is_private_host(host):
+            raise _private_refusal(host)
+        return super().send(request, *args, **kwargs)
+
+
+def _limited_pools(refuse: Callable[[str, str], None]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
+    """Return, by scheme, the classes of pools that do not connect to addresses that are off limits."""
+
+    class Connection(urllib3.connection.HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect_within_limits(self, super()._new_conn, refuse)
+
+    class TlsConnection(urllib3.connection.HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connect_within_limits(self, super()._new_conn, refuse)
+
+    class Pool(urllib3.HTTPConnectionPool):
+        ConnectionCls = Connection
+
+    class TlsPool(urllib3.HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": Pool, "https": TlsPool}
+
+
+def _connect_within_limits(
+    connection: urllib3.connection.HTTPConnection,
+    connect: Callable[[], socket.socket],
+    refuse: Callable[[str, str], None],
+) -> socket.socket:
+    """Connect to a host none of whose addresses is off limits."""
+    with contextlib.suppress(OSError, UnicodeError):  # connecting reports what is wrong with a name
+        for *_, target in socket.getaddrinfo(connection.host.strip("[]"), connection.port, type=socket.SOCK_STREAM):
+            refuse(connection.host, str(target[0]))
+    opened = connect()
+    try:
+        refuse(connection.host, str(opened.getpeername()[0]))  # the name may have got another address meanwhile
+    except PermanentError:
+        opened.close()
+        raise
+    return opened
+
+
+def _refuse_metadata(host: str, address: str) -> None:
+    if is_metadata_address(address):
+        raise _metadata_refusal(host)
+
+
+def _refuse_private(host: str, address: str) -> None:
+    _refuse_metadata(host, address)
+    if is_private_address(address):
+        raise _private_refusal(host)
+
+
+def _metadata_refusal(host: str) -> PermanentError:
+    return PermanentError(
+        f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
+        " downloaded from there"
+    )
+
+
+def _private_refusal(host: str) -> PermanentError:
+    return PermanentError(
+        f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
+        " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
+    )
+
+
+def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = False) -> requests.Session:
+    """Return a session with keep-alive, no retries of its own, and proxies looked up once.
+
+    Requests would look for proxies, certificates and ``.netrc`` passwords anew for every request; the last
+    could even replace our credentials.
+
+    Args:
+        endpoint: base URL.
+        is_guarded: whether it refuses the addresses of clouds' metadata services: for URLs that others have written.
+        is_public: whether it refuses those of private networks as well: for URLs that the public internet has named.
+    """
+    session = requests.Session()
+    settings = session.merge_environment_settings(endpoint, {}, None, None, None)
+    session.verify = settings["verify"]
+    if not is_loopback(endpoint):
+        session.proxies = settings["proxies"]
+    session.trust_env = False
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, GuardedAdapter(is_public=is_public) if is_guarded or is_public else Adapter())
+    return session
+
+
+def open_token_session() -> requests.Session:
+    """Open a session for token endpoints, with the environment's proxies and their exceptions for each host.
+
+    A machine's metadata server is not behind the proxy of the service. No ``.netrc`` password replaces a header.
+    """
+    session = requests.Session()
+    session.auth = _unchanged
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, Adapter())
+    return session
+
+
+def _unchanged(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _socket_options() -> list[tuple[int, int, int]]:
+    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+    # Not every system has each of them.
+    known = {getattr(socket, name, None): value for name, value in _KEEP_ALIVE.items()}
+    return options + [(socket.IPPROTO_TCP, option, value) for option, value in known.items() if option is not None]

@@ -1,0 +1,1 @@
+"""Keep the requests of processes, runs and machines within a project's quota."""

@@ -1,0 +1,1 @@
+"""Measure, estimate and forecast what requests and units cost."""

@@ -1,0 +1,1 @@
+"""Fetch neighbouring units by shared requests."""

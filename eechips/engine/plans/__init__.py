@@ -1,0 +1,1 @@
+"""Make, store, compare and extend the plan of a run."""

@@ -1,0 +1,1 @@
+"""Commit results, record them, and assemble them."""

@@ -1,0 +1,275 @@
+"""Note what a run takes from open archives: terms and differences of datasets, and the files of its images."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import logging
+import urllib.error
+import urllib.request
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from eechips.errors import ConfigurationError, EechipsError
+from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.manifest.data_source import DataSource
+from eechips.manifest.source_files import (
+    SOURCES_NAME,
+    SourceFile,
+    files_from_json,
+    read_source_files,
+    write_source_files,
+)
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import read_bands, read_sources, read_sources_since, read_units_since
+from eechips.recipe import Recipe, SupportsImages, unit_value
+from eechips.text.timestamps import format_utc
+
+_TIMEOUT = 60.0  # seconds
+
+
+class ControlError(ValueError):
+    """A local Earth Engine refuses a request of its own controls."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def send_control(url: str, path: str, body: Any = None) -> Any:
+    """Send a request to a local Earth Engine's own controls, and return the JSON of its response.
+
+    Args:
+        path: path of the control ("_archives").
+        body: JSON of a POST; None for a GET.
+
+    Raises:
+        OSError: if it is not reached, or its response is truncated.
+        ControlError: if it refuses the request, or has no such control.
+        ValueError: if its response is no JSON.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(f"{url}/{path}", data, {"Content-Type": "application/json"})
+    # A proxy does not reach this machine; a control does not lead elsewhere.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
+    try:
+        with opener.open(request, timeout=_TIMEOUT) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as error:
+        with error:
+            raise ControlError(_message(error), error.code) from None
+    except http.client.HTTPException as error:  # a truncated response, or none of HTTP
+        raise ConnectionError(f"{type(error).__name__}: {error}") from None
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Follows no redirect: its response is an error."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Return no request."""
+
+
+def _message(error: urllib.error.HTTPError) -> str:
+    try:
+        return str(json.load(error)["error"]["message"])
+    except (ValueError, KeyError, TypeError, http.client.HTTPException):
+        return f"HTTP {error.code}"
+
+
+@dataclass(frozen=True, slots=True)
+class ServedArchives:
+    """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs.
+
+    Attributes:
+        url: address of the server.
+        archives: as it describes them.
+        before: what the server has taken from them for others; None if it does not say.
+        instance: tells the server that took it from one that is started anew.
+    """
+
+    url: str
+    archives: tuple[dict[str, Any], ...]
+    before: ArchiveTraffic | None = field(default_factory=ArchiveTraffic)
+    instance: str | None = None
+
+    @classmethod
+    def ask(cls, url: str) -> ServedArchives:
+        """Return the archives of a server; none of a service that has no such control.
+
+        Raises:
+            ConfigurationError: if the server, or an archive that is asked for its datasets, does not respond.
+        """
+        try:
+            response = send_control(url, "_archives")
+        except ControlError as error:
+            if error.status >= 500:
+                raise ConfigurationError(f"the open archive cannot be read: {error}") from error
+            return cls(url, ())  # another service
+        except OSError as error:
+            cure = "start that server again (`eechips serve`), then repeat the command"
+            raise ConfigurationError(f"cannot reach {url}: {error}. To resume: {cure}") from error
+        except ValueError:
+            return cls(url, ())
+        listed = response.get("archives") if isinstance(response, dict) else None
+        return cls(url, tuple(listed) if isinstance(listed, list) else ())
+
+    def shared(self) -> ServedArchives:
+        """Return the archives of a server that others use, too: what it has taken until now is not this run's."""
+        traffic, instance = self._stats()
+        return replace(self, before=traffic, instance=instance)
+
+    def traffic(self) -> ArchiveTraffic | None:
+        """Return what the server has taken from the archives since :meth:`shared`.
+
+        None if it does not say, now or then, or has been started anew since then: what it took before is not known.
+        """
+        counts, instance = self._stats()
+        if self.before is None or counts is None or (self.instance is not None and instance != self.instance):
+            return None
+        taken = counts - self.before
+        return None if min(taken.requests, taken.bytes, taken.used) < 0 else taken
+
+    def _stats(self) -> tuple[ArchiveTraffic | None, str | None]:
+        """Return what the server has taken since its start, and what tells it from others; None for what is unsaid."""
+        try:
+            response = send_control(self.url, "_stats")
+        except (OSError, ValueError):
+            return None, None
+        stats = response if isinstance(response, dict) else {}
+        counts, instance = stats.get("archives"), stats.get("instance")
+        traffic = ArchiveTraffic.from_json(counts) if isinstance(counts, dict) else None
+        return traffic, instance if isinstance(instance, str) else None
+
+    def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
+        """Return the files from which images are read, by the ids of the images.
+
+        Args:
+            images: ids, at most 500; the result has no entry for an id that is not of an archive.
+            bands: bands of the images; all if empty.
+
+        Raises:
+            OSError: if the server is not reached.
+            ValueError: if an archive does not answer.
+        """
+        return files_from_json(send_control(self.url, "_files", {"ids": list(images), "bands": list(bands)})["files"])
+
+
+ARCHIVES = "archives"
+"""In the ledger: the open archives of a run, with their datasets."""
+
+_UNITS = 50  # in one request for their images
+_IMAGES = 20  # in one request: the versions of files that were not read yet take one request to the archive each
+_log = logging.getLogger(__name__)
+
+
+def archive_note(source: DataSource) -> str:
+    """Return the sentence that says where the pixels are from."""
+    return f"The pixels are those of {source.describe()}, not of Earth Engine: run.json says what differs."
+
+
+def served_note(archives: Sequence[Mapping[str, Any]]) -> str:
+    """Return the sentence that says from where a local Earth Engine that others have started may have its pixels."""
+    names = tuple(str(archive["name"]) for archive in archives)
+    source = DataSource(archives=names).describe()
+    return (
+        f"The pixels of datasets that run.json names are those of {source}, not of Earth Engine: it says what differs."
+    )
+
+
+def with_archive_terms(
+    datasets: Sequence[Mapping[str, Any]], archives: Sequence[Mapping[str, Any]]
+) -> list[Mapping[str, Any]]:
+    """Return datasets as run.json has them, with the terms of the archives that serve them.
+
+    Args:
+        datasets: with the terms of Earth Engine's catalogue.
+        archives: as a local Earth Engine describes them; the first that has a dataset serves it.
+    """
+    served = {dataset["id"]: (archive, dataset) for archive in reversed(archives) for dataset in archive["datasets"]}
+    return [
+        _with_terms(dataset, *served[dataset["id"]]) if dataset["id"] in served else dataset for dataset in datasets
+    ]
+
+
+def _with_terms(dataset: Mapping[str, Any], archive: Mapping[str, Any], there: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {
+        **dataset,
+        "title": dataset.get("title") or there["title"],
+        "archive": archive["name"],
+        "collection": there["collection"],
+        "licence": there["licence"] or dataset.get("licence"),
+        "citation": there["citation"] or dataset.get("citation"),
+        "differs": " ".join(there["differences"]) or None,
+    }
+
+
+def note_source_files(ledger: Ledger, server: ServedArchives, recipe: Recipe, folder: Path, *, all_bands: bool) -> None:
+    """Add the files of images that results show to sources.parquet; those fetched since it was written replace theirs.
+
+    Args:
+        recipe: is asked for the images of results that do not name them.
+        all_bands: list the files of all bands, since masks read others than those of the results.
+
+    Raises:
+        StorageError: if sources.parquet is damaged, or cannot be written.
+    """
+    known = read_source_files(folder)
+    listed = {file.source for file in known}
+    shown = {source for source, _ in read_sources(ledger.database)}
+    since = _written(folder)
+    changed = read_sources_since(ledger.database, since)
+    named_bands: tuple[str, ...] = read_bands(ledger.database)
+    if isinstance(recipe, SupportsImages):  # the bands of tables are their columns
+        images, named_bands = _list_images(recipe, ledger, since)
+        changed |= images
+    wanted = iter(sorted((shown - listed) | changed))
+    bands: tuple[str, ...] = () if all_bands else named_bands
+    new_files: list[SourceFile] = []
+    while batch := list(islice(wanted, _IMAGES)):
+        try:
+            files = _list_files(server, batch, bands)
+            if bands and not set(bands) <= {band for file in files for band in file.bands}:
+                bands = ()  # results have indices, or bands by other names
+                files = _list_files(server, batch, bands)
+        except (OSError, ValueError, ConfigurationError) as error:  # the results are there, and shall be exported
+            _log.warning("cannot ask the local Earth Engine for the files of %s and others: %s", batch[0], error)
+            continue
+        new_files += files
+    if new_files:
+        replaced = {file.source for file in new_files}
+        write_source_files(folder, [*(file for file in known if file.source not in replaced), *new_files])
+
+
+def _list_images(recipe: SupportsImages, ledger: Ledger, since: str) -> tuple[set[str], tuple[str, ...]]:
+    """Return ids and bands of the images of which results are made that were fetched at or after a moment."""
+    import ee
+
+    images: set[str] = set()
+    bands: dict[str, None] = {}
+    units = iter(read_units_since(ledger.database, since))
+    while batch := list(islice(units, _UNITS)):
+        per_unit = [recipe.unit_images(unit_value(json.loads(unit))) for unit in batch]
+        collections = [unit_images for unit_images in per_unit if unit_images is not None]
+        names = ee.List([collection.images.aggregate_array("system:index") for collection in collections])
+        try:
+            names_per_unit: Any = names.getInfo()
+        except (EechipsError, ee.EEException, OSError) as error:  # the results are there, and shall be exported
+            _log.warning("cannot ask the local Earth Engine for the images of %d results: %s", len(batch), error)
+            continue
+        for collection, unit_names in zip(collections, names_per_unit, strict=True):
+            images.update(f"{collection.dataset}/{name}" for name in unit_names)
+            bands.update(dict.fromkeys(collection.bands))
+    return images, tuple(bands)
+
+
+def _list_files(server: ServedArchives, images: Sequence[str], bands: Sequence[str]) -> list[SourceFile]:
+    return [file for files in server.files(images, bands).values() for file in files]
+
+
+def _written(folder: Path) -> str:
+    """Return when sources.parquet was written, as the ledger has times; "" if it was not."""
+    path = folder / SOURCES_NAME
+    return format_utc(path.stat().st_mtime * 1000.0) if path.is_file() else ""

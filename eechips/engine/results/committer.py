@@ -1,0 +1,105 @@
+"""Commit the files of units, and record the units in the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from eechips.engine.outcome import Finished
+from eechips.engine.results.outcome_records import unit_failure
+from eechips.errors import UsageError
+from eechips.manifest.exclusions import COMMITTING
+from eechips.manifest.folder_lock import check_lock
+from eechips.manifest.reserved_names import FOREIGN_FILES
+from eechips.manifest.run import PLANS_GRADUALLY
+from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import Record
+from eechips.storage import StagedFile, Store
+
+
+class Committer:
+    """Commit files under their final names, each of which belongs to one unit, and write the ledger."""
+
+    def __init__(self, ledger: Ledger, store: Store) -> None:
+        self._ledger, self._store, self._folder = ledger, store, ledger.path.parent.absolute()
+        self._ambiguous_names: set[str] = set()
+        meta = ledger.meta() if ledger.has_plan else {}
+        self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
+        self._notes_files = bool(meta.get(PLANS_GRADUALLY))
+
+    def commit(self, settled: Sequence[Finished], reopened: Iterable[Record] = ()) -> list[Record]:
+        """Commit the files of units, then record the units: a record never precedes its file.
+
+        Args:
+            settled: units with a record.
+            reopened: records that replace earlier records of units, settled now or before.
+
+        Returns:
+            The records of the settled units; records of failures for units whose files cannot be committed.
+
+        Raises:
+            StorageError: if a file cannot be committed, the ledger cannot be written, or the folder was moved.
+        """
+        check_lock(self._folder)
+        self._note_files(settled)
+        owners: dict[str, int] = {}  # of the files that are committed now
+        later = {record.position: record for record in reopened}
+        records = [self._commit_files(event, owners, later) for event in settled]
+        # The unit of an overwritten result may be among these, or in the ledger.
+        records = [later.pop(record.position, record) for record in records]
+        if records or later:
+            self._ledger.record([*records, *later.values()])
+        return records
+
+    def _commit_files(self, event: Finished, owners: dict[str, int], later: dict[int, Record]) -> Record:
+        """Commit the files of a unit, unless another owns one of their names; return the record.
+
+        Args:
+            later: receives the failure of a unit whose file was overwritten.
+        """
+        record = event.outcome.record
+        assert record is not None  # the unit is settled
+        unit, files = event.assignment, event.outcome.staged
+        for file in files:
+            owner = owners.get(file.name, self._ledger.owner(file.name))
+            if owner not in (None, unit.position) or file.name in self._ambiguous_names:
+                error = UsageError(f"two units have the same name, {file.name}: results must be named apart")
+                self.discard(files)
+                if self._store.is_overwritten and owner not in (None, unit.position):
+                    self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
+                    later[owner] = unit_failure(owner, error, 1, 0)
+                return unit_failure(unit.position, error, record.attempts, record.requests)
+        for number, file in enumerate(files):
+            try:
+                self._check_foreign(file.name)
+                self._store.commit(file)
+            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
+                for unwanted in files[number:]:
+                    self._store.discard(unwanted)
+                return unit_failure(unit.position, error, record.attempts, record.requests)
+            owners[file.name] = unit.position
+        return record
+
+    def discard(self, files: Iterable[StagedFile]) -> None:
+        """Remove files that are not recorded, unless they have taken the place of others already."""
+        if not self._store.is_overwritten:
+            for file in files:
+                self._store.discard(file)
+
+    def _check_foreign(self, name: str) -> None:
+        """Raise an error if a file of this name existed before the run."""
+        if name in self._foreign and self._store.size(name) is not None:
+            raise UsageError(
+                f"{name} was in the output folder before the run and is not replaced: move it away and run eechips"
+                " retry, or choose another `out`"
+            )
+        if name in self._foreign:  # its owner has moved it away: from now on it is the run's
+            self._foreign -= {name}
+            self._ledger.note(FOREIGN_FILES, sorted(self._foreign))
+
+    def _note_files(self, settled: Iterable[Finished]) -> None:
+        """Record the files that are about to be committed, as a script may look for them when it is run again."""
+        if not self._notes_files:
+            return
+        files = [file for event in settled for file in event.outcome.staged]
+        if files:
+            self._ledger.note(COMMITTING, [(file.name, file.size, file.sha256) for file in files])

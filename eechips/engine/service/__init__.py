@@ -1,0 +1,1 @@
+"""Connect a run to its service, check it beforehand, and start a local one."""

@@ -1,0 +1,1 @@
+"""The recipes of ``eechips images``, ``composites`` and ``mosaic``: rasters of regions."""

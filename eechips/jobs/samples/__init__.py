@@ -1,0 +1,1 @@
+"""The recipe of ``eechips sample``: image chips at places."""

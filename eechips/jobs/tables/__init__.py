@@ -1,0 +1,1 @@
+"""The recipes of ``eechips timeseries``, ``points`` and ``features``: tables."""

@@ -1,0 +1,1 @@
+"""Render chips of a run as small pictures."""

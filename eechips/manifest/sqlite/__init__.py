@@ -1,0 +1,1 @@
+"""The ledger of a run in SQLite: the record of every unit."""

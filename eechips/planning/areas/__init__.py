@@ -1,0 +1,1 @@
+"""Read regions, places and tables, and find the images that show them."""

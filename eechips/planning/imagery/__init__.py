@@ -1,0 +1,1 @@
+"""Choose images, bands and masks, and make expressions of them."""

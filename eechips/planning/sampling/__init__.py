@@ -1,0 +1,1 @@
+"""Draw places at random, on grids, and in strata."""

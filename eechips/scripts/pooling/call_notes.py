@@ -1,0 +1,77 @@
+"""Collect what the end of a run says of a script's calls: what they left out, and what is not recorded or counted."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from eechips.manifest.sqlite.unit_record import State
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.text.formatting import some_of
+
+
+class CallNotes:
+    """Notes on calls that succeeded.
+
+    Attributes:
+        uncounted: libraries that have sent requests to Earth Engine past the quota.
+    """
+
+    def __init__(self) -> None:
+        self.uncounted: set[str] = set()
+        self._peculiar: set[str] = set()
+        self._totals: Counter[str] = Counter()  # calls by function, as the others
+        self._without: Counter[str] = Counter()
+        self._catching: Counter[str] = Counter()
+
+    def add(self, rows: Sequence[tuple[Any, ...]], results: Sequence[CallResult]) -> dict[int, str]:
+        """Note the calls of a use of a pool.
+
+        Args:
+            rows: position, state, class and message of the error, file and unit of each call.
+            results: results of the same calls.
+
+        Returns:
+            Remarks for the column ``error`` of the manifest, by position: on calls without a file, if others of their
+            function have written one, and on calls that have caught errors of requests.
+        """
+        names = [json.loads(row[5])["value"]["function"] for row in rows]
+        with_file = Counter(name for name, row in zip(names, rows, strict=True) if row[4] is not None)
+        self._totals.update(names)
+        remarks: dict[int, str] = {}
+        for name, (position, state, _, _, file, _), result in zip(names, rows, results, strict=True):
+            self._peculiar.update(result.peculiar)
+            self.uncounted.update(result.uncounted)
+            if not State(state).has_result:
+                continue
+            if file is None and with_file[name] and not (result.outside or result.appended):
+                calls = "call" if with_file[name] == 1 else "calls"
+                caught = f"; it has caught: {result.caught}" if result.caught else ""
+                remarks[position] = f"wrote no file, although {with_file[name]} other {calls} of {name}() did{caught}"
+                self._without[name] += 1
+            elif result.caught:
+                remarks[position] = f"did without a request, whose error it has caught: {result.caught}"
+                self._catching[name] += 1
+        return remarks
+
+    def lines(self) -> Iterator[str]:
+        """Yield the notes."""
+        if self._peculiar:
+            yield (
+                "Not recorded: they are not regular files (links to other folders, pipes, sockets):"
+                f" {some_of(sorted(self._peculiar))}."
+            )
+        if self.uncounted:
+            yield (
+                f"Requests that the script sends to Earth Engine by {' and '.join(sorted(self.uncounted))} are not"
+                " counted: they pass neither the quota nor the budget, and are not repeated. Requests by requests,"
+                " urllib3.PoolManager, urllib, httpx and aiohttp are."
+            )
+        for counts, what in (
+            (self._without, "wrote no file, unlike the others"),
+            (self._catching, "caught errors of requests, and may lack data"),
+        ):
+            for name, count in counts.items():
+                yield f"{count} of {self._totals[name]} calls of {name}() {what}: see the column error of the manifest."

@@ -1,0 +1,1 @@
+"""Replace parts of libraries while a script runs."""

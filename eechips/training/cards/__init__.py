@@ -1,0 +1,1 @@
+"""Describe a run: data card, Croissant, Hugging Face."""

@@ -1,0 +1,1 @@
+"""Write samples to shards, and read them."""

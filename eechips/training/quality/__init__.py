@@ -1,0 +1,1 @@
+"""Check the pixels of a run, flag defects, and compute statistics."""

@@ -1,0 +1,1 @@
+"""Split a run into training, validation and test sets without leakage."""

@@ -1,0 +1,1 @@
+"""Train on a run while it is fetched."""

@@ -1,0 +1,1 @@
+"""Read headers and blocks of rasters by ranges of bytes."""

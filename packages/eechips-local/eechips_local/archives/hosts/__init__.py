@@ -1,0 +1,1 @@
+"""Ask hosts: which are allowed, with which credentials, how often."""

@@ -1,0 +1,1 @@
+"""Search items, and make images of them."""

@@ -1,0 +1,1 @@
+"""Ingest rasters and tables as assets."""

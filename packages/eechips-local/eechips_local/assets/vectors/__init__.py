@@ -1,0 +1,1 @@
+"""Open vector files and Parquet files of others."""

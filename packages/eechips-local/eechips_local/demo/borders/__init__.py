@@ -1,0 +1,1 @@
+"""Countries, states, counties and ecoregions."""

@@ -1,0 +1,1 @@
+"""What covers the ground: relief, plants, fields, water, towns."""

@@ -1,0 +1,1 @@
+"""Paint pixels on request, the same on every machine."""

@@ -1,0 +1,1 @@
+"""Weather, clouds and seasons."""

@@ -1,0 +1,146 @@
+"""``Filter.expression``: filters written as text, such as ``CLOUD_COVER < 20 && (PATH == 44 || !(ROW > 34))``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from eechips_local.functions.conditions.filter_logic import and_, not_, or_
+from eechips_local.functions.conditions.filters import BUILDERS
+from eechips_local.functions.registration import function
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.filter_conditions import FilterCondition, Operand
+from eechips_local.values.formula import unquoted
+from eechips_local.values.values import Filter
+
+_TOKEN = re.compile(
+    r"""\s*(?:
+      (?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
+    | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<name>[A-Za-z_.][\w.:-]*)
+    | (?P<sign>&&|\|\||==|!=|<=|>=|<|>|!|\(|\))
+    )""",
+    re.VERBOSE,
+)
+
+_COMPARISONS: Mapping[str, str] = {
+    "==": "Filter.eq",
+    "!=": "Filter.neq",
+    "<": "Filter.lt",
+    "<=": "Filter.lte",
+    ">": "Filter.gt",
+    ">=": "Filter.gte",
+}
+
+_DEEPEST = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _FilterToken:
+    """One token: an operand, or the text of a sign."""
+
+    sign: str | None = None
+    operand: Operand | None = None
+
+
+def _tokens(text: str) -> list[_FilterToken]:
+    tokens, position = [], 0
+    while text[position:].strip():
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _unclear(text, position)
+        kind, content = match.lastgroup, match.group(match.lastgroup or 0)
+        tokens.append(
+            _FilterToken(sign=content) if kind == "sign" else _FilterToken(operand=_operand(str(kind), content))
+        )
+        position = match.end()
+    return tokens
+
+
+def _operand(kind: str, content: str) -> Operand:
+    if kind == "name":
+        return Operand(content)
+    if kind == "text":
+        return Operand(None, unquoted(content))
+    return Operand(None, int(content) if re.fullmatch(r"-?\d+", content) else float(content))
+
+
+def _unclear(text: str, position: int) -> InvalidError:
+    return InvalidError(f"The filter expression could not be parsed at position {position}: {text:.100}")
+
+
+class _FilterParser:
+    """Recursive descent: or, and, not, comparison or parentheses."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._tokens = _tokens(text)
+        self._at = 0
+        self._depth = 0
+
+    def whole(self) -> Filter:
+        parsed_filter = self._either()
+        if self._at < len(self._tokens):
+            raise self._error()
+        return parsed_filter
+
+    def _error(self) -> InvalidError:
+        return InvalidError(f"The filter expression could not be parsed at token {self._at + 1}: {self._text:.100}")
+
+    def _next(self) -> _FilterToken:
+        if self._at >= len(self._tokens):
+            raise self._error()
+        self._at += 1
+        return self._tokens[self._at - 1]
+
+    def _follows(self, sign: str) -> bool:
+        if self._at < len(self._tokens) and self._tokens[self._at].sign == sign:
+            self._at += 1
+            return True
+        return False
+
+    def _chain(
+        self, sign: str, part: Callable[[], Filter], combine: Callable[[list[Filter]], FilterCondition]
+    ) -> Filter:
+        parts = [part()]
+        while self._follows(sign):
+            parts.append(part())
+        return parts[0] if len(parts) == 1 else combine(parts)
+
+    def _either(self) -> Filter:
+        return self._chain("||", self._both, or_)
+
+    def _both(self) -> Filter:
+        return self._chain("&&", self._single, and_)
+
+    def _single(self) -> Filter:
+        self._depth += 1
+        if self._depth > _DEEPEST:
+            raise InvalidError("The filter expression is too deeply nested.")
+        try:
+            if self._follows("!"):
+                return not_(self._single())
+            if self._follows("("):
+                inside = self._either()
+                if not self._follows(")"):
+                    raise self._error()
+                return inside
+            return self._comparison()
+        finally:
+            self._depth -= 1
+
+    def _comparison(self) -> Filter:
+        left, sign, right = self._next().operand, self._next().sign, self._next().operand
+        if left is None or right is None or sign is None or sign not in _COMPARISONS:
+            self._at -= 1
+            raise self._error()
+        if left.field is None and right.field is None:
+            raise InvalidError("A comparison in a filter expression must name a property.")
+        return BUILDERS[_COMPARISONS[sign]](left, right)
+
+
+@function("Filter.expression")
+def expression(expression: str) -> Filter:
+    """Return a filter of comparisons (>, >=, <, <=, ==, !=), !, &&, || and parentheses."""
+    return _FilterParser(expression).whole()

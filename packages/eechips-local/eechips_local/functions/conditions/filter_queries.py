@@ -1,0 +1,96 @@
+"""Turn comparisons of ``ee.Filter`` into narrower queries of a store, so that it makes only elements that may pass."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from eechips_local.evaluation.asset_model import Query, Range
+from eechips_local.functions.conditions.filter_logic import Narrow
+from eechips_local.values.element_properties import GEOMETRY_FIELDS, is_system
+from eechips_local.values.filter_conditions import Operand
+from eechips_local.values.ordering import plain
+from eechips_local.values.values import Value
+
+INDEX = "system:index"
+TIME_START = "system:time_start"
+
+
+def narrow_equal(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for one value of a property only."""
+    if left.field is not None and right.field is not None:
+        return lambda query: query
+    name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
+    simple = isinstance(value, (str, int, float)) and not isinstance(value, bool)
+    if name is None or not simple or (is_system(name) and name not in (INDEX, TIME_START)) or name in GEOMETRY_FIELDS:
+        return lambda query: query
+
+    def narrow(query: Query) -> Query:
+        return query if name in query.equals else replace(query, equals={**query.equals, name: value})
+
+    if name == TIME_START and is_number(value):
+        then = narrow_time(value, value + 1.0)
+        return lambda query: then(narrow(query))
+    return narrow
+
+
+def narrow_in_list(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for some values of ``system:index``, for the only value of a list, or between its numbers."""
+    name, values = right.field, left.value
+    if name is None or not isinstance(values, list):
+        return lambda query: query
+    if name == INDEX and all(isinstance(value, str) for value in values):
+        wanted = frozenset(values)
+        return lambda query: replace(query, indices=wanted if query.indices is None else query.indices & wanted)
+    if len(values) == 1:
+        return narrow_equal(Operand(None, values[0]), right)
+    if values and all(map(is_number, values)) and min(values) <= max(values):  # not if the first is NaN
+        return narrow_range(name, Range(min(values), max(values)))
+    return lambda query: query
+
+
+def narrow_time(start: float | None, end: float | None) -> Narrow:
+    """Ask the store for images from ``start`` to before ``end`` only."""
+
+    def narrow(query: Query) -> Query:
+        starts = [s for s in (query.start, start) if s is not None]
+        ends = [e for e in (query.end, end) if e is not None]
+        return replace(query, start=max(starts, default=None), end=min(ends, default=None))
+
+    return narrow
+
+
+def narrow_range(name: str, span: Range) -> Narrow:
+    """Ask the store for what has a property in a range."""
+    if (is_system(name) and name != TIME_START) or name in GEOMETRY_FIELDS:
+        return lambda query: query
+
+    def narrow(query: Query) -> Query:
+        known = query.ranges.get(name)
+        return replace(query, ranges={**query.ranges, name: span if known is None else known.within(span)})
+
+    return narrow
+
+
+def narrow_span(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
+    """Return the spans for left < right, or for what fails that: numbers that are not less, and other values."""
+    early, late = plain(left.value), plain(right.value)
+    if left.field is not None and right.field is None and is_number(late):
+        return narrow_range(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
+    if right.field is not None and left.field is None and is_number(early):
+        return narrow_range(right.field, Range(greatest=early, others=True) if opposite else Range(least=early))
+    return lambda query: query
+
+
+def is_number(value: Value) -> bool:
+    """Return whether a value is a number, and no truth value."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def narrow_less(left: Operand, right: Operand) -> Narrow:
+    """Return the narrower query of left < right."""
+    early, late = plain(left.value), plain(right.value)
+    if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
+        return narrow_time(None, late)
+    if right.field == TIME_START and left.field is None and isinstance(early, (int, float)):
+        return narrow_time(early, None)
+    return narrow_span(left, right, opposite=False)

@@ -1,0 +1,1 @@
+"""Functions of images, pixel by pixel."""

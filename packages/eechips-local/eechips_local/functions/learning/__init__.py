@@ -1,0 +1,1 @@
+"""Classifiers, clusterers, confusion matrices."""

@@ -1,0 +1,1 @@
+"""Functions of images that look at the pixels around each pixel."""

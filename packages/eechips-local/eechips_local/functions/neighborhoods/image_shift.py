@@ -1,0 +1,208 @@
+"""``ee.Image``: pixels moved to other places, without being resampled in between."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from affine import Affine
+
+from eechips_local.evaluation.asset_model import PixelWindow
+from eechips_local.functions.images.image_projection import projection_of
+from eechips_local.functions.registration import function
+from eechips_local.geometry.map_projection import WGS84, Projection, transform_shape
+from eechips_local.pixels.grids.location import Location, centres_of, locate
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
+from eechips_local.pixels.grids.reprojection import level_factor, read_lattice
+from eechips_local.pixels.grids.resampling import Method, read_computed
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips_local.pixels.types import FLOAT
+from eechips_local.protocol.request_errors import InvalidError, check_choice
+from eechips_local.values.values import Geometry
+
+Floats = npt.NDArray[np.float64]
+
+_TOLERANCE = 1.0
+"""Metres by which an outline may be off."""
+_FARTHEST = 1e12
+"""Units of a CRS beyond which nothing lies."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Moved:
+    """Bands that show at some coordinates of one projection what lies at the same coordinates of another.
+
+    Attributes:
+        inputs: what is shown.
+        source: where the inputs lie.
+        target: where they appear.
+    """
+
+    inputs: Sequence[ImageBand]
+    source: Projection
+    target: Projection
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Read the inputs on the grid that the output's becomes in the source projection.
+
+        A grid of another CRS than the target's is read from a lattice in the target's, with pixels of its size.
+        """
+        chosen = [self.inputs[b] for b in bands]
+        if parse_crs(grid.crs) == parse_crs(self.target.crs):
+            return render.read(chosen, self._back(grid))
+        location = locate(grid, self.target)
+        lattice = self.target.scaled(location.scale or 1.0)
+
+        def read(window: PixelWindow) -> list[Pixels]:
+            under = lattice.window(window.column, window.row, window.width, window.height)
+            return render.read(chosen, self._back(under))
+
+        return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
+
+    def _back(self, grid: PixelGrid) -> PixelGrid:
+        step = self.source.transform @ ~self.target.transform
+        return PixelGrid(self.source.crs, step @ grid.transform, grid.width, grid.height)
+
+
+def _moved_bands(bands: Sequence[ImageBand], source: Projection, target: Projection) -> list[ImageBand]:
+    raster = _Moved(tuple(bands), source, target)
+    return [replace(band, raster=raster, index=index) for index, band in enumerate(bands)]
+
+
+@function("Image.translate")
+def translate(input: Image, x: float, y: float, units: str, proj: Projection | None) -> Image:
+    """Return the image moved by metres, or by pixels of a projection; by default that of its first band."""
+    if units not in ("meters", "pixels"):
+        raise InvalidError(f"Unknown units '{units}'. Must be 'meters' or 'pixels'.")
+    if not input.bands:
+        return input
+    along = proj if proj is not None else input.bands[0].projection
+    if units == "pixels":
+        step = along.transform @ Affine.translation(x, y) @ ~along.transform
+    else:
+        unit = metres_per_unit(along.crs)
+        step = Affine.translation(x / unit, y / unit)
+    if not all(abs(part) < _FARTHEST for part in step):
+        raise InvalidError(f"The image cannot be translated by {x} and {y}.")
+    source = Projection(along.crs)
+    moved = _moved_bands(input.bands, source, Projection(along.crs, step))
+    bands = [
+        replace(band, projection=Projection(along.crs, step @ band.projection.transform))
+        if band.projection.crs == along.crs
+        else replace(band, extent=None)
+        for band in moved
+    ]
+    return replace(input.with_bands(bands), footprint=_footprint(input.footprint, source, step))
+
+
+def _footprint(footprint: Geometry | None, projection: Projection, step: Affine) -> Geometry | None:
+    if footprint is None or footprint.unbounded:
+        return footprint
+    shape = footprint.within(projection, _TOLERANCE / metres_per_unit(projection.crs))
+    moved = Projection(projection.crs, step)
+    return Geometry(
+        transform_shape(shape, moved, WGS84, geodesic=False, tolerance=_TOLERANCE / metres_per_unit(WGS84.crs))
+    )
+
+
+@function("Image.changeProj")
+def change_projection(input: Image, srcProj: Projection, dstProj: Projection) -> Image:
+    """Return each pixel moved from its place in one projection to the same coordinates in another."""
+    if input.bands:
+        projection_of(input)
+    moved = _moved_bands(input.bands, srcProj, dstProj)
+    step = dstProj.transform @ ~srcProj.transform
+    bands = [
+        replace(band, projection=Projection(dstProj.crs, step @ band.projection.transform))
+        if parse_crs(band.projection.crs) == parse_crs(srcProj.crs)
+        else replace(band, projection=dstProj, extent=None)
+        for band in moved
+    ]
+    return replace(input.with_bands(bands), footprint=None)
+
+
+# Warps
+
+_MODES: Mapping[str, Method] = {"nearest_neighbor": "nearest", "bilinear": "bilinear", "bicubic": "bicubic"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Displaced:
+    """Bands that show what lies at some distance from each pixel.
+
+    Attributes:
+        inputs: what is shown.
+        lattice: lattice of the inputs.
+        displacement: metres to the right and upwards in ``crs``.
+        crs: the CRS of the displacement.
+        method: method of interpolation between pixels of the lattice.
+        most: greatest metres along either axis; pixels with greater ones are masked.
+    """
+
+    inputs: Sequence[ImageBand]
+    lattice: Projection
+    displacement: tuple[ImageBand, ImageBand]
+    crs: str
+    method: Method
+    most: float
+
+    def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
+        """Read the displacements on the grid, and the inputs on the level whose pixels are no larger than its own."""
+        chosen = [self.inputs[b] for b in bands]
+        shift = render.read(self.displacement, grid)
+        scale = locate(grid, self.lattice).scale
+        factor = level_factor(scale)
+        level = self.lattice.scaled(factor)
+        columns, rows = self._places(grid, level, shift)
+        location = Location(columns, rows, scale / factor)
+        return read_lattice(chosen, level, location, grid, render, self.method)
+
+    def _places(self, grid: PixelGrid, level: Projection, shift: Sequence[Pixels]) -> tuple[Floats, Floats]:
+        """Return columns and rows of the level that are shown at each pixel, NaN where there are none."""
+        x, y = (p.values.astype(np.float64) for p in shift)
+        known = shift[0].valid & shift[1].valid & (np.abs(x) <= self.most) & (np.abs(y) <= self.most)
+        centres = np.meshgrid(centres_of(grid.width), centres_of(grid.height))
+        here = transformer(grid.crs, self.crs).transform(*apply(grid.transform, *centres))
+        unit = metres_per_unit(self.crs)
+        moved = transformer(self.crs, level.crs).transform(here[0] + x / unit, here[1] + y / unit)
+        places = apply(~level.transform, np.asarray(moved[0]), np.asarray(moved[1]))
+        with np.errstate(invalid="ignore"):
+            known &= np.isfinite(places[0]) & np.isfinite(places[1])
+        return np.where(known, places[0], np.nan), np.where(known, places[1], np.nan)
+
+
+@function("Image.displace")
+def displace(image: Image, displacement: Image, mode: str, maxOffset: float | None) -> Image:
+    """Return an image that shows at each pixel what lies at a displacement from it.
+
+    https://developers.google.com/earth-engine/apidocs/ee-image-displace: the first band is added to the pixel's x, the
+    second to its y, in metres in the projection of the displacement. Pixels are masked where it is masked or greater
+    than ``maxOffset``. Bands keep their own projections, as https://developers.google.com/earth-engine/guides/register
+    displaces images of SkySat whose bands have two.
+    """
+    check_choice("mode", mode, _MODES)
+    if len(displacement.bands) < 2 or any(band.type.dimensions for band in displacement.bands[:2]):
+        raise InvalidError("The displacement must have two scalar bands.")
+    if maxOffset is not None and not maxOffset >= 0:
+        raise InvalidError(f"The maxOffset must not be negative; found {maxOffset}.")
+    method = _MODES[mode]
+    if method != "nearest" and any(band.type.dimensions for band in image.bands):
+        raise InvalidError(f"Arrays cannot be displaced by the mode '{mode}'.")
+    first, second = displacement.bands[:2]
+    most = math.inf if maxOffset is None else maxOffset
+    alike: dict[Projection, list[ImageBand]] = {}
+    for band in image.bands:
+        alike.setdefault(band.projection, []).append(band)
+    rasters = {
+        lattice: _Displaced(inputs, lattice, (first, second), first.projection.crs, method, most)
+        for lattice, inputs in alike.items()
+    }
+    bands = []
+    for band in image.bands:
+        kind = band.type if method == "nearest" or band.type.precision != "int" else FLOAT
+        index = alike[band.projection].index(band)
+        bands.append(replace(band, raster=rasters[band.projection], index=index, type=kind))
+    return image.with_bands(bands)

@@ -1,0 +1,1 @@
+"""Functions of numbers, texts, lists, dictionaries, dates, arrays and other values."""

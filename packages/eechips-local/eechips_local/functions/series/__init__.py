@@ -1,0 +1,1 @@
+"""Functions of collections of images, over time."""

@@ -1,0 +1,1 @@
+"""Functions of geometries, features and their collections."""

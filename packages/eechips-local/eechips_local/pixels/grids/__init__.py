@@ -1,0 +1,1 @@
+"""Pixel grids: locate, resample and reduce pixels on them."""

@@ -1,0 +1,186 @@
+"""Compute which pixels a geometry covers, and how much of each."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+from affine import Affine
+from rasterio.features import rasterize
+from shapely.geometry.base import BaseGeometry
+
+from eechips_local.evaluation.asset_model import PixelWindow
+from eechips_local.geometry.map_projection import Projection
+from eechips_local.geometry.projected_shapes import columns_of_turn, repeated
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
+from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.values import Geometry
+
+Coverage = npt.NDArray[np.float64]
+
+# How far a curved edge may lie from the straight pieces that approximate it, in pixels: where only the centres
+# matter, and where areas do.
+_CENTRE_TOLERANCE = 1e-4
+_AREA_TOLERANCE = 1e-5
+_FEW_CORNERS = 256
+"""Corners of a shape up to which cells are cut with the whole of it."""
+_ROUNDING = 1e-3
+"""Part of a step of areas by which they may be rounded."""
+_AROUND = 32
+"""Edge in cells of what a cell is cut with of a larger shape."""
+
+
+def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
+    """Return the geometry in the pixel coordinates (column, row) of a grid, exact to ``tolerance`` of a pixel.
+
+    Where longitudes start again, it is everywhere on the grid where it has a place.
+    """
+    return repeated(geometry.within(Projection(grid.crs, grid.transform), tolerance), grid)
+
+
+def centres_inside(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
+    """Return pixels whose centre lies in a geometry: shape (height, width)."""
+    if geometry.unbounded:
+        return np.ones(grid.shape, dtype=bool)
+    return centres_within(in_pixels(geometry, grid, _CENTRE_TOLERANCE), grid)
+
+
+def centres_within(shape: BaseGeometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
+    """Return pixels whose centre lies in a shape in the grid's pixel coordinates: shape (height, width)."""
+    # Snap away rounding, so that a rectangle made from the grid's own corners covers all of it.
+    box = shapely.box(0.25, 0.25, grid.width - 0.25, grid.height - 0.25)
+    shapely.prepare(shape)
+    if shapely.contains(shape, box):
+        return np.ones(grid.shape, dtype=bool)
+    if not shapely.intersects(shape, box):
+        return np.zeros(grid.shape, dtype=bool)
+    return _burn(shape, grid, all_touched=False)
+
+
+def _burn(shape: BaseGeometry, grid: PixelGrid, *, all_touched: bool) -> npt.NDArray[np.bool_]:
+    burnt: npt.NDArray[Any] = rasterize(
+        [(shape, 1)], out_shape=grid.shape, transform=Affine.identity(), all_touched=all_touched, dtype=np.uint8
+    )
+    return burnt.astype(bool)
+
+
+def pixels_touched(
+    geometry: Geometry, lattice: Projection, near: PixelWindow | None = None
+) -> tuple[int, int, int, int]:
+    """Return the first column, first row, columns and rows of the lattice that a geometry's bounds touch.
+
+    Args:
+        geometry: bounded.
+        lattice: whose pixels.
+        near: where longitudes start again, take the turn that lies closest to these pixels.
+    """
+    shape = geometry.within(lattice, _CENTRE_TOLERANCE)
+    if shape.is_empty:
+        return 0, 0, 0, 0
+    left, top, right, bottom = shape.bounds
+    if not all(map(math.isfinite, shape.bounds)):
+        raise InvalidError("Unable to transform the geometry into the projection of the image.")
+    turn = columns_of_turn(lattice)
+    if near is not None and turn is not None:
+        step = turn * round((near.column + near.width / 2.0 - (left + right) / 2.0) / turn)
+        left, right = left + step, right + step
+    column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
+    return column, row, max(math.ceil(right - 1e-9), column + 1) - column, max(math.ceil(bottom - 1e-9), row + 1) - row
+
+
+def fractions(geometry: Geometry, grid: PixelGrid) -> Coverage:
+    """Return the weight of each pixel in a geometry, from 0 to 1: shape (height, width).
+
+    Those of polygons are those of :func:`cell_areas`. Points and lines have no areas: each pixel that they touch counts
+    as 1.
+    """
+    if geometry.unbounded:
+        return np.ones(grid.shape)
+    shape = geometry.within(Projection(grid.crs, grid.transform), _AREA_TOLERANCE)
+    polygons = [p for p in _parts(shape) if p.geom_type == "Polygon" and not p.is_empty]
+    others = [p for p in _parts(shape) if p.geom_type != "Polygon" and not p.is_empty]
+    result = np.zeros(grid.shape)
+    if polygons:
+        result = _areas(shapely.union_all(polygons) if len(polygons) > 1 else polygons[0], grid)
+    for point in (p for p in others if p.geom_type == "Point"):
+        column, row = math.floor(point.x + 1e-9), math.floor(point.y + 1e-9)
+        if 0 <= column < grid.width and 0 <= row < grid.height:
+            result[row, column] = 1.0
+    lines = [p for p in others if p.geom_type != "Point"]
+    if lines:
+        result = np.maximum(result, _burn(shapely.union_all(lines), grid, all_touched=True))
+    return result
+
+
+def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
+    parts = [shape]
+    while any(hasattr(p, "geoms") for p in parts):
+        parts = [q for p in parts for q in (p.geoms if hasattr(p, "geoms") else [p])]
+    return parts
+
+
+def _areas(shape: BaseGeometry, grid: PixelGrid) -> Coverage:
+    """Return areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
+    if not shape.is_valid:  # without the lines that a spike leaves
+        shape = shapely.union_all([p for p in _parts(shapely.make_valid(shape)) if p.geom_type == "Polygon"])
+    shapely.prepare(shape)
+    whole = shapely.box(0, 0, grid.width, grid.height)
+    if shapely.contains_properly(shape, whole):
+        return np.ones(grid.shape)
+    boundary = _burn(shapely.boundary(shape), grid, all_touched=True)
+    # GDAL may leave out cells that a line only grazes: take the neighbours too.
+    boundary = _dilated(boundary)
+    result = _burn(shape, grid, all_touched=False).astype(np.float64)
+    rows, columns = np.nonzero(boundary)
+    result[rows, columns] = cell_areas(shape, columns, rows)
+    return result
+
+
+def cell_areas(
+    shape: BaseGeometry, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    """Return the areas of the intersections of unit cells with a polygon, as Earth Engine counts them: in 255 steps.
+
+    A step is 1/256 of a cell, and a cell that is covered counts 255 of them. Sums that the service gave, of a known
+    rectangle (https://imathworks.com/gis/calculate-categorical-image-area-based-on-frequency-histogram-in-google-earth-engine),
+    are these to 4e-9 of an area and 3e-7 of a number of pixels; exact areas differ by 2e-5. Less than a step has no
+    weight: https://developers.google.com/earth-engine/guides/reducers_weighting.
+
+    Args:
+        shape: the polygon, in pixels, valid and prepared.
+    """
+    steps = np.floor(_exact_areas(shape, columns, rows) * 256.0 + _ROUNDING)
+    areas: npt.NDArray[np.float64] = np.minimum(steps, 255.0) / 255.0
+    return areas
+
+
+def _exact_areas(
+    shape: BaseGeometry, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float64]:
+    cells = shapely.box(columns, rows, columns + 1, rows + 1)
+    inside = shapely.contains_properly(shape, cells)
+    cut = ~inside & shapely.intersects(shape, cells)
+    areas: npt.NDArray[np.float64] = inside.astype(np.float64)
+    if shapely.get_num_coordinates(shape) <= _FEW_CORNERS:
+        areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
+        return areas
+    # Each cell is cut with what lies around it, not with all corners of a long coast.
+    corners = np.stack([columns, rows]) // _AROUND * _AROUND
+    for column, row in np.unique(corners[:, cut], axis=1).T:
+        here = cut & (corners[0] == column) & (corners[1] == row)
+        near = shapely.intersection(shape, shapely.box(column, row, column + _AROUND, row + _AROUND))
+        areas[here] = shapely.area(shapely.intersection(cells[here], near))
+    return areas
+
+
+def _dilated(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    grown = mask.copy()
+    grown[1:] |= mask[:-1]
+    grown[:-1] |= mask[1:]
+    wide = grown.copy()
+    wide[:, 1:] |= grown[:, :-1]
+    wide[:, :-1] |= grown[:, 1:]
+    return wide

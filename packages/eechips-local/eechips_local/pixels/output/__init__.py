@@ -1,0 +1,1 @@
+"""Render pixels, and encode them in the service's file formats."""

@@ -1,0 +1,90 @@
+"""Interim responses before final ones: each request is answered with what was asked for."""
+
+from __future__ import annotations
+
+import json
+import select
+import socketserver
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.host_throttle import HostThrottles
+from eechips_local.recording.upstream import Upstream
+from local_tests.support.loopback import serving
+
+Ask = Callable[[str], bytes]
+"""Of a path: the body of the response."""
+
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n"
+
+
+@contextmanager
+def echoing(interim: bytes) -> Iterator[str]:
+    """Answer each request with its path, after interim responses: when the client sends another, or after a while."""
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            while start := self.rfile.readline():
+                while self.rfile.readline().strip():
+                    pass
+                self.wfile.write(interim)
+                select.select([self.connection], [], [], 0.2)
+                body = json.dumps(start.decode().split()[1]).encode()
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+    class Server(socketserver.ThreadingTCPServer):
+        daemon_threads = True
+
+        def handle_error(self, *_: object) -> None:
+            """A client that leaves is expected."""
+
+    with Server(("127.0.0.1", 0), Handler) as server, serving(server) as url:
+        yield url
+
+
+def ask_as_recorder(url: str) -> Ask:
+    upstream = Upstream(url)
+    return lambda path: upstream.send("GET", path, {}, b"").content
+
+
+def ask_as_search(url: str) -> Ask:
+    session = ArchiveSession(AllowedHosts.of_url(url), HostThrottles(4, 100.0), patience=0.0)
+    return lambda path: bytes(session.fetch(ArchiveRequest("GET", url + path)))
+
+
+def ask_as_reader(url: str) -> Ask:
+    hosts = AllowedHosts.of_files(ArchiveDescription("test", "A test", hosts=(url.removeprefix("http://"),)))
+    transport = HostTransport(hosts)
+
+    def ask(path: str) -> bytes:
+        response = transport.open(url + path, {}, 5.0, 5.0)
+        content = response.read()
+        response.release_conn()
+        return content
+
+    return ask
+
+
+@pytest.mark.parametrize("is_by_proxy", [False, True])
+@pytest.mark.parametrize("client", [ask_as_recorder, ask_as_search, ask_as_reader])
+def test_each_request_has_its_own_final_response(
+    client: Callable[[str], Ask], is_by_proxy: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with echoing(INTERIM) as url:
+        if is_by_proxy and client is not ask_as_recorder:
+            monkeypatch.setenv("http_proxy", url)
+        ask = client(url)
+        for path in ("/first", "/second"):
+            assert json.loads(ask(path)).removeprefix(url) == path
+
+
+@pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n" * 200, b"HTTP/1.1 101 X\r\n\r\n"])
+def test_interim_responses_without_end_or_of_another_protocol_are_errors(interim: bytes) -> None:
+    with echoing(interim) as url, pytest.raises(Exception, match="did not respond completely"):
+        ask_as_recorder(url)("/first")
