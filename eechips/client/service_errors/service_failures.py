@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from eechips.client.service_errors.error_row import ErrorAction, Example, ServiceError, resource_exhausted
 
+_STATUS_CODES = "https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
 SERVICE_FAILURES: tuple[ServiceError, ...] = (
@@ -25,12 +26,13 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
         Example(400, "INTERNAL", "An internal error has occurred (request: 44215952-a82b-4627-9be7-844555231e66)"),
         message=r"^(?:an )?internal (?:server )?error\b",
     ),
+    # UNAVAILABLE is by Google's list; the message is that of eechips-local (ArchiveUnreachedError).
     ServiceError(
         "open archive",
         ErrorAction.UNAVAILABLE,
         "the open archive is not reached",
         "check the network, a proxy (HTTPS_PROXY) and the archive's address",
-        "ArchiveUnreachedError of eechips-local",
+        _STATUS_CODES,
         Example(
             503,
             "UNAVAILABLE",
@@ -47,7 +49,7 @@ BY_STATUS: tuple[ServiceError, ...] = (
         ErrorAction.PERMANENT,
         "what was asked for does not exist, or its name has expired",
         "",
-        "https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto",
+        _STATUS_CODES,
         Example(404, "NOT_FOUND", "Not found: the name does not exist or has expired."),
         codes=(404,),
     ),

@@ -17,10 +17,10 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.file_ranges import FileRanges
 from eechips_local.archives.files.range_cache import RangeCache
-from eechips_local.archives.first_responses import FirstResponses
 from eechips_local.archives.hosts import host_pauses
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.first_responses import FirstResponses
 from eechips_local.archives.hosts.host_pauses import HostPauses
 from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer

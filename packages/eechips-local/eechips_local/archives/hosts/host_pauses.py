@@ -16,7 +16,7 @@ from pathlib import Path
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.files.range_cache import RangeCache
-from eechips_local.archives.first_responses import FirstResponses
+from eechips_local.archives.hosts.first_responses import FirstResponses
 
 _FAILURES = 3  # one after the other, after which a host is away
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds between requests to a host that is away

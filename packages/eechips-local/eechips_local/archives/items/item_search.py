@@ -14,9 +14,9 @@ from typing import Any, Protocol
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
-from eechips_local.archives.first_responses import FirstResponses
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.archive_session import ArchiveSession
+from eechips_local.archives.hosts.first_responses import FirstResponses
 from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.items.file_items import open_file
 from eechips_local.archives.items.file_table import KeptTable
