@@ -35,6 +35,7 @@ def test_the_demo_planet_is_listed_with_dates_and_bands() -> None:
     assert "2020-01-01 - 2020-12-31" in lines["ESA/WorldCover/v100"]
 
 
+@pytest.mark.slow
 def test_the_list_is_available_as_json() -> None:
     found = json.loads(run_command("datasets", "--local", "--json").output)
     assert {entry["kind"] for entry in found} == {"image", "collection", "table"}

@@ -117,6 +117,7 @@ def test_failures_are_listed_by_kind_and_one_by_one(project: Path) -> None:
     assert few.splitlines()[-1] == "… and 1 more (--limit 0 shows all)"
 
 
+@pytest.mark.slow
 def test_failures_as_json_and_csv(project: Path) -> None:
     found = json.loads(typed("failures", "outputs/half", "--json", cwd=project).stdout)
     assert found["total"] == 3

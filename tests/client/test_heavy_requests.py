@@ -95,6 +95,7 @@ def test_a_chip_that_is_refused_at_any_size_says_what_helps(server: Server, stat
     assert "or a batch task (`export_to`)" in str(refused.value)
 
 
+@pytest.mark.slow
 def test_a_heavy_table_is_fetched_in_shorter_pages_after_one_repeat(server: Server) -> None:
     with counting(server, refusing(ROWS, 429, times=3)) as (fetcher, received):
         numbers = ee.FeatureCollection(ee.List.sequence(1, 4).map(lambda n: ee.Feature(None, {"n": n})))

@@ -170,6 +170,7 @@ def _messages(node: ast.AST) -> str:
     return " ".join(parts)
 
 
+@pytest.mark.slow
 def test_messages_and_first_lines_of_docstrings_use_the_terms() -> None:
     found = [
         f"{module.path.relative_to(ROOT)}:{line}: {word}"

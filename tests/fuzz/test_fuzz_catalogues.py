@@ -248,6 +248,7 @@ def test_a_damaged_list_of_items_raises_errors_of_eechips_alone(
         assert outside.touched() == [], budget.last
 
 
+@pytest.mark.slow
 def test_a_damaged_table_of_points_raises_errors_of_eechips_alone(budget: Budget, at: Callable[[str], Path]) -> None:
     for draw in budget.draws():
         path = at("points") / "points.csv"

@@ -176,6 +176,7 @@ REPEATED: dict[str, Callable[[], pa.Array]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("column", "is_delta"), [*((name, False) for name in REPEATED), ("texts with common beginnings", True)]
 )

@@ -82,6 +82,7 @@ def test_file_columns_are_no_properties(store: CatalogStore) -> None:
         assert len(list(own.images(Query(None, None, None, {}, {name: Range(least=1e9, others=True)})))) == COUNT
 
 
+@pytest.mark.slow
 def test_a_query_reads_the_partitions_that_can_match(store: CatalogStore) -> None:
     own = collection(store)
     store.reads.take()

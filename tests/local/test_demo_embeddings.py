@@ -36,6 +36,7 @@ def vectors(place: tuple[float, float], year: int, size: int = 96, level: int = 
     return values
 
 
+@pytest.mark.slow
 def test_bands_properties_and_dates_are_those_of_the_catalogue() -> None:
     image = image_of(embedding.ID, FARMS, 2021)
     record = next(dataset for dataset in datasets.list_datasets() if dataset.alias == "EMBEDDINGS")

@@ -109,6 +109,7 @@ class TestSegments:
 
 
 class TestLasso:
+    @pytest.mark.slow
     def test_against_scikit_learn(self) -> None:
         linear = pytest.importorskip("sklearn.linear_model")
         preprocessing = pytest.importorskip("sklearn.preprocessing")

@@ -143,6 +143,7 @@ class TestFits:
         assert found[1] == pytest.approx(10, abs=1)
 
 
+@pytest.mark.slow
 def test_distributions_against_scipy() -> None:
     stats = pytest.importorskip("scipy.stats")
     for above, below in ((2, 20), (8, 12), (12, 5)):

@@ -94,9 +94,23 @@ def test_what_is_kept_is_used_without_a_network(
 
     monkeypatch.setattr("socket.getaddrinfo", fail)
     check(content, raster(host, tmp_path), [0], area)
+    assert host.requests() == 2
+
+
+@pytest.mark.slow
+def test_what_is_not_kept_waits_for_a_network(
+    tmp_path: Path, host: ObjectHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    host.objects["a.tif"] = tiff(1000, 1000, tiled=True)
+    host.url = host.url.replace("127.0.0.1", "localhost")
+
+    def fail(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "no network")
+
+    monkeypatch.setattr("socket.getaddrinfo", fail)
     with pytest.raises(ArchiveError, match="is there a network"):
         raster(host, tmp_path).read([0], PixelWindow(900, 900, 10, 10), 0)
-    assert host.requests() == 2
+    assert host.requests() == 0
 
 
 def test_window_read_ahead_of_another_version_is_not_taken(host: ObjectHost, tmp_path: Path) -> None:

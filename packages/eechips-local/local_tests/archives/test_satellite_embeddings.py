@@ -299,6 +299,7 @@ def test_changed_table_is_fetched_again(mirror: tuple[Files, ArchiveDescription]
     assert count_of(description, tmp_path / "kept", days=31.0) == 7
 
 
+@pytest.mark.slow
 def test_table_that_was_never_reached_is_refused_at_once(tmp_path: Path) -> None:
     """A refusal, and no error that clients repeat."""
     description = ArchiveDescription(name="away", title="Away", index="https://nothing.invalid/aef_index.parquet")

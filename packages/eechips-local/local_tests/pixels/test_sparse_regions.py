@@ -65,6 +65,7 @@ def test_a_thousand_points_are_read_in_few_windows(image: ImageAsset) -> None:
     assert 0 < len(source.windows) < 100
 
 
+@pytest.mark.slow
 def test_vectors_of_a_coast_are_those_of_its_bounds(image: ImageAsset, monkeypatch: pytest.MonkeyPatch) -> None:
     def vectors() -> list[tuple[Any, bytes]]:
         """Return labels, counts and outlines."""
