@@ -44,7 +44,6 @@ if TYPE_CHECKING:
 SERVER_FIXTURES = {"host", "service", "shared_service"}
 COMMITTED = Path(__file__).with_name("live") / "service-recording.zip"
 """The recording of the service that is kept with the tests, once there is one."""
-MANY_PARAMETERS = 4
 PROCESS_MODULES = ("concurrent.futures.process", "http.server", "multiprocessing", "socketserver", "subprocess")
 
 
@@ -117,13 +116,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def leave_parameters_to_weekly_run(items: list[pytest.Item]) -> None:
-    """Mark three in four parameters of a slow test as exhaustive, if it has many: CI runs the first, and a quarter."""
+    """Mark three in four parameters of a slow test as exhaustive: CI runs the first, and a quarter of the others."""
     parameters: dict[str, list[pytest.Item]] = {}
     for item in items:
         if {"slow", "exhaustive"} & set(item.keywords) == {"slow"}:
             parameters.setdefault(item.nodeid.partition("[")[0], []).append(item)
     for several in parameters.values():
-        for item in several[1:] if len(several) >= MANY_PARAMETERS else ():
+        for item in several[1:]:
             if crc32(item.nodeid.encode()) % 4:  # each fourth in turn might be one value of one parameter
                 item.add_marker(pytest.mark.exhaustive)
 

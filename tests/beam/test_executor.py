@@ -54,7 +54,7 @@ def is_tidy(run: Run) -> bool:
     return not file_queues and not (run.path / "beam").exists() and list(run.path.rglob("*.part")) == []
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_beam_runs_in_one_process(service: Service, tmp_path: Path) -> None:
     service.plan(3, "503")
     service.plan(4, "400")
@@ -270,7 +270,7 @@ def test_a_queue_of_another_plan_is_ignored(left: tuple[Run, BeamQueue], service
     assert service.count("compute") == 12
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_outcomes_of_other_units_count_for_none(service: Service, tmp_path: Path) -> None:
     """Anyone who can write to the results can write batches: units without a file were recorded as done."""
     place = tmp_path / "out" / "beam"
@@ -363,7 +363,7 @@ def test_results_and_queue_may_be_in_an_object_store(service: Service, tmp_path:
     assert {objects.puts[key] for key in keys if "chips/" in key} == {1}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("option", "told"), [("--runner=NoSuchRunner", "NoSuchRunner"), ("--direct_num_workers=x", "invalid int value")]
 )

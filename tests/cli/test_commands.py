@@ -47,7 +47,7 @@ def sampled(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_sample_writes_to_the_folder_that_it_names(sampled: Path) -> None:
     out = sampled / "outputs" / "sample-naip"
     assert len(list(out.rglob("*.png"))) >= 4

@@ -21,7 +21,7 @@ from tests.support.programs import run_program
 PAGE = Path(__file__).parents[2] / "docs" / "reference" / "local-datasets.md"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_documented_list_of_the_demo_planet_is_current() -> None:
     """To update it: ``EECHIPS_DEMO_UNTIL=2025-01-01 python -m eechips_local.demo.dataset_list``."""
     assert PAGE.read_text() == dataset_list.page()
@@ -131,7 +131,7 @@ def test_everything_that_is_known_of_a_dataset_is_shown_without_colours_in_a_pip
     assert thermal.split()[1:6] == ["thermal", "K", "0.00341802", "149", "uint16"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_classes_have_their_colours_on_a_terminal_unless_these_are_not_wanted() -> None:
     shown = show_on_terminal(100, "show", "WORLDCOVER")
     assert "\x1b[48;2;0;100;0m006400\x1b[0m  Tree cover" in shown
@@ -159,7 +159,7 @@ def test_the_list_leaves_columns_out_that_do_not_fit_a_terminal() -> None:
     assert aliases(narrow) == aliases(wide)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_name_of_which_nothing_is_known_is_said_to_work_elsewhere() -> None:
     found = eechips("show", "users/me/forests")
     assert (found.returncode, found.stdout) == (2, "")
@@ -192,7 +192,7 @@ def test_words_after_a_verb_are_those_to_search_for(arguments: str, words: str) 
     assert f"--search {words};" in run_command("datasets", *arguments.split(), status=2).output
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_archives_and_what_differs_there_are_shown() -> None:
     shown = eechips("show", "S2").stdout
     assert "--archive earth-search reads sentinel-2-c1-l2a. What differs from Earth Engine:\n  - Scenes come" in shown
@@ -212,7 +212,7 @@ def test_dataset_that_only_an_archive_has_is_shown() -> None:
     assert shown[-1] == "  Bands: occurrence, seasonality, recurrence, transition, max_extent"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -233,7 +233,7 @@ def test_archive_without_a_dataset_says_who_has_it(arguments: tuple[str, ...], s
     assert said in result.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_dataset_that_no_archive_has_says_so() -> None:
     shown = eechips("show", "CLOUD_SCORE_PLUS").stdout
     assert "No open archive has it; the demo planet (--local) has a synthetic one." in shown

@@ -110,7 +110,7 @@ def test_watch_redraws_on_a_terminal(slow: Path) -> None:
     assert 0 < max(open_run(slow).status(intervals=1).history.in_flight) <= 4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_watch_prints_plain_lines_without_a_terminal(shared_service: Service, tmp_path: Path) -> None:
     shared_service.plan(2, "400")
     run = run_chips(tmp_path, shared_service.url, retries=0)

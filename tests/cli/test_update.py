@@ -196,7 +196,7 @@ def test_composites_and_tables_end_before_the_latest_image(archive: Archive, cap
     assert rows["n"].tolist() == [1.0, 2.0, 3.0]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_composites_with_added_bands_are_fetched_again_with_them(archive: Archive) -> None:
     """All files of a period show the images that its units name."""
     archive.bands = ["n", "m"]

@@ -340,7 +340,7 @@ def test_a_slow_response_ends_at_its_deadline(service: Service) -> None:
             thread.join()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_small_answer_that_unpacks_into_a_huge_one_is_refused_before_it_does(service: Service) -> None:
     packer = zlib.compressobj(9, wbits=31)
     bomb = b"".join(packer.compress(bytes(1 << 20)) for _ in range(400)) + packer.flush()

@@ -78,6 +78,7 @@ def test_a_table_names_the_files_of_the_images_that_meet_its_regions(
     assert (run().path / "sources.parquet").read_bytes() == before
 
 
+@pytest.mark.exhaustive
 def test_a_mosaic_names_the_files_of_the_images_that_meet_it(host: tuple[ArchiveHost, Path], tmp_path: Path) -> None:
     served, toml = host
     run = eechips.mosaic(

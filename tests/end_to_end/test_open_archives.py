@@ -155,6 +155,7 @@ def test_a_mosaic_is_the_file(served: Served, tmp_path: Path) -> None:
     assert np.array_equal(values[valid], expected[valid])
 
 
+@pytest.mark.exhaustive
 def test_a_composite_is_numpy_s_median_of_the_scenes(served: Served, tmp_path: Path) -> None:
     run = eechips.composites(
         S2, roi=",".join(map(str, BOUCONNE)), start="2018-04-01", end="2018-12-01", every="8 months", reducer="median",
@@ -220,6 +221,7 @@ def digests(run: eechips.Run) -> dict[str, str]:
     return dict(zip(table["id"], table["sha256"], strict=True))
 
 
+@pytest.mark.exhaustive
 def test_an_estimate_announces_what_a_run_takes_from_an_archive(served: Served, tmp_path: Path) -> None:
     """Two workers take the bytes that the host has sent, in all."""
     host = served.host

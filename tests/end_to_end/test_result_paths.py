@@ -249,7 +249,7 @@ def test_every_path_gives_the_same_ledger_and_the_same_files(
     assert len(done.units) == sum(done.counts.values()) == len(expected)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(200)
 @pytest.mark.skipif(importlib.util.find_spec("apache_beam") is None, reason="apache_beam is not installed")
 @pytest.mark.parametrize("is_stream", [False, True], ids=["batch", "stream"])

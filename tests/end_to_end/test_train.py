@@ -75,6 +75,7 @@ def striped(folder: Path, *, is_told: bool, count: int = 90) -> Run:
     return run
 
 
+@pytest.mark.exhaustive
 def test_a_signal_in_the_pixels_is_learned(tmp_path: Path) -> None:
     run = striped(tmp_path / "run", is_told=True)
     accuracy, chance = scores(train(run.path, "--epochs", "12"))

@@ -50,7 +50,7 @@ def get_result(index, number):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_mistyped_archive_beside_an_existing_run_is_what_is_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

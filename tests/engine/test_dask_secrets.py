@@ -89,6 +89,7 @@ def test_workers_find_their_own_credentials(tokens: TokenServer, endpoint: str, 
     assert tokens.refused == 0
 
 
+@pytest.mark.exhaustive
 def test_a_worker_without_credentials_says_what_to_do(tokens: TokenServer, endpoint: str, tmp_path: Path) -> None:
     key = tokens.key(tmp_path / "key.json")
     with dask_cluster(tmp_path / "cluster", 1, environment=environment(tmp_path)) as cluster:

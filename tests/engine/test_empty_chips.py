@@ -78,7 +78,7 @@ def test_a_run_without_data_says_so(demo_server: Server, tmp_path: Path) -> None
     assert "No result has data: the dataset may have none at these places" in done.output
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_crs_without_a_code_is_that_of_the_response(demo_server: Server, tmp_path: Path) -> None:
     fetched, sent = fetch(demo_server, tmp_path / "fetched", crs=NAMED)
     made, again = fetch(demo_server, tmp_path / "made", crs=NAMED, is_known=True)

@@ -76,7 +76,7 @@ def package(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_package_adds_an_executor(service: Service, tmp_path: Path, package: Path) -> None:
     recipe = script(tmp_path, CHIPS)
     root = Path(eechips.__file__).parent.parent

@@ -130,7 +130,7 @@ def kill_after(service: Service, pixels: int, pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_death_of_a_cluster_worker_loses_nothing(service: Service, tmp_path: Path) -> None:
     distributed = pytest.importorskip("distributed")
     service.latency = 0.1
@@ -208,7 +208,7 @@ def test_an_unreachable_scheduler_is_reported(service: Service, tmp_path: Path) 
         run_chips(tmp_path, service.url, executor="dask:tcp://127.0.0.1:1")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_local_cluster_listens_on_loopback_alone(tmp_path: Path) -> None:
     pytest.importorskip("distributed")
     import psutil

@@ -107,7 +107,7 @@ def test_extensions_in_steps_make_the_units_of_one_run(demo_server: Server, tmp_
     assert found == expected
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("command", ["images", "composites"])
 def test_further_regions_and_dates_are_added(demo_server: Server, tmp_path: Path, fields: str, command: str) -> None:
     options: dict[str, Any] = {"command": command, "regions": fields, "columns": "id=field", "start": START}
@@ -182,7 +182,7 @@ def test_clipped_files_keep_their_outlines(demo_server: Server, tmp_path: Path, 
     assert len(fetch(demo_server, tmp_path / "run", end="2020-06-21", extend=True, **options).units) > count
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("every", [None, "5 days"])
 def test_series_of_regions_get_files_of_further_dates(
     demo_server: Server, tmp_path: Path, fields: str, every: str | None
@@ -219,7 +219,7 @@ def test_series_of_regions_get_files_of_further_dates(
     assert digests(second.path) == found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("output", ["one", "year"])
 def test_one_table_has_the_rows_of_one_run(demo_server: Server, tmp_path: Path, fields: str, output: str) -> None:
     options: dict[str, Any] = {"command": "timeseries", "regions": fields, "columns": "id=field", "bands": "B4"}

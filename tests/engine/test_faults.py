@@ -335,7 +335,7 @@ def test_the_workers_of_a_killed_run_end(service: Service, tmp_path: Path) -> No
     wait_until(lambda: not any(map(is_running, group)))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_first_interrupt_finishes_what_is_in_flight(
     service: Service, tmp_path: Path, undisturbed: dict[str, str]
 ) -> None:

@@ -47,7 +47,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[object, ...
         return rows(finished)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_first_results_arrive_before_the_plan_is_complete(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
@@ -71,7 +71,7 @@ class Previewed(Gradual):
         return (unit for position, unit in enumerate(self.get_requests()) if position in positions)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_estimate_plans_what_its_units_need_and_the_run_goes_on(service: Service, tmp_path: Path) -> None:
     seen: list[Forecast] = []
     options = {"executor": "threads", "estimate": 10, "confirm": lambda forecast: bool(seen.append(forecast))}
@@ -225,7 +225,7 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     assert not (tmp_path / "out" / "planning.sqlite").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_plan_resumed_under_a_budget_is_the_same(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
@@ -239,7 +239,7 @@ def test_a_plan_resumed_under_a_budget_is_the_same(
     assert rows(open_run(tmp_path)) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_plan_that_fails_midway_keeps_its_units_and_resumes(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]
 ) -> None:
@@ -277,7 +277,7 @@ def test_a_plan_that_fails_at_once_leaves_nothing(service: Service, tmp_path: Pa
     assert run_gradual(Gradual(10), tmp_path / "out", service.url).counts == {"done": 10}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_plan_that_differs_from_the_interrupted_one_is_refused(service: Service, tmp_path: Path) -> None:
     def before(number: int) -> None:
         if number == 1200:

@@ -60,7 +60,7 @@ def test_output_without_a_reader_does_not_change_the_exit_status(encoding: str) 
     assert run_without_reader(WITHOUT_READER, "stdout", PYTHONIOENCODING=encoding) == 0
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="a full disk is /dev/full")
 def test_a_run_without_a_place_for_its_output_ends_as_others(service: Service, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(CHIPS)

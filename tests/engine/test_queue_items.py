@@ -264,7 +264,7 @@ def test_a_truncated_plan_is_refused(tmp_path: Path, service: Service) -> None:
     assert "could not write" in eechips(tmp_path, *words[:-1], "nowhere/units.jsonl").stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     service.plan(4, "400")
@@ -279,6 +279,7 @@ def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, servi
     assert failed["error_class"] == "PermanentError"
 
 
+@pytest.mark.exhaustive
 def test_another_version_of_the_recipe_is_refused(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)
     (tmp_path / "squares.py").write_text(RECIPE + "\nCHANGED = True\n")
@@ -352,7 +353,7 @@ def test_a_plan_can_be_estimated(tmp_path: Path, service: Service) -> None:
     assert "units     12" in ended.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_documented_handler_requests_unrecorded_units_again(
     tmp_path: Path, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:

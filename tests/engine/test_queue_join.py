@@ -173,7 +173,7 @@ def test_incomplete_plans_are_refused(tmp_path: Path, scene: Path) -> None:
     assert not (out / "ndvi.tif").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_results_in_an_object_store_are_joined_in_place(
     tmp_path: Path, scene: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

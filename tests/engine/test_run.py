@@ -148,7 +148,7 @@ def test_a_manifest_of_before_is_written_anew_if_the_last_run_did_not(service: S
     assert pd.read_parquet(again.path / "manifest.parquet")["state"].tolist() == ["done"] * 4
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_few_calls_look_through_ten_thousand_finished_units(service: Service, tmp_path: Path) -> None:
     recipe = script(tmp_path, CHIPS, count=10_000)
     config = RunConfig(out=tmp_path / "out", endpoint=service.url, executor="processes:1", quiet=True)

@@ -91,7 +91,7 @@ def refuse_bad(grid: dict[str, Any]) -> int | None:
     return 500 if column <= x < column + width and row <= y < row + height else None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("executor", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
 def test_one_place_that_cannot_be_computed_fails_alone(server: Server, tmp_path: Path, executor: str) -> None:
     with refusing_proxy(server.url, refuse_bad) as proxy:

@@ -106,7 +106,7 @@ def test_files_and_records_are_those_of_chips_alone(server: Server, tmp_path: Pa
     assert (groups["requests"].apply(lambda each: (each > 0).sum()) == 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "tif-stack"}, {"format": "npy"}, {"method": "url"}], {}))
 def test_frames_of_a_place_come_in_one_request(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Eleven periods have an image in one only; the bands of all, and of a second dataset, are in a few requests."""
@@ -211,7 +211,7 @@ def test_units_of_a_script_that_says_where_they_are_share_requests(server: Serve
         assert (one.read(1) == expected).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("chosen", slow_except([{}, {"format": "npy", "dataset": SOIL, "bands": "clay"}], {}))
 def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: Path, chosen: dict[str, Any]) -> None:
     """Two workers fetch the lines of a plan; the joined run has the files and records of chips alone."""
@@ -236,7 +236,7 @@ def test_queue_workers_share_the_requests_of_a_batch(server: Server, tmp_path: P
         assert len({position < len(batches[0]) for position in units.index}) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_path: Path) -> None:
     path = tmp_path / "soil.py"
     path.write_text(SCRIPT)

@@ -33,7 +33,7 @@ def test_a_daily_quota_stops_the_run_and_the_same_command_resumes_it(
     assert service.count("create") == 60 - done
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("before", "fault"), [(0, "409"), (30, "418")])
 def test_constant_unknown_refusals_stop_the_run_and_lose_no_unit(
     service: Service, tmp_path: Path, before: int, fault: str

@@ -18,7 +18,7 @@ from tests.support.programs import run_program
 CHIPS = "import eechips.jobs.samples.chips, eechips.engine.run, eechips.engine.executors.worker_process"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chips_are_planned_and_fetched_without_pandas() -> None:
     shown = run_program(sys.executable, "-c", f"import sys; {CHIPS}; print('pandas' in sys.modules)", status=0)
     assert shown.stdout == "False\n"

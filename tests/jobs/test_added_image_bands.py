@@ -55,7 +55,7 @@ def test_only_further_bands_are_fetched_of_images_that_are_there(demo_server: Se
     assert pixels(second) == pixels(one)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "options",
     [

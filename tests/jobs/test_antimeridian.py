@@ -69,7 +69,7 @@ def _check(path: Path, size: tuple[int, int] | None) -> None:
         assert (file.read(1) == _values(x, y)).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("world", "written"),
     [
@@ -127,7 +127,7 @@ def test_maps_that_go_on_across_180_have_all_pixels(server: Server, tmp_path: Pa
         _check(path, None)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     "crs", ["native", *(pytest.param(crs, marks=pytest.mark.slow) for crs in ("utm", "EPSG:4326"))]
 )
@@ -153,7 +153,7 @@ def _series(server: Server, folder: Path, world: str, written: str, **options: A
     return float(pd.read_parquet(run.assembled[0])["value"].iloc[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("crs", ["native", "EPSG:6933", "EPSG:32601"])
 def test_series_and_points_are_those_of_the_circle(server: Server, tmp_path: Path, crs: str) -> None:
     longitudes, latitudes = np.meshgrid(np.arange(172, 188) + 0.5, np.arange(-8, 8) + 0.5)

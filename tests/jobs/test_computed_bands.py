@@ -338,6 +338,7 @@ CHIPS: dict[str, Any] = {
 }
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("grid", "mask"),
     [

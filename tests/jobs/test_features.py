@@ -213,7 +213,7 @@ def test_features_beyond_the_antimeridian_are_near_a_cell_before_it() -> None:
     assert cell.columns_of([row((180.5, 0.5))])["system:index"] == ["a"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_points_on_all_edges_of_cells_are_there_once(
     features: Callable[..., Any], store: Store, tmp_path: Path
 ) -> None:

@@ -148,7 +148,7 @@ def check_best(run: eechips.Run, formula: str, count: int, min_clear: float) -> 
     assert has_changed  # otherwise the clearest images are the best, and the test finds nothing
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("formula", slow_except(SCORES, *list(SCORES)[:1]))
 def test_frames_have_the_highest_scores_of_all_images_that_are_clear_enough(
     server: Server, tmp_path: Path, formula: str

@@ -104,6 +104,7 @@ QUICK = ["sample", "images", "composites, median", "mosaic", "timeseries", "poin
 """Each verb."""
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", slow_except(COMMANDS, *QUICK))
 def test_images_of_several_types(name: str, server: Server, places: Path, tmp_path: Path) -> None:
     assert run(name, TYPES, server, places, tmp_path / "out", bands="red").is_complete

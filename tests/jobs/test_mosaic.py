@@ -272,7 +272,7 @@ def test_without_a_window_there_is_no_mosaic(stack: Stack, serve: Callable[..., 
     assert np.array_equal(read(run)[0], stack.pixels[0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_windows_without_data_may_have_no_file(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out", STACK, roi=WHOLE, window=32, on_empty="skip")
     pixels, mask, transform = read(run)

@@ -122,7 +122,7 @@ def test_points_read_only_images_that_meet_the_conditions(
     np.testing.assert_array_equal(table["red"], expected(plots, stack)[:, 1, 0])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("composite", [None, "mean", "max", "count"])
 def test_points_of_composites_equal_numpy(
     points: Callable[..., Any], plots: pd.DataFrame, stack: Stack, composite: str | None

@@ -85,7 +85,7 @@ def test_ten_years_of_naip_equal_rasterio(real_server: Server, real_data: Path, 
                 np.testing.assert_array_equal(chip.read(), source.read()[:, lines][:, :, columns])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_eight_years_of_landsat_equal_rasterio(real_data: Path, tmp_path: Path, serve: Callable[..., Server]) -> None:
     """A stack has the bytes of the files' own windows, masked pixels included, and each image's moment."""
     moments = {year: f"{year}-08-{day:02}T14:{day:02}:5{day % 10}" for day, year in enumerate(LANDSAT_YEARS, 11)}

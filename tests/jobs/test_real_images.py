@@ -94,6 +94,7 @@ def compose(server: Server, out: Path, dataset: str, **options: Any) -> eechips.
     )
 
 
+@pytest.mark.exhaustive
 def test_images_of_ten_years_equal_the_source(real_data: Path, real_server: Server, tmp_path: Path) -> None:
     before = real_server.requests()
     run = fetch(real_server, tmp_path, "NAIP", roi=QUAD, bands=["R", "G", "B", "N"], profile_every=0)

@@ -81,6 +81,7 @@ def test_the_largest_raster_is_the_source_byte_for_byte(
         assert mosaic.descriptions == tuple(BANDS)
 
 
+@pytest.mark.exhaustive
 def test_a_region_is_the_window_of_the_source(
     scenes: tuple[Path, list[Path]], scenes_server: Server, tmp_path: Path
 ) -> None:

@@ -300,7 +300,7 @@ def test_previews_and_reports_name_and_outline_the_regions(clipped: eechips.Run,
         assert region in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_killed_run_continues(server: Server, clipped: eechips.Run, folder: Path, tmp_path: Path) -> None:
     words = [
         sys.executable, "-m", "eechips", "images", "--dataset", SCENES, "--regions", str(folder / "fields.gpkg"),

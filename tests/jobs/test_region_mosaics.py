@@ -180,7 +180,7 @@ def test_names_of_mosaics_do_not_depend_on_regions_that_failed(server: Server, t
     assert [path.relative_to(part.path).as_posix() for path in part.assembled[:-1]] == [second] != [first]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_regions_without_images_and_without_pixels_are_told(
     server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

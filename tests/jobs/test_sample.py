@@ -210,7 +210,7 @@ def test_points_without_an_image_make_empty_chips_on_a_utm_grid(photograph_serve
     assert run.is_complete
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("file_format", ["tif", "png"])
 def test_points_without_an_image_are_drawn_again(photograph_server: Server, tmp_path: Path, file_format: str) -> None:
     """Many points miss the quarter quad: others of the same sequence come instead, whatever happens."""

@@ -126,7 +126,7 @@ def assert_is_source(raster: Raster, grid: Grid, array: Any) -> int:
     return int(valid.sum())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("name", [*PLACES, *REAL])
 def test_the_pixel_under_the_transform_is_the_source_s(
     server: Server, folder: Path, rasters: dict[str, Raster], name: str

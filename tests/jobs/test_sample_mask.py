@@ -137,7 +137,7 @@ def test_sources_are_those_that_show_where_others_are_masked(server: Server, tmp
     assert several
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_chip_that_is_masked_altogether_is_empty(server: Server, tmp_path: Path) -> None:
     cloudy = "-104.9995,39.7425,-104.992,39.747"  # the first 30 rows and 60 columns, but for the chips' edges
     kept = sample(server, tmp_path / "kept", roi=cloudy, size=4)

@@ -113,6 +113,7 @@ def test_every_class_has_exactly_its_points_on_its_pixels(
     assert plan(server, per_class=f"{count}:{of}:value", roi=box, seed=1) != units
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("classes_named", [None, (1, 2, 3, 4)])
 def test_in_a_large_region_points_are_drawn_and_what_they_miss_is_searched(
     server: Server, classes_named: tuple[int, ...] | None

@@ -232,7 +232,7 @@ def test_each_of_several_bands_has_a_count(demo_server: Server, tmp_path: Path) 
     assert np.array_equal(counted["LST_Day_1km"], counted["LST_Day_1km_count"])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("output", ["region", "one"])
 def test_a_region_without_images_has_a_table_without_rows(real_server: Server, tmp_path: Path, output: str) -> None:
     path = tmp_path / "regions.gpkg"

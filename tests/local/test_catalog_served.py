@@ -80,6 +80,7 @@ def test_filters_agree_with_each_item(server: Server, world: Scenes) -> None:
             assert reads(server)["rows"] - before["rows"] < COUNT / 5
 
 
+@pytest.mark.exhaustive
 def test_dates_of_every_form_filter_items(server: Server, world: Scenes) -> None:
     """As in the examples of developers.google.com/earth-engine/apidocs/ee-imagecollection-filterdate."""
     ee = initialize(server)

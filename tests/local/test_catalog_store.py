@@ -66,14 +66,14 @@ QUERIES = st.builds(
 )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @given(QUERIES)
 def test_queries_agree_with_each_item(world: Scenes, store: CatalogStore, query: Query) -> None:
     found = [image.properties["system:index"] for image in collection(store).images(query)]
     assert found == world.matching(query)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_file_columns_are_no_properties(store: CatalogStore) -> None:
     """Filters that pass what has no number there pass all, whatever the column of that name has."""
     own = collection(store)
@@ -161,7 +161,7 @@ def test_an_image_is_found_by_its_id(folder: Path, world: Scenes) -> None:
     assert fresh.reads.take() == {"schemas": 1, "partitions": 1, "row_groups": 1, "rows": pytest.approx(9, abs=8)}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_images_in_order(store: CatalogStore, world: Scenes) -> None:
     ids = sorted(value["id"] for value in world.items)
     assert [image.properties["system:index"] for image in collection(store).images(Query())] == ids

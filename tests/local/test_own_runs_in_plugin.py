@@ -9,7 +9,7 @@ import pytest
 from local_tests.served.test_pytest_plugin import make_repository, run_pytest
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_and_the_client_use_the_same_server(tmp_path: Path) -> None:
     """The plugin replaces ``ee.Initialize``, by which a run connects as well."""
     text = """

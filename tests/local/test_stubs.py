@@ -115,7 +115,7 @@ def test_with_the_demo_planet_they_are_a_thousand_datasets() -> None:
     assert all(RECORDS.get(painted) is None for painted in PAINTED)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_dataset_that_is_known_by_name_has_its_bands_and_pixels() -> None:
     known = KnownSource()
     described = [dataset for dataset in map(known.find, CatalogueSource().ids()) if dataset is not None]

@@ -173,7 +173,7 @@ def test_results_of_every_command_are_the_same_to_the_byte(kind: str, stack_serv
     assert files_of(found.run) == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_units_with_several_files_and_a_changed_layer(
     make_source: Callable[[int], Source], tmp_path: Path, stack: Any
 ) -> None:

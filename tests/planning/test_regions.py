@@ -117,7 +117,7 @@ def coast(vertices: int) -> shapely.Polygon:
     return shapely.Polygon(np.column_stack([-105.1 + radius * np.cos(angles), 40.0 + radius * np.sin(angles)]))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_region_s_vertices_are_counted_in_bytes_of_a_request(demo_ee: Any, tmp_path: Path) -> None:
     polygon = coast(20_000)
     geometry = planar_geometry(polygon)

@@ -57,7 +57,7 @@ def test_a_process_of_multiprocessing_imports_nothing_of_the_working_folder(
 
 
 @SAFE
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_in_the_folder_of_somebody_else_executes_nothing_of_it(hostile: Path, tmp_path: Path) -> None:
     """The server, its workers and the workers of the run; a recipe's own programs find modules as always."""
     (tmp_path / "own").mkdir()

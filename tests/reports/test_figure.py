@@ -136,7 +136,7 @@ def test_clear_dates_of_a_cloudy_year_are_a_line_and_no_dots() -> None:
     assert with_gaps(pd.Series(np.where(is_clear, 1.0, np.nan), index=dates)).isna().sum() <= 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_all_regions_are_shown_or_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("eechips.reports.figure", "eechips.cli.report_commands"):
         monkeypatch.setattr(f"{module}.MOST_PANELS", 6)  # each panel takes time to draw
@@ -192,7 +192,7 @@ def test_notebooks_display_figures(alone: eechips.Run) -> None:
     assert found.stdout == "b'PNG'\n", found.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_picture_is_written_whole(alone: eechips.Run, tmp_path: Path) -> None:
     from matplotlib.image import imread
 

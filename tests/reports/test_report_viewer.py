@@ -218,6 +218,7 @@ def test_units_are_called_by_the_column_that_tells_them_apart(page: Callable[...
     assert captions(browser) == [["a7"], ["a8"], ["a9"], ["b1"]]
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("count", "shown", "hidden"), [(30, 30, []), (31, 24, ["Show 7 more"])])
 def test_no_button_shows_a_few_pictures(
     page: Callable[..., Any], tmp_path: Path, count: int, shown: int, hidden: list[str]

@@ -24,7 +24,7 @@ def run(demo_server: Server, tmp_path: Path) -> eechips.Run:
     )  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_gdal_finds_pictures_where_the_manifest_says(run: eechips.Run) -> None:
     result = run_command("georeference", run.path)
     assert (result.exit_code, result.output) == (0, "Written beside 2 pictures: .aux.xml, and world files\n")

@@ -64,6 +64,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_calls_that_did_without_a_request_are_named(tmp_path: Path) -> None:
     """They were done, and nothing but the script's own output said what they lack; others lack nothing."""
     (tmp_path / "script.py").write_text(SCRIPT)

@@ -67,6 +67,7 @@ KILLED = """
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("stop", ["made", "at once"])
 def test_exports_of_a_killed_run_are_made_again(tmp_path: Path, stop: str) -> None:
     """The calls that had started them were done, so nothing started those again that ended with the server."""

@@ -82,7 +82,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_faults_do_not_reach_files_that_modules_of_a_script_fetch_by_other_clients(
     demo_server: Server, tmp_path: Path
 ) -> None:

@@ -113,6 +113,7 @@ def test_results_equal_those_of_an_uninterrupted_run(demo_server: Server, tmp_pa
     assert outputs(tmp_path) == EXPECTED
 
 
+@pytest.mark.exhaustive
 def test_verify_says_that_results_are_set_aside(demo_server: Server, tmp_path: Path) -> None:
     """It is killed in its second pool, then before it opens its first one."""
     script = written(tmp_path)
@@ -137,6 +138,7 @@ def test_verify_says_that_results_are_set_aside(demo_server: Server, tmp_path: P
     assert verify(tmp_path / "run") == []
 
 
+@pytest.mark.exhaustive
 def test_values_that_were_complete_but_not_received_are_given_again(demo_server: Server, tmp_path: Path) -> None:
     """It is killed after the last call of a pool, before ``map`` returns."""
     script = written(tmp_path, has="os.path.exists(f'o/{n}.txt')")

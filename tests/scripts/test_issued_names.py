@@ -103,7 +103,7 @@ def test_the_requests_of_names_are_known_where_a_result_is_read(
     assert describe(name) == "thumbnails/ab12"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_failed_download_is_repeated_and_no_other(demo_server: Server, tmp_path: Path) -> None:
     """The addresses of all downloads are new when the script is run again."""
     script, out = tmp_path / "downloads.py", tmp_path / "run"

@@ -69,7 +69,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_calls_have_functions_and_classes_of_modules_that_workers_cannot_import(
     demo_server: Server, tmp_path: Path
 ) -> None:

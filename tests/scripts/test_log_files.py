@@ -50,6 +50,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_log_files_have_the_lines_of_calls_in_the_order_of_the_plan(demo_server: Server, tmp_path: Path) -> None:
     script, there = tmp_path / "logs.py", tmp_path / "there"
     script.write_text(LOGS)
@@ -87,6 +88,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.exhaustive
 def test_lines_of_calls_that_return_tables_stay_in_a_moved_run(demo_server: Server, tmp_path: Path) -> None:
     script, out = tmp_path / "chips.py", tmp_path / "run"
     script.write_text(CHIPS)

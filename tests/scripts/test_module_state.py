@@ -98,7 +98,7 @@ def test_variables_are_set_where_they_differ_and_paths_of_a_call_stay_in_its_fol
     assert module.bands is bands
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_calls_have_the_variables_of_modules_as_they_are_when_the_pool_is_opened(
     demo_server: Server, tmp_path: Path
 ) -> None:

@@ -53,7 +53,7 @@ def after() -> list[dict[str, object]]:
     return [*moved, item("3", PLACES[2], updated=NEW), item("4", PLACES[2], updated=NEW)]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("renames", [1, *(pytest.param(count, marks=pytest.mark.slow) for count in (0, 2, 3))])
 def test_a_commit_killed_between_files_is_atomic(tmp_path: Path, renames: int) -> None:
     put(tmp_path, before())

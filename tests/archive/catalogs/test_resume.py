@@ -170,7 +170,7 @@ def test_an_ingestion_killed_at_any_file_change_makes_the_same_catalogue(tmp_pat
     assert int(done.stdout) > 50
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("limit", [0, 1000, 30_000])
 def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, limit: int) -> None:
     """As the lock, what is sorted, or partitions are written: no file may have more bytes."""
@@ -192,7 +192,7 @@ def test_a_full_disk_is_reported_and_loses_nothing(tmp_path: Path, limit: int) -
     assert sorted(path.name for path in out.glob(".*")) == [".eechips.lock"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_resumed_job_is_that_of_the_same_lists(tmp_path: Path, host: HostLimiter) -> None:
     (tmp_path / "list.txt").write_text("\n".join(f"{host.url}/{n}.json" for n in range(10)))
     arguments = [str(tmp_path / "list.txt"), "--out", str(tmp_path / "catalog")]

@@ -415,7 +415,7 @@ COMMANDS: list[tuple[list[str], int]] = [
 ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("words", "status"), COMMANDS, ids=[" ".join(words)[:40] for words, _ in COMMANDS])
 def test_no_secret_is_shown_or_kept(folder: Path, tmp_path: Path, words: list[str], status: int) -> None:
     """The command as people type it, ``--debug`` as well: terminal, logs, ledger, manifests, items."""

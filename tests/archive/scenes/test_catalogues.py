@@ -228,7 +228,7 @@ def test_items_without_an_outline_or_an_end(tmp_path: Path) -> None:
     assert search(str(path), **year).ids[-2:] == ["goes on", "ends"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_static_catalogue_of_many_items_is_read_in_its_order() -> None:
     """A thousand documents, several at once."""
     names = [f"i{number:04d}" for number in range(1000)]
@@ -445,7 +445,7 @@ def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -
     assert (run.verify(), (out / "quarantine").exists(), (out / "failures.csv").exists()) == ([], False, False)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_catalogues_in_s3_are_searched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from local_tests.support.object_server import missing_packages, serving_objects

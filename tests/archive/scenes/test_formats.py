@@ -107,7 +107,7 @@ def test_metadata_beside_an_image_stays_a_file(tmp_path: Path) -> None:
     assert [line.get("asset") for line in ingested(tmp_path / "out")] == ["scenes/demo/a"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_scene_that_cannot_become_an_asset_fails_alone(tmp_path: Path) -> None:
     """Its files are good: the run is whole. The same command tries again, as the fault may be the store's."""
     good, bad = write(tmp_path / "a.tif", 1).read_bytes(), write(tmp_path / "b.tif", 2, crs=None).read_bytes()

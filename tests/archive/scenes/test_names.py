@@ -25,7 +25,7 @@ ITEMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_every_name_of_an_item_is_a_file_of_its_own(folder: Path, tmp_path: Path) -> None:
     data = (folder / "s0.tif").read_bytes()
 

@@ -168,7 +168,7 @@ def test_a_file_damaged_three_times_is_quarantined(
     assert server.stats() == before
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(damaged={"s3.tif": 3})) as server:
         stac, out = catalogue(tmp_path, items(server)), tmp_path / "out"

@@ -84,7 +84,7 @@ def read(run: eechips.Run) -> list[rasterio.io.DatasetReader]:
     return [rasterio.open(run.path / file) for file in run.units["file"]]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chips_of_embeddings_from_files_equal_those_by_earth_engine(
     demo_server: Server, index: Path, places: Path, tmp_path: Path
 ) -> None:

@@ -122,7 +122,7 @@ def test_a_mask_that_is_smaller_than_its_raster_is_refused_before_units_are_plan
         assert "the mask scene.tif.msk has 12 x 10 pixels, and the raster 32 x 24: remove the mask, or make it" in found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_small_mask_of_a_raster_with_its_own_mask_is_not_needed(bucket: Bucket, process: ProcessPoolExecutor) -> None:
     path = write_raster(bucket.folder / "scene.tif", "internal")
     write_mask(path, SMALL)

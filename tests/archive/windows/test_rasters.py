@@ -101,6 +101,7 @@ def elsewhere(function: Callable[..., T], *values: Any) -> T:
         return process.submit(function, *values).result(60)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("shape", "dtype", "options"),
     [
