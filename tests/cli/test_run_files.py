@@ -299,7 +299,7 @@ def test_a_run_file_gives_the_files_of_its_commands_and_can_be_repeated(
     assert load(Path("again.toml"))["sample"]["out"] == "filed"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.integration
 @pytest.mark.parametrize("name", slow_except(["~/chips", "./~", "s3:x", "GTIFF_DIR:1", "file:x"], "~/chips", "s3:x"))
 def test_a_pipeline_has_an_output_folder_of_any_name(

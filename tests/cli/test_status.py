@@ -95,7 +95,7 @@ def test_watch_follows_a_run_to_its_end(slow: Path) -> None:
     assert looks[-1]["finished"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_watch_redraws_on_a_terminal(slow: Path) -> None:
     eechips("status", "out", "--watch", cwd=slow.parent)  # up to the end of the run
     for columns in (50, 100):

@@ -137,7 +137,7 @@ def test_new_images_are_fetched_and_one_line_says_so(archive: Archive) -> None:
     assert update(run, "2024-05-15") == "nothing new until 2024-06-04"
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Archive) -> None:
     run = begin(archive, "images", "--roi=" + ROI, "--end", "2024-06-01")
     archive.put(dt.date(2024, 6, 1))

@@ -144,7 +144,7 @@ def test_no_more_units_than_slots_share_no_request(demo_server: Server, tmp_path
     assert call(start="2020-06-01", in_flight=1).least_requests == 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_estimate_multiplies_the_compute_of_a_plan_that_reads_the_pixels_of_each_place(
     demo_server: Server, tmp_path: Path
 ) -> None:

@@ -75,7 +75,7 @@ def test_naip_chips_equals_sample(demo_server: Server, tmp_path: Path) -> None:
         assert left.tobytes() == right.tobytes()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_aligned_samples_equals_sample(demo_server: Server, tmp_path: Path) -> None:
     """As many of every class as ``eechips sample`` makes, at the same places; the label in the middle is the class."""
     box = {"west": -105.25, "south": 39.95, "east": -105.2, "north": 40.0}

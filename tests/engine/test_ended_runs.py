@@ -122,7 +122,7 @@ def services() -> Iterator[tuple[Service, Service]]:
         yield one, other
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_unit_that_was_given_up_sends_nothing_through_the_next_run(
     services: tuple[Service, Service], tmp_path: Path
 ) -> None:

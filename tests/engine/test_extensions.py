@@ -241,7 +241,7 @@ def test_one_table_has_the_rows_of_one_run(demo_server: Server, tmp_path: Path, 
         fetch(demo_server, tmp_path / "run", end="2020-01-10", extend=True, **options | {"start": "2019-12-10"})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_extension_that_was_stopped_is_resumed_by_the_same_command(demo_server: Server, tmp_path: Path) -> None:
     """Also by the command without ``extend``: its plan is whole from the moment on that its options are recorded."""
     first = fetch(demo_server, tmp_path, roi=ROI, start=START, end=MIDDLE)

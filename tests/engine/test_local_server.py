@@ -115,7 +115,7 @@ def test_the_server_ends_with_the_run() -> None:
     assert process.returncode is not None
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

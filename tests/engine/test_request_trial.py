@@ -57,7 +57,7 @@ def sample(server: Server, out: Path, **chosen: Any) -> eechips.Run:
     return eechips.sample(**{**given, **chosen})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_choice_holds_for_the_run_and_is_in_its_description(
     server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +107,7 @@ def test_the_places_are_asked_for_once(server: Server, tmp_path: Path) -> None:
     assert set(asked.values()) == {1}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_units_of_an_estimate_are_planned_once_also_for_its_trial(
     tmp_path: Path, serve_briefly: Callable[..., Server]
 ) -> None:
@@ -164,7 +164,7 @@ def test_an_image_that_appears_after_the_estimate_is_in_the_other_units(
     assert images == {unit_id: "first" if unit_id in tried else "second" for unit_id in run.units.index}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chips_of_a_plan_are_tried_several_at_once(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
     """Four units are fetched at once: what is in flight beside are the chips of the trial, of all plans."""
     values = np.ones((1, 200, 200), np.uint16)

@@ -15,7 +15,7 @@ from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_start_that_waits_for_a_token_says_so(
     service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -132,7 +132,7 @@ def test_pictures_and_scattered_chips_are_fetched_alone(server: Server, tmp_path
         assert (run.units["requests"] == 1).all()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callable[..., Server], tmp_path: Path) -> None:
     """The shared request fails for good; each unit has a request of its own then, and none is lost."""
     plan = tmp_path / "faults.json"
@@ -260,7 +260,7 @@ def test_the_compute_of_a_shared_request_is_divided_among_its_units(server: Serv
     assert units["eecu_seconds"].sum() + planning == pytest.approx(found["eecu_seconds"], abs=rounding)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
     store: Path, serve: Callable[..., Server], tmp_path: Path
 ) -> None:
@@ -273,7 +273,7 @@ def test_a_request_that_is_too_large_is_divided_and_its_files_are_the_same(
     assert set(run.units["state"]) == {"done"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     places=st.lists(

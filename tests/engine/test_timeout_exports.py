@@ -363,7 +363,7 @@ def get_result(index, unit):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_chips_by_region_are_exported_alike(service: ExportService, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(REGIONS)
     words = ["run", "recipe.py", "--out", "out", "--method", "pixels", "--executor", "threads", "--in-flight", "2"]

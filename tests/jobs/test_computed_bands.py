@@ -123,7 +123,7 @@ def test_the_greenest_pixel_is_chosen_by_a_computed_index(demo_server: Server, t
     assert np.array_equal(bands["NDVI"][valid], np.max(stack, axis=0)[valid])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("reducer", slow_except(["mosaic", "median"], "mosaic"))
 def test_mosaics_have_computed_bands(demo_server: Server, tmp_path: Path, reducer: str) -> None:
     options = {**SUMMER, **QUIET, "endpoint": demo_server.url, "reducer": reducer, "window": 64}
@@ -191,7 +191,7 @@ def polygons_file(folder: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_series_of_an_index_is_the_mean_of_its_pixels(demo_server: Server, tmp_path: Path) -> None:
     """The means equal those of exactextract over the images' pixels, whose parts inside a region weight them."""
     from exactextract import exact_extract

@@ -79,7 +79,7 @@ def vectors_of(table: pd.DataFrame, suffix: str = "") -> npt.NDArray[np.float64]
     return table[[f"{band}{suffix}" for band in BANDS]].to_numpy()
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_means_over_polygons_have_length_1_and_equal_exactextract(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path
 ) -> None:
@@ -108,7 +108,7 @@ def test_means_of_a_period_and_further_reducers(
     assert np.linalg.norm(vectors_of(table, "_stdDev"), axis=-1).max() < 0.9
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_part_of_the_vector_and_changed_values_are_plain_means(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
@@ -131,7 +131,7 @@ def test_points_over_polygons_have_length_1(
     np.testing.assert_allclose(np.linalg.norm(found, axis=-1), 1.0, rtol=0, atol=1e-15)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_points_have_the_stored_values_and_means_of_years_have_length_1(demo_server: Server, tmp_path: Path) -> None:
     place = pd.DataFrame({"lon": [FIELDS[0]], "lat": [FIELDS[1]]})
     stored = [embedding_pixels(FIELDS, year, 1).values[:, 0, 0] for year in YEARS]

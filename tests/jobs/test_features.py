@@ -234,7 +234,7 @@ def test_lines_and_polygons_across_cells_are_there_once(features: Callable[..., 
     assert_equal(features(SHAPES, roi=ROI), source[source.intersects(BOX)])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_region_of_a_file(features: Callable[..., Any], store: Store, tmp_path: Path) -> None:
     region = shapely.Polygon([(-106, 39), (-104.2, 39.3), (-105, 41)]).difference(shapely.box(-105.3, 39.5, -105, 40))
     geopandas.GeoSeries([region], crs="EPSG:4326").to_file(tmp_path / "area.gpkg")
@@ -253,7 +253,7 @@ def test_a_whole_table(features: Callable[..., Any], store: Store) -> None:
     assert sorted(features(DATE_LINE)["number"]) == list(range(8))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_conditions_dates_and_columns_are_of_the_service(features: Callable[..., Any], store: Store) -> None:
     found = features(
         PLOTS, roi=ROI, where=["height > 20", "label in (rye, oats)"], start="2020-02-01", end="2020-12-01",
@@ -319,7 +319,7 @@ def test_gedi_shots_of_good_quality_by_name(features: Callable[..., Any], store:
     assert_equal(found, expected, key="shot")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_collection_that_the_service_computes(
     features: Callable[..., Any], start: Callable[..., Server], store: Store
 ) -> None:

@@ -178,6 +178,7 @@ def test_functions_take_their_cells_with_them(kernel: Kernel) -> None:
     assert cell.errors == ""
 
 
+@pytest.mark.exhaustive
 def test_the_progress_bar_is_updated_in_place(kernel: Kernel) -> None:
     cell = kernel.run("""
         def units():

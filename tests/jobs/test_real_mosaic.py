@@ -133,6 +133,7 @@ def test_a_composite_above_the_limit_is_that_of_numpy(
         assert mosaic.transform == transform * transform.translation(column, row)
 
 
+@pytest.mark.exhaustive
 def test_the_latest_of_ten_years_of_photographs(real_data: Path, real_server: Server, tmp_path: Path) -> None:
     path = make(real_server, tmp_path / "out", "NAIP", roi="-99.175,47.010,-99.135,47.031", bands="R,G,B,N", window=256)
     with rasterio.open(real_data / "naip" / "m_4709963_se_14_1_20200831.tif") as source, rasterio.open(path) as mosaic:

@@ -126,7 +126,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path) -> None:
     run = eechips.sample(
         "NAIP", per_ecoregion=1, limit=2, size=16, local=True, executor="processes:2", quiet=True, out=tmp_path

@@ -119,7 +119,7 @@ def test_the_requests_of_new_units_are_told_and_confirmed_before_they_are_sent(
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("every", ["month", pytest.param("month:median", marks=pytest.mark.slow)])
 def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_path: Path, every: str) -> None:
     options: dict[str, Any] = {"total": 3, "roi": ROI, "every": every, "dataset": ["S2", "SRTM"], "bands": ["S2:B4"]}

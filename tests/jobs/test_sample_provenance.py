@@ -70,7 +70,7 @@ def expected(unit: dict[str, Any], bands: tuple[int, ...], *, grid: Grid | None 
     return found
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(("bands", "numbers"), [("a", (0,)), ("a,b", (0, 1))])
 def test_sources_are_those_that_show(server: Server, tmp_path: Path, bands: str, numbers: tuple[int, ...]) -> None:
     before = server.requests()

@@ -13,7 +13,7 @@ import eechips
 from local_tests.support.local_earth_engine import Server
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("options", "dtype"),
     [

@@ -96,6 +96,7 @@ def test_batches_of_any_size_make_the_same_table(
         assert found[column].equals(alone[column].astype(found[column].dtype))
 
 
+@pytest.mark.exhaustive
 def test_batches_take_few_requests_without_repetition(real_server: Server, fields: Path, one: eechips.Run) -> None:
     sizes = [len(unit["regions"]) for unit in one.units["unit"]]
     assert sum(sizes) == COUNT
@@ -116,6 +117,7 @@ def test_batches_take_few_requests_without_repetition(real_server: Server, field
         timeseries(real_server, one.path, **{**options, "batch": 8})
 
 
+@pytest.mark.exhaustive
 def test_a_thousand_regions_take_few_requests(real_server: Server, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     points = shapely.points(random.uniform(-78.9, -78.6, 1000), random.uniform(42.78, 43.0, 1000))
@@ -278,7 +280,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
     assert found.loc[["seventeen", "eighteen"]]["date"].unique().tolist() == ["2016-06-20"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_tables_on_the_server_by_batches(demo_server: Server, demo_ee: Any, tmp_path: Path) -> None:
     options = {
         "regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE", "bbox": "-80,42,-78,43.5",

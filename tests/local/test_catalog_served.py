@@ -112,6 +112,7 @@ def test_properties_of_images_are_those_of_items(server: Server, world: Scenes) 
     assert orbits.getInfo() == [v["properties"]["orbit"] for v in sorted(within, key=lambda v: str(v["id"]))]
 
 
+@pytest.mark.exhaustive
 def test_catalogue_assets_are_listed(server: Server, world: Scenes) -> None:
     ee = initialize(server)
     assert [asset["id"] for asset in ee.data.listAssets("projects/earthengine-public/assets")["assets"]] == [
@@ -179,7 +180,7 @@ def test_responses_during_merges_come_from_one_version(tmp_path: Path, serve: Ca
     assert set(server.stats()["answers"]["value:compute"]) == {"200"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_requests_with_a_short_deadline_fail_in_time_during_a_change(tmp_path: Path) -> None:
     put(tmp_path / "catalog", [item("a", (0.0, 0.0, 1.0, 1.0))])
     pending = tmp_path / "catalog" / PENDING

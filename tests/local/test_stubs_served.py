@@ -114,7 +114,7 @@ SERVED = [
 ]  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_forty_datasets_are_sampled(ee: Any) -> None:
     assert len(SERVED) >= 40
     for served in SERVED:

@@ -215,7 +215,7 @@ def test_results_without_data_are_compared(make_source: Callable[[int], Source],
         assert (found.same, found.empty) == ((5, 0) if on_empty == "keep" else (4, 1))
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("on_empty", ["skip", "redraw"])
 def test_places_without_all_frames_are_compared(on_empty: str, stack_server: Server, tmp_path: Path) -> None:
     places: dict[str, Any] = {"total": 3, "roi": "-105.0,39.735,-104.98,39.749"}

@@ -112,7 +112,7 @@ def test_points_are_the_same_however_requests_are_divided(
         assert points(fetch(server, WEST)) == expected
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_outline_larger_than_a_response_is_fetched_in_cells(serve_outlines: Callable[..., Server]) -> None:
     expected = fetch(serve_outlines(), WEST)
     server = serve_outlines("--response", "12000")

@@ -111,6 +111,7 @@ def test_the_search_box_selects_units_for_python(run: eechips.Run, cell: Callabl
     assert explorer.roi is None
 
 
+@pytest.mark.exhaustive
 def test_marks_are_stored_and_removed(run: eechips.Run, cell: Callable[..., Any]) -> None:
     explorer = run.explore()
     ids = run.units["id"].tolist()

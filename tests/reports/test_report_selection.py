@@ -32,6 +32,7 @@ def sheet(browser: Any) -> set[int]:
     return set(browser.execute_script(script))
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

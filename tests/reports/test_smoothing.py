@@ -127,7 +127,7 @@ def one(demo_server: Server, regions: Path, tmp_path_factory: pytest.TempPathFac
     return fetch_series(demo_server, regions, tmp_path_factory.mktemp("runs") / "one")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("output", slow_except(["region", "one", "year"], "one"))
 def test_the_table_has_the_values_of_the_run_and_curves_beside_them(
     output: str, demo_server: Server, regions: Path, one: eechips.Run, tmp_path: Path

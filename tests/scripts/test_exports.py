@@ -86,6 +86,7 @@ def test_exports_of_a_killed_run_are_made_again(tmp_path: Path, stop: str) -> No
     assert "1 of 2 export tasks failed: asset (" in again.stderr  # those of the script itself: its calls are done
 
 
+@pytest.mark.exhaustive
 def test_a_name_that_two_exports_have_is_no_repetition(tmp_path: Path) -> None:
     """The earlier run may have made one of the two, not both."""
     script = tmp_path / "script.py"

@@ -92,7 +92,7 @@ def test_inputs_are_never_written_to(demo_server: Server, tmp_path: Path) -> Non
     }
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_irregular_files_are_left_out_with_a_warning(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not of the script")
     script = tmp_path / "script.py"

@@ -122,7 +122,7 @@ asyncio.run(fetch())
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("client", ["aiohttp.ClientSession", "httpx.AsyncClient"])
 def test_a_budget_stops_event_loops_that_repeat_all_errors(demo_server: Server, tmp_path: Path, client: str) -> None:
     script = tmp_path / "script.py"

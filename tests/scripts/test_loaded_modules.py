@@ -109,7 +109,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_calls_have_what_packages_add_to_the_client(demo_server: Server, tmp_path: Path) -> None:
     """The function names no package; in a fork, the client has what the script's imports have added.
 

@@ -130,6 +130,7 @@ def test_a_killed_script_resumes(scripts: Path, demo_server: Server, tmp_path: P
     assert len(done) >= len(whole) - 1  # one may have been committed and not yet recorded
 
 
+@pytest.mark.exhaustive
 def test_errors_are_reported_at_once_with_their_class(scripts: Path, demo_server: Server, tmp_path: Path) -> None:
     """Repeated as the script wants it, the first of them alone would sleep for 511 s: longer than a test may last."""
     result = run(scripts / "wrong.py", demo_server, tmp_path)
@@ -222,6 +223,7 @@ def test_bytes_and_arrays_of_a_pasted_function_become_files(demo_server: Server,
     assert [Path(name).suffix for name in open_run(tmp_path / "run").units["file"]] == [".bin", ".npy"]
 
 
+@pytest.mark.exhaustive
 def test_calls_draw_the_same_random_numbers_again(demo_server: Server, tmp_path: Path) -> None:
     """The workers' generators had no seed: a repeated call asked for other places and dates."""
     script = tmp_path / "random_calls.py"

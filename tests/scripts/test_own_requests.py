@@ -79,6 +79,7 @@ def test_processes_that_a_script_spawns_send_requests_of_the_run(demo_server: Se
     assert files(tmp_path / "run") == {"0.txt": b"0", "1.txt": b"1"}
 
 
+@pytest.mark.exhaustive
 def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "sequence.py"
     script.write_text(SCRIPT)
@@ -91,6 +92,7 @@ def test_faults_do_not_reach_the_files_of_a_script_without_a_pool(demo_server: S
     assert len(files(tmp_path / "run")) == 7
 
 
+@pytest.mark.exhaustive
 def test_json_in_place_of_an_image_does_not_reach_the_files_of_a_script(demo_server: Server, tmp_path: Path) -> None:
     """As of a gateway whose errors have status 200; or nothing comes back."""
     script = tmp_path / "sequence.py"

@@ -38,7 +38,7 @@ def test_an_event_loop_awaits_the_calls_of_an_executor(demo_server: Server, tmp_
     assert {unit["value"]["use"] for unit in made.units["unit"]} == {1}  # at once, not one after the other
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_an_event_loop_awaits_calls_without_an_executor(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "loop.py"
     script.write_text(
@@ -163,6 +163,7 @@ def test_calls_of_joblib_are_units(demo_server: Server, tmp_path: Path, name: st
     assert not (tmp_path / "0-2.csv").exists()
 
 
+@pytest.mark.exhaustive
 def test_joblib_of_installed_packages_is_their_own(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(
@@ -190,6 +191,7 @@ def getResult(item):
 """
 
 
+@pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("package", "opens"),
     [

@@ -52,7 +52,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_processes_of_a_library_that_ask_earth_engine_are_those_of_the_run(demo_server: Server, tmp_path: Path) -> None:
     """They had no endpoint, and asked the user for credentials; threads have both, and other libraries need none."""
     package = tmp_path / "lib" / "site-packages"
@@ -74,7 +74,7 @@ def test_processes_of_a_library_that_ask_earth_engine_are_those_of_the_run(demo_
     assert set(units["state"]) == {"done"}
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_workers_are_no_forks_of_the_process_of_the_script(demo_server: Server, tmp_path: Path) -> None:
     """A fork would have the locks of its threads as they were, and its client."""
     script = tmp_path / "script.py"

@@ -58,7 +58,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_results_of_an_earlier_run_have_the_classes_of_the_script(demo_server: Server, tmp_path: Path) -> None:
     """No result was DONE any more, and no ``except`` took the error."""
     script = tmp_path / "script.py"

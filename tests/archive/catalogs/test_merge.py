@@ -120,7 +120,7 @@ def clouds(values: Sequence[Any], first: int = 0, **options: Any) -> list[dict[s
     ]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.parametrize("batch", [1, 7, 101])
 def test_one_text_among_numbers_takes_no_item_from_a_query_of_numbers(tmp_path: Path, batch: int) -> None:
     made = clouds([*range(50), "n/a", *range(50, 100)])

@@ -409,7 +409,7 @@ def test_from_a_search_to_chips(serve: Callable[..., Server], folder: Path, tmp_
     assert chips_are_windows(run, {path.stem: path for path in folder.glob("*.tif")}) == 6
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_scenes_of_several_resolutions_are_assets(serve: Callable[..., Server], tmp_path: Path) -> None:
     """Chips of a band on its own pixels are windows of its file, whatever grid the others have."""
     files = tmp_path / "files"
