@@ -91,7 +91,7 @@ def _values(reported: Mapping[str, Any], columns: Iterable[Column]) -> dict[str,
 
 
 def _metadata(reported_file: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a file, as :func:`eechips.engine.results.outcome_records.layer_facts` does.
+    """Return the metadata of a file, with a value for each of ``LAYER_COLUMNS``.
 
     Raises:
         ValueError: if a value is not as the ledger holds it.

@@ -28,7 +28,8 @@ ROOT = "projects/p/assets"
 MOVE = """
 import os, signal, sys
 from pathlib import Path
-from eechips_local.assets import asset_changes, publish
+from eechips_local.assets import asset_changes
+from eechips_local.assets.ingestion import publish
 
 def die(*arguments):
     os.kill(os.getpid(), signal.SIGKILL)

@@ -141,7 +141,8 @@ def test_older_versions_are_removed(folder: Path) -> None:
 def test_a_second_start_draws_nothing(folder: Path) -> None:
     code = (
         "import eechips_local.demo.planet_preload\n"
-        "from eechips_local.demo import boundaries, tessellation, texture\n"
+        "from eechips_local.demo.borders import boundaries, tessellation\n"
+        "from eechips_local.demo.land import texture\n"
         "kept = tessellation.coast.cache_info().currsize, texture._crowns.cache_info().currsize\n"
         "print(*kept, len(boundaries._units()))"
     )
