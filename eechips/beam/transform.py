@@ -48,8 +48,7 @@ class FetchedUnit(NamedTuple):
         bytes: its size.
         sha256: SHA-256 digest of its content, hexadecimal.
         metadata: metadata of the file, as JSON: :data:`~eechips.manifest.sqlite.unit_record.FILE_COLUMNS`, without
-        missing
-            values.
+            missing values.
         layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.
         error: message of the error, if it failed.

@@ -2,8 +2,7 @@
 
 Parent and workers communicate through files (:mod:`eechips.engine.queues.beam_queue`) in the place of the results. The
 units are distributed over as many partitions as the run has slots, and a worker owns the slots of the partitions that
-it
-processes: all workers together never exceed the quota, however many they are. A worker processes all its partitions
+it processes: all workers together never exceed the quota, however many they are. A worker processes all its partitions
 concurrently, so a slow unit does not delay the others.
 
 A runner may repeat work. Duplicate results and outcomes count once. Units that a failed pipeline did not complete are

@@ -1,9 +1,9 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
-Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. Other
-requests by http.client are sent unchanged: they are not counted, and the user is told so.
-Every request is throttled and retried, and its body is complete and decompressed: a script that copies ``response.raw``
-into a file writes a whole image, not a truncated or compressed one.
+Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. The transport does
+not throttle, retry or count what other code sends by http.client; a message at the end of the run says so.
+Every routed request is throttled and retried, and its body is complete and decompressed: a script that copies
+``response.raw`` into a file writes a whole image, not a truncated or compressed one.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ def read(folder: str | Path) -> pd.DataFrame:
 
     Returns:
         Columns id (of the unit), layer (None where a unit has one file), file, bytes, sha256 (of the content that was
-        read), flags (list of names), duplicate_of (id of the unit with the same pixels), and
-        those of :class:`~eechips.training.quality.chip_statistics.ChipStatistics`.
+        read), flags (list of names), duplicate_of (id of the unit with the same pixels), and a column for each field of
+        :class:`~eechips.training.quality.chip_statistics.ChipStatistics`.
 
     Raises:
         UsageError: if the run was not checked.

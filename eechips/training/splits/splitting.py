@@ -1,6 +1,6 @@
 """Split the chips of a run into training, validation and test sets that are apart in space or time.
 
-Chips of a block stay together (:mod:`eechips.training.splits.split_groups`), and those of different splits keep a
+All chips of a block get the same split (:mod:`eechips.training.splits.split_groups`). Chips of different splits keep a
 minimum distance (:mod:`eechips.training.splits.leakage`).
 """
 

@@ -189,21 +189,6 @@ class FileRanges:
     def read_spans(
         self, href: str, collection: str, spans: Sequence[Span], version: str = "", patience: float = _PATIENCE
     ) -> FetchedRange:
-        """Read spans of a file; see :meth:`_read_spans`.
-
-        Raises:
-            ArchiveUnreachedError: if no host has answered since the server was started.
-        """
-        try:
-            return self._read_spans(href, collection, spans, version, patience)
-        except ArchiveAwayError as error:
-            if self._pauses.responses:
-                raise
-            raise unreached(error) from error
-
-    def _read_spans(
-        self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float
-    ) -> FetchedRange:
         """Read spans of a file by one request, unless its host sends less at once; fewer bytes where the file ends.
 
         Args:
@@ -216,10 +201,22 @@ class FileRanges:
         Raises:
             ChangedFileError: if it has another.
             ArchiveAwayError: if its host is not reached.
+            ArchiveUnreachedError: if no host has answered since the server was started.
             ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access several
                 times, each with a newer signature if there is one, or sends several times what cannot be used.
             ArchiveError: if its host does not answer.
         """
+        try:
+            return self._read_spans(href, collection, spans, version, patience)
+        except ArchiveAwayError as error:
+            if self._pauses.responses:
+                raise
+            raise unreached(error) from error
+
+    def _read_spans(
+        self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float
+    ) -> FetchedRange:
+        """Read spans as :meth:`read_spans` does; raise ArchiveAwayError also if no host has answered yet."""
         start, stop, end = spans[0][0], sum(spans[-1]), time.monotonic() + patience
         asked, content = spans, bytearray()
         while True:

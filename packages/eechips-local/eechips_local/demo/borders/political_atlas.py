@@ -1,4 +1,4 @@
-"""The demo planet's countries and states, as text. Records are those of :mod:`eechips_local.demo.borders.atlas`.
+"""The demo planet's countries and states, as text in the format of :mod:`eechips_local.demo.borders.atlas`.
 
 Outlines of the states and the names of countries were thinned from Natural Earth (public domain). A place of an island
 is one by hand.

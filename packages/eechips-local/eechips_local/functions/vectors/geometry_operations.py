@@ -1,6 +1,6 @@
 """``Geometry.*``: set operations, and geometries made from others.
 
-Projections and edges are those of :mod:`eechips_local.functions.vectors.geometries`.
+Projections and edges follow the rules of :mod:`eechips_local.functions.vectors.geometries`.
 """
 
 from __future__ import annotations
