@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import multiprocessing
 import os
-import shutil
+import threading
 from collections.abc import Iterator, Mapping
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -183,6 +183,7 @@ class Moved(Texts):
     def __init__(self, folder: Path, moment: int | str, *, is_replaced: bool) -> None:
         super().__init__(count=40)
         self._folder, self._moment, self._is_replaced = folder, moment, is_replaced
+        self.is_moved = threading.Event()
 
     def get_requests(self) -> Iterator[dict[str, int]]:
         """Numbers."""
@@ -200,7 +201,8 @@ class Moved(Texts):
     def _move(self) -> None:
         self._folder.rename(self._folder.with_name("moved"))
         if self._is_replaced:
-            shutil.copytree(self._folder.with_name("other"), self._folder)
+            self._folder.with_name("other").rename(self._folder)
+        self.is_moved.set()
 
 
 @pytest.mark.parametrize("is_replaced", [False, True])
@@ -211,7 +213,8 @@ def test_a_run_whose_folder_is_moved_ends_and_is_resumed_at_the_new_place(
     folder, moved = tmp_path / "run", tmp_path / "moved"
     run(Texts(), configured(tmp_path / "other"))
     with pytest.raises(StorageError, match=r"was moved, replaced or removed during the run.*its new name as `out`"):
-        run(Moved(folder, moment, is_replaced=is_replaced), configured(folder))
+        run(moving := Moved(folder, moment, is_replaced=is_replaced), configured(folder))
+    assert moving.is_moved.wait(60)  # the run may end between the two names
     if is_replaced:
         assert open_run(folder).counts == {"done": 3}
         assert verify(folder) == []
