@@ -175,7 +175,7 @@ _RUN = """Run a recipe, an existing script that uses a pool, or a run file.
 
 @click.pass_context
 def _fetch(context: click.Context, /, **values: Any) -> None:
-    from eechips.cli.finish import finish
+    from eechips.cli.recipe_execution import finish
 
     command = _command_of(context)
     finish(*command.make(command.options(values)))
@@ -193,7 +193,7 @@ features_command = partial(find_command, "features", callback=_fetch, help=_FEAT
 @click.pass_context
 def _fetch_scenes(context: click.Context, /, **values: Any) -> None:
     from eechips.archive.scenes.api import refresh_scenes, scenes_recipe
-    from eechips.cli.finish import finish, show_log
+    from eechips.cli.recipe_execution import finish, show_log
 
     recipe, config = scenes_recipe(_command_of(context).options(values))
     if values["refresh"] and not config.dry_run:
@@ -229,7 +229,7 @@ def run_command() -> click.Command:
 
 @click.pass_context
 def _run_recipe(context: click.Context, /, recipe: Path, check: bool, **values: Any) -> None:
-    from eechips.cli.finish import finish
+    from eechips.cli.recipe_execution import finish
     from eechips.jobs.user_recipes import checked
 
     if recipe.suffix.lower() == ".toml":

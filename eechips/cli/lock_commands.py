@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from eechips.cli.finish import show_log
 from eechips.cli.group import FAILURES, INTERRUPTED
+from eechips.cli.recipe_execution import show_log
 from eechips.cli.terminal import echo, echo_lines
 from eechips.commands.command import VerbCommand, typed_options
 from eechips.commands.locked_runs import (
@@ -21,7 +21,7 @@ from eechips.commands.locked_runs import (
     rebuild_run,
 )
 from eechips.commands.parameters import HELP, LocalPath, config_options
-from eechips.commands.run_service import SERVICE_OPTIONS
+from eechips.commands.recorded_service import SERVICE_OPTIONS
 from eechips.engine.config import RunConfig
 from eechips.lockfile.content_hashes import ContentChange
 from eechips.lockfile.rebuild import REBUILD_NAME, REPLACED_NAME, Difference, Rebuild, RebuiltFile, ReplacedAsset

@@ -55,7 +55,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
       eechips plan sample --dataset NAIP --per-ecoregion 1000 --project my-project > units.jsonl
       eechips plan run recipe.py -p year=2020 --to units.jsonl
     """
-    from eechips.cli.finish import finish, show_log
+    from eechips.cli.recipe_execution import finish, show_log
     from eechips.engine.queues.queue_items import plan_items
 
     job = (verb, *words)
@@ -176,7 +176,7 @@ def join_command(
       eechips join --units units.jsonl --outcomes outcomes.jsonl --out outputs/ndvi
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
-    from eechips.cli.finish import finish, show_log
+    from eechips.cli.recipe_execution import finish, show_log
     from eechips.engine.queues.queue_join import join_results
 
     items, job = items_of_one_job(units)

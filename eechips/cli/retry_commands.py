@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.finish import refresh, show_log
 from eechips.cli.group import FAILURES, INTERRUPTED, NEWS, main
+from eechips.cli.recipe_execution import refresh, show_log
 from eechips.cli.terminal import ask, echo, echo_lines, echo_quoted
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath

@@ -18,7 +18,13 @@ import click
 from eechips.commands.command import FetchCommand, VerbOption, typed_options
 from eechips.commands.fetching import find_command
 from eechips.commands.parameters import LocalPath, declared_options
-from eechips.commands.run_service import SERVICE_OPTIONS, no_queries, service_of_run, service_of_source, service_queries
+from eechips.commands.recorded_service import (
+    SERVICE_OPTIONS,
+    no_queries,
+    service_of_run,
+    service_of_source,
+    service_queries,
+)
 from eechips.commands.untrusted_commands import refused_values
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.changed_options import describe

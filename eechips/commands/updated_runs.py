@@ -14,8 +14,8 @@ from typing import Any
 import click
 
 from eechips.commands.command import FetchCommand
+from eechips.commands.recorded_service import service_queries
 from eechips.commands.retried_runs import as_recorded, recorded_words, require_trust
-from eechips.commands.run_service import service_queries
 from eechips.engine.run import run as run_recipe
 from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import archive_versions

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import find_command
+from eechips.commands.recorded_service import service_of_run
 from eechips.commands.retried_runs import as_recorded, is_own_run, recorded_words, require_trust
-from eechips.commands.run_service import service_of_run
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError

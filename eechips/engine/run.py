@@ -18,7 +18,7 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import check_same, continue_plan, describe
 from eechips.engine.plans.plan_extension import addable_parameters, check_growth, continue_extended
 from eechips.engine.plans.planner import remove_answers
-from eechips.engine.plans.resumed_files import ResumedFiles
+from eechips.engine.plans.resume import ResumedFiles
 from eechips.engine.progress import Progress
 from eechips.engine.queues.beam_recovery import BEAM_QUEUES
 from eechips.engine.results.result_assembly import assemble, is_assembled

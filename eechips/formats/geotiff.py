@@ -25,14 +25,13 @@ from eechips.errors import ValidationError
 from eechips.formats.chip_format import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.geotiff_writer import FileKind, writer_of
 from eechips.formats.grid_checks import check_crs, check_transform
+from eechips.formats.nodata import free_value
 from eechips.formats.raster import certain_pixels, check_certain, decoding, paste_parts
 from eechips.geo.grid import Part
 
 _EPSG = re.compile(r"EPSG:\d+")
 _NOWHERE = ((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), (1.0, 0.0, 0.0, 0.0, -1.0, 0.0))
 """Transforms that GDAL returns for files without one."""
-_MOST_NODATA = 10**15 - 1
-"""Greatest nodata value that rasterio writes with all digits: of 2**63 - 1 GDAL reads 9 back."""
 
 
 def receive(data: bytes, expectation: Expectation) -> EncodedFile:
@@ -183,7 +182,7 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
     pixels, valid = np.stack(values), np.stack(masks)
     if pixels.dtype.kind in "iu" and pixels.dtype.itemsize == 1:
         pixels = pixels.astype(f"{pixels.dtype.kind}2")
-    nodata = None if valid.all() else _free_value(pixels[np.broadcast_to(valid[:, None], pixels.shape)])
+    nodata = None if valid.all() else free_value(pixels[np.broadcast_to(valid[:, None], pixels.shape)])
     if nodata is not None:
         pixels = np.where(valid[:, None], pixels, np.asarray(nodata, pixels.dtype))
     first = frames[0].metadata
@@ -193,25 +192,6 @@ def stack(frames: Sequence[EncodedFile], times: Sequence[str]) -> EncodedFile:
     fractions = tuple(float(np.count_nonzero(mask) / mask.size) for mask in valid)
     metadata = replace(first, dtype=pixels.dtype.name, valid_fraction=sum(fractions) / len(fractions))
     return EncodedFile(data, "tif", metadata, fractions)
-
-
-def _free_value(valid: Any) -> float | int:
-    """Return a value of the type of valid pixels that none of them has."""
-    if valid.dtype.kind == "f":
-        return float("nan")
-    if not (valid == 0).any():
-        return 0
-    used_values = np.unique(valid)
-    limits = np.iinfo(valid.dtype)
-    # The greatest free value: where the sorted values first depart from greatest, greatest - 1, …
-    greatest = min(int(limits.max), _MOST_NODATA)
-    for value in used_values[used_values <= greatest][::-1].tolist():
-        if value < greatest:
-            break
-        greatest -= 1
-    if greatest < limits.min:
-        raise ValidationError(f"valid pixels have all values of {valid.dtype}, so that none is left for masked pixels")
-    return greatest
 
 
 def encode(

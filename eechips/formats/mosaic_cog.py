@@ -238,19 +238,6 @@ class Mosaic:
             _add(source, "UseMaskBand", "true")
 
 
-def check_nodata(nodata: float | None, dtype: str) -> None:
-    """Check that a dtype holds the value of pixels without data.
-
-    Raises:
-        UsageError: if it does not; the message has the range of the dtype.
-    """
-    if nodata is None or np.dtype(dtype).kind in "fc":
-        return
-    limits = np.iinfo(dtype)
-    if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
-        raise UsageError(f"`nodata` {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
-
-
 ALL_DTYPES = tuple(_GDAL_TYPES)
 """``DTYPES``, and further types of GDAL that Earth Engine does not send."""
 

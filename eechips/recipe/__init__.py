@@ -7,6 +7,7 @@ with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) 
 
 from __future__ import annotations
 
+from eechips.recipe.code_hash import hash_code
 from eechips.recipe.protocol import (
     AddedUnits,
     ChangedUnit,
@@ -36,7 +37,7 @@ from eechips.recipe.protocol import (
     traits_of,
 )
 from eechips.recipe.results import Chip, Frame, FrameStack, NoData, Result, Single, Table  # fmt: skip
-from eechips.recipe.script import CodeErrors, ScriptRecipe, convert_parameter, hash_code, load_recipe, parse_script
+from eechips.recipe.script import CodeErrors, ScriptRecipe, convert_parameter, load_recipe, parse_script
 from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 
 # Recipes import them from here, and the name of this module is part of the identity of such recipes.

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 import eechips
-from eechips.cli import finish
 from eechips.cli.group import describe_fault
+from eechips.cli.recipe_execution import _estimated
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
@@ -137,12 +137,12 @@ def test_a_chip_takes_as_many_requests_as_the_limits_of_the_service_say() -> Non
 def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     tmp_path: Path, size: int, options: dict[str, Any], time: str
 ) -> None:
-    lines = finish._estimated(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
+    lines = _estimated(Estimate(2700, 2700, size, 61.0), RunConfig(out=tmp_path / "out", **options))
     assert lines[-2:] == [f"time      {time}", f"disk      10 bytes free at {tmp_path / 'out'}: not enough"]
     stored = RunConfig(out=tmp_path / "out", results="s3://bucket/run", **options)
-    assert not any("disk" in line for line in finish._estimated(Estimate(2700, 2700, size, 61.0), stored))
+    assert not any("disk" in line for line in _estimated(Estimate(2700, 2700, size, 61.0), stored))
     archive = RunConfig(out=tmp_path / "out", archive="earth-search")
-    assert not any(line.startswith("time") for line in finish._estimated(Estimate(2700, 2700, size, 61.0), archive))
+    assert not any(line.startswith("time") for line in _estimated(Estimate(2700, 2700, size, 61.0), archive))
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import eechips
-from eechips.commands.run_service import service_of_source
+from eechips.commands.recorded_service import service_of_source
 from eechips.errors import EechipsError, RunMismatchError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.lockfile.lockfile_format import Lockfile, write_lockfile

@@ -13,6 +13,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.errors import RecipeError, StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.formats import geotiff, mosaic_cog
+from eechips.formats.nodata import check_nodata
 from eechips.geo.grid import Grid, Window
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
@@ -69,7 +70,7 @@ def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: f
 
 def _check_nodata(nodata: float, dtype: str) -> None:
     try:
-        mosaic_cog.check_nodata(nodata, dtype)
+        check_nodata(nodata, dtype)
     except UsageError as error:
         raise RecipeError(str(error).replace("--nodata", "nodata")) from None
 
@@ -108,7 +109,7 @@ def join_windows(
         results.say(f"No {name}: no window has data")
         return
     layout = _layout_of(pieces)
-    mosaic_cog.check_nodata(nodata, layout.dtype)
+    check_nodata(nodata, layout.dtype)
     mosaic = mosaic_cog.Mosaic(
         grid=layout.grid,
         bands=layout.bands,

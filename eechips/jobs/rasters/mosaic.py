@@ -19,6 +19,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import mosaic_cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
+from eechips.formats.nodata import check_nodata
 from eechips.geo.grid import Grid, wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.rasters.imagery_options import MOSAIC_REDUCERS, MosaicOptions
@@ -163,7 +164,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         grid_band = self.source.selection.grid_band(bands[0].name)
         places = self._places(about, replace(bands[0], name=grid_band), about.tests)
         dtype = self.options.dtype or reduced_dtype(self.options.reducer, about.kind, [band.dtype for band in bands])
-        mosaic_cog.check_nodata(self.options.nodata, dtype)
+        check_nodata(self.options.nodata, dtype)
         names = tuple(band.name for band in bands)
         parts = []
         for place in places:
@@ -225,7 +226,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             results.say("No mosaic: no window has data")
             return
         mosaic = self._mosaic(pieces)
-        mosaic_cog.check_nodata(self.options.nodata, mosaic.dtype)
+        check_nodata(self.options.nodata, mosaic.dtype)
         assemble_mosaic(results, pieces, mosaic)
 
     def _assemble_each(self, results: Results) -> None:
@@ -412,4 +413,4 @@ def _check(options: MosaicOptions, source: ChosenDataset) -> None:
     if options.clip and options.roi is None and options.regions is None:
         raise UsageError("`clip` needs a region: give `roi` or `regions`")
     if options.dtype is not None:
-        mosaic_cog.check_nodata(options.nodata, options.dtype)
+        check_nodata(options.nodata, options.dtype)

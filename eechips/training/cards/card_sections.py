@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +15,7 @@ from eechips.manifest.run import Run
 from eechips.text.formatting import format_bytes, format_count
 from eechips.training.cards.card_markdown import code, escape, format_block, format_table
 from eechips.training.cards.croissant import CROISSANT_NAME, Publication
+from eechips.training.cards.huggingface import front_matter
 from eechips.training.cards.summary import Summary
 from eechips.training.quality.statistics_passes import STATS_NAME
 from eechips.training.splits import split_table
@@ -24,9 +24,6 @@ SHEET_NAME = "contact_sheet.png"
 MARK = "<!-- Made by eechips card, which replaces it: what is added by hand is lost. -->"
 _MOST_STRATA = 60  # rows of a table
 _SHOWN = 3  # values of one kind that are listed
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-_MOST = "1M<n<10M"
-_SPDX = {"CC-BY-4.0": "cc-by-4.0", "CC0-1.0": "cc0-1.0"}
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CROISSANT = "https://mlcommons.org/croissant"
 
@@ -41,7 +38,7 @@ def render_card(
 ) -> str:
     """Return the data card in Markdown, with the metadata that the Hub reads."""
     sections = [
-        _front_matter(summary, publication, loading),
+        front_matter(summary, publication, loading),
         MARK,
         f"# {escape(publication.title)}",
         describe(summary),
@@ -62,17 +59,6 @@ def render_card(
         _making(run, summary),
     ]
     return "\n\n".join(sections) + "\n"
-
-
-def _front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
-    """Return the metadata for ``load_dataset`` and the Hub (https://huggingface.co/docs/hub/datasets-cards)."""
-    licences = {dataset.get("licence") for dataset in _datasets(summary)}
-    licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
-    size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
-    tags = ["earth-observation", "remote-sensing", *(["synthetic"] if summary.is_synthetic else [])]
-    lines = [f"pretty_name: {json.dumps(publication.title, ensure_ascii=False)}", f"license: {licence}"]
-    lines += [f"size_categories: [{size}]", f"tags: [{', '.join(tags)}]", *loading]
-    return "\n".join(["---", *lines, "---"])
 
 
 def describe(summary: Summary) -> str:

@@ -1,4 +1,4 @@
-"""Write metadata for Hugging Face's ``datasets``: column types in a Parquet schema, and a table of a folder of images.
+"""Write metadata for Hugging Face: the head of a card, column types in a Parquet schema, a table of a folder of images.
 
 A run's folder becomes a data set by the ``configs`` of its README.md
 (https://huggingface.co/docs/hub/datasets-manual-configuration) and a table for each split, which names the pictures of
@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,8 @@ from eechips.formats import picture_suffixes
 from eechips.manifest.sqlite.unit_record import COLUMNS
 from eechips.storage import LocalStore
 from eechips.storage.untrusted_files import has_metadata
+from eechips.training.cards.croissant import Publication
+from eechips.training.cards.summary import Summary
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.samples import Samples
 from eechips.training.splits import split_table
@@ -29,6 +31,9 @@ _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}
 _WHOLE = "train"
 """Name of the only split in ``datasets``."""
 _STEM = "metadata"
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
+_MOST = "1M<n<10M"
+_SPDX = {"CC-BY-4.0": "cc-by-4.0", "CC0-1.0": "cc0-1.0"}
 _MARK = b"eechips"
 _OURS = ("id", "state", "stratum", "valid_fraction", "sources", "dates", "crs", "transform", "image", "images")
 
@@ -85,6 +90,21 @@ def tables(samples: Samples) -> dict[str, bytes]:
         pq.write_table(pa.Table.from_pylist(listed, schema), sink, compression="zstd")
         tables_by_name[name] = sink.getvalue()
     return tables_by_name
+
+
+def front_matter(summary: Summary, publication: Publication, loading: Sequence[str]) -> str:
+    """Return the metadata at the head of a card (https://huggingface.co/docs/hub/datasets-cards).
+
+    Args:
+        loading: lines of :func:`configs`.
+    """
+    licences = {dataset.get("licence") for dataset in summary.info.get("datasets") or ()}
+    licence = _SPDX.get(next(iter(licences)) or "", "other") if len(licences) == 1 else "other"
+    size = next((name for limit, name in _SIZES if summary.samples < limit), _MOST)
+    tags = ["earth-observation", "remote-sensing", *(["synthetic"] if summary.is_synthetic else [])]
+    lines = [f"pretty_name: {json.dumps(publication.title, ensure_ascii=False)}", f"license: {licence}"]
+    lines += [f"size_categories: [{size}]", f"tags: [{', '.join(tags)}]", *loading]
+    return "\n".join(["---", *lines, "---"])
 
 
 def is_table(path: Path) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import shapely
 
-from eechips_local.evaluation import named_assets, operations
+from eechips_local.evaluation import export_check, operations
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.pixels.output import animations, rendering
 from eechips_local.protocol import messages
@@ -50,7 +50,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "videoThumbnails:getPixels": ServiceOperation(animations.video_pixels, "videoThumbnails"),
     "maps:check": ServiceOperation(rendering.check_map, "maps"),
     "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
-    "exports:check": ServiceOperation(named_assets.check_export, "value:compute"),
+    "exports:check": ServiceOperation(export_check.check_export, "value:compute"),
     "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),
     "assets:create": ServiceOperation(asset_methods.create, "assets:create"),
     "image:importExternal": ServiceOperation(asset_methods.import_external, "image:importExternal"),

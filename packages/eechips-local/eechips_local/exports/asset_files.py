@@ -20,7 +20,7 @@ from eechips_local.assets.writable_assets import changes_of, changing, writable_
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.destinations import AssetDestination
 from eechips_local.exports.image_grids import Progress, blocks, count_blocks, create_geotiff, read_block
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.pixels.output import encode as formats

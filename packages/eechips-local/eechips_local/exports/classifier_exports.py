@@ -11,7 +11,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.exports.asset_files import asset_task, check_free, publishing
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.functions.learning.classifier_assets import document_of
 from eechips_local.protocol.request_errors import TypeMismatchError
 

@@ -9,7 +9,7 @@ from eechips_local.assets.asset_errors import AssetError
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.evaluation.request_processor import service_error
 from eechips_local.exports import classifier_exports, image_files, ingestions, map_exports, table_exports, videos
-from eechips_local.exports.jobs import ExportedFile, ExportJob, ExportOutcome
+from eechips_local.exports.process_messages import ExportedFile, ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, TaskResult
 from eechips_local.protocol import messages
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, UnavailableError

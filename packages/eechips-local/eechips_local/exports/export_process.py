@@ -13,7 +13,7 @@ from typing import Any
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import kill_process, run_in_worker, start_process, worker_context
 from eechips_local.exports.destinations import AssetDestination, Destination
-from eechips_local.exports.jobs import ExportJob, ExportOutcome
+from eechips_local.exports.process_messages import ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, RESOURCE_CODE, ExportTask, TaskResult
 from eechips_local.stores import StoreConfig
 

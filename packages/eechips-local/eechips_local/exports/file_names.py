@@ -9,7 +9,7 @@ from pathlib import Path
 from eechips_local.assets.asset_errors import AssetWriteError
 from eechips_local.assets.store_files import commit, commit_new, workspace, writing
 from eechips_local.exports.destinations import Destination
-from eechips_local.exports.jobs import ExportedFile
+from eechips_local.exports.process_messages import ExportedFile
 
 __all__ = ["AssetWriteError", "put_in_place", "workspace"]
 

@@ -27,8 +27,8 @@ from eechips_local.exports.image_grids import (
     image_grid,
     read_block,
 )
-from eechips_local.exports.jobs import ExportedFile, ExportJob
 from eechips_local.exports.patch_files import export_patches
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.output import encode as formats

@@ -20,7 +20,7 @@ from eechips_local.assets.writable_assets import changes_of, changing, propertie
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.asset_files import asset_task, check_free
 from eechips_local.exports.destinations import AssetDestination
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.stores import WritableFolder
 

@@ -15,7 +15,7 @@ import shapely
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.exports.image_grids import Progress, read_block
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.output.rendering import DEEPEST_ZOOM, PICTURES, encode_pixels, image_of, tile_grid

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.image_grids import read_block
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.exports.tf_records import RecordFiles, Values, example
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.operations import collection_of, elements
 from eechips_local.exports.image_grids import MOST_PIXELS, Progress, blocks, image_grid, read_block
-from eechips_local.exports.jobs import ExportedFile, ExportJob
+from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.output import encode as formats

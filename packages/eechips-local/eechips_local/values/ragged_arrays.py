@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.pixels.compute import PixelFunction, all_of
 from eechips_local.pixels.lazy_image import Pixels
+from eechips_local.pixels.pixelwise_rasters import PixelFunction, all_of
 from eechips_local.protocol.request_errors import MemoryLimitError
 
 Numbers = npt.NDArray[Any]

@@ -6,7 +6,7 @@ import numpy as np
 
 from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.named_assets import check_export
+from eechips_local.evaluation.export_check import check_export
 from eechips_local.protocol.messages import ServiceRequest
 from local_tests.support.graphs import Graph, invoke
 from local_tests.support.images import UTM, Store, asset, stored

@@ -9,7 +9,7 @@ import pytest
 
 from eechips_local.exports.destinations import Destination
 from eechips_local.exports.file_names import put_in_place, workspace
-from eechips_local.exports.jobs import ExportedFile
+from eechips_local.exports.process_messages import ExportedFile
 
 
 def drive(root: Path, *, replaces: bool = False) -> Destination:

@@ -20,7 +20,7 @@ import numpy as np
 
 from eechips_local.functions.registration import function
 from eechips_local.evaluation.asset_model import PixelType
-from eechips_local.pixels.compute import mapped
+from eechips_local.pixels.pixelwise_rasters import mapped
 from eechips_local.pixels.lazy_image import Image, Pixels
 
 

@@ -16,11 +16,11 @@ from rasterio.io import MemoryFile
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
-from eechips_local.pixels.compute import Empty
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Pixels
 from eechips_local.pixels.output import encode
 from eechips_local.pixels.output.pictures import write_png
+from eechips_local.pixels.pixelwise_rasters import Empty
 from eechips_local.protocol.request_errors import InvalidError
 
 RANDOM = np.random.default_rng(1)

@@ -17,10 +17,10 @@ from eechips_local.evaluation.context import Context
 from eechips_local.functions.series.image_collections import reduction
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.composite import MosaicRaster, Reduced
-from eechips_local.pixels.compute import combined
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 from eechips_local.pixels.grids.sampled_pixels import gather, prefetch_pixels
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
+from eechips_local.pixels.pixelwise_rasters import combined
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import EarthEngineError
 from eechips_local.reducers import MEDIAN

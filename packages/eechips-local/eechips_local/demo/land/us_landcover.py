@@ -19,13 +19,13 @@ import shapely
 from affine import Affine
 
 from eechips_local.demo.borders import state_outlines
+from eechips_local.demo.global_image_series import GlobalSeries, legend, year_of, years
 from eechips_local.demo.land import crop_calendar, ground_cover, landcover
 from eechips_local.demo.land.ground_layers import Ground
 from eechips_local.demo.land.landcover import CLASSES
 from eechips_local.demo.painting import mercator
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import AsPainted
-from eechips_local.demo.series import GlobalSeries, legend, year_of, years
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 CDL_GRID = PixelGrid("EPSG:5070", Affine(30.0, 0.0, -2356095.0, 0.0, -30.0, 3172605.0), 153811, 96523)

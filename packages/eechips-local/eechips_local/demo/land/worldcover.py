@@ -15,11 +15,11 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, legend, year_of, years
 from eechips_local.demo.land import ground_cover, landcover
 from eechips_local.demo.painting import upsampling
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import AsPainted
-from eechips_local.demo.series import GlobalSeries, legend, year_of, years
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 _PIXEL = 1.0 / 12000.0

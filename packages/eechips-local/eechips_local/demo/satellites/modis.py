@@ -16,12 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, underscored
 from eechips_local.demo.land import natural_cover
 from eechips_local.demo.land.terrain import Terrain
 from eechips_local.demo.painting import noise
 from eechips_local.demo.painting.mercator import Floats, Rect
 from eechips_local.demo.painting.painted_source import SINUSOIDAL, nothing
-from eechips_local.demo.series import GlobalSeries, underscored
 from eechips_local.demo.weather import climate
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

@@ -18,12 +18,12 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, legend, underscored, years
 from eechips_local.demo.land import farmland, ground_cover, landcover
 from eechips_local.demo.land.ground_layers import Ground
 from eechips_local.demo.painting import upsampling
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import SINUSOIDAL, AsPainted
-from eechips_local.demo.series import GlobalSeries, legend, underscored, years
 from eechips_local.demo.weather import climate
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

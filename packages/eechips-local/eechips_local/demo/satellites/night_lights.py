@@ -16,10 +16,10 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, digits, months
 from eechips_local.demo.land import farmland, natural_cover
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import Rounded
-from eechips_local.demo.series import GlobalSeries, digits, months
 from eechips_local.demo.weather import climate
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

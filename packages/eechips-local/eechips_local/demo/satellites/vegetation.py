@@ -17,12 +17,12 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, underscored
 from eechips_local.demo.land import natural_cover, spectra
 from eechips_local.demo.land.terrain import Terrain
 from eechips_local.demo.painting.mercator import Floats, Rect
 from eechips_local.demo.painting.painted_source import SINUSOIDAL, nothing
 from eechips_local.demo.satellites import modis
-from eechips_local.demo.series import GlobalSeries, underscored
 from eechips_local.demo.weather import climate, growing_season
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, digits
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import Rounded, nothing
-from eechips_local.demo.series import GlobalSeries, digits
 from eechips_local.demo.weather import climate, rainfall
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

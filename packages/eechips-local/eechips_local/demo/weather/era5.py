@@ -16,11 +16,11 @@ import numpy as np
 import numpy.typing as npt
 from affine import Affine
 
+from eechips_local.demo.global_image_series import GlobalSeries, months
 from eechips_local.demo.land import natural_cover
 from eechips_local.demo.land.terrain import Terrain
 from eechips_local.demo.painting.mercator import Floats, Rect
 from eechips_local.demo.painting.painted_source import Rounded, nothing
-from eechips_local.demo.series import GlobalSeries, months
 from eechips_local.demo.weather import climate, rainfall
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 

@@ -15,8 +15,8 @@ import numpy as np
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_math import matched, spread
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips_local.pixels.types import LONG, Numbers, union_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import SUM, Reducer, ReducerSample

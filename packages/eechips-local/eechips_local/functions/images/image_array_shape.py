@@ -22,8 +22,8 @@ from eechips_local.functions.images.image_array import (
 )
 from eechips_local.functions.images.image_math import matched, spread
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import all_of, combined, mapped
 from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.pixelwise_rasters import all_of, combined, mapped
 from eechips_local.pixels.types import Numbers, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ragged_arrays import by_number, grouped, is_ragged, shapes_of

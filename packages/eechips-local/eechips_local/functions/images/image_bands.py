@@ -18,8 +18,8 @@ from eechips_local.functions.primitives import elements
 from eechips_local.functions.primitives.strings import replace as replace_text
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
-from eechips_local.pixels.compute import Empty, constant_image
 from eechips_local.pixels.lazy_image import Image, ImageBand
+from eechips_local.pixels.pixelwise_rasters import Empty, constant_image
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.pixels.types import named_type, union_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError

@@ -13,9 +13,9 @@ from eechips_local.evaluation.type_conversion import outline_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.geometry.projected_shapes import columns_of_turn
-from eechips_local.pixels.compute import Clipped
 from eechips_local.pixels.grids.area_fractions import pixels_touched
 from eechips_local.pixels.lazy_image import Image, ImageBand
+from eechips_local.pixels.pixelwise_rasters import Clipped
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Geometry, Value
 

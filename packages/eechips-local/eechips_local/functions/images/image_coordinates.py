@@ -12,11 +12,11 @@ import numpy.typing as npt
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
-from eechips_local.pixels.compute import Generated, everywhere
 from eechips_local.pixels.grids.location import locate
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.pixel_size import pixel_areas
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Generated, everywhere
 from eechips_local.pixels.types import DOUBLE
 from eechips_local.protocol.request_errors import check_choice
 from eechips_local.values.randomness import normal, random_words, uniform

@@ -21,8 +21,8 @@ from eechips_local.functions.images.image_math import (
     unary_named,
 )
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import PerPixel, both, constant_image, expanded
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import PerPixel, both, constant_image, expanded
 from eechips_local.pixels.types import BOOLEAN, fixed, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.formula import Bands, Formula, FormulaCall, Number, Term, Variable, parse, variables

@@ -11,8 +11,16 @@ import numpy as np
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_math import spread
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Clipped, PerPixel, PixelFunction, both, constant_image, expanded, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.pixelwise_rasters import (
+    Clipped,
+    PerPixel,
+    PixelFunction,
+    both,
+    constant_image,
+    expanded,
+    mapped,
+)
 from eechips_local.pixels.types import bounds_of, union_type
 from eechips_local.values.values import Geometry
 

@@ -14,8 +14,8 @@ import numpy as np
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.compute import PerPixel, PixelFunction, both, expanded, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.pixelwise_rasters import PerPixel, PixelFunction, both, expanded, mapped
 from eechips_local.pixels.types import (
     BOOLEAN,
     DOUBLE,

@@ -12,8 +12,8 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_array import check_arrays, where_valid
 from eechips_local.functions.images.image_math import matched
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.compute import Joint, both, combined, constant_image, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, both, combined, constant_image, mapped
 from eechips_local.pixels.types import Numbers, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ragged_arrays import by_shape_together

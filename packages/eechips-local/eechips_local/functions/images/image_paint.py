@@ -12,9 +12,9 @@ from eechips_local.evaluation.asset_model import Bounds, PixelType
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.images.image_math import matched
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, all_of, combined
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.painted import Painted
+from eechips_local.pixels.pixelwise_rasters import Joint, all_of, combined
 from eechips_local.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
 from eechips_local.pixels.vector_image import number_of
 from eechips_local.protocol.request_errors import InvalidError

@@ -12,10 +12,10 @@ from eechips_local.evaluation.graph_nodes import complete_error
 from eechips_local.functions.images.image_projection import projection_of, target_projection
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
-from eechips_local.pixels.compute import PerPixel
 from eechips_local.pixels.grids.region_pixels import Lattice
 from eechips_local.pixels.grids.region_reduction import reduce_region, reduce_regions
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import PerPixel
 from eechips_local.pixels.types import union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample

@@ -12,8 +12,8 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.images.image_bands import choose
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import PixelFunction, both, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import PixelFunction, both, mapped
 from eechips_local.pixels.types import DOUBLE, Numbers, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.values import Array

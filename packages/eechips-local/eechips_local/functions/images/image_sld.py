@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, both
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, both
 from eechips_local.pixels.types import BYTE
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.colors import parse_color

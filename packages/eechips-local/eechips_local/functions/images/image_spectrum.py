@@ -11,8 +11,8 @@ import numpy.typing as npt
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_bands import named
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, PerPixel, all_of, both
 from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, all_of, both
 from eechips_local.pixels.types import DOUBLE
 from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.elementwise import BINARY

@@ -11,8 +11,8 @@ import numpy as np
 from eechips_local.functions.images.image_array import dimensions_of_type, where_valid
 from eechips_local.functions.images.image_bands import named, unique_names
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, PerPixel, PixelFunction, mapped
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, PixelFunction, mapped
 from eechips_local.pixels.types import BYTE, Numbers, dtype_of
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.colors import parse_color

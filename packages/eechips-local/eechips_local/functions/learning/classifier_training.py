@@ -13,8 +13,8 @@ from eechips_local.algorithms.classification import Classifier, Clusterer, Float
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import Joint, all_of
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Joint, all_of
 from eechips_local.pixels.types import DOUBLE, ranged
 from eechips_local.protocol.request_errors import InvalidError, LimitError, MemoryLimitError
 from eechips_local.values.element_properties import property_of

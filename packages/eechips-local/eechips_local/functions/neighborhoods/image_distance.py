@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
+from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import DOUBLE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import Kernel

@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, weighted_sum
+from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import BOOLEAN, floating_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Weights

@@ -16,11 +16,11 @@ from eechips_local.functions.images.image_spectrum import Spectra, spectral_metr
 from eechips_local.functions.neighborhoods.image_distance import nearest
 from eechips_local.functions.neighborhoods.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import all_of, both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, taps
+from eechips_local.pixels.pixelwise_rasters import all_of, both
 from eechips_local.pixels.types import DOUBLE, FLOAT, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Kernel

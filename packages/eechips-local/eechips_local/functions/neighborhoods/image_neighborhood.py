@@ -13,7 +13,6 @@ import numpy.typing as npt
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.neighborhoods.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.compute import all_of, both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import (
@@ -27,6 +26,7 @@ from eechips_local.pixels.neighborhood import (
     taps,
     weighted_sum,
 )
+from eechips_local.pixels.pixelwise_rasters import all_of, both
 from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample

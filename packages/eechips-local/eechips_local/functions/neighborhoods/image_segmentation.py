@@ -18,11 +18,11 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.neighborhoods.image_components import CORNERS, SIDES, components
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84
-from eechips_local.pixels.compute import Generated
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled, lattice_origin
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import cropped
+from eechips_local.pixels.pixelwise_rasters import Generated
 from eechips_local.pixels.types import BOOLEAN, floating_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import WHOLE_EARTH

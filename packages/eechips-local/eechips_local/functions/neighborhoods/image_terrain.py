@@ -15,11 +15,11 @@ import numpy.typing as npt
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_bands import unique_names
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.pixel_size import spherical_edges, spherical_turn
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, shift
+from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import BYTE, DOUBLE, dtype_of
 from eechips_local.protocol.request_errors import InvalidError
 

@@ -19,9 +19,9 @@ from eechips_local.functions.neighborhoods.image_components import CORNERS, SIDE
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import recast
-from eechips_local.pixels.compute import nowhere
 from eechips_local.pixels.grids.region_pixels import PixelRegion, cover_tiles, region_within
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
+from eechips_local.pixels.pixelwise_rasters import nowhere
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample

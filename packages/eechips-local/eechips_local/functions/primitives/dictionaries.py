@@ -12,8 +12,8 @@ from eechips_local.evaluation.type_conversion import promote, type_name
 from eechips_local.functions.primitives.array_shape import concatenated
 from eechips_local.functions.primitives.lists import bounded
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import constant_image
 from eechips_local.pixels.lazy_image import Image
+from eechips_local.pixels.pixelwise_rasters import constant_image
 from eechips_local.protocol.request_errors import InvalidError, TypeMismatchError
 from eechips_local.values.regex import compile_regex, matchable
 from eechips_local.values.values import Array, Feature, Geometry, Value

@@ -16,9 +16,9 @@ from eechips_local.functions.registration import function
 from eechips_local.functions.series.image_collections import composite, first_image, members_of
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.composite import Reduced
-from eechips_local.pixels.compute import Generated, PerPixel
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import Generated, PerPixel
 from eechips_local.pixels.types import dtype_of, named_type, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.element_properties import property_of

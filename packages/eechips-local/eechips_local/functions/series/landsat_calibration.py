@@ -15,8 +15,8 @@ from dataclasses import replace
 import numpy as np
 
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import PerPixel, PixelFunction
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import PerPixel, PixelFunction
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.calendar import to_datetime

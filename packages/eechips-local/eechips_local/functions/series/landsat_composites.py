@@ -15,9 +15,9 @@ from eechips_local.functions.registration import function
 from eechips_local.functions.series.image_collections import composite, first_image, images_within, reduction
 from eechips_local.functions.series.landsat_calibration import is_calibrated, is_thermal, toa
 from eechips_local.pixels.composite import Reduced
-from eechips_local.pixels.compute import PerPixel, all_of, both, mapped
 from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.pixelwise_rasters import PerPixel, all_of, both, mapped
 from eechips_local.pixels.types import BYTE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import MIN

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from eechips_local.functions.images.image_projection import reduce_resolution
 from eechips_local.functions.registration import function
-from eechips_local.pixels.compute import both
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.reprojection import Reprojected
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, weighted_sum
+from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import MEAN

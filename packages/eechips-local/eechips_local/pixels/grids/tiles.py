@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from eechips_local.pixels.compute import nowhere
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.pixels.neighborhood import Margins
+from eechips_local.pixels.pixelwise_rasters import nowhere
 
 TILE = 256
 """Edge of Earth Engine's tiles in pixels."""
