@@ -59,6 +59,7 @@ def test_json_that_is_nested_too_deep_is_refused() -> None:
     assert parse_json("[" * 60 + "]" * 60)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
 def test_refusing_takes_no_memory(tmp_path: Path) -> None:
     """In a process that may have 1.5 GiB of addresses, most of which are libraries."""

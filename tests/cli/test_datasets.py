@@ -97,6 +97,7 @@ def test_all_words_must_be_there() -> None:
     assert aliases(both.output) == ["L8_TOA", "L9_TOA", "HLSL30"]
 
 
+@pytest.mark.slow
 def test_words_that_are_nowhere_end_with_a_suggestion() -> None:
     found = eechips("--search", "worldcovr")
     assert (found.returncode, found.stdout) == (2, "")

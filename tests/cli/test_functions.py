@@ -82,6 +82,7 @@ def test_lines_whose_results_are_missing_are_in_the_error(lines: list[str], tmp_
     assert eechips.join(lines, tmp_path / "out", outcomes=outcomes, quiet=True).counts == {"done": 4}
 
 
+@pytest.mark.slow
 def test_a_recipe_is_planned_with_its_parameters(
     server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -88,6 +88,7 @@ def test_help_imports_few_modules() -> None:
     assert 100 < done.stderr.count("import time:") < 320
 
 
+@pytest.mark.slow
 def test_help_imports_no_library_that_takes_long() -> None:
     commands = ["sample", "run", "check", "split", "stats", "pack", "card", "catalog ingest", "serve", "doctor"]
     code = (

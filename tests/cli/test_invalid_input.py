@@ -226,6 +226,7 @@ def test_a_dataset_that_is_neither_an_alias_nor_an_id() -> None:
     assert "no dataset called 'NAIPP'; did you mean NAIP?" in refuse(*arguments)
 
 
+@pytest.mark.slow
 def test_a_closed_output_pipe_ends_the_command_quietly() -> None:
     reading, writing = os.pipe()
     os.close(reading)

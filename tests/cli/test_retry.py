@@ -196,6 +196,7 @@ def test_units_that_fail_again_are_recorded_again(project: Path) -> None:
     assert len(pd.read_csv(run.path / "failures.csv")) == 3
 
 
+@pytest.mark.slow
 def test_a_changed_recipe_is_refused_and_failures_stay(project: Path) -> None:
     before = open_run(project / "outputs" / "half").units
     recipe = project / "recipes" / "half.py"
@@ -334,6 +335,7 @@ def test_an_interrupted_retry_resumes(shared_service: Service, project: Path) ->
     assert states(project / "outputs" / "half") == ["done"] * 6
 
 
+@pytest.mark.slow
 def test_rows_are_truncated_on_a_terminal(project: Path) -> None:
     text = on_a_terminal("failures", "outputs/half", cwd=project, columns=60)
     table = text.partition("\n\n")[2].splitlines()

@@ -89,6 +89,7 @@ def verify(project: Path, *options: str) -> Result:
     return typed("verify", OUT, *options, cwd=project)
 
 
+@pytest.mark.slow
 def test_what_is_missing_changed_or_cut_is_fetched_again_and_nothing_else(
     project: Path, shared_service: Service
 ) -> None:

@@ -183,6 +183,7 @@ def test_a_stray_announcement_changes_nothing() -> None:
     assert (cells.limit, cells.restricted) == (40.0, 0.0)
 
 
+@pytest.mark.slow
 def test_without_a_quota_the_limit_stays_where_more_would_bring_nothing() -> None:
     busy_until = 0.0
 
@@ -198,12 +199,14 @@ def test_without_a_quota_the_limit_stays_where_more_would_bring_nothing() -> Non
     assert simulation.limit <= 80
 
 
+@pytest.mark.slow
 def test_a_prompt_service_is_not_asked_by_more_than_the_usual() -> None:
     simulation = Simulation(lambda _: 10**6, lambda rng: rng.uniform(0.01, 0.03), free=40.0)
     simulation.run(20.0)
     assert simulation.limit == 40
 
 
+@pytest.mark.slow
 def test_a_large_quota_is_found_by_doublings_that_pay() -> None:
     simulation = Simulation(lambda _: 1000, lambda rng: rng.lognormvariate(-1.2, 0.5), free=40.0, ceiling=2000.0)
     simulation.run(20.0)

@@ -55,6 +55,7 @@ def masked_chip(ee: Any) -> Chip:
     return Chip(low.addBands(high), grid=GRID, bands=("low", "high"), dtype="float32", format="tif")
 
 
+@pytest.mark.slow
 def test_the_same_request_starts_one_task_and_another_key_another(ee: Any, service: ExportService) -> None:
     chip = masked_chip(ee)
     first, again = start_export(chip, PLACE, UNIT, "a"), start_export(chip, PLACE, UNIT, "a")

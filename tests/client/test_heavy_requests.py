@@ -120,6 +120,7 @@ def test_a_heavy_planning_request_is_halved_after_one_repeat(server: Server, sta
     assert received == {VALUES: 2 + 3}
 
 
+@pytest.mark.slow
 def test_a_single_request_of_the_client_is_sent_again_once(server: Server) -> None:
     with counting(server, refusing(VALUES, 429, times=1)) as (_, received):
         assert ee.Number(1).add(1).getInfo() == 2

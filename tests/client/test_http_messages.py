@@ -149,6 +149,7 @@ def test_an_error_with_a_status_of_success_is_no_empty_list() -> None:
         answer('{"error": {"code": 503, "message": "Unavailable"}}').refuse_fragment(url)
 
 
+@pytest.mark.slow
 def test_values_are_too_large_only_if_they_are_dense(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bomb of gzip is no response of the service: a smaller request would not help."""
     monkeypatch.setattr("eechips.client.http.http_messages.MAX_BYTES", 1 << 20)

@@ -72,6 +72,7 @@ def member(records: QuotaFolder, run: str) -> tuple[SharedQuota, Throttle]:
     return SharedQuota(records, throttle, run, QuotaFolder("x", "", "").times), throttle
 
 
+@pytest.mark.slow
 def test_two_runs_divide_the_slots(records: QuotaFolder) -> None:
     (first, large), (second, small) = member(records, "a-1"), member(records, "a-2")
     first.join()

@@ -6,6 +6,8 @@ import contextlib
 import multiprocessing
 from dataclasses import dataclass, field
 
+import pytest
+
 from eechips.client.quota.permits import Permit, QuotaLimits, QuotaShare, UsageDelta
 from eechips.client.quota.throttle import Throttle
 
@@ -125,6 +127,7 @@ def fleet(quota: int, start: int, hosts: int) -> tuple[Fleet, list[int]]:
     return made, course
 
 
+@pytest.mark.slow
 def test_hosts_together_learn_the_quota_with_few_rejections() -> None:
     for hosts in (1, 2, 4, 10):
         made, course = fleet(quota=40, start=40, hosts=hosts)

@@ -103,6 +103,7 @@ def nodes(value: Any) -> list[Any]:
     return own + nodes(list(value.values()))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo_ee")
 def test_each_kind_of_request_has_few_calls() -> None:
     counted = {}

@@ -188,6 +188,7 @@ def test_a_proxy_that_asks_for_credentials_is_not_earth_engine(body: bytes, said
     assert re.search(f"^HTTP 401: .*{said}.*If Earth Engine itself.*earthengine authenticate", str(error))
 
 
+@pytest.mark.slow
 def test_answers_of_others_are_shown_without_secrets_and_briefly() -> None:
     """A gateway may send back what it received; what is shown may end within a secret."""
     for before in range(120, 240, 3):

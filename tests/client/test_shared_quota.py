@@ -64,6 +64,7 @@ def test_what_a_run_cannot_use_goes_to_the_others() -> None:
     assert abs(world.runs[0].busy - world.runs[2].busy) <= 3
 
 
+@pytest.mark.slow
 def test_a_finished_run_returns_its_slots_at_once() -> None:
     for first in (True, False):  # the leader, or the other
         world = World()
@@ -138,6 +139,7 @@ def test_runs_that_begin_together_fill_the_quota_before_long_in_a_store(seed: in
     assert world.most <= QUOTA + 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [FOLDER_TIMES, STORE_TIMES])
 def test_runs_whose_shares_do_not_change_write_seldom(times: LeaseTimes) -> None:
     world = World(2, times=times)
@@ -164,6 +166,7 @@ def _report(run: Run) -> RunReport:
     return run.quota._report(run.throttle.measure())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_run_that_is_cut_off_keeps_one_slot_and_the_others_take_the_rest(victim: int) -> None:
     world = World(4)
@@ -187,6 +190,7 @@ def test_a_run_that_is_cut_off_keeps_one_slot_and_the_others_take_the_rest(victi
     assert world.busy >= 0.95 * QUOTA
 
 
+@pytest.mark.slow
 def test_a_leader_that_was_cut_off_follows_a_run_that_began_after_all_others_had_left() -> None:
     world = World(11)
     world.start()
@@ -206,6 +210,7 @@ def test_a_leader_that_was_cut_off_follows_a_run_that_began_after_all_others_had
     assert world.rejected <= 0.03 * world.attempts
 
 
+@pytest.mark.slow
 def test_a_paused_run_does_not_use_slots_that_were_granted_to_others() -> None:
     world = World(5)
     world.start()
@@ -222,6 +227,7 @@ def test_a_paused_run_does_not_use_slots_that_were_granted_to_others() -> None:
     assert all(0.4 <= share <= 0.6 for share in shares(world))
 
 
+@pytest.mark.slow
 def test_without_the_records_every_run_keeps_one_slot() -> None:
     world = World(6)
     for _ in range(4):
@@ -257,6 +263,7 @@ def test_forty_runs_have_a_slot_each_and_sixty_share_forty() -> None:
     assert world.rejected <= 0.02 * world.attempts
 
 
+@pytest.mark.slow
 def test_a_run_with_a_limit_of_its_own_stays_below_it() -> None:
     world = World(8)
     world.start(most=8, start=8)
@@ -303,6 +310,7 @@ def test_a_small_quota_is_full(seed: int) -> None:
     assert world.rejected <= 0.04 * world.attempts
 
 
+@pytest.mark.slow
 def test_a_limit_that_runs_did_not_use_while_they_were_short_of_cpu_falls_when_they_do() -> None:
     world = World(1)
     runs = [world.start(skew=False) for _ in range(4)]

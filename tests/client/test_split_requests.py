@@ -122,6 +122,7 @@ def test_split_chips_equal_whole_chips(
                 assert found.data == whole[place].data or file_format == "png", place
 
 
+@pytest.mark.slow
 def test_pixels_of_parts_equal_the_source(stack: Stack, small_server: Server) -> None:
     with fetching(small_server) as fetcher:
         found = fetch_result(fetcher, make_chip("tif", grid=NATIVE))
@@ -298,6 +299,7 @@ def test_series_split_by_dates_equal_whole_series(
             assert requests["table:computeFeatures"] <= most
 
 
+@pytest.mark.slow
 def test_a_series_whose_rows_are_too_large_is_an_error(small_server: Server) -> None:
     with fetching(small_server) as fetcher, counting(small_server) as requests:
         rows = series(4000)

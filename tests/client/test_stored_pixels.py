@@ -96,6 +96,7 @@ COMPUTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", slow_except([*READ, *COMPUTED], "tif", "images", "formula"))
 def test_files_are_those_of_computed_pixels(server: Server, tmp_path: Path, case: str) -> None:
     chosen = {**READ, **COMPUTED}[case]
@@ -106,6 +107,7 @@ def test_files_are_those_of_computed_pixels(server: Server, tmp_path: Path, case
     assert requests[COMPUTE] < expected[COMPUTE] if case in READ else requests[GET] == 0
 
 
+@pytest.mark.slow
 def test_images_with_masked_pixels_are_computed(server: Server, tmp_path: Path) -> None:
     chosen = IMAGES | {"roi": "-104.9975,39.736,-104.984,39.746"}
     files, requests = fetch(server, tmp_path / "read", **chosen)

@@ -117,6 +117,7 @@ def test_the_rows_of_a_table_of_one_page_are_counted(shared_service: Service, fa
     assert len(expressions) == 1
 
 
+@pytest.mark.slow
 def test_rows_of_a_computed_table_are_not_counted(shared_service: Service) -> None:
     """Counting might compute them: a filter of computed properties, or nulls that are dropped."""
 

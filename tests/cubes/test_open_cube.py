@@ -64,6 +64,7 @@ def plan_faults(server: Server, *faults: dict[str, Any]) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_collection_is_opened_by_one_request_without_pixels(stack: Stack, stack_server: Server) -> None:
     before = count(stack_server)
     cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
@@ -162,6 +163,7 @@ def test_requests_have_the_chunks_that_are_asked_for(
     assert counted(stack_server, before) == (0, requests)
 
 
+@pytest.mark.slow
 def test_a_large_load_takes_several_requests_at_a_time(stack: Stack, stack_server: Server) -> None:
     a, _, c, _, e, f = GRID["crs_transform"]
     fine = {"crs": CRS, "crs_transform": (a / 5, 0, c, 0, e / 5, f), "shape_2d": (SHAPE[1] * 5, SHAPE[0] * 5)}
@@ -174,6 +176,7 @@ def test_a_large_load_takes_several_requests_at_a_time(stack: Stack, stack_serve
     assert counted(stack_server, before) == (0, 2)
 
 
+@pytest.mark.slow
 def test_small_requests_are_sent_where_the_limit_is_small(stack: Stack, stack_server: Server) -> None:
     cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, request_byte_limit=700_000, chunks={})
     before = count(stack_server)
@@ -326,6 +329,7 @@ def test_the_grid_of_a_rotated_image_is_refused(serve: Callable[..., Server], tm
         eechips.open_cube(image, endpoint=server.url)
 
 
+@pytest.mark.slow
 def test_the_sinusoidal_grid_of_modis_has_coordinates(serve: Callable[..., Server], tmp_path: Path) -> None:
     """Earth Engine names it SR-ORG:6974, which PROJ does not know."""
     sinusoidal = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"

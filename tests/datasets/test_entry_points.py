@@ -124,6 +124,7 @@ def test_sample_takes_chips_of_the_dataset_with_its_mask(installed: Path, store:
     assert np.array_equal(values[:, 8:], VALUES[middle, middle][:, 8:])
 
 
+@pytest.mark.slow
 def test_the_dataset_is_listed(installed: Path, tmp_path: Path) -> None:
     lines = eechips(installed, tmp_path, "datasets").stdout.splitlines()
     assert lines[-1].split()[:3] == ["HARVEST", COLLECTION, "mass"]

@@ -74,6 +74,7 @@ def test_ready_pictures_differ_by_unit_and_not_by_the_way_they_are_asked_for(lig
     assert found[0] != found[1]
 
 
+@pytest.mark.slow
 def test_ready_data_have_the_grid_and_bands_asked_for(light: Server) -> None:
     ee = initialize(light)
     image, _ = naip(ee, [-105.25, 39.5])

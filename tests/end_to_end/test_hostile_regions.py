@@ -146,6 +146,7 @@ def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, option: st
     assert trap.is_untouched()
 
 
+@pytest.mark.slow
 def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run, path = tmp_path / "run", tmp_path / "a.geojson"
     run.mkdir()

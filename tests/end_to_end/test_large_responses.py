@@ -96,6 +96,7 @@ def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> N
     assert found["item error"] == "HTTP 404"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_longer_than_its_catalogue_says_is_stopped_there(tmp_path: Path) -> None:
     size = write(tmp_path / "a.tif", 1).stat().st_size
     endless = gzip.compress(bytes(BLOCK)) * 4

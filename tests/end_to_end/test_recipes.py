@@ -167,6 +167,7 @@ def test_plot_elevation_equals_points(demo_server: Server, tmp_path: Path) -> No
     assert len(table) == 9
 
 
+@pytest.mark.slow
 def test_the_error_of_a_recipe_is_reported(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "bad.py"
     script.write_text("def get_requests():\n    return 1 / 0\n\ndef get_result(index, unit):\n    return None\n")

@@ -211,6 +211,7 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> Units:
         return units_of(PATHS["serial"](tmp_path_factory.mktemp("serial"), service))
 
 
+@pytest.mark.slow
 def test_expected_states_and_files_follow_the_units(expected: Units) -> None:
     states = {what: (state, error) for what, (_, state, error, *_) in expected.items()}
     refused = dict.fromkeys(("reserved", "reserved layer", "swept", "leaves"), ("failed_permanent", "UsageError"))

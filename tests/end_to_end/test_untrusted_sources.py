@@ -103,6 +103,7 @@ def test_a_run_folder_leads_to_no_file_outside(world: World, run: Path) -> None:
         assert world.eechips(verb, run)[0] == 2
 
 
+@pytest.mark.slow
 @cell(FOLDER, SEND, REQUEST, QUOTA)
 def test_a_run_folder_sends_no_request(world: World, run: Path) -> None:
     edit(run, endpoint=world.listener.url, project="theirs", source=world.listener.url)
@@ -261,6 +262,7 @@ VECTORS = {
 }
 
 
+@pytest.mark.slow
 @cell(DATA_FILE, READ, REQUEST)
 def test_a_file_of_geodata_leads_to_no_other_file_or_server(world: World) -> None:
     own = ("--dry-run", "--total", "1", "--endpoint", "http://127.0.0.1:9", "--project", "p")

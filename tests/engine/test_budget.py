@@ -129,6 +129,7 @@ def test_the_rest_is_estimated_from_the_first_units(service: Service, tmp_path: 
     assert not [event for event in events if event["event"] == "request"]
 
 
+@pytest.mark.slow
 def test_without_confirmation_the_run_pauses_and_resumes_on_confirmation(service: Service, tmp_path: Path) -> None:
     options = {"parameters": {"count": 20}, "method": "pixels", "estimate": 8}
     paused = run_chips(tmp_path, service.url, **options)

@@ -190,6 +190,7 @@ def test_without_profiles_the_column_is_empty(
     assert compute(done) is None
 
 
+@pytest.mark.slow
 def test_attempts_whose_response_was_damaged_are_counted(
     demo_server: Server, recipe: Callable[[int], Any], tmp_path: Path
 ) -> None:

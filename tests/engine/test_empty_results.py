@@ -133,6 +133,7 @@ def test_skipped_units_can_be_replaced_later(service: Service, tmp_path: Path) -
     assert before.items() <= content(found).items()
 
 
+@pytest.mark.slow
 def test_lost_files_of_units_and_replacements_are_fetched_again(service: Service, tmp_path: Path) -> None:
     found = fetch(tmp_path, service)
     before = content(found)

@@ -90,6 +90,7 @@ def test_permanent_failures_are_requested_once_and_stay_recorded(service: Servic
     assert service.requests == []
 
 
+@pytest.mark.slow
 def test_an_expired_name_is_requested_again(service: Service, tmp_path: Path) -> None:
     service.plan(4, *["404"] * 3)
     service.plan(6, *["404"] * 9)
@@ -436,6 +437,7 @@ def test_a_name_that_no_file_can_have_fails_its_unit_and_not_the_run(tmp_path: P
     assert not list(finished.path.rglob("*.part"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["url", "pixels"])
 def test_memory_of_a_chip_that_cannot_be_divided_is_a_matter_of_the_moment(
     service: Service, tmp_path: Path, method: str

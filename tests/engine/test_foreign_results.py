@@ -180,6 +180,7 @@ def test_join_refuses_foreign_results(place: Place, kind: str) -> None:
     assert not (place.out / "manifest.parquet").exists() or done.exit_code == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind", slow_except([kind for kind in FOREIGN if kind != "an earlier run of the folder"], "another unit's file")
 )
@@ -209,6 +210,7 @@ def test_join_takes_results_of_its_plan_only_in_each_format(place: Place, format
     assert place.join(lines).exit_code == 0
 
 
+@pytest.mark.slow
 def test_outcomes_that_name_no_plan_are_refused(place: Place) -> None:
     lines = place.plan()
     outcomes = [json.loads(line) for line in place.work(lines)]
@@ -313,6 +315,7 @@ OTHER_RUNS: dict[str, tuple[Callable[[Place], None], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     slow_except(
@@ -336,6 +339,7 @@ def test_a_run_is_not_resumed_with_foreign_results(place: Place, kind: str) -> N
         assert eechips.open_run(place.out).verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", slow_except(FORMATS, "csv"))
 def test_a_changed_result_is_fetched_again_in_each_format(place: Place, format: str) -> None:
     assert place.run(f"format={format}").exit_code == 0

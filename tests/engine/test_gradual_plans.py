@@ -141,6 +141,7 @@ def test_a_unit_that_failed_within_the_estimate_is_not_tried_again_by_the_rest(
     assert (tmp_path / "out" / "manifest.parquet").exists()
 
 
+@pytest.mark.slow
 def test_an_estimate_of_a_plan_that_has_changed_is_refused(service: Service, tmp_path: Path) -> None:
     run_gradual(Previewed(COUNT), tmp_path, service.url, executor="threads", estimate=3)
     with pytest.raises(RunMismatchError, match="its first units have changed since"):

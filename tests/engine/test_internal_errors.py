@@ -171,6 +171,7 @@ def get_result(index, number):
 """
 
 
+@pytest.mark.slow
 def test_a_module_that_fails_when_it_is_imported_fails_its_units_and_not_the_workers(
     service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,6 +75,7 @@ def test_places_far_from_each_other_share_no_request() -> None:
     assert joining(recipe).of_places(recipe.points, recipe.unit(0)) == UnitRequests(1, 1, 1, 1.0)
 
 
+@pytest.mark.slow
 def test_units_of_a_whole_plan_are_joined_as_the_run_does(tmp_path: Path) -> None:
     recipe = Places(300, 0.05)
     estimating = joining(recipe)

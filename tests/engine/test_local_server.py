@@ -60,6 +60,7 @@ def tif_by_url(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_local(tmp_path_factory.mktemp("url"), parameters={"format": "tif"})
 
 
+@pytest.mark.slow
 def test_geotiffs_carry_grid_names_values_and_mask(tif_by_url: Run) -> None:
     assert tif_by_url.counts == {"done": 2}
     for _, row in tif_by_url.units.iterrows():
@@ -251,6 +252,7 @@ def test_the_folder_of_exported_assets_stays_with_what_the_server_has_not_made(t
     assert (assets / kept).exists() is bool(kept)
 
 
+@pytest.mark.slow
 def test_the_log_of_a_server_is_removed_where_it_is_empty_and_kept_otherwise(tmp_path: Path) -> None:
     log = tmp_path / "server.log"
     with local_earth_engine(workers=1, log=log):

@@ -104,6 +104,7 @@ def test_the_command_of_the_plan_fetches_missing_results(tmp_path: Path, scene: 
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
+@pytest.mark.slow
 def test_damaged_and_foreign_results_count_as_missing(tmp_path: Path, scene: Path) -> None:
     lines, out, again = plan_of(scene), tmp_path / "out", tmp_path / "again.jsonl"
     outcomes = [json.loads(line) for line in make(lines, out)]
@@ -292,6 +293,7 @@ def test_units_of_several_files_are_joined_by_the_outcomes_beside_them(tmp_path:
     assert len(eechips.open_run(out).layers) == 8
 
 
+@pytest.mark.slow
 def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service: Service) -> None:
     text = "from eechips import Table\ndef get_requests(): return [1, 2, 3]\ndef get_result(index, number):\n"
     text += "    return Table([{'a': 1}], name='same' if number < 3 else None)\n"

@@ -194,6 +194,7 @@ def test_a_folder_with_another_run_is_refused(service: Service, tmp_path: Path) 
     assert files_of(finished) == before
 
 
+@pytest.mark.slow
 def test_a_template_names_the_files(service: Service, tmp_path: Path) -> None:
     finished = run_chips(tmp_path, service.url, name="{kind}s/{number:03d}")
     assert finished.units["file"].tolist() == [f"points/{n:03d}.png" for n in range(1, 13)]
@@ -302,6 +303,7 @@ def test_a_run_has_the_functions_of_its_own_service(service: Service, demo_serve
         ee.Reset()
 
 
+@pytest.mark.slow
 def test_an_uninitialised_client_stays_uninitialised(service: Service, tmp_path: Path) -> None:
     import ee
 
@@ -342,6 +344,7 @@ def test_another_kind_of_server_is_a_configuration_error(service: Service, tmp_p
         run_chips(tmp_path, f"{service.url}/elsewhere")
 
 
+@pytest.mark.slow
 def test_a_planner_that_raises_leaves_no_plan(service: Service, tmp_path: Path) -> None:
     broken = CHIPS.replace("return [{", "return 1 / 0 or [{")
     with pytest.raises(RecipeError, match="ZeroDivisionError"):

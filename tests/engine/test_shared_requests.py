@@ -144,6 +144,7 @@ def test_units_of_a_failed_request_are_fetched_alone(store: Path, serve: Callabl
     assert files(run) == files(whole)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", slow_except([eechips.images, eechips.composites], eechips.images))
 def test_images_and_composites_of_the_same_pixels_are_bands_of_one_request(
     server: Server, tmp_path: Path, verb: Callable[..., eechips.Run]
@@ -248,6 +249,7 @@ def test_a_run_that_stops_and_resumes_has_each_file_once(server: Server, tmp_pat
     assert files(resumed) == files(whole)
 
 
+@pytest.mark.slow
 def test_the_compute_of_a_shared_request_is_divided_among_its_units(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "out", profile_every=1, workload_tag="divided")
     units = run.units

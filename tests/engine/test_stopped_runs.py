@@ -50,6 +50,7 @@ def test_constant_unknown_refusals_stop_the_run_and_lose_no_unit(
     assert run_chips(tmp_path, service.url, parameters={"count": 200}).counts == {"done": 200}
 
 
+@pytest.mark.slow
 def test_a_few_unknown_refusals_fail_their_units_with_the_message(service: Service, tmp_path: Path) -> None:
     service.plan(None, *["409"] * 3)
     finished = run_chips(tmp_path, service.url, parameters={"count": 30})

@@ -347,6 +347,7 @@ def test_only_one_module_removes_and_replaces_files() -> None:
     assert found == {}
 
 
+@pytest.mark.slow
 def test_every_exception_is_needed() -> None:
     sources = source_files()
     trees = {name: ast.parse(sources[name].read_bytes()) for name in ALLOWED | WRITTEN}

@@ -103,6 +103,7 @@ def sent_png(pixels: Any, mask: Any) -> bytes:
     return encode("PNG", bands, colours=(*colours, ColorInterp.alpha))
 
 
+@pytest.mark.slow
 @given(tilings(), st.integers(0, 99), st.integers(1, 3), st.sampled_from(DTYPES))
 def test_a_geotiff_of_parts_equals_the_whole(windows: list[Window], seed: int, bands: int, dtype: str) -> None:
     width, height = size(windows)

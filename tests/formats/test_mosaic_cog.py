@@ -184,6 +184,7 @@ def test_windows_of_any_size_are_assembled(
         assert np.array_equal(file.read(), np.where(shown, pixels, -7 if has_nodata else 0))
 
 
+@pytest.mark.slow
 def test_a_float_without_data_is_nan(tmp_path: Path) -> None:
     pixels, mask = values(GRID, 1, "float32")
     pixels[0, 500, 500] = np.nan  # valid all the same

@@ -112,6 +112,7 @@ def assert_presentable(text: str) -> None:
     assert not [c for c in text if (ord(c) < 32 and c not in "\n\t") or 0x7F <= ord(c) < 0xA0], ascii(text[:300])
 
 
+@pytest.mark.slow
 def test_any_error_body_becomes_one_error_that_can_be_shown_and_kept(budget: Budget) -> None:
     for draw in budget.draws():
         status, (content, is_changed) = draw.choice(STATUSES), body(draw)
@@ -131,6 +132,7 @@ def test_long_bodies_are_classified_in_linear_time(part: str) -> None:
     assert_presentable(str(classify_response(400, parse_error(content))))
 
 
+@pytest.mark.slow
 def test_damaged_copies_of_a_documented_error_are_still_that_error_as_far_as_they_say_it(budget: Budget) -> None:
     for draw in budget.draws():
         row = draw.choice(SERVICE_ERRORS)
@@ -152,6 +154,7 @@ def plain(example: Any) -> Any:
     return parse_error(json.dumps({"error": error}).encode())
 
 
+@pytest.mark.slow
 def test_any_retry_after_is_a_time_that_can_be_waited_for_or_none(budget: Budget) -> None:
     words = [
         "",

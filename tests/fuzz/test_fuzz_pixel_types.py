@@ -9,6 +9,8 @@ from __future__ import annotations
 import math
 from random import Random
 
+import pytest
+
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 from eechips_local.pixels.output.encode import filled
@@ -68,6 +70,7 @@ def drawn(random: Random) -> Ready:
     ])  # fmt: skip
 
 
+@pytest.mark.slow
 def test_written_pixels_equal_computed_pixels(budget: Budget) -> None:
     compared = 0
     for random in budget.draws(least=200):

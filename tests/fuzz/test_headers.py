@@ -146,6 +146,7 @@ def transport() -> Transport:
     return Transport("http://127.0.0.1:9", quota, policy, Timeouts(connect=5, read=5, total=20), clock=clock)
 
 
+@pytest.mark.slow
 def test_any_head_of_an_answer_gives_its_content_or_one_error(budget: Budget, transport: Transport) -> None:
     with raw_server() as server:
         for number, draw in enumerate(budget.draws()):

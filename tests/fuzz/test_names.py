@@ -59,6 +59,7 @@ def inside(root: Path, name: str) -> bool:
     return joined.startswith(f"{root}/")
 
 
+@pytest.mark.slow
 def test_rendered_names_stay_inside_and_can_be_written(budget: Budget, tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     for draw in budget.draws():
@@ -116,6 +117,7 @@ def get_result(index, unit):
 """
 
 
+@pytest.mark.slow
 def test_every_result_of_a_run_is_in_a_file_of_its_own_inside_the_folder(budget: Budget, tmp_path: Path) -> None:
     for number, draw in enumerate(budget.draws(least=2)):
         folder = tmp_path / str(number)

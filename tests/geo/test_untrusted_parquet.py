@@ -245,6 +245,7 @@ def test_items_of_a_local_archive_are_read_within_bounds(tmp_path: Path) -> None
                 list(found)
 
 
+@pytest.mark.slow
 def test_a_region_of_others_is_read_within_bounds(tmp_path: Path) -> None:
     """The reader's process refused it at 2 GiB only, which came back to the caller as well."""
     geo = {"version": "1.1.0", "primary_column": "g", "columns": {"g": {"encoding": "WKB", "geometry_types": []}}}

@@ -81,6 +81,7 @@ def test_a_plan_without_dates_says_that_it_has_all(end: str | None, caplog: pyte
     assert caplog.messages[-1].endswith(text)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("demo_ee")
 def test_planning_takes_few_requests_whatever_the_number_of_periods(demo_server: Server) -> None:
     before = demo_server.requests()
@@ -132,6 +133,7 @@ def test_a_dry_run_is_an_estimate(demo_server: Server, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_dry_run_counts_months_without_an_image(demo_server: Server, tmp_path: Path) -> None:
     """The first three units were those that counted: without an image, the run was to take no request."""
     options = SUMMER | {"start": "2016-06-01", "end": "2017-12-01", "every": "month", "bands": ["B4"]}

@@ -137,6 +137,7 @@ def test_mosaics_have_computed_bands(demo_server: Server, tmp_path: Path, reduce
         assert np.all(np.abs(bands["NDVI"][valid]) <= 1)
 
 
+@pytest.mark.slow
 def test_a_mosaic_of_a_single_image_has_scaled_bands(demo_server: Server, tmp_path: Path) -> None:
     options = {**QUIET, "endpoint": demo_server.url, "roi": ROI}
     found = eechips.mosaic("SRTM", out=tmp_path / "km", **options, index="km=elevation/1000")
@@ -419,6 +420,7 @@ def test_files_have_one_type_that_holds_all_bands(demo_server: Server, tmp_path:
         assert np.array_equal(file.read(1), chip["B4"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", slow_except([{"frames": 2}, {"every": "15 days:max"}], {"frames": 2}))
 def test_frames_have_computed_bands(demo_server: Server, tmp_path: Path, time: dict[str, Any]) -> None:
     run = eechips.sample(

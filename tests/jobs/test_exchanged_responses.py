@@ -62,6 +62,7 @@ def read_errors(run: eechips.Run) -> list[str]:
     return [str(error) for error in run.units["error"] if error is not None and not pd.isna(error)]
 
 
+@pytest.mark.slow
 def test_a_series_with_the_rows_of_another_region_is_an_error(stack_server: Server, tmp_path: Path) -> None:
     tables: list[dict[str, Any]] = []
 
@@ -171,6 +172,7 @@ def test_rows_of_places_that_were_not_requested_are_an_error(
     }
 
 
+@pytest.mark.slow
 def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_server: Server, tmp_path: Path) -> None:
     """As of a cache that takes requests with the same URL for one."""
     (tmp_path / "places.csv").write_text(PLACES)

@@ -287,6 +287,7 @@ def test_cells_that_are_too_large_are_divided(
     assert units["requests"].tolist()[0] >= (1 if limits[1] == "60000" else 8)
 
 
+@pytest.mark.slow
 def test_properties_that_are_called_as_other_columns(features: Callable[..., Any], store: Store) -> None:
     values = {"table": "a", "property_geometry": "b", "property_property_geometry": "c", "property_table": "d"}
     frame = geopandas.GeoDataFrame({name: [text] for name, text in values.items()}, geometry=[shapely.Point(0, 0)])
@@ -311,6 +312,7 @@ def test_a_property_called_table_beside_the_column_of_tables(features: Callable[
     assert found.iloc[0].tolist()[1:4] == ["projects/p/assets/listed", "b", "a"]
 
 
+@pytest.mark.slow
 def test_gedi_shots_of_good_quality_by_name(features: Callable[..., Any], store: Store) -> None:
     found = features("GEDI_L2A", roi=ROI, end="2019-04-12", columns=["shot", "rh98"])
     tables = [f"LARSE/GEDI/GEDI02_A_002/GEDI02_A_201910{number}" for number in range(2)]

@@ -202,6 +202,7 @@ def test_photographs_without_a_cloud_mask_are_ranked(server: Server, tmp_path: P
         assert rows["score"].to_list() == pytest.approx([max(scores)], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_dataset_without_a_record_is_ranked_by_the_images_that_have_the_band(server: Server, tmp_path: Path) -> None:
     run = sample(server, tmp_path / "run", dataset=OWN, bands="red", frames=5, rank_by="b('1') - CLOUD_COVER", total=1)
     ((unit, rows),) = frames_of(run)
@@ -242,6 +243,7 @@ def test_a_lost_ledger_is_made_again_of_the_tables(server: Server, tmp_path: Pat
     assert ("score" in layers.columns) == (rank_by is not None)
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_a_formula_that_begins_with_a_minus(server: Server, tmp_path: Path) -> None:
     words = (
         f"sample --dataset {L8} --bands SR_B4 --total 2 --roi={AROUND} --size 16 --start 2020-01-01 --end 2020-07-01"

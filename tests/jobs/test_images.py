@@ -133,6 +133,7 @@ def test_a_picture_is_transparent_under_clouds(demo_server: Server, tmp_path: Pa
     assert "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED" in json.dumps(run.info["datasets"])
 
 
+@pytest.mark.slow
 def test_fully_masked_images_may_be_skipped(demo_server: Server, tmp_path: Path) -> None:
     run = fetch(
         demo_server, tmp_path, mask="scl:vegetation,bare,water,snow,cloud,shadow,cirrus", on_empty="skip", **JUNE

@@ -87,6 +87,7 @@ def test_the_message_tells_which_images_lack_what(commands: Commands) -> None:
         commands.run("images", "S1", bands="HH", roi=PLACE, start="2015-12-01", end="2016-02-01")
 
 
+@pytest.mark.slow
 def test_the_polarisations_that_are_asked_decide_which_images_are_used(
     commands: Commands, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -119,6 +120,7 @@ def test_a_dataset_without_a_record_is_surveyed(commands: Commands, caplog: pyte
         commands.run("images", MIXED, bands="swir", **HERE)
 
 
+@pytest.mark.slow
 def test_bands_of_several_types_are_combined_in_the_type_that_holds_them(commands: Commands) -> None:
     run = commands.run("composites", MIXED, bands="red,nir", reducer="max", every="1 year", **HERE)
     with rasterio.open(run.path / run.units["file"].iloc[0]) as file:

@@ -132,6 +132,7 @@ def test_dates_and_conditions_choose_images(stack: Stack, stack_server: Server, 
         make(stack_server, tmp_path / "wrong", STACK, roi=WHOLE, where=["cluod < 3"])
 
 
+@pytest.mark.slow
 def test_nodata_replaces_the_mask(stack: Stack, stack_server: Server, tmp_path: Path) -> None:
     run = make(stack_server, tmp_path / "out", nodata=-1, dtype="int32", compress="zstd")
     pixels, mask, _ = read(run)

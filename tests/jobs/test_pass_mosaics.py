@@ -185,6 +185,7 @@ def test_tiles_of_two_utm_zones_are_on_the_pixels_of_most(
     np.testing.assert_array_equal(shown[valid], expected[valid])
 
 
+@pytest.mark.slow
 def test_a_collection_without_orbits_is_refused(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the image 0_west of users/someone/tiles has no number of an orbit"):
         fetch(server, tmp_path / "run", OWN, mosaic_by="orbit")

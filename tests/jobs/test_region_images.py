@@ -82,6 +82,7 @@ def clipped(server: Server, folder: Path) -> eechips.Run:
     return eechips.images(SCENES, **_fields(folder), **options)
 
 
+@pytest.mark.slow
 def test_each_file_is_the_image_that_rasterio_clips(clipped: eechips.Run, folder: Path) -> None:
     shapes = gpd.read_file(folder / "fields.gpkg").to_crs("EPSG:32631").set_index("field").geometry
     assert clipped.counts == {"done": 3 * len(DATES), "empty": len(DATES)}  # a speck has no pixel's centre
@@ -215,6 +216,7 @@ def test_ids_that_are_no_file_names_stay_in_their_folders(
     assert widths["twice"] == 20 > widths["a/b"]
 
 
+@pytest.mark.slow
 def test_a_broken_polygon_is_repaired_and_told(
     server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

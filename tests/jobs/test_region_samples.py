@@ -62,6 +62,7 @@ def _zone_31(folder: Path) -> dict[str, Any]:
     return dict(found.items())
 
 
+@pytest.mark.slow
 def test_each_chip_is_the_image_that_rasterio_clips(server: Server, folder: Path, tmp_path: Path) -> None:
     run = _sample(server, folder, tmp_path / "run", clip=True)
     assert run.verify() == []

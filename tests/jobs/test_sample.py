@@ -89,6 +89,7 @@ def test_the_same_seed_makes_the_same_files_and_lost_ones_are_fetched_again(
     assert not set(seeded.units["sha256"]) & set(colorado.units["sha256"])
 
 
+@pytest.mark.slow
 def test_fewer_points_are_the_first_of_more(colorado: eechips.Run, demo_server: Server, tmp_path: Path) -> None:
     fewer = sample(demo_server, tmp_path, size=64, per_ecoregion=2)
     assert set(fewer.units["sha256"]) < set(colorado.units["sha256"])
@@ -139,6 +140,7 @@ def test_run_json_says_what_was_fetched_and_that_it_is_synthetic(tmp_path: Path)
     assert any("synthetic" in note for note in info["notes"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("year", slow_except(YEARS, 2009, 2020))
 def test_native_chips_are_the_file_s_own_pixels(
     photograph_server: Server, real_data: Path, tmp_path: Path, year: int

@@ -298,6 +298,7 @@ def test_frames_before_and_after_a_date_of_the_table(server: Server, tmp_path: P
     assert first < "2020-02-01" <= second
 
 
+@pytest.mark.slow
 def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, tmp_path: Path) -> None:
     def planned(out: str, **options: Any) -> int:
         before = sum(server.requests().values())

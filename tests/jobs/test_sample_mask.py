@@ -164,6 +164,7 @@ def test_datasets_with_masks_are_masked(server: Server, tmp_path: Path) -> None:
     assert (clear["valid_fraction"][optical] <= whole["valid_fraction"][optical]).all()
 
 
+@pytest.mark.slow
 def test_datasets_without_masks_are_refused_before_fetching(server: Server, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no mask is known for USDA/NAIP/DOQQ"):
         sample(server, tmp_path, dataset="NAIP", bands=None)

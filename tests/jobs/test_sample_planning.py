@@ -29,6 +29,7 @@ def estimate(server: Server, out: Path, total: int) -> Any:
     )
 
 
+@pytest.mark.slow
 def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_server: Server, tmp_path: Path) -> None:
     counts = []
     for total in (3, 3000):
@@ -138,6 +139,7 @@ def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest
     assert caplog.messages == ["Planning: 2 images so far", "Planning: 4 images so far"]
 
 
+@pytest.mark.slow
 def test_a_page_that_is_too_large_is_listed_again_in_smaller_pages(
     demo_ee: Any, serve_briefly: Callable[..., Server]
 ) -> None:
@@ -170,6 +172,7 @@ def test_a_run_that_fails_before_it_has_a_plan_keeps_the_files_of_others(demo_se
     assert (out / "notes.txt").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_the_extent_of_the_places_is_logged_and_how_many_are_equal(
     demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -210,6 +210,7 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
+@pytest.mark.slow
 def test_a_box_is_warned_of_once(demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     regions = {"regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE"}
     with pytest.raises(RegionError, match="meets -78,88,-79,89"):

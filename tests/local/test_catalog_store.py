@@ -118,6 +118,7 @@ def test_row_groups_that_cannot_match_are_passed_over(tmp_path: Path, world: Sce
     assert "rows" not in store.reads.take()
 
 
+@pytest.mark.slow
 def test_properties_are_those_of_the_items(world: Scenes, store: CatalogStore) -> None:
     by_id = {value["id"]: value for value in world.items}
     query = Query(bounds=(-100.0, 40.0, -90.0, 50.0))
@@ -143,6 +144,7 @@ def test_one_column_is_read_of_what_one_property_is_asked_for(store: CatalogStor
     assert store.reads.take() == {}
 
 
+@pytest.mark.slow
 def test_an_image_is_found_by_its_id(folder: Path, world: Scenes) -> None:
     store = CatalogStore(folder)
     wanted = world.items[5]["id"]

@@ -49,6 +49,7 @@ def read(image: ImageAsset, names: tuple[str, ...], window: PixelWindow) -> tupl
     return np.stack(values), np.stack(masks)
 
 
+@pytest.mark.slow
 def test_datasets_with_a_short_name_are_served_with_their_bands_and_types() -> None:
     served = [dataset for dataset in datasets.list_datasets() if STORE.get(dataset.id) is not None]
     assert {dataset.alias for dataset in served} >= {
@@ -162,6 +163,7 @@ def test_land_cover_of_the_united_states_ends_at_its_borders() -> None:
     assert valid.all()
 
 
+@pytest.mark.slow
 def test_crops_change_from_year_to_year_and_forests_stay() -> None:
     place = (-98.0, 38.0)
     before, after = first("USDA/NASS/CDL", (2020, 1, 1)), first("USDA/NASS/CDL", (2021, 1, 1))
@@ -196,6 +198,7 @@ def test_counties_have_the_codes_of_their_states() -> None:
         assert row.geometry.representative_point().within(states[row.properties["STATEFP"]].geometry.buffer(1e-6))
 
 
+@pytest.mark.slow
 def test_cloud_probabilities_are_of_the_same_images_and_clouds() -> None:
     query = Query(bounds=PLACE, start=millis(2020, 6, 1), end=millis(2020, 7, 15))
     named = {}

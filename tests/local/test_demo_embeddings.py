@@ -69,6 +69,7 @@ def test_single_bands_are_those_of_the_whole_vector() -> None:
     assert np.array_equal(part, whole[[33, 2], 500:600, 10:30])
 
 
+@pytest.mark.slow
 def test_similar_land_has_similar_vectors() -> None:
     forest, again, fields = (
         vectors(place, 2020, 48).reshape(64, -1) for place in (FOREST, (-105.52, 39.77), (-104.6, 40.4))

@@ -193,6 +193,7 @@ def test_surfaces_rise_above_the_ground_by_trees() -> None:
     assert np.corrcoef(high, ground)[0, 1] > 0.999
 
 
+@pytest.mark.slow
 def test_lakes_and_the_sea_are_marked_and_level() -> None:
     lake = images(HEIGHTS, LAKE, (2010, 1, 1), (2012, 1, 1))[0]
     x, y = square(LAKE, 0.08, 60)

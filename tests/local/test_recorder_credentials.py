@@ -177,6 +177,7 @@ def test_no_target_of_a_request_leads_to_another_host(google: Google, target: st
     assert google.front.refused == []
 
 
+@pytest.mark.slow
 def test_a_client_without_a_project_is_told_to_name_one(google: Google, tmp_path: Path) -> None:
     headers = {"X-Goog-User-Project": "local", "Content-Type": "application/json"}
     with recording(tmp_path / "recording") as url:
@@ -215,6 +216,7 @@ def ask(connection: socket.socket, header: str = "") -> int:
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell users apart")
 
 
+@pytest.mark.slow
 @LINUX
 @pytest.mark.parametrize("kind", [connect, connect_by_ipv6, connect_from_another_address])
 @pytest.mark.parametrize("header", ["", "X-Forwarded-For: 192.0.2.1\r\n"])

@@ -142,6 +142,7 @@ def test_models_of_the_climate_are_historical_until_their_projections_begin(
     assert RECORDS.get(first.id.replace(scenarios[0], other)) is None
 
 
+@pytest.mark.slow
 def test_images_of_scenarios_are_listed_from_any_place() -> None:
     collection: Any = RECORDS.get("NASA/NEX-DCP30_ENSEMBLE_STATS")
     ids = [image.id for image in collection.images(Query())]

@@ -78,6 +78,7 @@ def test_an_image_of_classes_end_to_end(ee: Any) -> None:
     assert (info["type"], info["properties"]["eechips:synthetic"]) == ("IMAGE", 1)
 
 
+@pytest.mark.slow
 def test_a_table_end_to_end(ee: Any) -> None:
     stations = ee.FeatureCollection("ACME/STATIONS")
     near = stations.filterBounds(ee.Geometry.Point(PLACE).buffer(20_000))

@@ -98,6 +98,7 @@ def test_scenes_cannot_be_locked(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "items.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_lockfile_holds_no_project_credentials_or_folders(tmp_path: Path, stack_server: Server) -> None:
     pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "plots.csv", index=False)
     run = eechips.sample(

@@ -327,6 +327,7 @@ def test_units_that_the_command_does_not_plan_are_refused(
         eechips.rebuild(path, tmp_path / "out", **options(stack_server))
 
 
+@pytest.mark.slow
 def test_a_folder_with_another_run_is_refused(tmp_path: Path, stack_server: Server) -> None:
     pd.DataFrame({"lon": [-104.995], "lat": [39.741]}).to_csv(tmp_path / "plots.csv", index=False)
     run = eechips.sample(STACK, points=tmp_path / "plots.csv", size=16, out=tmp_path / "run", **options(stack_server))

@@ -52,6 +52,7 @@ def _are_too_many(names: set[str]) -> bool:
     return len(names) > len(MANIFEST) / 2 or len(names.intersection(FILE_COLUMNS)) > len(FILE_COLUMNS) * 2 / 3
 
 
+@pytest.mark.slow
 def test_no_other_module_lists_the_columns() -> None:
     found = [
         f"{path.relative_to(SOURCES)}:{line}: {', '.join(sorted(names))}"

@@ -120,6 +120,7 @@ def test_a_run_without_a_finished_unit_has_no_history(tmp_path: Path) -> None:
     assert open_run(tmp_path).status().to_json()["history"]["rates"] == ()
 
 
+@pytest.mark.slow
 def test_a_running_process_is_recognised(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     code = (

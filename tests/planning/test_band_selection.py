@@ -157,6 +157,7 @@ def test_every_index_of_the_list_equals_numpy(image: Any, stored: Mapping[str, A
     assert undefined > 100  # the stored values reach divisions by zero and roots of negative numbers
 
 
+@pytest.mark.slow
 def test_indices_equal_those_of_spyndex(image: Any, stored: Mapping[str, Array], record: Dataset) -> None:
     spyndex = pytest.importorskip("spyndex", reason="spyndex is not installed: numpy is the only oracle of indices")
     names = ["NDVI", "EVI", "SAVI", "NDWI", "NBR", "MSAVI", "IRECI", "BAIS2", "NDISImndwi", "VHVVR", "GEMI"]

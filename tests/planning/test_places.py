@@ -173,6 +173,7 @@ def test_a_date_format_without_percent_signs_is_refused(tmp_path: Path) -> None:
         places.moments("day:DD/MM/YYYY")
 
 
+@pytest.mark.slow
 def test_an_unknown_crs_is_named(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"PROJ does not know .* 'utm14'; give a code, such as EPSG:32632"):
         read_places(written(tmp_path, "x,y\n500000,4420000\n"), crs="utm14")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from eechips.planning.imagery.point_images import buffer_bounds, find_images
 from local_tests.support.local_earth_engine import Server
 
@@ -30,6 +32,7 @@ def asked(server: Server) -> int:
     return server.requests().get("value:compute", 0)
 
 
+@pytest.mark.slow
 def test_the_latest_image_is_found_at_the_latest_dates_first(demo_ee: Any, demo_server: Server) -> None:
     images = collection(demo_ee, 110)
     before = asked(demo_server)

@@ -228,6 +228,7 @@ def test_a_file_with_several_layers_says_which_is_read(
     assert not recwarn.list
 
 
+@pytest.mark.slow
 def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "some.geojson", None, SQUARE, shapely.Polygon(), BOWTIE, code=[5, 6, 7, 8])
     found = read_vectors(path)
@@ -257,6 +258,7 @@ def test_choices_name_similar_or_all_values() -> None:
     assert describe_choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
 
 
+@pytest.mark.slow
 def test_an_invalid_polygon_is_named_by_its_attributes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "fields.geojson"
     frame = gpd.GeoDataFrame({"field": ["north", "south"]}, geometry=[SQUARE, BOWTIE], crs="EPSG:4326")

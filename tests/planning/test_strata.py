@@ -138,6 +138,7 @@ def test_an_outline_that_is_refused_in_cells_is_fetched_with_a_larger_margin_and
         assert shapely.hausdorff_distance(stratum.geometry, expected[stratum.id]) < 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("message", "error", "after", "most"),
     [
@@ -159,6 +160,7 @@ def test_a_refusal_that_cannot_be_divided_says_what_to_do(
     assert server.requests()[OUTLINES] - before <= most
 
 
+@pytest.mark.slow
 def test_a_refused_plan_ends_with_one_sentence(demo_server: Server, tmp_path: Path) -> None:
     places = ["--per-ecoregion", "3", "--roi", COLORADO, "--format", "tif"]
     command = ["sample", "--dataset", "NASADEM", *places, "--endpoint", demo_server.url, "--out", str(tmp_path / "run")]

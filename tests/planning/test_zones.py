@@ -33,6 +33,7 @@ def write(path: Path, geometries: list[Any], **columns: Any) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_features_of_one_id_are_one_region_at_the_place_of_the_first(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -89,6 +90,7 @@ def test_features_with_a_blank_id_are_left_out_and_not_joined(tmp_path: Path, ca
     assert "several features" not in caplog.text
 
 
+@pytest.mark.slow
 def test_long_integer_ids_beside_missing_ones_stay_apart(tmp_path: Path) -> None:
     """Ids of neighbouring cells of H3 differ by less than float64 tells apart."""
     ids = [622236750694711295, 622236750694711297, None]
@@ -117,6 +119,7 @@ def test_without_a_field_regions_are_numbered(tmp_path: Path) -> None:
         read_zones(path, None, parse_box("100,0,101,1"))
 
 
+@pytest.mark.slow
 def test_geometry_beyond_180_degrees_is_wrapped(tmp_path: Path) -> None:
     zones = read_zones(write(tmp_path / "a.geojson", [shapely.box(179, -18, 182, -16)]), None)
     assert zones.geometries is not None
@@ -133,6 +136,7 @@ def test_area_is_kept_at_the_antimeridian(west: float, width: float, south: floa
     assert moved.area == pytest.approx(region.area)
 
 
+@pytest.mark.slow
 def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write(tmp_path / "a.gpkg", [shapely.box(-179, -18, 179, -16)], name=["Fiji"])
     with caplog.at_level(logging.WARNING, logger="eechips"):
@@ -140,6 +144,7 @@ def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest
     assert "region Fiji is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
 
 
+@pytest.mark.slow
 def test_bounds_areas_and_points_of_regions_are_measured(tmp_path: Path) -> None:
     shapes = measure_zones(read_zones(write(tmp_path / "a.gpkg", [SQUARE]), None))
     assert shapes.bounds.tolist() == [[10, 50, 11, 51]]

@@ -83,6 +83,7 @@ def test_a_run_in_the_folder_of_somebody_else_executes_nothing_of_it(hostile: Pa
     assert tables.count(b"helped") >= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("most", [12, 24, 63])
 def test_too_few_open_files_are_one_sentence(most: int, tmp_path: Path) -> None:
     (tmp_path / "recipe.py").write_text(

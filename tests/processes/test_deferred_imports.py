@@ -48,6 +48,7 @@ def test_a_session_of_rasterio_imports_it() -> None:
     assert shown.endswith("<class 'boto3.session.Session'>")
 
 
+@pytest.mark.slow
 def test_a_module_of_it_is_the_same_before_and_after() -> None:
     code = "import boto3.session as first; import boto3; print(boto3.Session is first.Session is boto3.session.Session)"
     assert run(DEFERRED + code) == "True"
@@ -62,6 +63,7 @@ def test_a_module_that_is_imported_before_its_package_is_its_attribute(module: s
     assert run(f"{DEFERRED}{code}{shown}") == "True False"
 
 
+@pytest.mark.slow
 def test_threads_that_read_it_at_once_wait_for_its_import() -> None:
     code = (
         "import boto3; from concurrent.futures import ThreadPoolExecutor; from threading import Barrier\n"

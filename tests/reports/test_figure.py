@@ -72,6 +72,7 @@ def lines(figure: Figure) -> list[tuple[np.ndarray[Any, Any], np.ndarray[Any, An
     return found
 
 
+@pytest.mark.slow
 def test_a_panel_for_each_region_with_what_its_table_has(alone: eechips.Run) -> None:
     figure = eechips.plot(alone)
     assert [panel.get_title(loc="left") for panel in figure.axes if panel.get_visible()] == [

@@ -40,6 +40,7 @@ def yellow(picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
     return (picture.astype(int) - OUTLINE == 0).all(axis=-1)
 
 
+@pytest.mark.slow
 def test_fields_are_outlined_on_the_chips_of_a_sheet(tmp_path: Path) -> None:
     pixels = [
         shapely.Polygon([(10, 12), (50, 20), (45, 50), (30, 30), (12, 48)]),

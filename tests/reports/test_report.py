@@ -159,6 +159,7 @@ def test_the_page_loads_nothing_and_allows_only_its_own_script(run: eechips.Run)
         assert rules[rule] == f"'sha256-{digest}'"
 
 
+@pytest.mark.slow
 def test_the_page_is_reproducible_and_replaced_atomically(run: eechips.Run) -> None:
     first = eechips.report(run).read_bytes()
     assert eechips.report(str(run.path)).read_bytes() == first

@@ -72,6 +72,7 @@ def test_savgol_is_that_of_scipy_on_daily_values() -> None:
     np.testing.assert_allclose(smooth_series(some, some.index, Smoothing("savgol", days=61)), expected, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["whittaker", "savgol"])
 def test_long_gaps_and_what_lies_outside_stay_empty(method: Any) -> None:
     values = pd.Series(wave(365), index=DAYS).iloc[30:400:5]
@@ -192,6 +193,7 @@ def test_ids_of_digits_are_texts_in_all_files_of_a_run(output: str, demo_server:
     assert len(read_curves(run, most=9).curves) == 3
 
 
+@pytest.mark.slow
 def test_rows_in_steps_and_how_the_table_was_made(one: eechips.Run) -> None:
     path = eechips.smooth(one)
     assert path == one.path / "smoothed.parquet"

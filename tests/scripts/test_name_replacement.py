@@ -294,6 +294,7 @@ def test_a_name_may_be_replaced_again_inside_a_block(tmp_path: Path) -> None:
     assert os.stat is stat
 
 
+@pytest.mark.slow
 def test_libraries_are_left_alone_after_calls_in_threads(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

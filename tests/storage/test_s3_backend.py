@@ -161,6 +161,7 @@ def test_missing_credentials_stop_the_run(tmp_path: Path, monkeypatch: pytest.Mo
         ObjectStore("s3://bucket/run").stage("a.png", b"content", "token")
 
 
+@pytest.mark.slow
 def test_the_region_of_a_bucket_is_requested(server: ObjectServer) -> None:
     from eechips.storage.s3_backend import region_of
 

@@ -30,6 +30,7 @@ def test_values_without_a_text_are_refused(text: str, message: str) -> None:
         parse_toml(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("blank", [" ", "\t"])
 def test_megabytes_of_blanks_are_passed_over_at_once(blank: str) -> None:
     """A search that goes back for each of them takes hours."""

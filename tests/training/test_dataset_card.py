@@ -194,6 +194,7 @@ def test_a_foreign_table_is_not_overwritten(tmp_path: Path) -> None:
     card(run)
 
 
+@pytest.mark.slow
 def test_croissant_reads_layers(tmp_path: Path) -> None:
     run = finished(tmp_path / "run", layered(4))
     card(run)

@@ -64,6 +64,7 @@ def test_a_stack_has_the_frames_in_the_dimension_time(run: eechips.Run, lazy: bo
             assert np.isnat(moment) if row.dates is None else pd.Timestamp(moment) == pd.Timestamp(row.dates[0][:-1])
 
 
+@pytest.mark.slow
 def test_a_stack_of_one_sensor_has_plain_bands(run: eechips.Run) -> None:
     rows = eechips.load(run, rows="files")
     one = eechips.stack(rows[rows["series"] == "S2"], masked=True)
@@ -176,6 +177,7 @@ def test_rioxarray_finds_crs_and_transform_of_a_geozarr_cube(run: eechips.Run, t
             assert tuple(found.S2.rio.transform())[:6] == tuple(unit.transform)
 
 
+@pytest.mark.slow
 def test_gdal_reads_a_frame_of_a_geozarr_cube_in_its_place(run: eechips.Run, tmp_path: Path) -> None:
     pytest.importorskip("zarr", minversion="3.1")
     with rasterio.Env() as env:

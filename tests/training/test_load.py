@@ -61,6 +61,7 @@ def series(demo_server: Server, tmp_path_factory: pytest.TempPathFactory) -> eec
     return run
 
 
+@pytest.mark.slow
 def test_a_unit_has_its_manifest_its_place_and_its_outline(pictures: eechips.Run) -> None:
     frame = eechips.load(pictures)
     assert isinstance(frame, gpd.GeoDataFrame)
@@ -93,6 +94,7 @@ def test_files_of_several_layers(layered: eechips.Run) -> None:
     assert len(eechips.load(layered)) == len(frame) / 2
 
 
+@pytest.mark.slow
 def test_splits_and_flags_are_joined_by_id(layered: eechips.Run, tmp_path: Path) -> None:
     units = layered.units
     chosen = units["id"].tolist()[1:]  # the first has no split
@@ -132,6 +134,7 @@ def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> No
     assert table["elevation"].notna().all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", ["date=date:%d/%m/%Y", ""])
 def test_dates_of_points_are_those_of_the_file(demo_server: Server, tmp_path: Path, columns: str) -> None:
     places = tmp_path / "places.csv"
@@ -193,6 +196,7 @@ def test_invalid_rows_and_missing_runs_are_refused(tmp_path: Path, pictures: eec
         eechips.load(tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lazy", [True, False])
 def test_chips_are_stacked_value_for_value(layered: eechips.Run, lazy: bool) -> None:
     cube = eechips.stack(layered, lazy=lazy)

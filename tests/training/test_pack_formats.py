@@ -156,6 +156,7 @@ def test_layers_of_different_sizes_have_dimensions_of_their_own_in_zarr(tmp_path
     np.testing.assert_array_equal(found.coarse[0], coarse.reshape(1, 2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("zarr" not in DECODED, reason="zarr 3.1 needs Python 3.11")
 def test_geozarr_has_the_units_of_records_and_leaves_values_as_they_are(tmp_path: Path) -> None:
     zarr, xarray = pytest.importorskip("zarr"), pytest.importorskip("xarray")
@@ -260,6 +261,7 @@ def test_damaged_records_are_noticed(run: Run, tmp_path: Path) -> None:
             tfrecord.ids(tmp_path, stored.shard)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("to", DECODED)
 def test_pixels_come_back_bit_for_bit(run: Run, tmp_path: Path, to: str) -> None:
     index = eechips.pack(run, to, out=tmp_path, shard_count=4)

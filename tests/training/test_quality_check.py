@@ -171,6 +171,7 @@ def test_flags_are_stored_beside_the_manifest(folder: Path) -> None:
     assert quality_table.options(folder)["most_black"] == 0.7
 
 
+@pytest.mark.slow
 def test_only_new_files_are_read(folder: Path) -> None:
     first = eechips.check(folder)
     again = eechips.check(folder)
@@ -216,6 +217,7 @@ def test_the_same_check_writes_the_same_bytes(folder: Path) -> None:
     assert (folder / "quality.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_line_for_each_flag(folder: Path) -> None:
     done = run_command("check", folder, status=0)
     for flag in FLAGS:
@@ -338,6 +340,7 @@ def test_a_run_of_tables_has_no_chips(tmp_path: Path) -> None:
         eechips.check(tmp_path)
 
 
+@pytest.mark.slow
 def test_files_in_an_object_store_are_checked(tmp_path: Path) -> None:
     fsspec = pytest.importorskip("fsspec")
     run = write_run(tmp_path, [each for _, each in planted()], **INFO)

@@ -68,6 +68,7 @@ def test_chips_keep_their_split_and_statistics_have_all(demo_server: Server, tmp
     assert eechips.split(run, **options).splits.set_index("id")["split"].equals(table["split"])
 
 
+@pytest.mark.slow
 def test_a_check_reads_what_was_added(tmp_path: Path) -> None:
     run = write_run(tmp_path, pictures(9))
     eechips.check(run, most_black=0.3, ignore="duplicate", quiet=True)

@@ -91,6 +91,7 @@ def kill_after(program: str, journal: Path, shards: int) -> int:
     return journal.read_text().count("\n") - 1
 
 
+@pytest.mark.slow
 def test_a_truncated_index_line_is_ignored(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path / "whole", shard_count=2)
     whole = contents(tmp_path / "whole")

@@ -51,6 +51,7 @@ def folder(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "run"))
 
 
+@pytest.mark.slow
 def test_splits_are_written_and_reported(folder: Path) -> None:
     done = run_command("split", folder, "--block-size", "20km", "--near", "drop", status=0)
     assert re.search(r"^train +1\d\d +(6[89]|7[01])\.\d% +70\.0% +\d+$", done.output, flags=re.M)
@@ -198,6 +199,7 @@ def test_later_chips_do_not_move_the_cuts(tmp_path: Path) -> None:
     assert eechips.split(late, **options, fresh=True).splits["split"].tolist() == ["train"] * 10 + ["test"] * 10
 
 
+@pytest.mark.slow
 def test_ratios_of_an_earlier_split_are_those_that_the_user_wrote(tmp_path: Path) -> None:
     """0.7, 0.2 and 0.1 add up to less than 1: divided by their sum, and again, they differ."""
     units = [chip(3000.0 * n, 0) for n in range(90)]

@@ -199,6 +199,7 @@ def test_a_pack_has_the_statistics_of_its_run(run: Run, found: DatasetStatistics
                 assert own["percentiles"][q] == pytest.approx(values, rel=2e-6)
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes(run: Run, tmp_path: Path) -> None:
     files = [tmp_path / "one.json", tmp_path / "two.json"]
     for path in files:

@@ -199,6 +199,7 @@ def test_only_secrets_of_urls_are_redacted(address: str, expected: str) -> None:
     assert is_redacted(expected) == (expected != address)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", slow_except(["", "?", "--", "x://"], ""))
 def test_long_texts_are_redacted(head: str) -> None:
     """Time grows with their length: if it grew with its square, one of them would take minutes to hours."""

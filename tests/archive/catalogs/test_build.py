@@ -72,6 +72,7 @@ def assert_valid(value: dict[str, Any]) -> None:
     pystac.Item.from_dict({**value, "stac_extensions": []}).validate()
 
 
+@pytest.mark.slow
 def test_chips_become_items(tmp_path: Path) -> None:
     found = catalogued(tmp_path / "chips", [chip(n) for n in range(20)], datasets=[NAIP], notes=["Synthetic."])
     assert len(found) == 20
@@ -216,6 +217,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place / "catalog"
 
 
+@pytest.mark.slow
 def test_duckdb_reads_the_partitions_that_it_needs(shared: Path) -> None:
     source = f"read_parquet('{shared}/**/*.parquet', hive_partitioning = true, union_by_name = true)"
     assert duckdb.sql(f"SELECT count(*), count(DISTINCT (collection, id)) FROM {source}").fetchall() == [(28, 28)]

@@ -74,6 +74,7 @@ HOSTILE = ["a b", "$(touch hacked)", "`touch hacked`", "; touch hacked", "x' ; t
            "| tee hacked", "> hacked", "*", "~", "%s\n\\n", "ä€😀", "a\tb"]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_commands_get_addresses_as_they_are(made: Any, tmp_path: Path) -> None:
     (tmp_path / "echo.py").write_text("import json, sys\nprint(json.dumps(sys.argv[1:]))\n")
     found = made(f"script:{sys.executable} echo.py 'an option'", HOSTILE)

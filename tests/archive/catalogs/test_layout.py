@@ -124,6 +124,7 @@ def test_options_are_declared_once_and_misspellings_are_reported(function: Any, 
 NAMES = ["none", "n", "%6Eone", "a/b", "..", "é" * 100, "é" * 101, "x" * 300, "x" * 301, "a b%2F=&", "😀" * 80, None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by", ["collection", "mission"])
 def test_collections_and_missions_of_any_name_are_kept_apart(tmp_path: Path, by: Any) -> None:
     """Names as long as no file's may be, such as stand for none, and such as paths have."""

@@ -92,6 +92,7 @@ def test_large_partitions_are_merged_as_streams_to_the_same_bytes(tmp_path: Path
     assert len(open_catalog(tmp_path / "large")) == 400
 
 
+@pytest.mark.slow
 def test_wide_rows_are_in_small_groups_and_are_read_a_few_at_a_time(tmp_path: Path) -> None:
     """Items of megabytes: memory goes by their bytes, not by their number."""
     made = [item(f"{n}", (8.0 + n / 1000, 50.0, 8.01 + n / 1000, 50.01), text=f"{n}" * 1000) for n in range(300)]
@@ -135,6 +136,7 @@ def test_one_text_among_numbers_takes_no_item_from_a_query_of_numbers(tmp_path: 
     }
 
 
+@pytest.mark.slow
 def test_a_column_has_one_type_in_all_partitions_whatever_came_first(tmp_path: Path) -> None:
     put(tmp_path, clouds(["n/a", "n/a"]))
     put(tmp_path, clouds([3, 4, 5], 2))

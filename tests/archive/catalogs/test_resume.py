@@ -270,6 +270,7 @@ def test_large_items_are_sorted_in_parts(
     assert twice == 0 if phase in (None, "000000.2.sharded") else twice > 0
 
 
+@pytest.mark.slow
 def test_a_truncated_list_changes_nothing(tmp_path: Path) -> None:
     import gzip
 

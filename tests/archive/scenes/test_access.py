@@ -40,6 +40,7 @@ def search_for(folder: Path, secrets: list[str]) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 def test_a_login_cookie_of_the_domain_is_sent(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As ASF's: the data's host, the login's, and a third one of the data's domain that the login comes back to."""
     seen: dict[str, set[str | None]] = {"data": set(), "login": set(), "auth": set()}
@@ -296,6 +297,7 @@ def test_a_large_file_outlives_any_number_of_links(tmp_path: Path) -> None:
     assert key[0] - 1 == -(-len(data) // part) > 3
 
 
+@pytest.mark.slow
 def test_a_stored_query_is_renewed_after_a_refusal(folder: Path, tmp_path: Path) -> None:
     key = [1]
 

@@ -385,6 +385,7 @@ def test_a_catalogue_made_by_eechips_is_searched(tmp_path: Path) -> None:
     assert "no matching items" in run_command(*words, "--start", "2021-01-01").output
 
 
+@pytest.mark.slow
 def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
     """New items are fetched, removed items are kept, changed items are reported, and no file is fetched twice."""
     files = tmp_path / "files"
@@ -422,6 +423,7 @@ def test_a_refresh_adds_changes_of_the_catalogue(tmp_path: Path) -> None:
         eechips.scenes(str(stac), out=out, quiet=True)
 
 
+@pytest.mark.slow
 def test_failed_units_are_replanned_from_the_current_catalogue(tmp_path: Path) -> None:
     """A size that was wrong, and an address that led nowhere: the rest is not fetched again."""
     files = tmp_path / "files"

@@ -46,6 +46,7 @@ def test_a_stac_api_is_searched_and_fetched(server: FileServer, tmp_path: Path) 
     assert Path(local.assets["B04"].get_absolute_href() or "").samefile(run.path / "scenes/s1/B04.tif")
 
 
+@pytest.mark.slow
 def test_api_results_are_read_page_by_page(server: FileServer, tmp_path: Path) -> None:
     many = [{**items(server)[0], "id": f"i{number:03d}"} for number in range(230)]
     with stac_api(many, tmp_path) as url:
@@ -56,6 +57,7 @@ def test_api_results_are_read_page_by_page(server: FileServer, tmp_path: Path) -
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_repeated_command_sends_no_request(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         fetch(url, tmp_path / "out", collection="demo")
@@ -75,6 +77,7 @@ def test_an_estimate_fetches_the_scenes_that_it_tries_and_no_others(server: File
     assert f"requests  about {left}\n" in tried.stdout
 
 
+@pytest.mark.slow
 def test_only_a_missing_file_is_fetched_again(server: FileServer, tmp_path: Path) -> None:
     with stac_api(items(server), tmp_path) as url:
         run = fetch(url, tmp_path / "out", collection="demo")
@@ -235,6 +238,7 @@ def test_a_killed_run_resumes_its_downloads(tmp_path: Path) -> None:
         assert server.statuses[206] >= 4
 
 
+@pytest.mark.slow
 def test_a_static_catalogue_whose_addresses_are_relative(folder: Path, tmp_path: Path) -> None:
     top = pystac.Catalog("top", "of the tests")
     with FileServer(folder) as server:
@@ -328,6 +332,7 @@ def test_invalid_options_are_refused(server: FileServer, tmp_path: Path, options
         eechips.scenes(str(catalogue(tmp_path, items(server))), **options)
 
 
+@pytest.mark.slow
 def test_a_few_of_many_items_are_printed(server: FileServer, tmp_path: Path) -> None:
     top, *_ = items(server)
     found = [{**top, "id": f"i{number}"} for number in range(6)]

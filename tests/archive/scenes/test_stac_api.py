@@ -302,6 +302,7 @@ def test_invalid_api_responses_are_reported(answer: Answer, message: str) -> Non
     assert "very-secret" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_unreachable_and_untrusted_hosts_are_reported(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"127\.0\.0\.1:9.*connection failed"):
         search("http://127.0.0.1:9/stac")

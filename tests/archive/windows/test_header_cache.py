@@ -119,6 +119,7 @@ def url_of(bucket: Bucket, name: str) -> str:
     return f"http://{urlsplit(bucket.environment['AWS_ENDPOINT_URL']).netloc}/bucket/{name}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", slow_except(FORMATS, *list(FORMATS)[::8]))
 def test_chips_equal_those_of_rasterio(bucket: Bucket, kind: str) -> None:
     path = write(bucket.folder / "a.tif", **FORMATS[kind])

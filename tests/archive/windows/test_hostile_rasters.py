@@ -303,6 +303,7 @@ def test_formats_of_some_names_are_free() -> None:
     assert "Zarr" in (RasterLocation.of("s3://bucket/cube").drivers or ())
 
 
+@pytest.mark.slow
 def test_a_virtual_raster_that_is_named_as_one_is_read(tmp_path: Path, canary: Path) -> None:
     (tmp_path / "mosaic.vrt").write_text(CONTENT["raster"].format(path=canary))
     assert describe(str(tmp_path / "mosaic.vrt")).dtypes == ("uint8",)

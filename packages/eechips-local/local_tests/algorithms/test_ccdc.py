@@ -174,6 +174,7 @@ class TestServed:
         assert np.array(found["green_coefs"]).shape == (2, TERMS)
         assert found["swir_magnitude"] == pytest.approx([-800, 0], abs=60)
 
+    @pytest.mark.slow
     def test_dates(self, ee: Any) -> None:
         collection = self.collection(ee, series(None))
         days = self.at_point(ee, ee.Algorithms.TemporalSegmentation.Ccdc(collection).select("tStart"))

@@ -127,6 +127,7 @@ class TestServed:
     def at_point(self, ee: Any, image: Any) -> Any:
         return image.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 1).getInfo()
 
+    @pytest.mark.slow
     def test_bands_and_values(self, ee: Any) -> None:
         given = {"dateFormat": 1, "maxError": 20, "spikeRemovalMagnitude": 100}
         image = ee.Algorithms.TemporalSegmentation.C2c(self.collection(ee, cut(), missing=5), **given)

@@ -190,6 +190,7 @@ def test_models_of_exact_harmonics() -> None:
     np.testing.assert_allclose(found.residuals, np.where(years >= 2005, -1, 0), atol=1e-12)
 
 
+@pytest.mark.slow
 def test_models_are_fitted_again_without_outliers() -> None:
     """R squared and error by scikit-learn, over the training observations within 1.5 standard deviations."""
     linear_model = pytest.importorskip("sklearn.linear_model")

@@ -59,6 +59,7 @@ def test_numbers_are_those_of_the_authors() -> None:
     assert found.short == pytest.approx(min(slopes))
 
 
+@pytest.mark.slow
 def test_bands_have_the_numbers(ee: Any) -> None:
     found = find_trends(np.arange(9.0), np.array(NDVI[:9], dtype=np.float64), 6)
     assert trends(ee, series(ee, NDVI[:9])) == pytest.approx({

@@ -105,6 +105,7 @@ class TestServed:
         slopes = np.array(millis["coefs_ndvi"])[:, 1] * 365.25 * 86_400_000
         np.testing.assert_allclose(slopes, coefficients[:, 1], rtol=1e-4)
 
+    @pytest.mark.slow
     def test_breaks_are_limited(self, ee: Any) -> None:
         values = np.repeat([0.0, 100, 30, 200], 24) + np.random.default_rng(3).normal(0, 1, 96)
         collection = self.collection(ee, b=values)

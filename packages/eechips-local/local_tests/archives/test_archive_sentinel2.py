@@ -391,6 +391,7 @@ def test_images_without_a_region_come_in_the_order_of_their_ids(files: Any, quer
     assert [asked.limit for _, asked in search.asked] == [limit, None, limit]
 
 
+@pytest.mark.slow
 def test_order_that_would_need_a_whole_archive_is_refused(files: Any) -> None:
     items = many_items(files, 1_000)
     store, _ = planetary(files, *items)

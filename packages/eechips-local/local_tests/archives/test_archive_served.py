@@ -154,6 +154,7 @@ def test_median_of_old_and_new_scenes_has_one_scale(ee: Any, folder: Path) -> No
     assert np.array_equal(found, np.ma.median(stack, axis=0).filled(-1))
 
 
+@pytest.mark.slow
 def test_filters_of_dates_and_properties_find_the_scenes(ee: Any) -> None:
     found = (
         ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED")

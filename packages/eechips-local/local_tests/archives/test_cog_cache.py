@@ -24,6 +24,7 @@ from local_tests.archives.cog_files import check, raster, reader_of, tiff
 from local_tests.support.object_host import ObjectHost
 
 
+@pytest.mark.slow
 def test_header_and_blocks_are_kept_for_other_readers(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(2000, 2000, tiled=True, blockxsize=256, blockysize=256, compress="deflate")
     host.objects["a.tif"] = content
@@ -267,6 +268,7 @@ def test_kept_blocks_are_bounded_over_short_runs(tmp_path: Path) -> None:
     assert cache.get("part 39") == bytes(4_000)
 
 
+@pytest.mark.slow
 def test_threads_share_what_they_fetch(host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(2000, 1000, tiled=True, compress="deflate")
     host.objects["a.tif"] = content

@@ -121,6 +121,7 @@ def expected_pixels(folder: Path, band: int, transform: Affine, size: int) -> np
     return found
 
 
+@pytest.mark.slow
 def test_window_over_files_has_their_numbers(folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Rows of the image go from south to north."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -139,6 +139,7 @@ def test_boxes_lie_between_the_meridians_of_180_degrees(bounds: Bounds, expected
     assert boxes(bounds) == expected
 
 
+@pytest.mark.slow
 def test_images_come_in_the_order_of_ids_over_many_batches(
     tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]
 ) -> None:

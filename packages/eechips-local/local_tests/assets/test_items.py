@@ -335,6 +335,7 @@ def test_a_remote_file_is_referred_to_and_read_by_ranges(tmp_path: Path, web: Fi
     assert 0 < web.bytes["big.tif"] < size / 4
 
 
+@pytest.mark.slow
 def test_relative_references_are_meant_from_where_the_item_was(tmp_path: Path, web: Files) -> None:
     document = item("far", {"a": asset("./big.tif")})
     document["links"] = [{"rel": "self", "href": f"{web.url}/item.json"}]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from eechips_local.assets import ingest
 from local_tests.support.ingested_rasters import noise, raster
 from local_tests.support.local_earth_engine import Server, initialize
@@ -12,6 +14,7 @@ from local_tests.support.local_earth_engine import Server, initialize
 ASSET = "users/someone/tiles/one"
 
 
+@pytest.mark.slow
 def test_a_replaced_image_has_its_new_version_and_pixels(tmp_path: Path, serve_briefly: Callable[..., Server]) -> None:
     place = tmp_path / "store"
     first, second = noise(1, 20, 20, seed=1), noise(1, 20, 20, seed=2)

@@ -177,6 +177,7 @@ def test_queries_find_what_a_plain_filter_finds(
         assert all(row.properties[name] == value for name, value in equals.items())
 
 
+@pytest.mark.slow
 def test_rows_are_found_by_index_and_kinds_do_not_mix(big: tuple[geopandas.GeoDataFrame, TableAsset]) -> None:
     data, found = big
     (row,) = rows(found, equals={"system:index": f"{1234:020x}"})

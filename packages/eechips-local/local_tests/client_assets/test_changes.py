@@ -38,6 +38,7 @@ def red(ee: Any, image: str) -> Any:
     return ee.data.computePixels(body)[ee.Image(image).bandNames().getInfo()[0]]
 
 
+@pytest.mark.slow
 def test_folders_and_collections_are_made_and_removed(ee: Any, home: str) -> None:
     made = ee.data.createAsset({"type": "ImageCollection", "title": "Frames"}, f"{home}/frames", {"n": 1, "t": "x"})
     assert (made["type"], made["name"], made["id"]) == ("IMAGE_COLLECTION", f"{home}/frames", f"{home}/frames")
@@ -139,6 +140,7 @@ def test_bands_are_renamed(ee: Any, stack: Stack, home: str) -> None:
         ee.data.updateAsset(asset, {"bands": [{"id": "r"}, {"id": "a b"}]}, ["bands"])
 
 
+@pytest.mark.slow
 def test_folders_collections_and_tables_have_properties(ee: Any, home: str) -> None:
     ee.data.createAsset({"type": "IMAGE_COLLECTION"}, f"{home}/images", {"a": 1})
     ee.data.copyAsset(TABLE, f"{home}/table")
@@ -177,6 +179,7 @@ def test_a_folder_keeps_its_type_when_it_gets_images(ee: Any, home: str) -> None
     assert ee.ImageCollection(f"{home}/images").aggregate_array("system:index").getInfo() == ["b"]
 
 
+@pytest.mark.slow
 def test_assets_are_moved_with_all_below(ee: Any, stack: Stack, folders: Folders, home: str) -> None:
     ee.data.createFolder(f"{home}/old")
     ee.data.createAsset({"type": "IMAGE_COLLECTION"}, f"{home}/old/images", {"a": 1})
@@ -252,6 +255,7 @@ def test_changes_are_seen_by_all_workers_at_once(ee: Any, home: str) -> None:
         assert found == [value] * 4
 
 
+@pytest.mark.slow
 def test_the_command_line_of_the_client(ee: Any, home: str) -> None:
     earthengine("create", "folder", f"{home}/a")
     earthengine("create", "collection", f"{home}/a/images")

@@ -182,6 +182,7 @@ def test_properties_of_manifests_may_have_times(ee: Any, write: Write, home: str
     assert ingested(ee, late) == "The end time of the manifest is before its start time."
 
 
+@pytest.mark.slow
 def test_names_of_properties(ee: Any, home: str) -> None:
     folder = f"{home}/folder"
     with pytest.raises(ee.EEException, match='Property key "a:b" is invalid'):
@@ -239,6 +240,7 @@ def test_what_cannot_be_ingested(ee: Any, server: Server, folders: Folders, writ
     assert ee.data.listAssets(home)["assets"] == []
 
 
+@pytest.mark.slow
 def test_an_external_image_is_not_copied(ee: Any, write: Write, folders: Folders, home: str) -> None:
     pixels = values((2, 600, 500), "uint16")
     plain = write("plain.tif", pixels)

@@ -18,6 +18,7 @@ from local_tests.support.stack_store import STACK, TABLE, Stack
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
 
 
+@pytest.mark.slow
 def test_policies_are_kept(ee: Any, home: str) -> None:
     ee.data.copyAsset(TABLE, f"{home}/table")
     for asset in (home, f"{home}/table"):

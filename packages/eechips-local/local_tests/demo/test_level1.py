@@ -34,6 +34,7 @@ def test_reflectance_is_that_of_the_raw_scene(demo_ee: Any) -> None:
     assert 230 < np.median(found["B10"]) < 330
 
 
+@pytest.mark.slow
 def test_bands_and_grids_are_those_of_the_catalogue(demo_ee: Any) -> None:
     info = scenes(demo_ee, "T1").first().getInfo()
     names = [band["id"] for band in info["bands"]]

@@ -65,6 +65,7 @@ def test_the_land_has_the_size_of_the_earths() -> None:
     assert 1.15e8 < square_kilometres < 1.5e8
 
 
+@pytest.mark.slow
 def test_colorado_is_as_the_law_has_it() -> None:
     (state,) = STORE.get(LEVELS[1]).rows(Query(equals={"ADM1_NAME": "Colorado"}))  # type: ignore[union-attr]
     assert state.properties["ADM0_NAME"] == "United States of America"

@@ -85,6 +85,7 @@ def test_assets_are_replaced_only_if_asked(ee: Any, stack: Stack, asset: str) ->
     np.testing.assert_array_equal(pixels(ee, ee.Image(asset).unmask(0))["red"], stack.pixels[1][0])
 
 
+@pytest.mark.slow
 def test_stored_assets_of_others_are_not_replaced(ee: Any) -> None:
     status = exported(ee, ee.Image(f"{STACK}/image_0"), f"{STACK}/image_3")
     assert status["error_message"] == f"Cannot overwrite asset 'projects/earthengine-legacy/assets/{STACK}/image_3'."
@@ -227,6 +228,7 @@ def test_an_export_of_a_missing_asset_is_refused_when_it_starts(
     assert len(ee.data.listOperations()) == before
 
 
+@pytest.mark.slow
 def test_an_asset_of_one_case_of_a_condition_is_looked_up_in_the_task(ee: Any) -> None:
     image = ee.Image(ee.Algorithms.If(False, ee.Image("NO/SUCH"), ee.Image(1)))
     region = ee.Geometry.Rectangle([0, 0, 1, 1])

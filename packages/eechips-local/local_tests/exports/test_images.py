@@ -71,6 +71,7 @@ def test_a_finished_task_says_what_it_did(ee: Any, folders: Folders, name: str) 
     assert task.id in [listed.id for listed in ee.batch.Task.list()]
 
 
+@pytest.mark.slow
 def test_an_image_is_exported_to_a_bucket(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_1")
     task = ee.batch.Export.image.toCloudStorage(image, "x", bucket="my-bucket", fileNamePrefix=f"deep/er/{name}")
@@ -223,6 +224,7 @@ def test_names_on_drive_are_literal(ee: Any, folders: Folders) -> None:
     assert names(folders.drive / "_._path_to") == ["_._.._file.tif"]
 
 
+@pytest.mark.slow
 def test_a_link_does_not_lead_out(ee: Any, folders: Folders, tmp_path: Path, name: str) -> None:
     folders.drive.mkdir(exist_ok=True)
     (folders.drive / name).symlink_to(tmp_path)

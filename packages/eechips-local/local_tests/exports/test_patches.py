@@ -110,6 +110,7 @@ def test_files_have_a_greatest_size(ee: Any, stack: Stack, folders: Folders, nam
     np.testing.assert_array_equal(stacked, stack.pixels[0][:, :50, 50:100])
 
 
+@pytest.mark.slow
 def test_objects_of_patches_follow_their_prefix(ee: Any, folders: Folders, name: str) -> None:
     task = ee.batch.Export.image.toCloudStorage(
         ee.Image(f"{STACK}/image_0"), "x", "my-bucket", f"{name}/Image_pixel_demo_", fileFormat="TFRecord",

@@ -61,6 +61,7 @@ def test_the_encoding_can_be_given(ee: Any) -> None:
             ee.Blob("gs://docs/latin.txt").string(encoding).getInfo()
 
 
+@pytest.mark.slow
 def test_missing_files_are_named(ee: Any) -> None:
     with pytest.raises(
         ee.EEException, match=r"Blob\.string: Cloud Storage object not found: 'gs://docs/nothing\.txt'\."

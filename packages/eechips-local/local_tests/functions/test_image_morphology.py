@@ -34,6 +34,7 @@ def read(ee: Any, image: Any, side: int = SIDE) -> Any:
     return read_pixels(ee, image, 0, 0, side, side)
 
 
+@pytest.mark.slow
 def test_derivatives_are_those_of_numpy(ee: Any) -> None:
     """apidocs/ee-image-derivative: two bands for each, with the suffixes _x and _y, in pixel coordinates."""
     image = ee.Image("test/spectra").select(["B1", "B2"]).derivative()

@@ -122,6 +122,7 @@ def windows(image: np.ndarray) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(image.astype(float), (5, 5)).reshape(44, 60, 25)
 
 
+@pytest.mark.slow
 def test_correlations_of_two_bands_are_those_of_numpy() -> None:
     draw = np.random.default_rng(2)
     first, second = draw.normal(size=(2, 2, 48, 64)).astype(np.float32)

@@ -42,6 +42,7 @@ def same_parts(left: Any, right: Any) -> bool:
 
 
 class TestSeedGrid:
+    @pytest.mark.slow
     def test_one_in_each_cell(self, ee: Any) -> None:
         seeds = ee.Algorithms.Image.Segmentation.seedGrid(8)
         assert seeds.bandNames().getInfo() == ["seeds"]
@@ -289,6 +290,7 @@ class TestGMeans:
         for count in (0, 1, 37, 40):  # the mean of 37 is not 0.1
             assert anderson_darling(np.full(count, 0.1)) == 0
 
+    @pytest.mark.slow
     def test_there_are_no_more_clusters_than_allowed(self) -> None:
         samples = np.random.default_rng(3).uniform(size=(400, 2))
         assert [len(np.unique(g_means(samples, 0.5, 8, most))) for most in (1, 2, 5)] == [1, 2, 5]

@@ -81,6 +81,7 @@ def test_shadows_of_hills_are_those_of_rays(ee: Any) -> None:
     assert (found == expected[:256, :256]).mean() > 0.985
 
 
+@pytest.mark.slow
 def test_the_neighborhood_brings_shadows_of_other_tiles(ee: Any) -> None:
     image = ee.Image("test/tower").translate(1270, 0)
     far = shadow(ee, ee.Terrain.hillShadow(image, 270, 80, 60), 300, 140)

@@ -27,6 +27,7 @@ def ee(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server]) -
     return serve_arrays(folder, serve, {"test/fine": (FINE, ["B8"])})
 
 
+@pytest.mark.slow
 def test_it_is_the_contrast_of_two_variances(ee: Any) -> None:
     """Frantz et al. 2018: variances of two ratios in windows of 7 by 7 pixels of 20 m."""
     ndimage = pytest.importorskip("scipy.ndimage")

@@ -66,6 +66,7 @@ def test_a_region_without_images_has_none() -> None:
     assert len(region(invoke("GeometryConstructors.Point", coordinates=[20, 10]), 10)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["Rectangle", "LineString"])
 def test_regions_of_too_many_pixels_are_refused_at_once(kind: str) -> None:
     with pytest.raises(InvalidError, match=r"Too many values: \d+ points x 1 bands x 5000 images > 1048576"):

@@ -60,6 +60,7 @@ def compute_one(server: Server) -> None:
     assert (answer.status_code, answer.json()) == (200, {"result": 2})
 
 
+@pytest.mark.slow
 def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> None:
     initialize(server)
     body = heavy_body()
@@ -73,6 +74,7 @@ def test_abandoned_requests_free_the_worker_and_their_places(server: Server) -> 
     assert server.stats()["answers"]["value:compute"]["499"] == 6
 
 
+@pytest.mark.slow
 def test_light_requests_do_not_wait_for_heavy_ones(server: Server) -> None:
     initialize(server)
     body = heavy_body()

@@ -210,6 +210,7 @@ def server(key: Path, serve: Callable[..., Server]) -> Server:
     return serve("--demo", "--key", str(key), "--rate", "none")
 
 
+@pytest.mark.slow
 def test_tokens_of_the_server_are_accepted_and_others_are_not(server: Server, key: Path) -> None:
     answer = ask(server.url, sign(key))
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")

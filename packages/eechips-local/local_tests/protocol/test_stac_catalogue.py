@@ -60,6 +60,7 @@ def test_bands_have_the_scales_and_wavelengths_of_the_archive(root: pystac.Catal
     assert [sentinel[name]["gsd"] for name in ("B1", "B2", "B5")] == [60, 10, 20]
 
 
+@pytest.mark.slow
 def test_properties_of_images_and_columns_of_tables_are_described(root: pystac.Catalog) -> None:
     schema = summaries(root, "COPERNICUS/S2_SR_HARMONIZED")["gee:schema"]
     types = {column["name"]: column["type"] for column in schema}

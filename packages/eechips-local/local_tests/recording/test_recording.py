@@ -158,6 +158,7 @@ def test_responses_that_arrive_in_part_are_not_kept(start: Start, tmp_path: Path
     assert list_files(tmp_path / "out") == ["recording.json"]
 
 
+@pytest.mark.slow
 def test_an_error_is_kept_and_does_not_replace_a_result(start: Start, tmp_path: Path) -> None:
     memory = b'{"error": {"code": 400, "message": "User memory limit exceeded.", "status": "INVALID_ARGUMENT"}}'
     json_type = {"Content-Type": "application/json"}
@@ -227,6 +228,7 @@ def test_credentials_of_clients_are_not_forwarded_and_nothing_of_the_user_is_kep
     assert found["result"] == ["projects/other/assets/mine", "***"]
 
 
+@pytest.mark.slow
 def test_long_lists_and_their_pages_are_recorded(start: Start, tmp_path: Path) -> None:
     """The client sends parameters of more than 2,048 characters as the body of a POST."""
     received = []

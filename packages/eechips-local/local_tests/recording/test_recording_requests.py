@@ -88,6 +88,7 @@ def test_a_part_of_a_response_is_not_recorded_as_the_whole(start: Start, tmp_pat
     assert json.loads(path.read_text(encoding="utf-8"))["response"]["json"] == {"result": 3}
 
 
+@pytest.mark.slow
 def test_redirects_lead_to_the_recorder_and_are_not_kept(start: Start, tmp_path: Path) -> None:
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         target = f"http://{headers['Host']}/v1/projects/p/assets/new"

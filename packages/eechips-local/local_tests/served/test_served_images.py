@@ -74,6 +74,7 @@ def pixels(ee: Any, image: Any, column: int = 40, row: int = 60, width: int = 64
 HERE = np.s_[60:108, 40:104]
 
 
+@pytest.mark.slow
 def test_a_download_of_native_pixels_is_exact(images: Any) -> None:
     """crs, crs_transform and dimensions give the very pixels and the very transform."""
     transform = TRANSFORM * Affine.translation(123, 217)

@@ -157,6 +157,7 @@ def test_histograms_of_features_at_a_pixel_are_numpys(ee: Any) -> None:
     np.testing.assert_array_equal(found, np.column_stack([edges[:-1], counts]))
 
 
+@pytest.mark.slow
 def test_histograms_of_two_inputs_are_numpys(ee: Any) -> None:
     """Of columns with values outside the buckets, and of each pixel of a collection; the first axis is that of x."""
     random = np.random.default_rng(4)

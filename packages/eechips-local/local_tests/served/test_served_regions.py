@@ -45,6 +45,7 @@ def polygon(file: Any, rows: slice, columns: slice) -> tuple[list[Any], dict[str
     return degrees["coordinates"], {"type": "Feature", "properties": {}, "geometry": geometry}
 
 
+@pytest.mark.slow
 def test_statistics_of_a_polygon(ee: Any, naip: Path) -> None:
     with rasterio.open(naip) as file:
         coordinates, feature = polygon(file, slice(200, 500), slice(100, 520))

@@ -208,6 +208,7 @@ def test_only_collections_of_features_are_tables(ee: Any) -> None:
         ee.data.computeFeatures({"expression": ee.Image(1)})
 
 
+@pytest.mark.slow
 def test_a_table_of_any_length_is_downloaded(ee: Any) -> None:
     def row(n: Any) -> Any:
         return ee.Feature(None, {"n": n})

@@ -10,6 +10,7 @@ import pytest
 from eechips_local.server_process import server_process
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="the fork server of this Python has no PYTHONSAFEPATH")
 def test_no_module_of_the_working_folder_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mark = tmp_path / "executed"
