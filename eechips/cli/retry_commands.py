@@ -248,8 +248,9 @@ def verify_command(
     typed = shlex.quote(str(folder))
     waiting = sum(problem.reason == SET_ASIDE for problem in problems)
     wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
-    if wrong:
-        echo(f"{wrong:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
+    changed = sum(problem.file == LEDGER_NAME for problem in problems)  # rows
+    if wrong > changed:
+        echo(f"{wrong - changed:,} of {format_count(files, 'file')} missing, changed or damaged", err=True)
     elif not waiting and not quiet:
         echo(f"{format_count(files, 'file')}: all present and intact")
     if abandoned := find_left_files(run):

@@ -25,7 +25,8 @@ from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.refetch_audit import Audit, SampleSize, record_audit
 from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, open_run
-from eechips.manifest.run_repair import find_manifest_problems, repair
+from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
+from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger, recover_ledger
@@ -56,7 +57,8 @@ def verify(
         trust: with ``refetch``, execute the command of run.json even if another user wrote it.
 
     Returns:
-        Damaged, missing and differing files with the reason, in the order of the plan; empty if all files are intact.
+        Damaged, missing and differing files with the reason, in the order of the plan; units whose rows of the ledger
+        were changed. Empty if all is intact.
 
     Raises:
         UsageError: if the folder holds no run, or no command can fetch its units again.
@@ -82,6 +84,7 @@ def open_verified(folder: Path, *, recovers: bool) -> tuple[Run, RecoveredLedger
         run = open_run(folder)
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
             ledger.check_integrity()
+            check_origin(ledger.database)
             for _ in ledger.batches(("state", "sha256")):
                 pass
         return run, None
@@ -94,7 +97,7 @@ def open_verified(folder: Path, *, recovers: bool) -> tuple[Run, RecoveredLedger
 
 def find_problems(run: Run, tell: Callable[[], object] = lambda: None) -> list[Problem]:
     """Return what is missing, changed or damaged; ``tell`` is called for each file."""
-    return run.verify(tell) + find_manifest_problems(run)
+    return run.verify(tell) + find_state_problems(run) + find_manifest_problems(run)
 
 
 def find_left_files(run: Run) -> list[Path]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import ASSEMBLED, Problem, Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_unit_files
+from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
 
@@ -20,9 +22,19 @@ MANIFEST = "manifest"
 """Instead of the id of a unit, in a problem of a file that describes the run."""
 
 _BATCH = 10_000  # rows
-_COLUMNS = ("id", "file", "sha256")
-_Row = tuple[str, str | None, str | None]
+_COLUMNS = ("position", "id", "file", "sha256")
+_Row = tuple[int, str, str | None, str | None]
 """A row of a manifest, in the order of ``_COLUMNS``."""
+
+_PLANNED = State.PLANNED.value
+_FAILED = f"('{State.FAILED_TRANSIENT.value}', '{State.FAILED_PERMANENT.value}')"
+_WITH_RESULT = f"('{State.DONE.value}', '{State.EMPTY.value}')"
+_CONTRADICTIONS = {
+    "has a file": f"state NOT IN {_WITH_RESULT} AND file IS NOT NULL",
+    "has no error": f"state IN {_FAILED} AND error_class IS NULL OR state = '{State.SKIPPED.value}' AND error IS NULL",
+    "has an error": f"state IN {_WITH_RESULT} AND error_class IS NOT NULL",
+}
+"""What no unit of a state has, as conditions of SQL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,38 +52,83 @@ class Repair:
     manifests: tuple[str, ...] = ()
 
 
+def find_state_problems(run: Run) -> list[Problem]:
+    """Find units whose state is not that which the run has recorded.
+
+    Returns:
+        A problem, of the ledger, for each unit whose state contradicts the rest of its row, or differs from that in the
+        manifest of a finished run. Those that are planned are to be fetched again.
+    """
+    with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+        found = {
+            identifier: f"it is {_shown(state)}, and {what}"
+            for what, condition in _CONTRADICTIONS.items()
+            for identifier, state in ledger.database.execute(
+                f"SELECT lower(hex(id)), state FROM units WHERE {condition} ORDER BY position"
+            )
+        }
+        if _has_manifest(run, ledger):
+            states = dict(row for rows in ledger.batches(("lower(hex(id))", "state")) for row in rows)
+            for identifier, before in _recorded_states(run.path / PARQUET_NAME):
+                state = states.get(identifier, before)
+                if state not in (before, _PLANNED):
+                    found.setdefault(identifier, f"it is {_shown(state)}, and was {_shown(before)} when the run ended")
+    return [
+        Problem(identifier, LEDGER_NAME, f"the row of unit {identifier[:16]} was changed: {reason}")
+        for identifier, reason in found.items()
+    ]
+
+
 def find_manifest_problems(run: Run) -> list[Problem]:
     """Compare the manifest of a finished run with its ledger.
 
     Returns:
         A problem for each of ``manifest.parquet`` and ``layers.parquet`` that is missing, damaged or different; none
-        for a run that is not finished, whose manifest is not written yet.
+        for a run that is not finished, whose manifest is not written yet. Planned units may differ.
     """
-    if not run.info.get("finished") or not run.is_complete:
-        return []
     problems = []
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        units = ledger.batches(("lower(hex(id))", "file", "sha256"))
+        if not _has_manifest(run, ledger):
+            return []
+        planned = {p for rows in ledger.batches(("position", "state")) for p, state in rows if state == _PLANNED}
+        units = ledger.batches(("position", "lower(hex(id))", "file", "sha256"))
         wanted: dict[str, Iterator[_Row]] = {PARQUET_NAME: (row for rows in units for row in rows)}
         if ledger.has_layers:
-            wanted[LAYERS_NAME] = ((row[1], row[3], row[5]) for row in read_unit_files(ledger.database))
+            wanted[LAYERS_NAME] = ((row[0], row[1], row[3], row[5]) for row in read_unit_files(ledger.database))
         for name, rows in wanted.items():
-            reason = _difference(run.path / name, rows)
+            reason = _difference(run.path / name, rows, planned)
             problems += [] if reason is None else [Problem(MANIFEST, name, reason)]
     return problems
 
 
-def _difference(path: Path, wanted: Iterator[_Row]) -> str | None:
+def _shown(state: str) -> str:
+    return state.replace("_", " ")
+
+
+def _recorded_states(manifest: Path) -> Iterator[tuple[str, str]]:
+    """Yield id and state of each unit of a manifest; none if it is missing or damaged: that is another problem."""
+    with contextlib.suppress(StorageError, FileNotFoundError), open_parquet(manifest) as file:
+        for batch in file.iter_batches(_BATCH, columns=["id", "state"]):
+            yield from zip(*(batch[name].to_pylist() for name in ("id", "state")), strict=True)
+
+
+def _has_manifest(run: Run, ledger: Ledger) -> bool:
+    """Return whether the manifest of a run is that of its ledger: a run that begins again is not finished."""
+    return bool(run.info.get("finished")) and not ledger.is_partial
+
+
+def _difference(path: Path, wanted: Iterator[_Row], planned: Collection[int]) -> str | None:
     """Return how ids and checksums of a manifest differ from those of the ledger; None if they do not."""
     if not path.is_file():
         return "the file is missing"
+    settled = (row for row in wanted if row[0] not in planned)
     try:
         for row in _stored(path):
-            if row != next(wanted, None):
+            if row[0] not in planned and row != next(settled, None):
                 return "it differs from the ledger"
     except StorageError as error:
         return str(error).removeprefix(f"{path} ")
-    return None if next(wanted, None) is None else "it differs from the ledger"
+    return None if next(settled, None) is None else "it differs from the ledger"
 
 
 def _stored(path: Path) -> Iterator[_Row]:
@@ -103,7 +160,11 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
     }
     assembled_count = sum(problem.id == ASSEMBLED for problem in problems)
     with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
+        changed = {problem.id for problem in problems if problem.file == LEDGER_NAME}
         positions = {position for position, file, _ in ledger.files() if file in of_files}
+        positions |= {
+            p for rows in ledger.batches(("position", "lower(hex(id))")) for p, unit in rows if unit in changed
+        }
         ledger.reopen(positions)
         if assembled_count:
             ledger.note(ASSEMBLED, None)

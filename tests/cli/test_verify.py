@@ -140,6 +140,52 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         pd.testing.assert_frame_equal(pd.read_parquet(manifest), before)
 
 
+def edit(project: Path, statement: str) -> None:
+    """Changes the ledger by hand."""
+    with contextlib.closing(sqlite3.connect(project / OUT / LEDGER_NAME)) as database, database:
+        database.execute(statement)
+
+
+NO_RESULT = "file = NULL, bytes = NULL, sha256 = NULL"
+ERROR = "error_class = 'PermanentError', error = 'no'"
+EDITS = {
+    f"state = 'failed_permanent', {ERROR}": "it is failed permanent, and has a file",
+    f"state = 'failed_transient', {ERROR}, {NO_RESULT}": "it is failed transient, and was done when the run ended",
+    f"state = 'skipped', error = 'no', {NO_RESULT}": "it is skipped, and was done when the run ended",
+    f"state = 'skipped', {NO_RESULT}": "it is skipped, and has no error",
+    ERROR: "it is done, and has an error",
+}
+
+
+def test_states_that_were_changed_by_hand_are_found(project: Path) -> None:
+    """Else a run would be complete, or have failed, by what is in its ledger alone."""
+    before = open_run(project / OUT).units
+    for position, change in enumerate(EDITS):
+        edit(project, f"UPDATE units SET {change} WHERE position = {position}")
+    found = verify(project)
+    assert found.exit_code == 1
+    for unit, said in zip(before["id"], EDITS.values(), strict=True):
+        assert f"{LEDGER_NAME}: the row of unit {unit[:16]} was changed: {said}\n" in found.stdout
+    assert "Reopened: 5 units." in verify(project, "--reopen").stderr
+    assert verify(project).exit_code == 0
+    assert typed("retry", OUT, cwd=project).exit_code == 0
+    after = open_run(project / OUT).units
+    assert after[["state", "sha256"]].equals(before[["state", "sha256"]])
+
+
+def test_a_ledger_that_does_not_say_which_run_it_is_of_is_made_again(project: Path, shared_service: Service) -> None:
+    """The run took itself for another one, and advised to choose another folder."""
+    for lacking in (("identity",), ("name",), ("source",), ("parameters", "recipe")):
+        for key in lacking:
+            edit(project, f"DELETE FROM meta WHERE key = '{key}'")
+        found = verify(project)
+        said = f"it lacks the {' and the '.join(lacking)} of the run. What helps: eechips verify {OUT} --reopen"
+        assert (found.exit_code, said in found.stderr) == (2, True)
+        run_five(project, shared_service.url, status=2)
+        assert "The ledger was made again of manifest.parquet: 5 units" in verify(project, "--reopen").stderr
+    run_five(project, shared_service.url)
+
+
 @pytest.mark.parametrize(
     "damage", ["a page", "the header", "the file is empty", "the file is gone", "an older format", "a row"]
 )
@@ -156,8 +202,7 @@ def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Pat
         with contextlib.closing(sqlite3.connect(ledger)) as database:
             database.execute("PRAGMA user_version = 4")
     elif damage == "a row":
-        with contextlib.closing(sqlite3.connect(ledger)) as database, database:
-            database.execute("DELETE FROM units WHERE position = 4")
+        edit(project, "DELETE FROM units WHERE position = 4")
     else:
         ledger.unlink()
     refused = typed("verify", OUT, cwd=project)

@@ -26,6 +26,9 @@ from eechips.storage import write_file
 Files = Mapping[str, tuple[str, bytes]]
 """Suffix and content by layer; the layer of a unit's only file is empty."""
 
+ORIGIN = {"recipe": "test", "identity": "identity", "parameters": {}, "name": "chips/{id}", "source": ""}
+"""What the ledger of each run says of it."""
+
 TRANSFORM = (10.0, 0.0, 500_000.0, 0.0, -10.0, 4_400_000.0)
 
 
@@ -63,7 +66,7 @@ def write_run(
         )
         records.append(Record(position=position, state=state, **first, **texts, files=every))
     with Ledger(folder / LEDGER_NAME) as ledger:
-        ledger.store_plan({}, planned)
+        ledger.store_plan({**ORIGIN, **{key: info[key] for key in ORIGIN if key in info}}, planned)
         ledger.record(records)
     (folder / INFO_NAME).write_text(json.dumps({"recipe": "test", "notes": [], **info}))
     return Run(folder)

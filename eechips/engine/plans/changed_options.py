@@ -13,6 +13,7 @@ from eechips.engine.plans.plan import name_template
 from eechips.errors import RunMismatchError
 from eechips.manifest.code_changes import CODE_CHANGES, CodeChange, code_changes
 from eechips.manifest.run import CHECKSUMS_ONLY
+from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.recipe import Recipe, SupportsCodeChanges, canonical_json, traits_of
 from eechips.text.timestamps import utc_now
@@ -69,7 +70,9 @@ def check_same(
 
     Raises:
         RunMismatchError: if it is another that has results; the message shows the difference.
+        StorageError: if the ledger does not say which run it is of.
     """
+    check_origin(ledger.database)
     stored = ledger.meta()
     mismatches = list(differences({k: stored.get(k) for k in described}, described))
     if not mismatches:

@@ -217,3 +217,17 @@ def check_schema(database: Connection, *, has_plan: bool) -> None:
         row = database.execute(_COUNTS).fetchone()
         if row is not None and str(row[0]) != str(row[1]):
             raise damaged(database.path, f"it has {row[1]} units, and {row[0]} were planned")
+
+
+_ORIGIN = ("identity", "name", "parameters", "recipe", "source")  # in meta, of every plan
+
+
+def check_origin(database: Connection) -> None:
+    """Check that the ledger of a plan says which run it is of.
+
+    Raises:
+        StorageError: if a row that says so is missing.
+    """
+    known = {key for (key,) in database.execute("SELECT key FROM meta")}
+    if lacking := [key for key in _ORIGIN if key not in known]:
+        raise damaged(database.path, f"it lacks the {' and the '.join(lacking)} of the run")
