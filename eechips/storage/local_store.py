@@ -35,7 +35,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._prefix = f"{root}/"  # text instead of Path, which is slower to join several times for every result
-        self._inner: set[str] = set()  # folders that are known to be inside the root
+        self._inner: dict[str, tuple[int, int]] = {}  # folders that are inside the root, by device and inode
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
@@ -92,13 +92,16 @@ class LocalStore:
 
     def _inside(self, name: str) -> str:
         folder = check_name(name).rpartition("/")[0]
-        if folder and folder not in self._inner:  # once for each folder, not for each file
-            if not is_inside(self._prefix + folder, self.root):
-                raise UsageError(
-                    f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole output"
-                    " folder instead"
-                )
-            self._inner.add(folder)
+        if folder:
+            place = _place(self._prefix + folder)
+            if place is None or self._inner.get(folder) != place:  # once, unless another takes the folder's place
+                if not is_inside(self._prefix + folder, self.root):
+                    raise UsageError(
+                        f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole"
+                        " output folder instead"
+                    )
+                if place is not None:
+                    self._inner[folder] = place
         return self._prefix + name
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
@@ -239,8 +242,23 @@ class LocalStore:
         return StorageError.of_write(path, error)
 
 
+def _place(folder: str) -> tuple[int, int] | None:
+    """Return device and inode of a folder, behind a link that it may be; None if it cannot be read."""
+    try:
+        about = os.stat(folder)  # noqa: PTH116 - for each of a million results
+    except OSError:
+        return None
+    return about.st_dev, about.st_ino
+
+
 def _write(path: str, data: bytes) -> None:
-    with FileIO(path, "wb") as file:
+    """Write a new file; what has its temporary name, such as a link that leads elsewhere, is removed first."""
+    try:
+        file = FileIO(path, "xb")
+    except FileExistsError:
+        remove(Path(path), TemporaryName())
+        file = FileIO(path, "xb")
+    with file:
         left = memoryview(data)
         while left:  # an unbuffered write may be partial
             left = left[file.write(left) or 0 :]

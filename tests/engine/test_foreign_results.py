@@ -16,9 +16,14 @@ import pytest
 from click.testing import Result
 
 import eechips
+from eechips.engine.config import RunConfig
+from eechips.engine.plans.changed_options import describe, plan_identity
+from eechips.engine.queues.queue_items import WorkItem
+from eechips.engine.queues.queue_join import join_results
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import Record, State
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
+from eechips.recipe import canonical_json, unit_id
 from eechips.storage import LocalStore, ObjectStore
 from local_tests.support.object_server import missing_packages, serving_objects
 from local_tests.support.parameters import slow_except
@@ -112,6 +117,17 @@ def another_unit(place: Place, lines: list[str]) -> None:
     swap(place.out / "chips/0.csv", place.out / "chips/1.csv")
 
 
+def another_unit_with_its_outcome(place: Place, lines: list[str]) -> None:
+    """Two outcomes have exchanged their files, as a process that writes to the folder can do."""
+    place.work(lines)
+    (stored,) = (place.out / OUTCOMES_FOLDER).iterdir()
+    plan, *outcomes = map(json.loads, stored.read_text().splitlines())
+    files = [{key: outcome[key] for key in ("file", "bytes", "sha256")} for outcome in outcomes]
+    outcomes[0] |= files[1]
+    outcomes[1] |= files[0]
+    stored.write_text("\n".join(map(json.dumps, (plan, *outcomes))))
+
+
 def copied_outcomes(place: Place, lines: list[str]) -> None:
     place.work(lines)
     shutil.rmtree(place.out / OUTCOMES_FOLDER)
@@ -152,6 +168,7 @@ FOREIGN: dict[str, tuple[Callable[[Place, list[str]], None], str]] = {
     "other options of the format": (another_plan("quality=90"), "of another plan (quality: 90 there, null here)"),
     "other source": (another_plan(local=False), 'of another plan (source: "http://localhost:'),
     "another unit's file": (another_unit, "is the result of unit"),
+    "another unit's file and outcome": (another_unit_with_its_outcome, "has the name of another one, chips/1: fetch"),
     "outcomes of another run": (copied_outcomes, 'of another plan (year: "2021" there, null here)'),
     "outcome without file": (outcome_without_file, "is gone since its worker wrote it: fetch the unit again"),
     "file without outcome": (file_without_outcome, "as no outcome says which unit and plan it belongs to"),
@@ -182,7 +199,10 @@ def test_join_refuses_foreign_results(place: Place, kind: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "kind", slow_except([kind for kind in FOREIGN if kind != "an earlier run of the folder"], "another unit's file")
+    "kind",
+    slow_except(
+        [kind for kind in FOREIGN if kind != "an earlier run of the folder"], "another unit's file and outcome"
+    ),
 )
 def test_what_helps_against_foreign_results_helps(place: Place, kind: str) -> None:
     lines = place.plan()
@@ -220,6 +240,29 @@ def test_outcomes_that_name_no_plan_are_refused(place: Place) -> None:
     done = place.join(lines, "--outcomes", kept)
     assert done.exit_code == 1
     assert "of another plan, which its outcome does not name" in done.stderr
+
+
+@dataclass(frozen=True)
+class _BuiltIn:
+    """A recipe of eechips, whose units have files unless they are empty."""
+
+    name = identity = "built-in"
+    parameters, datasets = {"a": 1}, ()
+    is_builtin, needs_service = True, False
+
+
+def test_an_outcome_that_is_done_without_a_file_is_none(tmp_path: Path) -> None:
+    """A line in a shared folder made a unit complete that nobody has fetched."""
+    unit = {"kind": "call", "value": 1}
+    identifier = unit_id(unit, _BuiltIn.identity)
+    item = WorkItem(("run",), _BuiltIn.identity, WorkUnit(0, identifier, canonical_json(unit), "chips/a"))
+    config = RunConfig(out=tmp_path / "out", quiet=True)
+    plan = plan_identity(describe(_BuiltIn(), config))
+    joined = join_results(_BuiltIn(), config, [item], [{"id": identifier, "plan": plan, "state": "done"}])
+    assert joined.missing == (item,)
+    assert joined.damaged == (
+        ("chips/a", f"the outcome of unit {identifier[:16]} is done, and names no file: fetch the unit again"),
+    )
 
 
 def test_damaged_outcomes_beside_results_are_named(place: Place) -> None:

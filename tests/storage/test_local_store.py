@@ -6,6 +6,7 @@ import errno
 import fcntl
 import hashlib
 import os
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -138,20 +139,45 @@ def test_leftovers_are_swept(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["e.png"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path) -> None:
-    # /dev/full is a real device that is always full; the folder is real, the file in it a link to the device.
-    if not Path("/dev/full").exists():
-        pytest.skip("needs /dev/full")
-    writer = new_writer()
-    for seconds in range(60):  # its name has the time
-        name = temporary_name("c.png", str(writer)).removesuffix(".part")
-        begun, _, written = name.rpartition("-")
-        (tmp_path / f"{begun}-{int(written, 16) + seconds:x}.part").symlink_to("/dev/full")
-    links = len(list(tmp_path.iterdir()))
+class _FullFile(FileIO):
+    def write(self, _: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("eechips.storage.local_store.FileIO", _FullFile)
     with pytest.raises(StorageError, match="the disk is full"):
-        LocalStore(tmp_path).stage("c.png", b"x", str(writer))
-    assert len(list(tmp_path.iterdir())) == links - 1
-    assert not (tmp_path / "c.png").exists()
+        LocalStore(tmp_path).stage("c.png", b"x", str(new_writer()))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["symbolic", "hard"])
+def test_a_link_with_the_temporary_name_of_a_result_is_not_followed(tmp_path: Path, kind: str) -> None:
+    """Who may write to the folder knows the next names, as they have the same token, and may lead writes elsewhere."""
+    writer, outside, root = new_writer(), tmp_path / "outside", tmp_path / "root"
+    outside.write_bytes(b"kept")
+    root.mkdir()
+    begun, _, written = temporary_name("c.png", str(writer)).removesuffix(".part").rpartition("-")
+    for seconds in range(60):
+        link = root / f"{begun}-{int(written, 16) + seconds:x}.part"
+        link.symlink_to(outside) if kind == "symbolic" else link.hardlink_to(outside)
+    store = LocalStore(root)
+    store.commit(store.stage("c.png", b"content", str(writer)))
+    assert outside.read_bytes() == b"kept"
+    assert not (root / "c.png").is_symlink()
+    assert store.read("c.png") == b"content"
+
+
+def test_a_folder_that_a_link_replaces_is_not_followed(tmp_path: Path) -> None:
+    store, outside = LocalStore(tmp_path / "root"), tmp_path / "outside"
+    outside.mkdir()
+    staged = store.stage("a/1.png", b"content", "t")
+    (tmp_path / "root/a").rename(tmp_path / "root/b")
+    (tmp_path / "root/a").symlink_to(outside)
+    for write in (lambda: store.stage("a/2.png", b"content", "t"), lambda: store.commit(staged)):
+        with pytest.raises(UsageError, match="a is a link that leads out of it"):
+            write()
+    assert list(outside.iterdir()) == []
 
 
 def test_a_folder_that_is_a_file_is_said(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import posixpath
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -37,7 +37,7 @@ from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
@@ -162,7 +162,8 @@ def _record_all(
     """Record results that are not recorded yet; return the units without one, and the damaged files."""
     planned = list(ledger.open_units())
     files = _files(store, [unit for unit in planned if not owners.outcomes_of(unit.id)])
-    results = _Results(recipe, config, store, owners, _shared(ledger, planned, owners), files)
+    names = {unit.name for unit in planned}
+    results = _Results(recipe, config, store, owners, _shared(ledger, planned, owners, names), files, names)
     missing: list[WorkUnit] = []
     damaged: list[tuple[str, str]] = []
     batch: list[Record] = []
@@ -182,14 +183,22 @@ def _record_all(
     return missing, damaged
 
 
-def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners) -> set[str]:
+def _shared(ledger: Ledger, planned: Sequence[WorkUnit], owners: ResultOwners, unit_names: Set[str]) -> set[str]:
     """Return the names that several units gave to a file. A unit that an earlier join recorded with such a name fails
     now.
 
     Workers of a queue overwrite results of the same name, so the owner of the file is unknown.
     """
     open_ids = {assignment.id for assignment in planned}
-    named = ({f.name for outcome in owners.outcomes_of(unit) for f in outcome.record.every_file} for unit in open_ids)
+    named = (
+        {
+            file.name
+            for outcome in owners.outcomes_of(unit.id)
+            for file in outcome.record.every_file
+            if _other_unit(file.name, unit, unit_names) is None
+        }
+        for unit in {unit.id: unit for unit in planned}.values()
+    )
     counts = Counter(name for names in named for name in names)
     shared = {name for name, count in counts.items() if count > 1}
     for name in counts:
@@ -210,13 +219,24 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     wanted = {assignment.name for assignment in planned}
     files_by_name: dict[str, list[str]] = {}
     for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
-        folder, slash, name = file.rpartition("/")
-        while "." in name:
-            name = name.rpartition(".")[0]
-            if f"{folder}{slash}{name}" in wanted:
-                files_by_name.setdefault(f"{folder}{slash}{name}", []).append(file)
-                break
+        if (name := _unit_name(file, wanted)) is not None:
+            files_by_name.setdefault(name, []).append(file)
     return files_by_name
+
+
+def _unit_name(file: str, wanted: Set[str]) -> str | None:
+    """Return the name among those of units that a file has, perhaps with that of a layer; None if it has none."""
+    folder, slash, name = file.rpartition("/")
+    while "." in name:
+        name = name.rpartition(".")[0]
+        if f"{folder}{slash}{name}" in wanted:
+            return f"{folder}{slash}{name}"
+    return None
+
+
+def _other_unit(file: str, unit: WorkUnit, names: Set[str]) -> str | None:
+    """Return the name of another unit that a file of a unit has; None if it has its own, or one from the recipe."""
+    return None if file.startswith(f"{unit.name}.") else _unit_name(file, names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +246,7 @@ class _Results:
     Attributes:
         shared: names of files of several units.
         files: files of units without an outcome, by the names of the units.
+        names: names of the units.
     """
 
     recipe: Recipe
@@ -234,16 +255,18 @@ class _Results:
     owners: ResultOwners
     shared: Collection[str]
     files: Mapping[str, Sequence[str]]
+    names: Set[str]
 
     def record_of(self, unit: WorkUnit) -> Record | str | None:
         """Return the record of a unit; without a result, a sentence that says why its files are none, if it has any."""
         outcomes = self.owners.outcomes_of(unit.id)
         names = (file.name for outcome in outcomes for file in outcome.record.every_file)
-        if (disputed := next((name for name in names if name in self.shared), None)) is not None:
+        own_names = (name for name in names if _other_unit(name, unit, self.names) is None)
+        if (disputed := next((name for name in own_names if name in self.shared), None)) is not None:
             return _two_of_one_name(unit.position, disputed)
         refusal = self._refuse_unreported(unit)
         for outcome in outcomes:
-            own_refusal = self._refuse(unit, outcome.record)
+            own_refusal = self._refuse_outcome(unit, outcome.record) or self._refuse(unit, outcome.record)
             if outcome.name not in ("", unit.name):
                 own_refusal = (
                     f"{outcome.record.file} of unit {unit.id[:16]} has another name than {unit.name}, that of the plan:"
@@ -259,6 +282,15 @@ class _Results:
         for file in self.files.get(unit.name, ()):
             if (data := self._read(file)) is not None:
                 return self.owners.refusal(unit.id, file, hashlib.sha256(data).hexdigest())
+        return None
+
+    def _refuse_outcome(self, unit: WorkUnit, record: Record) -> str | None:
+        """Return the sentence that says why no worker has reported an outcome of a unit; None if one may have."""
+        if record.state is State.DONE and record.file is None and traits_of(self.recipe).is_builtin:
+            return f"the outcome of unit {unit.id[:16]} is done, and names no file: fetch the unit again"
+        for file in record.every_file:
+            if (other := _other_unit(file.name, unit, self.names)) is not None:
+                return f"{file.name} of unit {unit.id[:16]} has the name of another one, {other}: fetch the unit again"
         return None
 
     def _refuse(self, unit: WorkUnit, record: Record) -> str | None:
