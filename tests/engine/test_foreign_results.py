@@ -7,10 +7,11 @@ import os
 import shlex
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -242,13 +243,19 @@ def test_outcomes_that_name_no_plan_are_refused(place: Place) -> None:
     assert "of another plan, which its outcome does not name" in done.stderr
 
 
-@dataclass(frozen=True)
 class _BuiltIn:
     """A recipe of eechips, whose units have files unless they are empty."""
 
     name = identity = "built-in"
-    parameters, datasets = {"a": 1}, ()
+    parameters: Mapping[str, Any] = {}
+    datasets = ()
     is_builtin, needs_service = True, False
+
+    def get_requests(self) -> list[Any]:
+        return [1]
+
+    def get_result(self, index: int, unit: Any) -> bytes:
+        return b""
 
 
 def test_an_outcome_that_is_done_without_a_file_is_none(tmp_path: Path) -> None:

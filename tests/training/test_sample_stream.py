@@ -125,6 +125,18 @@ def test_two_epochs_have_all_samples_and_the_second_sends_no_request(service: Se
 
 
 @pytest.mark.slow
+def test_a_run_whose_results_are_all_there_is_finished(service: Service, tmp_path: Path) -> None:
+    """As after a kill before its end: the stream read all, and stopped the run before it had written its manifest."""
+    fetch = fetch_of(tmp_path, service, 3)
+    fetch()
+    (tmp_path / "out/manifest.parquet").unlink()
+    service.latency = 0.3
+    with eechips.stream(fetch) as stream:
+        assert numbers(stream) == order_of(0, count=3)
+    assert (tmp_path / "out/manifest.parquet").exists()
+
+
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # of newer Pythons
 def test_a_stream_that_a_fork_closes_goes_on(service: Service, tmp_path: Path) -> None:
     service.latency = 0.05

@@ -64,6 +64,14 @@ def has_whole_plan(folder: Path) -> bool:
         return False  # a run whose plan failed has removed it meanwhile
 
 
+def _is_fetched(folder: Path) -> bool:
+    """Return whether the run in a folder has no unit left to fetch."""
+    if not has_whole_plan(folder):
+        return False
+    with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
+        return ledger.count_open() == 0
+
+
 class BackgroundRun:
     """A run that another process of this machine fetches, until this process ends or closes it.
 
@@ -90,7 +98,7 @@ class BackgroundRun:
         log = self.folder / LOG_NAME
         log_size = log.stat().st_size if log.is_file() else 0
         is_extended = bool(fetch.keywords.get("extend")) and has_whole_plan(self.folder)
-        self._starter = os.getpid()
+        self._starter, self._is_bounded = os.getpid(), max_disk is not None
         self._stack = contextlib.ExitStack()
         self.lock = Path(self._stack.enter_context(temporary_folder()))
         self._pipe, theirs = context.Pipe(duplex=False)
@@ -118,7 +126,11 @@ class BackgroundRun:
         """
         if os.getpid() != self._starter:
             return
-        _stop(self._process, self._stack)
+        try:
+            if not self._is_bounded and _is_fetched(self.folder):
+                self._process.join(_LONGEST_STOP)  # it writes the manifest
+        finally:
+            _stop(self._process, self._stack)
         self._finalizer.cancel()
 
     def _wait_for_plan(self, log_size: int, *, is_extended: bool) -> None:
