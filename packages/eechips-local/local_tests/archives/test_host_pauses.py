@@ -54,11 +54,11 @@ def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) ->
         pass
     with long_pauses():
         fail(pauses, 1)
-    for each in (pauses, pickle.loads(pickle.dumps(pauses))):
-        with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
-            pass
-        with each.wait("others.example", 0.0):
-            pass
+        for each in (pauses, pickle.loads(pickle.dumps(pauses))):
+            with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
+                pass
+            with each.wait("others.example", 0.0):
+                pass
     pickle.loads(pickle.dumps(pauses)).note_response(HOST)
     with pauses.wait(HOST, 0.0):
         pass
@@ -88,6 +88,34 @@ def test_pauses_become_longer(tmp_path: Path) -> None:
         assert kept is not None
         until = float(kept.split()[0])
         assert before + 0.75 * longest <= until <= after + longest
+
+
+@pytest.mark.parametrize("is_away", [True, False])
+def test_a_pause_ends_when_the_clock_is_set_back(
+    tmp_path: Path, is_away: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was as long as the step: a host that had been away for a moment was not asked for hours."""
+    pauses = HostPauses(tmp_path)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 5 * 3600.0)
+    if is_away:
+        fail(pauses)
+    else:
+        pauses.demand(HOST, 5.0)
+    monkeypatch.undo()
+    with pauses.wait(HOST, 0.0):
+        pauses.note_response(HOST)
+    assert not pauses.is_away(HOST)
+    with pauses.wait(HOST, 0.0):
+        pass
+
+
+def test_an_answer_counts_when_the_clock_was_set_back(tmp_path: Path) -> None:
+    responses = FirstResponses(tmp_path / "answered", time.time() + 3600.0)
+    other = pickle.loads(pickle.dumps(responses))
+    assert not other
+    responses.note()
+    assert other
 
 
 @pytest.mark.slow

@@ -36,7 +36,8 @@ class FirstResponses:
             with contextlib.suppress(OSError):
                 self._place.parent.mkdir(parents=True, exist_ok=True)
                 self._place.touch(0o600)
-                os.utime(self._place, (time.time(), time.time()))  # that of the file system may be older
+                moment = max(time.time(), self.since)  # the clock may have been set back
+                os.utime(self._place, (moment, moment))  # that of the file system may be older
 
     def __bool__(self) -> bool:
         if self._is_noted or self._place is None:

@@ -77,7 +77,7 @@ class HostPauses:
         end = time.monotonic() + patience
         with ExitStack() as stack:
             while host and (pause := self._read(host)) is not None:  # files of this machine have no host
-                left = min(pause.until - time.time(), _LONGEST_PAUSE if pause.failures else _LONGEST_DEMAND)
+                left = pause.until - time.time()
                 if left <= 0 and self._is_turn(host, stack):
                     break
                 if time.monotonic() + (0 if pause.failures else left) >= end:
@@ -134,11 +134,17 @@ class HostPauses:
             return True
 
     def _read(self, host: str) -> HostPause | None:
+        """Return the pause of a host; one that is longer than any, as the clock was set back, ends now."""
         kept = self._kept.get(host)
-        if kept is None:
-            return self._own.get(host)
-        until, failures = kept.split()
-        return HostPause(float(until), int(failures))
+        pause = self._own.get(host)
+        if kept is not None:
+            until, failures = kept.split()
+            pause = HostPause(float(until), int(failures))
+        if pause is None:
+            return None
+        now = time.time()
+        longest = _LONGEST_PAUSE if pause.failures else _LONGEST_DEMAND
+        return pause if pause.until - now <= longest else HostPause(now, pause.failures)
 
     def _write(self, host: str, pause: HostPause) -> None:
         self._kept.put(host, f"{pause.until!r} {pause.failures}".encode())
