@@ -60,7 +60,7 @@ def find_state_problems(run: Run) -> list[Problem]:
         manifest of a finished run. Those that are planned are to be fetched again.
     """
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        found = {
+        reasons = {
             identifier: f"it is {_shown(state)}, and {what}"
             for what, condition in _CONTRADICTIONS.items()
             for identifier, state in ledger.database.execute(
@@ -72,10 +72,12 @@ def find_state_problems(run: Run) -> list[Problem]:
             for identifier, before in _recorded_states(run.path / PARQUET_NAME):
                 state = states.get(identifier, before)
                 if state not in (before, _PLANNED):
-                    found.setdefault(identifier, f"it is {_shown(state)}, and was {_shown(before)} when the run ended")
+                    reasons.setdefault(
+                        identifier, f"it is {_shown(state)}, and was {_shown(before)} when the run ended"
+                    )
     return [
         Problem(identifier, LEDGER_NAME, f"the row of unit {identifier[:16]} was changed: {reason}")
-        for identifier, reason in found.items()
+        for identifier, reason in reasons.items()
     ]
 
 
