@@ -17,7 +17,7 @@ import shapely
 from affine import Affine
 
 from eechips_local.demo.borders import tessellation
-from eechips_local.demo.painting import mercator
+from eechips_local.demo.painting import drawing_cache, mercator
 from eechips_local.demo.painting.painted_source import outline_around
 from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
@@ -151,18 +151,25 @@ def outline(scene: WrsScene, swath: Swath) -> shapely.Polygon:
 @cache
 def lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
     """Return all scenes by day that show land, and boxes around them in a tree."""
-    candidate_scenes = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
-    centres = np.array([middle(scene) for scene in candidate_scenes])
-    # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
-    unit = mercator.EQUATOR_UNIT * mercator.cosine_of(mercator.y_of(centres[:, 1]))
-    inland = tessellation.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
-    is_kept = inland > -105_000.0
-    kept = tuple(scene for scene, is_land in zip(candidate_scenes, is_kept.tolist(), strict=True) if is_land)
-    centres = centres[is_kept]
+    drawn = drawing_cache.kept("landsat-scenes", _find_lands)
+    kept = tuple(WrsScene(path, row) for path, row in drawn["scenes"].tolist())
+    centres = drawn["centres"]
     reach = 1.25
     wide = reach / np.maximum(0.1, np.cos(np.radians(np.minimum(82.6, np.abs(centres[:, 1]) + reach))))
     boxes = shapely.box(centres[:, 0] - wide, centres[:, 1] - reach, centres[:, 0] + wide, centres[:, 1] + reach)
     return kept, shapely.STRtree(boxes)
+
+
+def _find_lands() -> drawing_cache.Arrays:
+    """Return the scenes by day that show land: paths and rows, longitudes and latitudes of their middles."""
+    candidates = [WrsScene(path, row) for path in range(1, PATHS + 1) for row in range(5, _LAST_ROW + 1)]
+    scenes = np.array([(scene.path, scene.row) for scene in candidates], dtype=np.int16)
+    centres = np.array([middle(scene) for scene in candidates])
+    # A scene reaches 130 km from its middle: land that near shows at the middle's distance from the coast.
+    unit = mercator.EQUATOR_UNIT * mercator.cosine_of(mercator.y_of(centres[:, 1]))
+    inland = tessellation.inland(mercator.x_of(centres[:, 0]), mercator.y_of(centres[:, 1])) * unit
+    is_kept = inland > -105_000.0
+    return {"scenes": scenes[is_kept], "centres": centres[is_kept]}
 
 
 @cache
