@@ -151,7 +151,7 @@ def outline(scene: WrsScene, swath: Swath) -> shapely.Polygon:
 @cache
 def lands() -> tuple[tuple[WrsScene, ...], shapely.STRtree]:
     """Return all scenes by day that show land, and boxes around them in a tree."""
-    drawn = drawing_cache.kept("landsat-scenes", _find_lands)
+    drawn = drawing_cache.kept("scenes", _find_lands)
     kept = tuple(WrsScene(path, row) for path, row in drawn["scenes"].tolist())
     centres = drawn["centres"]
     reach = 1.25
