@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cmp_to_key
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.values import Array, Date, Geometry, Value
 
 _RANKS: tuple[tuple[type | tuple[type, ...], int], ...] = ((bool, 1), ((int, float), 1), (Date, 1), (str, 2), (list, 3))
+
+_MOST_NESTED = 200_000  # lists in a list: one that holds another twice, which does so too, soon has more than memory
 
 
 def plain(value: Value) -> Value:
@@ -25,6 +28,8 @@ def compare(a: Value, b: Value) -> int:
     if rank_a != rank_b:
         return -1 if rank_a < rank_b else 1
     a, b = plain(a), plain(b)
+    if a is b:
+        return 0
     if isinstance(a, list) and isinstance(b, list):
         for x, y in zip(a, b, strict=False):
             order = compare(x, y)
@@ -63,17 +68,28 @@ def _rank(value: Value) -> int:
     return 0 if value is None else 9
 
 
-def distinct_key(value: Value) -> Any:
-    """Return something hashable that is equal for values which Earth Engine takes as equal."""
+def distinct_key(value: Value, nested: Iterator[int] | None = None) -> Any:
+    """Return something hashable that is equal for values which Earth Engine takes as equal.
+
+    Args:
+        value: any value.
+        nested: counts the lists and dictionaries in it, each as often as it occurs; None to begin.
+
+    Raises:
+        LimitError: if there are too many of them.
+    """
     value = plain(value)
     if isinstance(value, bool):
         return float(value)
     if isinstance(value, (int, float, str)) or value is None:
         return value
-    if isinstance(value, list):
-        return ("list", *(distinct_key(v) for v in value))
-    if isinstance(value, Mapping):
-        return ("dictionary", *sorted((k, distinct_key(v)) for k, v in value.items()))
+    if isinstance(value, (list, Mapping)):
+        nested = nested or count()
+        if next(nested) > _MOST_NESTED:
+            raise MemoryLimitError()
+        if isinstance(value, list):
+            return ("list", *(distinct_key(v, nested) for v in value))
+        return ("dictionary", *sorted((k, distinct_key(v, nested)) for k, v in value.items()))
     if isinstance(value, Geometry):
         return ("geometry", value.shape.wkb, value.projection, value.geodesic)
     if isinstance(value, Array):

@@ -11,7 +11,7 @@ import pytest
 from eechips_local.evaluation.asset_model import ImageAsset, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
-from eechips_local.functions.conditions.filter_logic import and_, of_one, or_
+from eechips_local.functions.conditions.filter_logic import and_, not_, of_one, or_
 from eechips_local.functions.neighborhoods.kernels import add
 from eechips_local.functions.series.collections import merged as merged_with
 from eechips_local.values.value_json import Encoder
@@ -89,21 +89,40 @@ def test_elements_are_copied_once_however_many_merges_follow() -> None:
     assert indices[-4:] == ["1_2_0", "1_2_a", "2_0", "2_a"]
 
 
-@pytest.mark.parametrize(("combined", "passes"), [(and_, True), (or_, False)])
-def test_a_filter_that_is_combined_with_itself_is_asked_once(combined: Any, passes: bool) -> None:
+def mixed(condition: Filter) -> Filter:
+    return and_([or_([condition, not_(condition)]), not_(not_(condition))])
+
+
+@pytest.mark.parametrize(
+    ("combined", "passes"),
+    [
+        (lambda condition: and_([condition, condition]), True),
+        (lambda condition: or_([condition, condition]), False),
+        (mixed, True),
+        (lambda condition: not_(mixed(not_(condition))), True),
+    ],
+)
+def test_a_filter_that_is_combined_with_itself_asks_each_part_once(combined: Any, passes: bool) -> None:
     asked: list[Any] = []
 
     def matches(element: Any) -> bool:
         asked.append(element)
         return passes
 
-    condition: Filter = of_one(matches)
-    for _ in range(8):
-        condition = combined([condition, condition])
+    def narrow(query: Query) -> Query:
+        asked.append(query)
+        return query
+
+    condition: Filter = of_one(matches, narrow=narrow)
+    for _ in range(20):
+        condition = combined(condition)
     assert condition.matches("an element") is passes
     assert condition.pairs is not None
     assert condition.pairs("primary", "secondary") is passes
-    assert asked == ["an element", "primary"]
+    assert set(asked) == {"an element", "primary"}
+    assert len(asked) <= 6  # by the first level, which has three parts
+    condition.narrow(Query())
+    assert len(asked) <= 7
 
 
 class Described(dict[str, Any]):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from eechips_local.evaluation.asset_model import Query
@@ -13,6 +14,7 @@ from eechips_local.values.filter_conditions import FilterCondition, Operand, fie
 from eechips_local.values.values import Filter
 
 Narrow = Callable[[Query], Query]
+_answered_once = lru_cache(maxsize=1)  # for each element: filters may share parts, several levels deep
 
 
 def opposite(condition: Filter) -> FilterCondition:
@@ -35,6 +37,23 @@ def _pairs(condition: Filter, primary: Element, secondary: Element) -> bool:
     return condition.matches(primary) if condition.pairs is None else condition.pairs(primary, secondary)
 
 
+@dataclass(frozen=True, slots=True)
+class _Narrowing:
+    """Narrows a query by each of some steps, once even where filters share parts."""
+
+    steps: tuple[Narrow, ...]
+
+    @classmethod
+    def by(cls, filters: Sequence[Filter]) -> _Narrowing:
+        steps = [s for f in filters for s in (f.narrow.steps if isinstance(f.narrow, cls) else (f.narrow,))]
+        return cls(tuple(dict.fromkeys(steps)))
+
+    def __call__(self, query: Query) -> Query:
+        for step in self.steps:
+            query = step(query)
+        return query
+
+
 def _first(filters: Sequence[Filter], attribute: str) -> Any:
     return next(
         (attribute_value for f in filters if (attribute_value := getattr(f, attribute, None)) is not None), None
@@ -49,17 +68,10 @@ def _fields(filters: Sequence[Filter]) -> frozenset[str] | None:
 @function("Filter.and")
 def and_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass all of some filters."""
-    filters = list(dict.fromkeys(filters))  # one that is given twice, which may be nested, is asked once
-
-    def narrow(query: Query) -> Query:
-        for condition in filters:
-            query = condition.narrow(query)
-        return query
-
     return FilterCondition(
-        matches=lambda element: all(f.matches(element) for f in filters),
-        narrow=narrow,
-        pairs=lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters),
+        matches=_answered_once(lambda element: all(f.matches(element) for f in filters)),
+        narrow=_Narrowing.by(filters),
+        pairs=_answered_once(lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters)),
         fields=_fields(filters),
         is_exact=all(f.is_exact for f in filters),
         measure=_first(filters, "measure"),
@@ -71,10 +83,9 @@ def and_(filters: list[Filter]) -> FilterCondition:
 @function("Filter.or")
 def or_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass one of some filters."""
-    filters = list(dict.fromkeys(filters))
     return FilterCondition(
-        matches=lambda element: any(f.matches(element) for f in filters),
-        pairs=lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters),
+        matches=_answered_once(lambda element: any(f.matches(element) for f in filters)),
+        pairs=_answered_once(lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters)),
         fields=_fields(filters),
         measure=_first(filters, "measure"),
     )
