@@ -76,17 +76,25 @@ _NAMES: tuple[tuple[type, str], ...] = (
 )
 
 
-def full_type_name(value: Value) -> str:
+def full_type_name(value: Value, known: dict[int, str] | None = None) -> str:
     """Return the name of a value's type as columns and messages have it: List<String>, Dictionary<Object>, Long.
 
     Columns are recorded in davemlz/eemont@959c2b8 (docs/tutorials/010-Creating-Points-From-Queries.ipynb) and
     sepal-contrib/sepal_mgci@a1716f9 (notebooks/reduceRegions.ipynb), messages in public code that quotes them for
     GeoJSON: "Actual type: Dictionary<Object>".
+
+    Args:
+        value: any value.
+        known: names of lists in it by their id; None to begin. A list may hold another several times, levels deep.
     """
+    known = {} if known is None else known
     if isinstance(value, Image):
         return f"Image<[{', '.join(value.band_names)}]>"
     if isinstance(value, list):
-        return f"List<{common_type_name([full_type_name(item) for item in value]) or 'Object'}>"
+        if id(value) not in known:
+            name = common_type_name([full_type_name(item, known) for item in value]) or "Object"
+            known[id(value)] = f"List<{name}>"
+        return known[id(value)]
     if isinstance(value, Mapping):
         return "Dictionary<Object>"
     if isinstance(value, int) and not -(2**31) <= value < 2**31:

@@ -99,24 +99,28 @@ def combine(first: Reducer, second: Reducer, prefix: str = "", *, shared: bool) 
     if shared and first.inputs != second.inputs:
         raise InvalidError(f"Cannot share inputs: the first reducer takes {first.inputs}, the second {second.inputs}.")
     names = _distinct([*first.names, *(prefix + name for name in second.names)])
-    offset = 0 if shared else first.inputs
-    specs = [*first.outputs, *(replace(spec, source=spec.source + offset) for spec in second.outputs)]
+    others = second.outputs
+    if not shared:
+        others = tuple(replace(spec, source=spec.source + first.inputs) for spec in others)
+    specs = [*first.outputs, *others]
     return side_by_side((first, second), _renamed(specs, names), shared=shared)
 
 
 def _renamed(specs: Sequence[OutputSpec], names: Sequence[str]) -> list[OutputSpec]:
-    return [replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
+    return [spec if spec.name == name else replace(spec, name=name) for spec, name in zip(specs, names, strict=True)]
 
 
 def _distinct(names: Sequence[str]) -> list[str]:
-    """Append 1, 2, … to names that occur again."""
-    seen: dict[str, int] = {}
-    result = []
+    """Append 1, 2, … to names that occur again, until each is another."""
+    numbers: dict[str, int] = {}
+    result: dict[str, None] = {}
     for name in names:
-        count = seen.get(name, 0)
-        seen[name] = count + 1
-        result.append(name if count == 0 else f"{name}{count}")
-    return result
+        distinct = name
+        while distinct in result:
+            numbers[name] = numbers.get(name, 0) + 1
+            distinct = f"{name}{numbers[name]}"
+        result[distinct] = None
+    return [*result]
 
 
 def for_each(reducer: Reducer, names: Sequence[str]) -> Reducer:

@@ -7,15 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 
 from eechips_local.evaluation.asset_model import ImageAsset, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.type_conversion import full_type_name
 from eechips_local.functions.conditions.filter_logic import and_, not_, of_one, or_
 from eechips_local.functions.neighborhoods.kernels import add
 from eechips_local.functions.series.collections import merged as merged_with
+from eechips_local.functions.vectors.geometry_constructors import multi_geometry
+from eechips_local.protocol.request_errors import LimitError, MemoryLimitError
+from eechips_local.values.ordering import compare, distinct_key
 from eechips_local.values.value_json import Encoder
-from eechips_local.values.values import Collection, Feature, Filter, Kernel, Weights
+from eechips_local.values.values import Collection, Feature, Filter, Geometry, Kernel, Weights
 from local_tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 CLEAR = invoke("Filter.lessThan", leftField="cloud", rightValue=20)
@@ -150,3 +155,25 @@ def test_a_kernel_that_is_added_to_itself_is_computed_and_described_once() -> No
     assert edges == [10.0, 10.0]  # the two operands of the first sum
     assert Encoder(Context(EmptyStore())).encode(kernel)["type"] == "Kernel.add"
     assert description.looked_at == 1
+
+
+def doubled_list() -> list[Any]:
+    """A list of two that are the same, and so on: 2**40 elements."""
+    nested: list[Any] = [1]
+    for _ in range(40):
+        nested = [nested, nested]
+    return nested
+
+
+def test_lists_in_lists_are_named_once_and_refused_where_they_are_compared() -> None:
+    nested = doubled_list()
+    assert full_type_name(nested) == 41 * "List<" + "Integer" + 41 * ">"
+    assert compare(nested, nested) == 0
+    with pytest.raises(MemoryLimitError, match="User memory limit exceeded"):
+        distinct_key(nested)
+
+
+def test_geometries_that_hold_one_twice_may_not_have_too_many_edges() -> None:
+    line = Geometry(shapely.linestrings(np.zeros((600_000, 2))))
+    with pytest.raises(LimitError, match=r"Geometry has too many edges \(2400000 > 2000000\)"):
+        multi_geometry([line] * 4, None, None, None)

@@ -84,7 +84,9 @@ class TestNames:
         mean, deviation = invoke("Reducer.mean"), invoke("Reducer.stdDev")
         both = {"reducer1": mean, "reducer2": deviation, "sharedInputs": True}
         assert reducer("combine", **both, outputPrefix="x_").names == ("mean", "x_stdDev")
-        assert reducer("combine", reducer1=mean, reducer2=mean).names == ("mean", "mean1")
+        twice = reducer("combine", reducer1=mean, reducer2=mean)
+        assert twice.names == ("mean", "mean1")
+        assert reducer("combine", reducer1=twice, reducer2=twice).names == ("mean", "mean1", "mean2", "mean11")
 
     def test_for_each(self) -> None:
         mean, ends = invoke("Reducer.mean"), invoke("Reducer.minMax")

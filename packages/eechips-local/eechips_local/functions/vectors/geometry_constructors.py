@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.evaluation.type_conversion import shown
 from eechips_local.functions.registration import function
 from eechips_local.geometry import overlay
+from eechips_local.geometry.geometry import check_edges
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection
 from eechips_local.geometry.planar_frame import recast, tolerance_of
 from eechips_local.geometry.shapes import close_at_pole, is_geographic, leaves, unwrapped, valid
@@ -152,6 +153,7 @@ def multi_geometry(
         )
     projection = crs or geometries[0].projection
     edges = geometries[0].geodesic if geodesic is None else geodesic
+    check_edges(geometries)  # of all together: geometries may hold others twice, several levels deep
     shapes = [_fitted(g, projection, edges, maxError).shape for g in geometries]
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
     return Geometry(shapely.GeometryCollection(parts), projection, edges)
