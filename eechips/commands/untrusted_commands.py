@@ -18,8 +18,9 @@ import click
 from eechips.commands.command import FetchCommand, VerbCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
-from eechips.files.local_paths import expand_home, is_file
+from eechips.files.local_paths import expand_home
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.storage.untrusted_files import is_local_path
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     values, parameters = _parse(command, words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
-    return {text: hash_vectors(path) for text in named if is_file(path := Path(expand_home(text)))}
+    return {text: hash_vectors(path) for text in named if is_vector_file(path := Path(expand_home(text)))}
 
 
 def parameter_names(verb: str, words: Sequence[str]) -> frozenset[str]:

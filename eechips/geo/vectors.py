@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.files.temporary_files import temporary_folder
-from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, other_name, parse_file_crs
+from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, parse_file_crs
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import WKT_NAMES, find_wkt, is_text_table, parse_wkt, read_text_table
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
+from eechips.geo.vector_paths import join_layer, split_layer
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def read_vectors(
     Features without a geometry are left out, which is logged.
 
     Args:
-        path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer; or CSV with WKT.
+        path: GeoJSON, GeoPackage, Shapefile, FlatGeobuf, KML, GeoParquet, …, its first layer or that of
+            :func:`eechips.geo.vector_paths.split_layer`; or CSV with WKT.
         crs: CRS of a file that does not say it.
         crs_option: option of the caller that gives ``crs``, for messages; None if there is none.
         notes: level at which to log what is noteworthy of the file; lower if that was logged before.
@@ -171,8 +172,9 @@ def read_table(
     Raises:
         RegionError: if the file does not exist, cannot be read, or is no file of places.
     """
-    if not path.is_file():
-        raise RegionError(f"there is no file {path}")
+    file, chosen = split_layer(path)
+    if not file.is_file():
+        raise RegionError(f"there is no file {file}")
     if is_text_table(path):
         texts = read_text_table(path, notes=notes)
         name = find_wkt(texts)
@@ -182,16 +184,13 @@ def read_table(
         return _flat(path, geometries), texts.drop_columns([name]), srid
     try:
         with temporary_folder() as folder:
-            layer = read_layer(path, folder, needs_geometry=False)
+            layer = read_layer(file, folder, layer=chosen, needs_geometry=False)
     except RefusedFileError as error:
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
-    if len(layer.layers) > 1:
+    if len(layer.layers) > 1 and chosen is None:
         first, second = layer.layers[:2]
-        words = shlex.join(["ogr2ogr", other_name(second.replace("/", "-"), path), path.name, second])
-        names = ", ".join(layer.layers)
-        _log.log(
-            notes, "%s has several layers, of which %s is read: %s. To read %s: %s", path, first, names, second, words
-        )
+        names, other = ", ".join(layer.layers), join_layer(path, second)
+        _log.log(notes, "%s has several layers, of which %s is read: %s. Another: %r", path, first, names, other)
     for note in layer.notes:
         _log.log(notes, "%s: %s", path, note)
     if layer.geometry is None:

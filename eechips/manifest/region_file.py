@@ -13,6 +13,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.manifest.run_signature import is_own
 
 _log = logging.getLogger(__name__)
@@ -38,7 +39,7 @@ def find_region_file(folder: Path, info: Mapping[str, Any]) -> Path | None:
         if not path.resolve().is_relative_to(folder.resolve()):
             return None
     try:
-        return path if path.is_file() and hash_vectors(path) == sha256 else None
+        return path if is_vector_file(path) and hash_vectors(path) == sha256 else None
     except OSError:
         return None
 

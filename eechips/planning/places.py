@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
-from eechips.errors import RegionError, UsageError
+from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
 from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, with_decimal_points
@@ -184,21 +184,6 @@ class Places:
         again = np.flatnonzero((values == twice.iloc[0]).to_numpy()) if len(twice) else twice.to_numpy()
         if len(again):
             raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}")
-
-
-def write_places(frame: Any, path: Path) -> Path:
-    """Write a frame of places to a file, without its index; return the path.
-
-    Raises:
-        UsageError: if it is no frame.
-        RegionError: if it does not say its coordinate reference system.
-    """
-    if not hasattr(frame, "to_parquet"):
-        raise UsageError(f"points must be a file, a DataFrame or a GeoDataFrame, not {type(frame).__name__}")
-    if hasattr(frame, "geometry") and getattr(frame, "crs", None) is None:
-        raise RegionError("the GeoDataFrame does not say what coordinate reference system it is in")
-    frame.to_parquet(path, index=False)
-    return path
 
 
 def read_places(

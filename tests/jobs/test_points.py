@@ -382,5 +382,5 @@ def test_a_frame_without_places_or_a_crs_is_refused(tmp_path: Path) -> None:
     frame = geopandas.GeoDataFrame({"id": [1]}, geometry=[shapely.Point(1, 2)])
     with pytest.raises(RegionError, match="does not say what coordinate reference system"):
         eechips.points("SRTM", frame, out=tmp_path / "out", quiet=True)
-    with pytest.raises(UsageError, match="a DataFrame or a GeoDataFrame, not list"):
+    with pytest.raises(UsageError, match="`points` must be a text"):
         eechips.points("SRTM", [1, 2], out=tmp_path / "out", quiet=True)

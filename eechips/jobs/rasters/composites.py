@@ -6,6 +6,7 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -19,10 +20,11 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.extended_plans import add_composites, find_last_day
+from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import CompositesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.jobs.recipe_options import make_recipe, run_recipe, takes
+from eechips.jobs.recipe_options import make_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import find_grid_scenes
@@ -251,4 +253,4 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ...                          every="1 month", reducer="median", mask="auto", local=True)
         >>> run.units[["file", "valid_fraction"]]
     """
-    return run_recipe(*make_recipe(Composites, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return fetch(partial(make_recipe, Composites), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -17,10 +18,11 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.extended_plans import add_images
+from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import ImagesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.jobs.recipe_options import make_recipe, run_recipe, takes
+from eechips.jobs.recipe_options import make_recipe, takes
 from eechips.manifest.run import Run
 from eechips.planning.areas.region_images import RegionScenes, place_scenes
 from eechips.planning.areas.region_overlaps import Overlap
@@ -231,4 +233,4 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
         >>> run.units[["file", "dates", "valid_fraction"]]
     """
-    return run_recipe(*make_recipe(Images, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return fetch(partial(make_recipe, Images), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})

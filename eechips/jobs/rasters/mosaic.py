@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -22,6 +23,7 @@ from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.formats.nodata import check_nodata
 from eechips.geo.grid import Grid, wrap_longitude
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
+from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.rasters.mosaic_places import MosaicPlace, place_regions, place_whole
 from eechips.jobs.rasters.mosaic_tiles import (
@@ -38,7 +40,7 @@ from eechips.jobs.rasters.mosaic_tiles import (
     reduced_dtype,
     select_image,
 )
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column, run_recipe, takes
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column, takes
 from eechips.manifest.run import Run
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import warn_of_small
@@ -390,7 +392,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      reducer="median", mask="auto", project="my-project")
         >>> run.assembled[0]
     """
-    return run_recipe(*make_recipe(MosaicRecipe, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return fetch(partial(make_recipe, MosaicRecipe), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
 
 
 def _check(options: MosaicOptions, source: ChosenDataset) -> None:

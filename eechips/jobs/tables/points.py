@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,11 +17,12 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
-from eechips.files.temporary_files import temporary_folder
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
+from eechips.jobs.place_files import fetch
 from eechips.jobs.recipe_options import (
     BuiltinRecipe,
     DateColumn,
@@ -29,7 +30,6 @@ from eechips.jobs.recipe_options import (
     check_dates,
     make_recipe,
     parse_format,
-    run_recipe,
     takes,
 )
 from eechips.jobs.tables.embedding_means import vector_bands, warn_of_partial_vector
@@ -45,14 +45,11 @@ from eechips.planning.grid_alignment import check_scale
 from eechips.planning.imagery.expressions import box_around_all
 from eechips.planning.imagery.image_filters import parse_conditions
 from eechips.planning.imagery.periods import parse_window
-from eechips.planning.places import Places, read_places, write_places
+from eechips.planning.places import Places, read_places
 from eechips.recipe import Table, Unit, recipe_identity
-from eechips.storage import write_file
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from eechips.engine.results.result_assembly import Results
 
 _log = logging.getLogger(__name__)
@@ -384,19 +381,14 @@ def points(
 ) -> Run: ...
 @takes(PointsOptions, RunConfig, LedgerOptions)
 def points(
-    dataset: str,
-    points: str | Path | pd.DataFrame,
-    *,
-    out: str | Path | None = None,
-    dry_run: bool = False,
-    **options: Any,
+    dataset: str, points: Any, *, out: str | Path | None = None, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:
     """Fetch the values of a dataset at points or over polygons.
 
     Args:
         dataset: alias ("MODIS_LST") or Earth Engine id.
-        points: a file (see ``PointValues``), or a DataFrame or GeoDataFrame, which is kept in the folder of the results
-            as ``input.parquet`` without its index.
+        points: a file (see ``PointValues``), or a DataFrame, GeoDataFrame or geometries of shapely, which are kept in
+            the folder of the results.
         out: folder of the results; None for ``outputs/points-<dataset>``.
         dry_run: plan and estimate only; send no request for values.
         options: fields of ``PointsOptions`` and ``RunConfig``.
@@ -413,19 +405,8 @@ def points(
         >>> run = eechips.points("MODIS_LST", "plots.csv", each_image=True, local=True)
         >>> pandas.read_parquet(run.assembled[0])
     """
-    arguments = {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
-    if isinstance(points, (str, Path)):
-        return run_recipe(*make_recipe(PointValues, {**arguments, "points": str(points)}))
-    with temporary_folder() as folder:
-        path = write_places(points, folder / "input.parquet")
-        recipe, config = make_recipe(PointValues, {**arguments, "points": str(path)})
-        if not dry_run:
-            kept = config.out / "input.parquet"
-            if not kept.exists() or kept.read_bytes() != path.read_bytes():
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                write_file(kept, path.read_bytes())
-            recipe = PointValues(**{**vars(recipe.options), "points": kept})
-        return run_recipe(recipe, config)
+    arguments = {"dataset": dataset, "points": points, "out": out, "dry_run": dry_run, **options}
+    return fetch(partial(make_recipe, PointValues), arguments)
 
 
 def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:
@@ -446,5 +427,5 @@ def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | Non
     if source.bands is not None and len(set(source.bands)) < len(source.bands):
         raise UsageError(f"a band is asked for twice: {','.join(source.bands)}")
     source.selection  # noqa: B018 - parsed to be checked
-    if not Path(options.points).is_file():
+    if not is_vector_file(options.points):
         raise RegionError(f"there is no file {options.points}")

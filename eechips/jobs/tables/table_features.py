@@ -16,7 +16,8 @@ from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, run_recipe, slug, split_names, takes
+from eechips.jobs.place_files import fetch
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names, takes
 from eechips.jobs.tables.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.jobs.tables.table_options import FeaturesOptions
 from eechips.manifest.run import Run
@@ -230,4 +231,4 @@ def features(
         >>> geopandas.read_parquet(run.path / "features")
     """
     chosen = dataset if isinstance(dataset, str) else dataset.serialize()
-    return run_recipe(*make_recipe(Features, {"dataset": chosen, "out": out, "dry_run": dry_run, **options}))
+    return fetch(partial(make_recipe, Features), {"dataset": chosen, "out": out, "dry_run": dry_run, **options})

@@ -20,6 +20,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.extended_plans import (
     GROWING,
@@ -29,15 +30,8 @@ from eechips.jobs.extended_plans import (
     find_last_day,
     new_dates,
 )
-from eechips.jobs.recipe_options import (
-    BuiltinRecipe,
-    check_dates,
-    make_recipe,
-    parse_format,
-    region_column,
-    run_recipe,
-    takes,
-)
+from eechips.jobs.place_files import fetch
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format, region_column, takes
 from eechips.jobs.tables.embedding_means import vector_bands
 from eechips.jobs.tables.series_plan import SeriesPlan, single_image_error
 from eechips.jobs.tables.table_options import OUTPUTS, TimeSeriesOptions
@@ -119,7 +113,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     @cached_property
     def is_file(self) -> bool:
         """Return whether the regions are in a local file."""
-        return Path(self.options.regions).is_file()
+        return is_vector_file(self.options.regions)
 
     @cached_property
     def _zones(self) -> Zones:
@@ -402,7 +396,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", columns="id=geoid", local=True)
     """
-    return run_recipe(*make_recipe(TimeSeries, {"dataset": dataset, "out": out, "dry_run": dry_run, **options}))
+    return fetch(partial(make_recipe, TimeSeries), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
 
 
 def _check(recipe: TimeSeries) -> None:

@@ -20,6 +20,7 @@ from eechips.errors import RegionError
 from eechips.files.local_paths import local_path
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices
@@ -205,7 +206,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
         if selection and not Path(text).exists():
             return AssetRegion(selection["asset"], selection["field"].strip(), selection["value"].strip())
     path = Path(text)
-    if not path.is_file():
+    if not is_vector_file(path):
         if text:
             local_path(text)  # says what is wrong with a path of another system, or with an address
         numbers = str(text).split(",")

@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import is_vector_file
 from eechips.planning.areas.regions import Region, parse_region, planar_geometry
 from eechips.planning.areas.zones import Zones, read_zones
 from eechips.storage import fold_case, safe_component
@@ -169,7 +170,7 @@ def read_separate_regions(
     """
     if margin is not None and not 0.0 <= margin < math.inf:
         raise UsageError(f"`margin` must be 0 metres or more, not {margin:g}")
-    if not path.is_file():
+    if not is_vector_file(path):
         raise RegionError(f"there is no vector file {path}: `regions` takes the path of one")
     zones = read_zones(path, id_field, crs=crs)
     _warn_of_equal_names(path, zones.ids)

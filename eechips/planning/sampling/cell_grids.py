@@ -20,6 +20,7 @@ from eechips.geo.mgrs_cells import list_squares
 from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_longitudes
 from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
+from eechips.geo.vector_paths import is_vector_file
 from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, read_places
 from eechips.planning.sampling.sample_places import SamplePlace, json_columns
@@ -283,7 +284,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
             raise UsageError("`columns` is for a file of `cells`")
         return parse(size)
     path = Path(text)
-    if not path.is_file():
+    if not is_vector_file(path):
         raise UsageError(
             f"`cells` {str(text)!r} is none of regular:10km, majortom:10km, h3:6, s2:13, mgrs:10km, or a file of"
             " polygons"

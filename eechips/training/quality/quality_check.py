@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError, UsageError, ValidationError
 from eechips.formats import chip_suffixes, validate
 from eechips.geo.polygons import wrap_at_antimeridian
+from eechips.geo.vector_paths import is_vector_file
 from eechips.geo.vectors import read_vectors
 from eechips.manifest.export import annotate
 from eechips.manifest.region_file import read_region_file
@@ -247,7 +248,7 @@ def requested_region(roi: str | Path | None, folder: Path, info: Mapping[str, An
         box = _box(str(roi))
         if box is not None:
             return box
-        if not Path(roi).is_file():
+        if not is_vector_file(roi):
             raise RegionError(f"roi {str(roi)!r} is neither W,S,E,N in degrees nor a vector file")
         return shapely.union_all(read_vectors(Path(roi), crs_option=None).geometries)
     named = (info.get("parameters") or {}).get("roi")

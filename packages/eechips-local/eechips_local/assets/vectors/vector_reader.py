@@ -84,6 +84,8 @@ def read(request: Request) -> dict[str, Any]:
         if kind == "zip":
             raise RefusedFileError("it is a zip archive within a zip archive")
     if kind == "Parquet":
+        if request.layer is not None:
+            raise RefusedFileError(f"it is Parquet, which has no layers: leave {request.layer!r} out")
         return _read_parquet(source, request)
     notes: list[str] = []
     place, options = _prepare(kind, source, request, notes)
@@ -170,6 +172,8 @@ def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Requ
         if not len(known):
             raise RefusedFileError("it has no layer: it is empty, or was cut off")
         layers = [str(name) for name, geometry in known if geometry is not None]
+        if request.layer is not None and request.layer not in known[:, 0]:
+            raise RefusedFileError(f"it has no layer {request.layer!r}: {', '.join(map(str, known[:, 0]))}")
         layer = request.layer if request.layer is not None else layers[0] if layers else None
         with pyogrio.open_arrow(place, layer=layer, use_pyarrow=True, batch_size=_BATCH, **options) as (meta, reader):
             geometry = meta["geometry_name"] or "wkb_geometry"

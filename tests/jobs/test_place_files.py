@@ -1,0 +1,89 @@
+"""Places in memory: what commands of Python take for files, and what they keep of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import geopandas
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+
+import eechips
+from eechips.errors import RegionError, UsageError
+
+AREAS = [shapely.box(-105.10, 39.90, -105.09, 39.91), shapely.box(-105.08, 39.90, -105.07, 39.91)]
+POINTS = [shapely.Point(-105.1, 39.9), shapely.Point(-105.0, 39.95)]
+FIELDS = geopandas.GeoDataFrame({"code": ["a", "b"]}, geometry=AREAS, crs=4326).to_crs(32613)
+
+
+def planned(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+    return function(*arguments, dry_run=True, quiet=True, **options)
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        pd.DataFrame({"lon": [-105.1, -105.0], "lat": [39.9, 39.95]}, index=["x", "y"]),
+        geopandas.GeoDataFrame({"plot": [7, 8]}, geometry=POINTS, crs=4326).to_crs(32613),
+        geopandas.GeoSeries(POINTS, crs=4326),
+        POINTS,
+        np.array(POINTS),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_points_in_memory_are_sampled(points: Any, demo_server: Any, tmp_path: Path) -> None:
+    estimate = planned(eechips.sample, "SRTM", points=points, endpoint=demo_server.url, out=tmp_path / "out")
+    assert estimate.units == 2
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("regions", [FIELDS, FIELDS.geometry, AREAS], ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize(
+    "function",
+    [
+        partial(eechips.timeseries, "MODIS_LST", start="2019-01-01", end="2019-02-01"),
+        partial(eechips.images, "S2", start="2020-06-01", end="2020-06-06"),
+        partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"),
+        partial(eechips.mosaic, "SRTM"),
+        partial(eechips.sample, "SRTM"),
+        partial(eechips.sample, "SRTM", cells=AREAS),
+    ],
+    ids=lambda function: function.func.__name__,
+)
+def test_regions_in_memory(function: Any, regions: Any, demo_server: Any, tmp_path: Path) -> None:
+    option = "away_from" if "cells" in function.keywords else "regions"
+    assert planned(function, endpoint=demo_server.url, out=tmp_path / "out", **{option: regions}).units >= 2
+
+
+def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: Any, tmp_path: Path) -> None:
+    options: Mapping[str, Any] = {"out": tmp_path / "out", "endpoint": demo_server.url, "executor": "threads"}
+    for _ in range(2):
+        run = eechips.sample("SRTM", regions=FIELDS, columns="id=code", roi=None, quiet=True, **options)
+        assert run.failures.empty
+        assert sorted(run.units["region"]) == ["a", "b"]
+    kept = geopandas.read_parquet(tmp_path / "out" / "input-regions.parquet")
+    assert kept.crs == FIELDS.crs
+    assert shapely.equals(kept.geometry.to_numpy(), FIELDS.geometry.to_numpy()).all()
+    assert run.parameters["regions"] == str(tmp_path / "out" / "input-regions.parquet")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("points", pd.DataFrame({"lon": [0.0, 1.0], "lat": [1.0, 95.0]}), "`points`: row 2: the latitude 95"),
+        ("points", geopandas.GeoDataFrame(geometry=POINTS), "`points`: the GeoDataFrame does not say what"),
+        ("points", pd.DataFrame({"lon": [0.0], "lat": [1.0], "x": [shapely]}), "`points`: Parquet cannot store"),
+        ("points", pd.DataFrame({"a": [0.0]}), r"no longitude column in `points` \(a\)"),
+        ("regions", pd.DataFrame({"lon": [0.0], "lat": [1.0]}), "`regions` needs polygons: a GeoDataFrame"),
+        ("roi", POINTS[0], "`roi`: feature 1 is a Point, not a polygon"),
+    ],
+)
+def test_messages_name_the_option(option: str, value: Any, message: str, tmp_path: Path) -> None:
+    with pytest.raises((RegionError, UsageError), match=message):
+        eechips.sample("SRTM", out=tmp_path / "out", quiet=True, **{option: value})
+    assert not (tmp_path / "out").exists()
