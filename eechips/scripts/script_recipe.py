@@ -145,7 +145,7 @@ class ScriptRecipe:
                 with (
                     run_exit_handlers(),
                     end_processes_with_run(),
-                    await_threads(self._observer.stop),
+                    await_threads(self._observer.stop, self._observer.note_started),
                     finish_executors(),
                 ):
                     self._execute(main, host)
@@ -164,6 +164,7 @@ class ScriptRecipe:
         finally:
             self._observer.close()
             host.call_notes.uncounted |= self._observer.uncounted
+            host.call_notes.apart |= self._observer.apart
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))

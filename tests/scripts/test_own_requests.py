@@ -145,3 +145,58 @@ def test_faults_do_not_reach_what_the_client_computes(demo_server: Server, tmp_p
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == files(tmp_path / "good")
     assert len(files(tmp_path / "run")) == 4
+
+
+APART = """
+import asyncio
+import multiprocessing
+import threading
+
+import ee
+import httpx
+
+ee.Initialize()
+
+
+def save(n):
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(ee.Number(n).getInfo()))
+
+
+async def fetch(n):
+    await asyncio.to_thread(save, n)
+    address = ee.Image(1).getThumbURL({"region": ee.Geometry.BBox(0, 0, 1, 1), "dimensions": 4, "format": "png"})
+    async with httpx.AsyncClient() as client:
+        response = await client.get(address)
+    with open(f"{n}.png", "wb") as file:
+        file.write(response.content)
+
+
+if __name__ == "__main__":
+    with multiprocessing.Pool(2) as pool:
+        pool.map(save, range(2))
+    apart = APART
+    if apart == "asyncio":
+        asyncio.run(fetch(2))
+    else:
+        worker = apart(target=save, args=(2,))
+        worker.start()
+        worker.join()
+"""
+
+
+@pytest.mark.parametrize(
+    ("apart", "name"),
+    [
+        ("multiprocessing.Process", "multiprocessing.Process"),
+        ("threading.Thread", "threading.Thread"),
+        ('"asyncio"', "coroutines"),
+    ],
+)
+def test_work_without_a_pool_is_named(apart: str, name: str, demo_server: Server, tmp_path: Path) -> None:
+    """Nothing told that it is not recorded if the script had a pool as well."""
+    script = tmp_path / "apart.py"
+    script.write_text(APART.replace("APART", apart))
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert f"done again when the script is repeated: the work of {name}. Use a pool" in result.stderr

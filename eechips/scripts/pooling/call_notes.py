@@ -16,11 +16,13 @@ class CallNotes:
     """Notes on calls that succeeded.
 
     Attributes:
-        uncounted: libraries that have sent requests to Earth Engine past the quota.
+        uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
+        apart: what of the script has fetched results without a pool: threads, processes, coroutines.
     """
 
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
+        self.apart: set[str] = set()
         self._peculiar: set[str] = set()
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
@@ -69,6 +71,9 @@ class CallNotes:
                 " counted: they pass neither the quota nor the budget, and are not repeated. Requests by requests,"
                 " urllib3.PoolManager, urllib, httpx and aiohttp are."
             )
+        if self.apart:
+            names = " and ".join(sorted(self.apart))
+            yield f"Not recorded, and done again when the script is repeated: the work of {names}. Use a pool instead."
         for counts, what in (
             (self._without, "wrote no file, unlike the others"),
             (self._catching, "caught errors of requests, and may lack data"),

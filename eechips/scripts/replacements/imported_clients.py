@@ -36,6 +36,9 @@ class Observer(Protocol):
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> _Answer:
         """Send a request; return status, headers and the complete body."""
 
+    def note_place(self, url: str) -> None:
+        """Note where the script fetches a result."""
+
     def for_thread(self, function: Callable[[], _Answer]) -> Callable[[], _Answer]:
         """Return a function that another thread calls for this one."""
 
@@ -66,6 +69,7 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
     async def handle_async_request(transport: Any, request: Any) -> Any:
         if not observer.concerns(str(request.url)):
             return await send_async(transport, request)
+        observer.note_place(str(request.url))
         import anyio  # as httpx does, which may run in other event loops
 
         respond = observer.for_thread(sending(request, await request.aread()))
@@ -97,12 +101,26 @@ def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:
         if request.method != "GET":
             observer.uncounted.add("aiohttp")
             return await connect(connector, request, *args, **options)
+        observer.note_place(url)
         fetch = observer.for_thread(partial(observer.fetch, "GET", url, None, dict(request.headers)))
         protocol, loop = connector._factory(), asyncio.get_running_loop()
         protocol.connection_made(_Connection(loop, protocol, fetch, aiohttp.ClientConnectionError))
         return protocol
 
     observer.replace(aiohttp.TCPConnector, "_create_connection", create_connection)
+
+
+def note_rasterio(observer: Observer, rasterio: Any) -> None:
+    """Note files that GDAL reads from Earth Engine, by connections of its own."""
+    before = rasterio.open
+
+    @functools.wraps(before)
+    def opened(fp: Any, *args: Any, **options: Any) -> Any:
+        if isinstance(fp, str) and observer.concerns(fp.removeprefix("/vsicurl/")):
+            observer.uncounted.add("rasterio")
+        return before(fp, *args, **options)
+
+    observer.replace(rasterio, "open", opened)
 
 
 class _Connection(asyncio.Transport):

@@ -201,7 +201,7 @@ _GLANCE = 0.02  # seconds between two looks at them
 
 
 @contextlib.contextmanager
-def await_threads(stop: Callable[[], None]) -> Iterator[None]:
+def await_threads(stop: Callable[[], None], note: Callable[[Any], None]) -> Iterator[None]:
     """Wait at the end of the block for threads and processes that the script has started, as Python does at exit.
 
     Where processes fork by default, all of the script's do: one that the script spawns would lack the credentials.
@@ -209,6 +209,7 @@ def await_threads(stop: Callable[[], None]) -> Iterator[None]:
 
     Args:
         stop: stops the requests of the threads, once the script itself is stopped.
+        note: receives each thread and process before it starts.
     """
     started: list[Any] = []
     forks = multiprocessing.get_start_method() == "fork"
@@ -228,6 +229,8 @@ def await_threads(stop: Callable[[], None]) -> Iterator[None]:
             is_own = original_pools.is_of_script(sys._getframe(1))
             if is_own and forks and isinstance(self, multiprocessing.process.BaseProcess):
                 self._Popen = context.ForkProcess._Popen  # type: ignore[attr-defined]
+            if is_own:
+                note(self)
             start(self)
             if is_own and not self.daemon:
                 started.append(self)

@@ -1,18 +1,23 @@
 """Route the Earth Engine requests of a script in a worker through the transport of the run.
 
 Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. The transport does
-not throttle, retry or count what other code sends by http.client; a message at the end of the run says so.
+not throttle, retry or count what http.client, rasterio and programs such as curl send; a message at the end of the run
+says so.
 Every routed request is throttled and retried, and its body is complete and decompressed: a script that copies
 ``response.raw`` into a file writes a whole image, not a truncated or compressed one.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import email.message
 import http.client
 import io
 import math
+import os
+import re
+import subprocess
 import threading
 import time
 import urllib.error
@@ -21,9 +26,11 @@ import urllib.response
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from eechips.client.access.connection import Connection, initialize_client
 from eechips.client.access.discovery import ClientInit, DiscoveryFile
@@ -33,7 +40,7 @@ from eechips.client.http.response_framing import StrictConnection
 from eechips.client.quota.permits import Stopped
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import inspect, sniff
-from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx
+from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, note_rasterio
 from eechips.scripts.replacements.imported_modules import change_imported
 from eechips.web.redaction import redact
 from eechips.web.urls import origin
@@ -42,6 +49,9 @@ if TYPE_CHECKING:
     import requests
 
 T = TypeVar("T")
+
+_RESULTS = (":computePixels", ":getPixels", ":computeFeatures", ":getFeatures", "/value:compute")
+"""Ends of the addresses of results (https://developers.google.com/earth-engine/reference/rest)."""
 
 _OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-length"})
 _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
@@ -58,7 +68,8 @@ class RequestObserver:
         has_more_than_values: whether one for pixels, a table or an export did.
         has_exported: whether one started a batch task.
         is_stopped: whether a request was not sent because the run stops.
-        uncounted: libraries that have sent requests to Earth Engine past the transport.
+        uncounted: libraries and programs that have sent requests to Earth Engine past the transport.
+        apart: what of the script, other than its main part and its calls, has fetched results: threads, coroutines.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
             a pool's calls: these end as other units do.
     """
@@ -74,6 +85,9 @@ class RequestObserver:
         self.has_answer = self.has_more_than_values = self.has_exported = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
+        self.apart: set[str] = set()
+        self._threads: WeakSet[threading.Thread] = WeakSet()
+        self._owner = threading.current_thread()
         self.deadline = math.inf
         self._calling = threading.local()
         self._patches = contextlib.ExitStack()
@@ -121,6 +135,23 @@ class RequestObserver:
             yield
         finally:
             del self._calling.is_call
+
+    def note_started(self, started: Any) -> None:
+        """Note that the script starts a thread or a process."""
+        if isinstance(started, threading.Thread):
+            self._threads.add(started)
+        else:
+            self.apart.add("multiprocessing.Process")
+
+    def note_place(self, url: str) -> None:
+        """Note where the script, not a call of a pool, fetches a result."""
+        thread = threading.current_thread()
+        is_own = thread in self._threads
+        if (is_own or thread is self._owner) and urlsplit(url).path.endswith(_RESULTS):
+            if asyncio._get_running_loop() is not None:
+                self.apart.add("coroutines")
+            elif is_own:
+                self.apart.add("threading.Thread")
 
     def for_thread(self, function: Callable[[], T]) -> Callable[[], T]:
         """Return a function that another thread calls for this one, which may make a call of a pool."""
@@ -250,6 +281,7 @@ def observe_script(connection: Connection) -> RequestObserver:
             if transport.is_capturing:  # a request of the run itself
                 return request(uri, *args, **options)
             observer.keep_deadline()
+            observer.note_place(uri)
             transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
             with transport.checking(_check_of(uri)):
                 return request(uri, *args, **options)
@@ -267,7 +299,8 @@ def observe_libraries(connection: Connection) -> RequestObserver:
     _attach_requests(observer)
     _attach_urllib3(observer)
     _note_other_libraries(observer)
-    observer.change_imported({"httpx": partial(attach_httpx, observer), "aiohttp": partial(attach_aiohttp, observer)})
+    attach = {"httpx": attach_httpx, "aiohttp": attach_aiohttp, "rasterio": note_rasterio}
+    observer.change_imported({name: partial(change, observer) for name, change in attach.items()})
     observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
     return observer
 
@@ -309,7 +342,7 @@ def _attach_urllib3(observer: RequestObserver) -> None:
 
 
 def _note_other_libraries(observer: RequestObserver) -> None:
-    """Note requests of libraries that are not routed."""
+    """Note requests of libraries and programs that are not routed."""
     put_request = http.client.HTTPConnection.putrequest
 
     def putrequest(connection: Any, *args: Any, **options: Any) -> None:
@@ -323,6 +356,27 @@ def _note_other_libraries(observer: RequestObserver) -> None:
         put_request(connection, *args, **options)
 
     observer.replace(http.client.HTTPConnection, "putrequest", putrequest)
+    start, system = subprocess.Popen.__init__, os.system
+
+    def popen(process: Any, args: Any, *others: Any, **options: Any) -> None:
+        observer.uncounted |= _find_program(observer, args)
+        start(process, args, *others, **options)
+
+    def command(command: Any) -> int:
+        observer.uncounted |= _find_program(observer, command)
+        return system(command)
+
+    observer.replace(subprocess.Popen, "__init__", popen)
+    observer.replace(os, "system", command)
+
+
+def _find_program(observer: RequestObserver, words: Any) -> set[str]:
+    """Return the name of a program that is started with an address of Earth Engine, such as curl; else nothing."""
+    texts = [os.fsdecode(part) for part in ([words] if isinstance(words, (str, bytes, os.PathLike)) else words)]
+    for text in texts:
+        if "http" in text and any(map(observer.concerns, re.findall(r"https?://[^\s'\"]+", text))):
+            return {Path(text.split()[0] if len(text.split()) > 1 else texts[0]).name}
+    return set()
 
 
 def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:
