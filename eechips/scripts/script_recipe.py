@@ -148,7 +148,11 @@ class ScriptRecipe:
                     await_threads(self._observer.stop, self._observer.note_started),
                     finish_executors(),
                 ):
-                    self._execute(main, host)
+                    try:
+                        self._execute(main, host)
+                    finally:
+                        host.call_notes.uncounted |= self._observer.uncounted
+                        host.call_notes.apart |= self._observer.apart
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped
@@ -161,10 +165,12 @@ class ScriptRecipe:
         except (KeyboardInterrupt, Stopped):  # outside of its pools, which say so themselves
             _say_why_stopped(context, is_spent=self._observer.is_spent)
             return False
+        except RecipeError:
+            for note in host.call_notes.of_requests():
+                context.say(note)
+            raise
         finally:
             self._observer.close()
-            host.call_notes.uncounted |= self._observer.uncounted
-            host.call_notes.apart |= self._observer.apart
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))

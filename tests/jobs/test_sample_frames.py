@@ -33,6 +33,7 @@ TIMES = tuple(
     for time in ("01-05T17:00:00", "01-21T17:00:00", "02-06T17:00:00", "03-09T17:00:00", "03-09T17:00:24")
 )
 RADAR_TIMES = ("2020-01-07T01:00:00", "2020-02-05T01:00:00", "2020-06-01T01:00:00")
+LABELS = "projects/p/assets/labels"
 AROUND = "-104.9995,39.7215,-104.962,39.747"
 
 
@@ -60,6 +61,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Callable[..., Server
         path = folder / f"radar_{number}.tif"
         write_geotiff(path, CRS, TRANSFORM, np.full((1, *SHAPE), number + 1, dtype=np.float32))
         ingest(path, folder / "store", f"{RADAR}/pass_{number}", bands=["VV"], time_start=time)
+    ingest(folder / "radar_2.tif", folder / "store", LABELS, bands=["label"])
     store = str(folder / "store")
     return serve("--assets", store, "--no-demo", "--rate", "none", "--concurrency", "none")
 
@@ -203,6 +205,17 @@ def test_a_second_sensor_is_the_image_nearest_in_time(server: Server, tmp_path: 
             assert valid.any() == (nearest is not None)
 
 
+def test_an_image_of_labels_needs_no_time(server: Server, tmp_path: Path) -> None:
+    """Whether an asset of one's own is an image is known once it is asked for."""
+    options: dict[str, Any] = {
+        "dataset": (L8, RADAR, LABELS),
+        "bands": f"{L8}:SR_B4",
+        "every": "month",
+        "dry_run": True,
+    }
+    assert sample(server, tmp_path / "run", end="2020-03-01", near=("radar:3d",), **options).units == 12
+
+
 @pytest.mark.slow
 def test_a_sensor_without_an_image_in_any_frame_has_the_types_of_its_bands(server: Server, tmp_path: Path) -> None:
     run = sample(
@@ -327,7 +340,7 @@ def test_the_choice_of_frames_costs_two_requests_for_many_chips(server: Server, 
         ({"frames": 2, "provenance": True}, "of every frame anyway"),
         ({"frames": 2, "dataset": f"{RADAR}/pass_0", "bands": None}, "is one image"),
         ({"frames": 2, "near": ("S1:6d",)}, "near='S1:6d'"),
-        ({"frames": 2, "dataset": (L8, RADAR), "bands": None}, "as in near='radar:6d'"),
+        ({"frames": 2, "dataset": (L8, RADAR), "bands": f"{L8}:SR_B4"}, "as in near='radar:6d'"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(

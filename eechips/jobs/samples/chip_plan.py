@@ -13,7 +13,7 @@ import ee
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.samples.resolved_sample import LAYERS, ResolvedSample
-from eechips.jobs.samples.sample_frames import FrameSettings, frame_window, window_fields
+from eechips.jobs.samples.sample_frames import FrameSettings, check_near, frame_window, window_fields
 from eechips.jobs.samples.sample_layers import SampleLayer
 from eechips.jobs.samples.sampling import StrategyBuilder, log_places
 from eechips.planning import asset_metadata, grid_alignment
@@ -324,6 +324,10 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
     layers = tuple(_survey(sample, layer, region) for layer in sample.layers)
     if sample.frames is not None and layers[0].metadata.kind == "image":
         raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
+    if sample.frames is not None and sample.frames.reducer is None:
+        further = zip(sample.layers[1:], layers[1:], strict=True)
+        dated = [layer.name for layer, found in further if layer.is_dated and found.metadata.kind != "image"]
+        check_near(sample.frames.near, dated)
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
     reach, native = _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment)
     return ChipPlan(sample, layers, alignment, StrategyBuilder(sample, region, reach, native, alignment).strategy())

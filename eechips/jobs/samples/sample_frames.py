@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -225,10 +225,23 @@ def _near(nearness: Sequence[str], layers: Sequence[SampleLayer]) -> dict[str, i
                 f"near='{text}': write NAME:TIME, as in S1:6d; {describe_choices(name, [*names.values()])}"
             )
         limits[layer] = round(parse_window(time).total_seconds() * 1000)
-    lacking = [name for name in names.values() if name not in limits]
+    check_near(limits, [layer.name for layer in layers[1:] if layer.name in names.values() and layer.known])
+    return limits
+
+
+def check_near(limits: Collection[str], collections: Sequence[str]) -> None:
+    """Check that all further collections say how far in time their images may be from a frame.
+
+    Args:
+        limits: layers that do.
+        collections: further layers of images at several times; a single image is the same in all frames.
+
+    Raises:
+        UsageError: if one does not.
+    """
+    lacking = [name for name in collections if name not in limits]
     if lacking:
         raise UsageError(
             f"`near` must say how far in time images of {' and '.join(lacking)} may be from the frame,"
             f" as in near='{lacking[0]}:6d'"
         )
-    return limits

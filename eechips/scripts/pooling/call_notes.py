@@ -58,13 +58,8 @@ class CallNotes:
                 self._catching[name] += 1
         return remarks
 
-    def lines(self) -> Iterator[str]:
-        """Yield the notes."""
-        if self._peculiar:
-            yield (
-                "Not recorded: they are not regular files (links to other folders, pipes, sockets):"
-                f" {some_of(sorted(self._peculiar))}."
-            )
+    def of_requests(self) -> Iterator[str]:
+        """Yield the notes on requests that are not counted, and on work that is not recorded."""
         if self.uncounted:
             yield (
                 f"Requests that the script sends to Earth Engine by {' and '.join(sorted(self.uncounted))} are not"
@@ -74,6 +69,15 @@ class CallNotes:
         if self.apart:
             names = " and ".join(sorted(self.apart))
             yield f"Not recorded, and done again when the script is repeated: the work of {names}. Use a pool instead."
+
+    def lines(self) -> Iterator[str]:
+        """Yield the notes."""
+        yield from self.of_requests()
+        if self._peculiar:
+            yield (
+                "Not recorded: they are not regular files (links to other folders, pipes, sockets):"
+                f" {some_of(sorted(self._peculiar))}."
+            )
         for counts, what in (
             (self._without, "wrote no file, unlike the others"),
             (self._catching, "caught errors of requests, and may lack data"),
