@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -51,13 +52,16 @@ def test_points_in_memory_are_sampled(points: Any, demo_server: Any, tmp_path: P
         partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"),
         partial(eechips.mosaic, "SRTM"),
         partial(eechips.sample, "SRTM"),
-        partial(eechips.sample, "SRTM", cells=AREAS),
     ],
     ids=lambda function: function.func.__name__,
 )
 def test_regions_in_memory(function: Any, regions: Any, demo_server: Any, tmp_path: Path) -> None:
-    option = "away_from" if "cells" in function.keywords else "regions"
-    assert planned(function, endpoint=demo_server.url, out=tmp_path / "out", **{option: regions}).units >= 2
+    assert planned(function, endpoint=demo_server.url, out=tmp_path / "out", regions=regions).units >= 2
+
+
+def test_cells_and_other_places_in_memory(demo_server: Any, tmp_path: Path) -> None:
+    options: Mapping[str, Any] = {"cells": FIELDS, "away_from": AREAS[:1], "min_distance": "10m"}
+    assert planned(eechips.sample, "SRTM", endpoint=demo_server.url, out=tmp_path / "out", **options).units == 1
 
 
 def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: Any, tmp_path: Path) -> None:
@@ -65,11 +69,12 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
     for _ in range(2):
         run = eechips.sample("SRTM", regions=FIELDS, columns="id=code", roi=None, quiet=True, **options)
         assert run.failures.empty
-        assert sorted(run.units["region"]) == ["a", "b"]
+        assert sorted(unit["region"] for unit in run.units["unit"]) == ["a", "b"]
     kept = geopandas.read_parquet(tmp_path / "out" / "input-regions.parquet")
     assert kept.crs == FIELDS.crs
     assert shapely.equals(kept.geometry.to_numpy(), FIELDS.geometry.to_numpy()).all()
-    assert run.parameters["regions"] == str(tmp_path / "out" / "input-regions.parquet")
+    info = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert info["parameters"]["regions"] == str(tmp_path / "out" / "input-regions.parquet")
 
 
 @pytest.mark.parametrize(
@@ -85,5 +90,7 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
 )
 def test_messages_name_the_option(option: str, value: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises((RegionError, UsageError), match=message):
-        eechips.sample("SRTM", out=tmp_path / "out", quiet=True, **{option: value})
+        eechips.sample(
+            "SRTM", out=tmp_path / "out", quiet=True, **{"total": 1 if option == "roi" else None, option: value}
+        )
     assert not (tmp_path / "out").exists()

@@ -182,6 +182,40 @@ def test_a_manager_of_a_killed_script_ends_with_it(demo_server: Server, tmp_path
     assert outputs(tmp_path) == EXPECTED
 
 
+MANAGED = """
+from multiprocessing import Manager, Pool
+
+import ee
+
+ee.Initialize()
+
+
+def save(n, lock, found):
+    with lock, open(f"{n}.txt", "w") as file:
+        file.write(str(ee.Number(n).getInfo()))
+    if found is not None:
+        found.append(n)
+
+
+if __name__ == "__main__":
+    with Manager() as manager, Pool(2) as pool:
+        found = manager.list()
+        pool.starmap(save, [(n, manager.Lock(), found if n < 3 else None) for n in range(5)])
+        print("found", len(found))
+"""
+
+
+def test_the_end_names_calls_whose_changes_of_managed_objects_are_lost(demo_server: Server, tmp_path: Path) -> None:
+    """The script wrote a table of some of its results, with exit status 0."""
+    (tmp_path / "managed.py").write_text(MANAGED)
+    first, again = (run(tmp_path / "managed.py", demo_server, tmp_path) for _ in range(2))
+    lost = "3 of 5 calls of save() were made by an earlier run: the script lacks what they put into queues, lists"
+    assert "found 3" in first.stdout, first.stderr
+    assert lost not in first.stderr
+    assert "found 0" in again.stdout
+    assert lost in again.stderr
+
+
 @pytest.mark.exhaustive
 def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
     demo_server: Server, tmp_path: Path

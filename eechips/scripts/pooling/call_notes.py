@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from multiprocessing import managers
 from typing import Any
 
 from eechips.manifest.sqlite.unit_record import State
-from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_folder import Call, CallResult, variables
+from eechips.scripts.serialization import function_name, without_partial
 from eechips.text.formatting import some_of
 
 
@@ -27,6 +31,11 @@ class CallNotes:
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
         self._catching: Counter[str] = Counter()
+        self._managed: Counter[str] = Counter()
+
+    def add_repeated(self, calls: Iterable[Call]) -> None:
+        """Note the calls that an earlier run of the script has made, whose changes of managed objects are lost."""
+        self._managed.update(function_name(call.function) for call in calls if _is_given_managed(call))
 
     def add(self, rows: Sequence[tuple[Any, ...]], results: Sequence[CallResult]) -> dict[int, str]:
         """Note the calls of a use of a pool.
@@ -84,3 +93,24 @@ class CallNotes:
         ):
             for name, count in counts.items():
                 yield f"{count} of {self._totals[name]} calls of {name}() {what}: see the column error of the manifest."
+        for name, count in self._managed.items():
+            yield (
+                f"{count} of {self._totals[name]} calls of {name}() were made by an earlier run: the script lacks what"
+                " they put into queues, lists and values of multiprocessing.Manager. If it needs this, return it from"
+                " the calls, or choose another folder with `out`."
+            )
+
+
+_SYNCHRONIZATION = (managers.AcquirerProxy, managers.BarrierProxy, managers.EventProxy)
+
+
+def _is_given_managed(call: Call) -> bool:
+    """Return whether a call has an object of a manager that holds data, as an argument or a variable."""
+    code: Any = getattr(inspect.unwrap(without_partial(call.function)), "__code__", None)
+    used = () if code is None else (*code.co_names, *code.co_freevars)
+    own = {n: v for n, v in variables(call.function).items() if n in used or n.startswith("self.")}
+    values = [*call.arguments, *call.keywords.values(), *own.values()]
+    if isinstance(call.function, partial):
+        values += [*call.function.args, *call.function.keywords.values()]
+    values += [part for value in values if isinstance(value, (tuple, list)) for part in value]
+    return any(isinstance(v, managers.BaseProxy) and not isinstance(v, _SYNCHRONIZATION) for v in values)

@@ -116,8 +116,11 @@ class ScriptHost:
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
         slots = self._plan(number, first, calls)
+        done: set[int] = set()
         if first < self._planned_before:
             self._reopen(folder, first, slots)
+            done = {position for position, _, is_done in self._stored(number, first) if is_done}
+        self.call_notes.add_repeated(call for n, call in enumerate(slots, first) if call is not None and n in done)
         variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots)
