@@ -101,7 +101,12 @@ class CallNotes:
             )
 
 
-_SYNCHRONIZATION = (managers.AcquirerProxy, managers.BarrierProxy, managers.EventProxy)
+_SYNCHRONIZATION = (
+    "AcquirerProxy",
+    "BarrierProxy",
+    "ConditionProxy",
+    "EventProxy",
+)  # types of multiprocessing.managers
 
 
 def _is_given_managed(call: Call) -> bool:
@@ -113,4 +118,4 @@ def _is_given_managed(call: Call) -> bool:
     if isinstance(call.function, partial):
         values += [*call.function.args, *call.function.keywords.values()]
     values += [part for value in values if isinstance(value, (tuple, list)) for part in value]
-    return any(isinstance(v, managers.BaseProxy) and not isinstance(v, _SYNCHRONIZATION) for v in values)
+    return any(isinstance(v, managers.BaseProxy) and type(v).__name__ not in _SYNCHRONIZATION for v in values)
