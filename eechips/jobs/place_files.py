@@ -41,11 +41,11 @@ def fetch(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options
         UsageError: if an option is wrong.
         RegionError: if places cannot be used.
     """
-    given = {name: options[name] for name in _OPTIONS if _is_in_memory(options.get(name))}
-    if not given:
+    in_memory = {name: options[name] for name in _OPTIONS if _is_in_memory(options.get(name))}
+    if not in_memory:
         return run_recipe(*make(options))
     with temporary_folder() as folder:
-        written = {name: _write(name, value, folder) for name, value in given.items()}
+        written = {name: _write(name, value, folder) for name, value in in_memory.items()}
         try:
             recipe, config = make({**options, **written})
         except EechipsError as error:

@@ -326,7 +326,7 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
         raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
     if sample.frames is not None and sample.frames.reducer is None:
         further = zip(sample.layers[1:], layers[1:], strict=True)
-        dated = [layer.name for layer, found in further if layer.is_dated and found.metadata.kind != "image"]
+        dated = [layer.name for layer, surveyed in further if layer.is_dated and surveyed.metadata.kind != "image"]
         check_near(sample.frames.near, dated)
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
     reach, native = _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment)
