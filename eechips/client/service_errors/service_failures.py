@@ -26,7 +26,7 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
         Example(400, "INTERNAL", "An internal error has occurred (request: 44215952-a82b-4627-9be7-844555231e66)"),
         message=r"^(?:an )?internal (?:server )?error\b",
     ),
-    # UNAVAILABLE is by Google's list; the message is that of eechips-local (ArchiveUnreachedError).
+    # The message is that of eechips-local (ArchiveUnreachedError).
     ServiceError(
         "open archive",
         ErrorAction.UNAVAILABLE,
@@ -34,8 +34,8 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
         "check the network, a proxy (HTTPS_PROXY) and the archive's address",
         _STATUS_CODES,
         Example(
-            503,
-            "UNAVAILABLE",
+            400,
+            "FAILED_PRECONDITION",
             "No answer of the open archive has come since this server was started: files.example is not reached: is"
             " there a network?",
         ),

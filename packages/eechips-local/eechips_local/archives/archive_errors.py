@@ -36,7 +36,13 @@ class ArchiveAwayError(ArchiveError):
 
 
 class ArchiveUnreachedError(ArchiveAwayError):
-    """An archive is not reached, and was not since the server has started: a run that uses it ends."""
+    """An archive is not reached, and was not since the server has started: a run that uses it ends.
+
+    Clients do not repeat the request (HTTP 400): the archive was asked for as long as they would wait.
+    """
+
+    code = 400
+    status = "FAILED_PRECONDITION"
 
 
 def unreached(error: ArchiveAwayError) -> ArchiveUnreachedError:

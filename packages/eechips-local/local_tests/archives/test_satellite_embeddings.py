@@ -22,7 +22,7 @@ from rasterio.vrt import WarpedVRT
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveRefusedError, ArchiveUnreachedError
 from eechips_local.archives.archive_list import AEF
 from eechips_local.archives.archive_model import ArchiveDescription, ItemQuery
 from eechips_local.archives.archive_opening import open_archive
@@ -301,8 +301,8 @@ def test_changed_table_is_fetched_again(mirror: tuple[Files, ArchiveDescription]
 
 
 @pytest.mark.slow
-def test_table_that_was_never_reached_is_refused_at_once(tmp_path: Path) -> None:
-    """A refusal, and no error that clients repeat."""
+def test_table_that_was_never_reached_is_an_error_that_is_not_retried(tmp_path: Path) -> None:
     description = ArchiveDescription(name="away", title="Away", index="https://nothing.invalid/aef_index.parquet")
-    with pytest.raises(ArchiveRefusedError, match=r"away has never answered from here: .* is there a network"):
+    with pytest.raises(ArchiveUnreachedError, match=r"since this server was started: .* is there a network") as caught:
         count_of(description, tmp_path / "kept")
+    assert caught.value.code == 400

@@ -87,8 +87,9 @@ def test_an_archive_that_was_never_reached_is_an_error_that_is_not_retried() -> 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
         description = ArchiveDescription("test", "A test", api=f"http://127.0.0.1:{taken.getsockname()[1]}")
-        with pytest.raises(ArchiveRefusedError, match=r"never answered from here: .* is not reached.*HTTPS_PROXY"):
+        with pytest.raises(ArchiveUnreachedError, match=r"since this server was started: .* is not reached") as caught:
             list(ApiSearch(description, None, 1.0).items("s2", ItemQuery()))
+        assert caught.value.code == 400
 
 
 def test_an_archive_that_was_not_reached_since_the_start_says_so(tmp_path: Path) -> None:

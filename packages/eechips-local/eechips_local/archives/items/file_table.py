@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.files.file_ranges import FileRanges
 from eechips_local.archives.files.file_versions import is_same_version
@@ -68,7 +68,7 @@ class KeptTable:
 
         Raises:
             ArchiveError: if the table is not kept, and its host does not answer.
-            ArchiveRefusedError: if it cannot be read, or its host is not reached and has never been.
+            ArchiveRefusedError: if it cannot be read.
         """
         return self._open().items(collection, query)
 
@@ -103,10 +103,7 @@ class KeptTable:
             self._fetch(first.size, first.version, path)
         except (ArchiveError, ArchiveRefusedError) as error:
             if not is_kept and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
-                raise ArchiveRefusedError(
-                    f"{self._name} has never answered from here: {error} Check the network, a proxy (HTTPS_PROXY) and "
-                    "the address; the demo planet (--local) needs no network."
-                ) from error
+                raise unreached(error) from error
             if not is_kept:
                 raise
             _LOG.warning("The list of files at %s is an old one: %s", shown_url(self._url), error)

@@ -103,8 +103,7 @@ class ApiSearch:
         Raises:
             ArchiveError: if the archive does not answer, or not with items, and no answer is kept.
             ArchiveUnreachedError: if it is not reached, and was not since the server was started.
-            ArchiveRefusedError: if it refuses the search, there are too many items, or it is not reached and has
-                never been.
+            ArchiveRefusedError: if it refuses the search, or there are too many items.
         """
         seen: set[str] = set()
         for page in self._find_pages(collection, widen(query)):
@@ -135,18 +134,12 @@ class ApiSearch:
             kept = self._find_kept(collection, query)  # another may have asked meanwhile
             if kept is not None and self._is_fresh(kept, query) and (pages := self._read(kept)) is not None:
                 return pages
-            is_first = kept is None and self._is_empty()
             patience = self._impatience
-            if kept is None and not is_first:
+            if kept is None and not self._is_empty():
                 patience = self._patience if self._responses else self._first_patience
             try:
                 answer, is_whole = self._ask(collection, query, patience)
             except ArchiveError as error:
-                if is_first and isinstance(error, ArchiveAwayError):  # nobody waits for a network that is not there
-                    raise ArchiveRefusedError(
-                        f"{self._name} has never answered from here: {error} Check the network, a proxy (HTTPS_PROXY) "
-                        "and the address; the demo planet (--local) needs no network."
-                    ) from error
                 if kept is None or (pages := self._read(kept)) is None:
                     if isinstance(error, ArchiveAwayError) and not self._responses:
                         raise unreached(error) from error
