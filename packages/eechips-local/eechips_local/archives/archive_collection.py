@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
+from itertools import takewhile
 from typing import Any
 
 import shapely
@@ -79,13 +80,32 @@ class ArchiveCollection(_ItemImages):
             own: dict[str, list[Item]] = {}
             for item in self._find_items(part, query, most):
                 index = image_index(part, item)
-                if index is not None:
+                if index is not None and index not in chosen:
                     own.setdefault(index, []).append(item)
+            preferred = self._find_preferred(part, query, frozenset(own)) if query.ranges else {}
             for index, items in own.items():
-                chosen.setdefault(index, (part, newest_of(items)))
+                chosen[index] = preferred.get(index) or (part, newest_of(items))
         if self._record.kind == "parts":
             return images_of_parts(self._record, chosen, self._search, self._reader)
         return [image_of(*chosen[index], index, self._reader) for index in sorted(chosen)]
+
+    def _find_preferred(
+        self, part: ArchiveRecord, query: Query, indices: frozenset[str]
+    ) -> dict[str, tuple[ArchiveRecord, Item]]:
+        """Return those of a part's images that an earlier part has, whose numbers are not in the ranges of a query.
+
+        Clouds of a scene differ between two ways to process it, and an image is the same whatever filter finds it.
+        """
+        preferred: dict[str, tuple[ArchiveRecord, Item]] = {}
+        known = Query(bounds=query.bounds, equals=query.equals, indices=indices)
+        for earlier in takewhile(lambda other: other is not part, self._record.parts if indices else ()):
+            for item in self._find_items(earlier, known, None):
+                index = image_index(earlier, item)
+                if index in indices:
+                    first, other = preferred.get(index, (earlier, item))
+                    if first is earlier:
+                        preferred[index] = earlier, newest_of((other, item))
+        return preferred
 
     def _find_items(self, part: ArchiveRecord, query: Query, most: int | None) -> Iterator[Item]:
         """Yield the items of a part that may match, if they are fewer than a number."""

@@ -181,6 +181,22 @@ def test_collection_1_is_raw_and_comes_before_the_other_collection(files: Any) -
     assert image.properties["MEAN_SOLAR_ZENITH_ANGLE"] == 32.5
 
 
+def test_scene_of_collection_1_that_a_filter_leaves_out_is_not_replaced_by_that_of_the_other(files: Any) -> None:
+    """Both have one id, and were processed with other cloud masks."""
+    store, search = earth(
+        files,
+        [earth_item(files, "sentinel-2-c1-l2a", **{"eo:cloud_cover": 24.0})],
+        [earth_item(files, "sentinel-2-l2a", **{"eo:cloud_cover": 15.0, "earthsearch:boa_offset_applied": True})],
+    )
+    collection: Any = store.get(HARMONIZED)
+    clear = Query(bounds=(BOX[0], BOX[1], BOX[2], BOX[3]), ranges={"CLOUDY_PIXEL_PERCENTAGE": Range(greatest=20.0)})
+    assert [image.properties["CLOUDY_PIXEL_PERCENTAGE"] for image in collection.images(clear)] in ([], [24.0])
+    searches = len(search.asked)
+    cloudy = replace(clear, ranges={"CLOUDY_PIXEL_PERCENTAGE": Range(greatest=30.0)})
+    assert [image.properties["CLOUDY_PIXEL_PERCENTAGE"] for image in collection.images(cloudy)] == [24.0]
+    assert len(search.asked) == searches + 2
+
+
 def test_no_cloud_is_a_number_of_the_cloud_probability_although_items_declare_it_as_no_data(files: Any) -> None:
     """Items of Collection 1 declare nodata 0 for it; the band of Earth Engine counts from 0 percent to 100."""
     store, _ = earth(files, [earth_item(files, "sentinel-2-c1-l2a")], [])
