@@ -249,7 +249,7 @@ def test_a_server_refuses_pages_and_files_within_bounded_memory(
         "2001-01-03": (page(good, links=(away,)), "is none of its hosts"),
         "2001-01-04": (b'{"features": ["' + b"a" * (40 << 20) + b'"]}', "bytes"),
         "2001-01-05": (page(good, links=(circle,)), "without end"),
-        "2001-01-06": (page({**good, "assets": dict.fromkeys(map(str, range(100_000)))}), "an item of 100,000 assets"),
+        "2001-01-06": (page({**good, "assets": dict.fromkeys(map(str, range(100_000)))}), "has 100,000 assets"),
     }
     host.pages = {day: content for day, (content, _) in cases.items()} | {"2001-01-07": page(*odd_items(good))}
     options = ("--archive", str(hostile.toml), "--workers", "2", "--rate", "none", "--concurrency", "none")

@@ -19,6 +19,7 @@ from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.archive_opening import open_archive
 from eechips_local.archives.archive_record import ValueRule
 from eechips_local.archives.files.range_cache import RangeCache
+from eechips_local.archives.items import file_items
 from eechips_local.archives.items.file_items import StaticItems
 from eechips_local.archives.items.item_conditions import is_match
 from eechips_local.archives.items.item_images import outline_of
@@ -174,3 +175,32 @@ def test_href_that_is_no_address_is_refused_with_its_text(tmp_path: Path, href: 
     assert isinstance(images, ArchiveCollection)
     with pytest.raises(ArchiveRefusedError, match=re.escape(f"The archive refers to {href!r}, which is no address.")):
         list(next(images.images(Query())).bands)
+
+
+def test_an_item_of_many_assets_is_refused_before_their_addresses_are_made(tmp_path: Path) -> None:
+    assets = {f"B{number}": {"href": "a.tif"} for number in range(2_001)}
+    item = {"type": "Feature", "id": "a", "collection": "naip", "properties": {}, "assets": assets}
+    (tmp_path / "items.json").write_text(json.dumps({"type": "FeatureCollection", "features": [item]}))
+    with pytest.raises(ArchiveRefusedError, match="Item 'a' has 2,001 assets"):
+        list(StaticItems(tmp_path / "items.json").items("naip", ItemQuery()))
+
+
+def test_a_document_of_many_empty_lists_is_refused_before_it_is_parsed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_items, "_CONTAINERS", 100)
+    text = json.dumps({"type": "FeatureCollection", "features": [], "more": [[] for _ in range(99)]})
+    (tmp_path / "items.json").write_text(text)
+    with pytest.raises(ArchiveRefusedError, match="more than 100 objects"):
+        list(StaticItems(tmp_path / "items.json").items("naip", ItemQuery()))
+
+
+def test_links_that_name_one_document_in_many_ways_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_items, "_DOCUMENTS", 20)
+    links = [{"rel": "child", "href": f"{'./' * number}catalog.json"} for number in range(20)]
+    (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "a", "links": links * 2}))
+    assert list(StaticItems(tmp_path / "catalog.json").items("naip", ItemQuery())) == []
+    links.append({"rel": "child", "href": f"{'./' * 20}catalog.json"})
+    (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "a", "links": links}))
+    with pytest.raises(ArchiveRefusedError, match="more than 20 documents"):
+        list(StaticItems(tmp_path / "catalog.json").items("naip", ItemQuery()))

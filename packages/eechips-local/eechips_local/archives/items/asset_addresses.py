@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urljoin
 
+from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.assets.asset_names import is_remote
 
+_MOST_ASSETS = 2_000  # of an item; those of known archives have at most some dozens
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986, 3.1
 
 
@@ -21,6 +23,9 @@ def with_remote_addresses(item: Mapping[str, Any], page: str) -> dict[str, Any]:
 
     Args:
         page: address of that page.
+
+    Raises:
+        ArchiveRefusedError: if it has too many assets.
     """
     links = item.get("links")
     own = [link["href"] for link in links if _is_own(link)] if isinstance(links, list) else []
@@ -29,7 +34,11 @@ def with_remote_addresses(item: Mapping[str, Any], page: str) -> dict[str, Any]:
 
 
 def with_paths(item: Mapping[str, Any], document: Path) -> dict[str, Any]:
-    """Return an item of a file whose assets have whole addresses, or absolute paths."""
+    """Return an item of a file whose assets have whole addresses, or absolute paths.
+
+    Raises:
+        ArchiveRefusedError: if it has too many assets.
+    """
     folder, assets = document.absolute().parent, item.get("assets")
     own = {name: asset for name, asset in assets.items() if _has_href(asset)} if isinstance(assets, dict) else {}
     return _with_hrefs(
@@ -53,6 +62,8 @@ def _with_hrefs(item: Mapping[str, Any], complete: Callable[[str], str]) -> dict
     assets = item.get("assets")
     if not isinstance(assets, dict):
         return dict(item)
+    if len(assets) > _MOST_ASSETS:
+        raise ArchiveRefusedError(f"Item {str(item.get('id'))[:200]!r} has {len(assets):,} assets: it is not used.")
     return {**item, "assets": {name: _with_href(asset, complete) for name, asset in assets.items()}}
 
 

@@ -31,6 +31,7 @@ from eechips_local.archives.items.item_conditions import is_match, split_bounds
 from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 
 _LARGEST = 256 << 20  # bytes of a document
+_CONTAINERS = 20_000_000  # objects and lists of a document, each of which takes a hundred bytes of memory
 _DOCUMENTS = 200_000
 _ROWS = 256  # that are made items at once
 _TYPES = ("Catalog", "Collection", "Feature", "FeatureCollection")
@@ -258,8 +259,11 @@ def _without_null(value: Any) -> Any:
 
 
 def _walk(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
-    """Yield the documents of a catalogue, their files, and the ids of the collections that they are in."""
-    folder, seen = path.parent, {Path(os.path.realpath(path))}
+    """Yield the documents of a catalogue, their files, and the ids of the collections that they are in.
+
+    Each reference from a folder is followed once: catalogues that refer to each other have many.
+    """
+    folder, seen, followed = path.parent, {Path(os.path.realpath(path))}, set[tuple[Path, str]]()
     waiting: list[tuple[Path, str]] = [(path, "")]
     while waiting:
         document, parent = waiting.pop()
@@ -272,13 +276,18 @@ def _walk(path: Path) -> Iterator[tuple[Path, dict[str, Any], str]]:
         inside = str(content["id"]) if content["type"] == "Collection" else parent
         links = content.get("links") if content["type"] in ("Catalog", "Collection") else None
         for link in reversed(links if isinstance(links, list) else []):
-            if isinstance(link, dict) and link.get("rel") in _LINKS and isinstance(link.get("href"), str):
-                target = resolve_path(folder, link["href"], document)
-                if target not in seen:
-                    seen.add(target)
-                    waiting.append((target, inside))
-        if len(seen) > _DOCUMENTS:
-            raise ArchiveRefusedError(f"{path} has more than {_DOCUMENTS:,} documents: write it as GeoParquet.")
+            if not (isinstance(link, dict) and link.get("rel") in _LINKS and isinstance(link.get("href"), str)):
+                continue
+            reference = document.parent, link["href"]
+            if reference in followed:
+                continue
+            if len(followed) >= _DOCUMENTS:
+                raise ArchiveRefusedError(f"{path} has more than {_DOCUMENTS:,} documents: write it as GeoParquet.")
+            followed.add(reference)
+            target = resolve_path(folder, link["href"], document)
+            if target not in seen:
+                seen.add(target)
+                waiting.append((target, inside))
 
 
 def _read_document(path: Path) -> dict[str, Any]:
@@ -288,7 +297,10 @@ def _read_document(path: Path) -> dict[str, Any]:
             raise ArchiveRefusedError(f"{path} cannot be read as STAC: it is no file.")
         if status.st_size > _LARGEST:
             raise ArchiveRefusedError(f"{path} has more than {_LARGEST >> 20} MB: write it as GeoParquet.")
-        document = json.loads(path.read_bytes())
+        content = path.read_bytes()
+        if content.count(b"{") + content.count(b"[") > _CONTAINERS:
+            raise ArchiveRefusedError(f"{path} has more than {_CONTAINERS:,} objects: write it as GeoParquet.")
+        document = json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise ArchiveRefusedError(f"{path} cannot be read as STAC: {type(error).__name__}.") from error
     if not isinstance(document, dict) or document.get("type") not in _TYPES:

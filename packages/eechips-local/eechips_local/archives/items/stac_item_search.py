@@ -26,7 +26,6 @@ _LOG = logging.getLogger("eechips_local.archives")
 _PAGES = 2_000  # of one search
 _REPEATS = 3  # of a search whose items become fewer while its pages are read
 _PAGE_ITEMS = 10_000  # the most that the STAC API's specification lets a client ask for
-_ASSETS = 2_000  # of an item; those of known archives have at most some dozens
 _CONTAINERS = 1_000_000  # objects and lists of a response, each of which takes a hundred bytes of memory
 _LARGE_LIMIT = 20  # items of a page of a search that needs a few
 _DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth Search, follows no pages beyond them
@@ -267,9 +266,6 @@ def _objects(page: Mapping[str, Any], name: str, url: str) -> list[Any]:
         raise ArchiveError(f"{shown_url(url)} answers with a page that has no {name}.")
     if len(objects) > _PAGE_ITEMS:
         raise ArchiveRefusedError(f"{shown_url(url)} answers with a page of {len(objects):,} {name}.")
-    for one in objects:
-        if isinstance(one.get("assets"), dict) and len(one["assets"]) > _ASSETS:
-            raise ArchiveRefusedError(f"{shown_url(url)} answers with an item of {len(one['assets']):,} assets.")
     return objects
 
 
