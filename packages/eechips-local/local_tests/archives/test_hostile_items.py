@@ -204,3 +204,10 @@ def test_links_that_name_one_document_in_many_ways_are_bounded(tmp_path: Path, m
     (tmp_path / "catalog.json").write_text(json.dumps({"type": "Catalog", "id": "a", "links": links}))
     with pytest.raises(ArchiveRefusedError, match="more than 20 documents"):
         list(StaticItems(tmp_path / "catalog.json").items("naip", ItemQuery()))
+
+
+def test_crs_of_an_asset_comes_before_that_of_its_item() -> None:
+    """An item may declare it as STAC 1.1 does, and its asset as STAC 1.0."""
+    grid = grid_of({"proj:epsg": 32631}, GRID)
+    assert grid is not None
+    assert grid.crs == "EPSG:32631"

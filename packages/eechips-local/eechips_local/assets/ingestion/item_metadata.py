@@ -198,7 +198,7 @@ def grid_of(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> PixelGri
     if len(shape) != 2 or len(transform) < 6:
         return None
     try:
-        crs = declared_crs({**properties, **asset})
+        crs = declared_crs(asset) or declared_crs(properties)
         if crs is None:
             return None
         height, width = (int(number) for number in shape)
