@@ -101,6 +101,7 @@ class CogHeader:
         dtypes: numpy names, one for each band.
         nodata: nodata value of all bands, or None.
         version: version of the file (ETag), or "" where the host gives none.
+        alpha: position of the band by which alone the others are masked, or None.
     """
 
     grid: PixelGrid
@@ -108,6 +109,7 @@ class CogHeader:
     dtypes: tuple[str, ...]
     nodata: float | None
     version: str
+    alpha: int | None = None
 
 
 class CogFile(RasterSource, Protocol):

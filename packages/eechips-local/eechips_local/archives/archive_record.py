@@ -158,12 +158,15 @@ class BandRecord:
         asset: key of the item's asset.
         number: number of the file's band, from 1.
         value: how its numbers become Earth Engine's.
+        common_name: STAC's name of the band ("nir") of files whose bands may have another order, which items then
+            declare; empty for other files.
     """
 
     name: str
     asset: str
     number: int
     value: ValueRule
+    common_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +354,8 @@ def _conditions(conditions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
 
 def _bands(bands: Mapping[str, Any], rules: Mapping[str, ValueRule]) -> Iterator[BandRecord]:
     for name, band in bands.items():
-        yield BandRecord(name, band["asset"], int(band.get("number", 1)), rules[band["value"]])
+        number, common_name = int(band.get("number", 1)), str(band.get("common_name", ""))
+        yield BandRecord(name, band["asset"], number, rules[band["value"]], common_name)
 
 
 def _tiles(tiles: Mapping[str, Any]) -> TiledGrid:

@@ -200,7 +200,9 @@ class CogRaster:
         except ArchiveError:
             layout = self._layout
         description = layout.description
-        return CogHeader(description.grid, self.levels, description.dtypes, description.nodata, etag_of(layout.version))
+        alpha = description.alpha if layout.levels[0][2] is None else None
+        version = etag_of(layout.version)
+        return CogHeader(description.grid, self.levels, description.dtypes, description.nodata, version, alpha)
 
     @property
     def levels(self) -> tuple[int, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.archive_model import CogFile, CogReader, Item
+from eechips_local.archives.archive_model import CogFile, CogHeader, CogReader, Item
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
 from eechips_local.archives.items.item_properties import number_of
 from eechips_local.assets.ingestion.item_metadata import bands_of as declared_bands
@@ -65,12 +65,16 @@ class ArchiveRaster:
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Read Earth Engine's numbers; see ``RasterSource.read``.
 
+        A band of the dataset masks no other, even if the file calls it alpha, as many of NAIP do with near infrared.
+
         Raises:
             ArchiveError: if the file cannot be read.
             ArchiveRefusedError: if it is not what the item tells.
         """
-        self._check()
+        alpha = self._check().alpha
         values, valid = self.file.read([self.numbers[band] - 1 for band in bands], window, level)
+        if alpha is not None and alpha + 1 in self.numbers:
+            valid = np.ones_like(valid)
         try:
             return self.rule.apply(values, valid)
         except ArchiveRefusedError as error:
@@ -89,7 +93,8 @@ class ArchiveRaster:
         """See ``FetchedSource``."""
         self.file.prefetch([self.numbers[band] - 1 for band in bands], window, level)
 
-    def _check(self) -> None:
+    def _check(self) -> CogHeader:
+        """Return the header of a file that is what the item tells."""
         header, declared = self.file.header, self.declared
         if max(self.numbers) > len(header.dtypes):
             raise ArchiveRefusedError(
@@ -101,6 +106,7 @@ class ArchiveRaster:
                 f"Item {self.item_id}: asset {self.asset} has the grid {_shown(header.grid)}, but the item declares "
                 f"{_shown(declared)}. Its file and its metadata do not belong together; leave the image out."
             )
+        return header
 
 
 def are_alike(one: PixelGrid, other: PixelGrid) -> bool:
@@ -130,8 +136,9 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     own_assets = {band.asset: assets[band.asset] for band in record.bands if band.asset in assets}
     readable = {key for key, asset in own_assets.items() if not is_jpeg2000(asset)} or set(own_assets)
     for band in record.bands:
-        if band.asset in readable and band.number <= (len(declared_bands(assets[band.asset])) or band.number):
-            groups.setdefault((band.asset, band.value), []).append(band)
+        number = _number(band, assets[band.asset]) if band.asset in readable else None
+        if number is not None:
+            groups.setdefault((band.asset, band.value), []).append(replace(band, number=number))
     hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
     files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
     band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
@@ -192,6 +199,15 @@ def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:
     if not isinstance(other, Mapping) or href.startswith(("/", "file:")):
         return href
     return str(other.get("href") or "")
+
+
+def _number(band: BandRecord, asset: Mapping[str, Any]) -> int | None:
+    """Return the number of a band in an asset's file; None if the asset declares its bands, and it is none of them."""
+    declared = declared_bands(asset)
+    names = [entry.get("common_name", entry.get("eo:common_name")) for entry in declared]  # of STAC 1.0 and 1.1
+    if band.common_name and all(names) and names:
+        return names.index(band.common_name) + 1 if band.common_name in names else None
+    return band.number if band.number <= (len(declared) or band.number) else None
 
 
 def _offset(asset: Mapping[str, Any], number: int) -> Any:
