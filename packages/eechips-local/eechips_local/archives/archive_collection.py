@@ -25,6 +25,7 @@ _INDEX = "system:index"
 # Items of a search without a region that are too many to be put in order: OpenSearch, behind LandsatLook and Earth
 # Search, follows no pages beyond 10,000; fewer if nothing narrows the search, so that few pages are read in vain.
 _MOST_DATED, _MOST_WHOLE = 10_000, 1_000
+_TOGETHER = 64  # images that are searched at a time
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
 
@@ -97,14 +98,15 @@ class ArchiveCollection(_ItemImages):
         Clouds of a scene differ between two ways to process it, and an image is the same whatever filter finds it.
         """
         preferred: dict[str, tuple[ArchiveRecord, Item]] = {}
-        known = Query(bounds=query.bounds, equals=query.equals, indices=indices)
-        for earlier in takewhile(lambda other: other is not part, self._record.parts if indices else ()):
-            for item in self._find_items(earlier, known, None):
-                index = image_index(earlier, item)
-                if index in indices:
-                    first, other = preferred.get(index, (earlier, item))
-                    if first is earlier:
-                        preferred[index] = earlier, newest_of((other, item))
+        ordered = sorted(indices)  # by time, where they begin with it: no search becomes too large
+        for first in range(0, len(ordered), _TOGETHER):
+            known = Query(query.bounds, equals=query.equals, indices=frozenset(ordered[first : first + _TOGETHER]))
+            for earlier in takewhile(lambda other: other is not part, self._record.parts):
+                own: dict[str, list[Item]] = {}
+                for item in self._find_items(earlier, known, None):
+                    own.setdefault(image_index(earlier, item) or "", []).append(item)
+                for index in own.keys() & indices - preferred.keys():
+                    preferred[index] = earlier, newest_of(own[index])
         return preferred
 
     def _find_items(self, part: ArchiveRecord, query: Query, most: int | None) -> Iterator[Item]:
