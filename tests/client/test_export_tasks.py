@@ -132,6 +132,39 @@ def test_a_list_of_tasks_without_an_end_is_an_error(ee: Any) -> None:
             start_export(chip, PLACE, UNIT, "a")
 
 
+TASK = "projects/local/operations/A"
+NO_TASKS: tuple[Any, ...] = (
+    None, [], "x", {}, {"name": "projects/local/operations/B", "done": True}, {"name": TASK, "metadata": None},
+    {"name": TASK, "metadata": []}, {"name": TASK, "done": "false"},
+    {"name": TASK, "metadata": {"batchEecuUsageSeconds": "NaN"}},
+)  # fmt: skip
+FAILED_TASKS: tuple[tuple[Any, str], ...] = (
+    ("boom", "boom"), (None, "unknown"), ({"code": "NOT_FOUND", "message": ["a"]}, "['a']"), ({"code": 5.5}, "unknown")
+)  # fmt: skip
+
+
+def test_what_does_not_describe_a_task_is_no_state_of_it(ee: Any) -> None:
+    """It had ended, or was an internal error, which stopped the run."""
+    contents: list[Any] = []
+
+    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
+        headers = {"Content-Type": "application/json"}
+        if "$discovery" in path or urlsplit(path).path.endswith("/algorithms"):
+            return 200, headers, DISCOVERY if "$discovery" in path else ALGORITHMS
+        return 200, headers, json.dumps(contents[-1]).encode()
+
+    with serve_function(answer) as url:
+        initialize(Server(url))
+        for content in NO_TASKS:
+            contents.append(content)
+            with pytest.raises(ValidationError, match=f"came back that does not describe the task {TASK}"):
+                fetch_statuses([TASK])
+        for error, message in FAILED_TASKS:
+            contents.append({"name": TASK, "done": True, "error": error})
+            status = fetch_statuses([TASK])[TASK]
+            assert (status.is_done, str(status.error)) == (True, message)
+
+
 @pytest.mark.parametrize("status", [400, 409])
 @pytest.mark.parametrize("refused", [1, 4, 5])
 def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, refused: int) -> None:

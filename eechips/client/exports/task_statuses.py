@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from types import NoneType
 from typing import Any
 
 from eechips.client.error_classification import classify_response, internal_error
-from eechips.errors import EechipsError, PermanentError
+from eechips.errors import EechipsError, PermanentError, ValidationError
 from eechips.web.list_pages import follow_pages
 
 _PAGE = 500
@@ -57,9 +59,9 @@ def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
             listed = next(pages, None) if len(left) >= _SPARED * number else None
             if listed is None:
                 break
-            statuses |= {operation["name"]: _status(operation) for operation in listed if operation["name"] in left}
+            statuses |= {name: _status(name, listed[name]) for name in left & listed.keys()}
             left -= statuses.keys()
-        return statuses | {name: _status(_get(name)) for name in left}
+        return statuses | {name: _get_status(name) for name in left}
     except Exception as error:
         raise internal_error(error) from error
 
@@ -69,50 +71,71 @@ def find_task(name: str) -> str | None:
     import ee
 
     for page in _list_pages(ee.data._get_projects_path()):
-        for operation in page:
-            if operation.get("metadata", {}).get("description") == name:
-                return str(operation["name"])
+        for operation, described in page.items():
+            metadata = described.get("metadata")
+            if isinstance(metadata, dict) and metadata.get("description") == name:
+                return operation
     return None
 
 
-def _list_pages(project: str) -> Iterator[list[dict[str, Any]]]:
-    """Return the pages of the operations of ``projects/…``, a request each. The client offers the whole only."""
+def _list_pages(project: str) -> Iterator[dict[str, dict[str, Any]]]:
+    """Yield the pages of the operations of ``projects/…`` by name, a request each. The client offers only all."""
     import ee
 
     operations = ee.data._get_cloud_projects().operations()
 
-    def request(token: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    def request(token: str | None) -> tuple[dict[str, dict[str, Any]], str | None]:
         response = operations.list(name=project, pageSize=_PAGE, pageToken=token).execute(num_retries=0)
-        return response.get("operations", []), response.get("nextPageToken")
+        listed = response.get("operations") if isinstance(response, dict) else ()
+        if not isinstance(listed, (list, NoneType)):
+            raise ValidationError(f"a response came back that is no list of the tasks of {project}")
+        named = [task for task in listed or () if isinstance(task, dict) and isinstance(task.get("name"), str)]
+        return {task["name"]: task for task in named}, response.get("nextPageToken")
 
     return follow_pages(request, f"the tasks of {project}")
 
 
-def _get(name: str) -> dict[str, Any] | None:
-    """Request an operation; None if there is none."""
+def _get_status(name: str) -> TaskStatus:
+    """Request the state of a task; one that the service does not know has ended."""
     import ee
 
     try:
-        operation: dict[str, Any] = ee.data.getOperation(name)
+        operation = ee.data.getOperation(name)
     except ee.EEException as error:
         classified = internal_error(error)
         if isinstance(classified, PermanentError) and classified.status == _GONE:
-            return None
+            return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0)
         raise
-    return operation
+    return _status(name, operation)
 
 
-def _status(operation: Mapping[str, Any] | None) -> TaskStatus:
-    if operation is None:
-        return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0)
-    metadata = operation.get("metadata", {})
-    seconds = float(metadata.get("batchEecuUsageSeconds") or 0.0)
-    is_done = bool(operation.get("done"))
+def _status(name: str, operation: Any) -> TaskStatus:
+    """Return the state of a task from its description.
+
+    Raises:
+        ValidationError: if it is none, or that of another task.
+    """
+    metadata = operation.get("metadata", {}) if isinstance(operation, dict) and operation.get("name") == name else None
+    is_done = operation.get("done", False) if isinstance(metadata, dict) else None
+    seconds = _seconds(metadata) if isinstance(metadata, dict) else None
+    if not isinstance(metadata, dict) or not isinstance(is_done, bool) or seconds is None:
+        raise ValidationError(f"a response came back that does not describe the task {name}")
     if not is_done:
         return TaskStatus(False, None, seconds)
     if "error" in operation or metadata.get("state") in _FAILED:
-        error = operation.get("error") or {}
+        told = operation.get("error") or {}
+        error = told if isinstance(told, dict) else {"message": told}
+        code = error.get("code")
         message = str(error.get("message") or metadata.get("state") or "unknown")
-        status = _STATUSES.get(int(error.get("code") or 0), _NO_STATUS)
+        status = _STATUSES.get(code, _NO_STATUS) if isinstance(code, int) else _NO_STATUS
         return TaskStatus(True, classify_response(status, message), seconds)
     return TaskStatus(True, None, seconds)
+
+
+def _seconds(metadata: Mapping[str, Any]) -> float | None:
+    """Return the compute of a task; None if it is no number."""
+    try:
+        seconds = float(metadata.get("batchEecuUsageSeconds") or 0.0)
+    except (TypeError, ValueError):
+        return None
+    return seconds if math.isfinite(seconds) else None
