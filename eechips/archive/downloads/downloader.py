@@ -371,7 +371,8 @@ def _prepare_partial(
     if is_part and status in _RANGE_UNSUPPORTED:
         partial.reset()
         raise TransientError(f"{text} to a range request: starting from the first byte", status=status)
-    if is_transient_status(status) or status == 202:  # 202: the file is being restored from an archive
+    # 202: the file is being restored from an archive. Other successes without a file are of something in between.
+    if is_transient_status(status) or 200 < status < 300:
         after = parse_retry_after({name.lower(): value for name, value in headers.items()})
         raise TransientError(text, status=status, retry_after=after)
     raise PermanentError(text, status=status)

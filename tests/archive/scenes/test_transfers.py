@@ -227,10 +227,15 @@ def brought_from_tape(data: bytes) -> RawAnswer:
     return lambda number, headers: message(200, data) if number > 2 else message(202, b"ordered", Retry_After=0)
 
 
+def without_a_file_at_first(data: bytes) -> RawAnswer:
+    return lambda number, headers: message(200, data) if number > 1 else message(204, Content_Length=None)
+
+
 CASES: dict[str, tuple[Callable[[bytes], RawAnswer], int]] = {
     "parts of a length that is told late": (of_unknown_length("told"), 3),
     "parts of a length that nobody tells": (of_unknown_length("*"), 4),
     "whole but for the last chunk": (whole_but_for_the_last_chunk, 2),
+    "no content at first": (without_a_file_at_first, 2),
     "compressed and cut": (compressed_and_cut, 3),
     "compressed": (coded("gzip", gzip.compress), 1),
     "compressed in two members": (coded("x-gzip", lambda d: gzip.compress(d[:CUT]) + gzip.compress(d[CUT:])), 1),
