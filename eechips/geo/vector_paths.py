@@ -6,9 +6,8 @@ from pathlib import Path
 
 from eechips.files.local_paths import is_file
 
-_LAYER = (
-    "|layername="  # as QGIS writes it: https://docs.qgis.org/latest/en/docs/pyqgis_developer_cookbook/loadlayer.html
-)
+_LAYER = "|layername="
+"""As QGIS writes it: https://docs.qgis.org/latest/en/docs/pyqgis_developer_cookbook/loadlayer.html"""
 
 
 def split_layer(path: str | Path) -> tuple[Path, str | None]:

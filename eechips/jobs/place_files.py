@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -29,8 +30,8 @@ _OPTIONS = ("points", "regions", "cells", "roi", "away_from")
 def fetch(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> Run | Estimate:
     """Run the recipe of a command, or estimate it with ``dry_run``.
 
-    Places in memory are kept in the folder of the run as ``input-<option>.parquet``, or ``.geojson``, where a later
-    call and the report find them.
+    Places in memory are kept in the folder of the run as ``input-<option>-<hash>.parquet``, or ``.geojson``, where a
+    later call and the report find them. Those of another call, which the folder's run refuses, replace nothing.
 
     Args:
         make: makes the recipe and the config of its run.
@@ -98,10 +99,11 @@ def _write(option: str, value: Any, folder: Path) -> Path:
 
 def _keep(path: Path, out: Path) -> Path:
     """Copy a file into the folder of the run, if it is not there already; return its path there."""
-    kept = out / path.name
-    if not kept.exists() or kept.read_bytes() != path.read_bytes():
+    content = path.read_bytes()
+    kept = out / f"{path.stem}-{hashlib.sha256(content).hexdigest()[:8]}{path.suffix}"
+    if not kept.exists() or kept.read_bytes() != content:
         kept.parent.mkdir(parents=True, exist_ok=True)
-        write_file(kept, path.read_bytes())
+        write_file(kept, content)
     return kept
 
 

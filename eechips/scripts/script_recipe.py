@@ -152,7 +152,7 @@ class ScriptRecipe:
                         self._execute(main, host)
                     finally:
                         host.call_notes.uncounted |= self._observer.uncounted
-                        host.call_notes.apart |= self._observer.apart
+                        host.call_notes.unrecorded |= self._observer.unrecorded
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped

@@ -70,11 +70,16 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
         run = eechips.sample("SRTM", regions=FIELDS, columns="id=code", roi=None, quiet=True, **options)
         assert run.failures.empty
         assert sorted(unit["region"] for unit in run.units["unit"]) == ["a", "b"]
-    kept = geopandas.read_parquet(tmp_path / "out" / "input-regions.parquet")
+    (path,) = (tmp_path / "out").glob("input-regions-*.parquet")
+    kept = geopandas.read_parquet(path)
     assert kept.crs == FIELDS.crs
     assert shapely.equals(kept.geometry.to_numpy(), FIELDS.geometry.to_numpy()).all()
     info = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert info["parameters"]["regions"] == str(tmp_path / "out" / "input-regions.parquet")
+    assert info["parameters"]["regions"] == str(path)
+    content = path.read_bytes()
+    with pytest.raises(UsageError, match="another run"):
+        eechips.sample("SRTM", regions=FIELDS[:1], columns="id=code", roi=None, quiet=True, **options)
+    assert path.read_bytes() == content
 
 
 @pytest.mark.parametrize(

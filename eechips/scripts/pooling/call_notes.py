@@ -21,12 +21,12 @@ class CallNotes:
 
     Attributes:
         uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
-        apart: what of the script has fetched results without a pool: threads, processes, coroutines.
+        unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
     """
 
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
-        self.apart: set[str] = set()
+        self.unrecorded: set[str] = set()
         self._peculiar: set[str] = set()
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
@@ -75,8 +75,8 @@ class CallNotes:
                 " counted: they pass neither the quota nor the budget, and are not repeated. Requests by requests,"
                 " urllib3.PoolManager, urllib, httpx and aiohttp are."
             )
-        if self.apart:
-            names = " and ".join(sorted(self.apart))
+        if self.unrecorded:
+            names = " and ".join(sorted(self.unrecorded))
             yield f"Not recorded, and done again when the script is repeated: the work of {names}. Use a pool instead."
 
     def lines(self) -> Iterator[str]:
@@ -101,12 +101,8 @@ class CallNotes:
             )
 
 
-_SYNCHRONIZATION = (
-    "AcquirerProxy",
-    "BarrierProxy",
-    "ConditionProxy",
-    "EventProxy",
-)  # types of multiprocessing.managers
+_SYNCHRONIZATION = ("AcquirerProxy", "BarrierProxy", "ConditionProxy", "EventProxy")
+"""Types of multiprocessing.managers."""
 
 
 def _is_given_managed(call: Call) -> bool:

@@ -69,7 +69,8 @@ class RequestObserver:
         has_exported: whether one started a batch task.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries and programs that have sent requests to Earth Engine past the transport.
-        apart: what of the script, other than its main part and its calls, has fetched results: threads, coroutines.
+        unrecorded: what of the script, other than its main part and its calls, has fetched results,
+            such as threads and coroutines.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
             a pool's calls: these end as other units do.
     """
@@ -85,7 +86,7 @@ class RequestObserver:
         self.has_answer = self.has_more_than_values = self.has_exported = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
-        self.apart: set[str] = set()
+        self.unrecorded: set[str] = set()
         self._threads: WeakSet[threading.Thread] = WeakSet()
         self._owner = threading.current_thread()
         self.deadline = math.inf
@@ -141,7 +142,7 @@ class RequestObserver:
         if isinstance(started, threading.Thread):
             self._threads.add(started)
         else:
-            self.apart.add("multiprocessing.Process")
+            self.unrecorded.add("multiprocessing.Process")
 
     def note_place(self, url: str) -> None:
         """Note where the script, not a call of a pool, fetches a result."""
@@ -149,9 +150,9 @@ class RequestObserver:
         is_own = thread in self._threads
         if (is_own or thread is self._owner) and urlsplit(url).path.endswith(_RESULTS):
             if asyncio._get_running_loop() is not None:
-                self.apart.add("coroutines")
+                self.unrecorded.add("coroutines")
             elif is_own:
-                self.apart.add("threading.Thread")
+                self.unrecorded.add("threading.Thread")
 
     def for_thread(self, function: Callable[[], T]) -> Callable[[], T]:
         """Return a function that another thread calls for this one, which may make a call of a pool."""
