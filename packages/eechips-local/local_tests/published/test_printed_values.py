@@ -102,6 +102,12 @@ def _rectangle(ee: Any) -> Any:
     return ee.Geometry.Polygon([[[west, north], [west, south], [east, south], [east, north]]], None, False)
 
 
+def _parcel(ee: Any) -> Any:
+    west, east, south, north = -97.59238135821987, -97.59185396090983, 43.47456565304017, 43.47962728271748
+    ring = [[west, south], [-97.59244690469288, 43.47962399877412], [-97.59191951546768, north], [east, south]]
+    return ee.Geometry.Polygon([[*ring, ring[0]]])
+
+
 def _donut(ee: Any) -> Any:
     rings = [[[0, 0], [10, 0], [10, 10], [0, 10], [0, 0]], [[4, 4], [6, 4], [6, 6], [4, 6], [4, 4]]]
     return ee.Geometry.Polygon(rings)
@@ -385,6 +391,9 @@ PRINTED: dict[str, list[Example]] = {
             6837.526895473032),  # hectares: of the ellipsoid, as a sphere has 6826.71
         (lambda ee: ee.Number(ee.Image(1).reduceRegion("sum", _rectangle(ee), 100, "EPSG:3857").get("constant"))
             .subtract(12514.60784313726).abs().lt(0.004), 1),  # one step of one pixel less
+    ],
+    "https://github.com/shapely/shapely/issues/726": [
+        (lambda ee: _parcel(ee).area().subtract(23944.14737277293).abs().lt(1e-5), 1),
     ],
     "eHealthAfrica/heatwave_modelling_CHAP@f639ddfc65ca:tests/test_heatwave_detection.py": [
         (lambda ee: _of_wards(ee, *[("W-A", float(n)) for n in range(1, 11)]), [{"ward": "W-A", "p90": 9.5}]),
