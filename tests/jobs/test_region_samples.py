@@ -16,6 +16,8 @@ import shapely
 import eechips
 from eechips.errors import RunMismatchError, UsageError
 from eechips.jobs.samples.chips import ChipSample
+from eechips.planning.areas.separate_regions import read_separate_regions
+from eechips.planning.sampling.sample_places import region_places
 from local_tests.support.local_earth_engine import Server
 from tests.support.field_scenes import (
     DATES,
@@ -60,6 +62,18 @@ def _sample(server: Server, folder: Path, out: Path, dataset: Any = SCENES, **op
 def _zone_31(folder: Path) -> dict[str, Any]:
     found = gpd.read_file(folder / "fields.gpkg").to_crs("EPSG:32631").set_index("field").geometry
     return dict(found.items())
+
+
+def test_columns_of_the_file_are_properties_of_its_regions(tmp_path: Path) -> None:
+    """Labels of polygons were lost; of a region of several features those that are the same stay."""
+    boxes = [shapely.box(x, 40.0, x + 0.01, 40.01) for x in (-105.0, -104.9, -104.8)]
+    columns = {"field": ["a", "b", "b"], "crop": ["rye", "oats", "oats"], "plants": [1, 2, 3]}
+    gpd.GeoDataFrame(columns, geometry=boxes, crs="EPSG:4326").to_file(tmp_path / "fields.geojson")
+    places = region_places(read_separate_regions(tmp_path / "fields.geojson", "field"), is_clipped=False)
+    assert [place.fields["properties"] for place in places] == [
+        {"field": "a", "crop": "rye", "plants": 1},
+        {"field": "b", "crop": "oats", "plants": None},
+    ]
 
 
 @pytest.mark.slow

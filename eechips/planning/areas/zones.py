@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ee
 import numpy as np
@@ -24,6 +24,9 @@ from eechips.planning import planning_requests
 from eechips.planning.areas.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
 from eechips.text.formatting import format_count, some_of
 from eechips.text.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Floats = npt.NDArray[np.float64]
 
@@ -49,10 +52,13 @@ class Zones:
         ids: JSON values, unique.
         geometries: polygons in longitude and latitude between -180 and 180, edges straight in that plane, shape (n,);
             None for regions of a table on the server.
+        attributes: columns of the file, with a row for each region; None where its features differ. None without a
+            file.
     """
 
     ids: list[Any]
     geometries: npt.NDArray[np.object_] | None = None
+    attributes: pd.DataFrame | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -116,10 +122,11 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         for indices in parts.values()
     ]
     shapes = np.array(geometries, dtype=object)
-    regions = list(parts)
+    regions, attributes = list(parts), _common_attributes(read.attributes, list(parts.values()))
     if box is not None:
         keeps = shapely.intersects(shapes, box.polygon())
         regions, shapes = [region for region, keep in zip(regions, keeps, strict=True) if keep], shapes[keeps]
+        attributes = attributes[keeps]
     _refuse_none(len(regions), path, box)
     for region, shape in zip(regions, shapes, strict=True):
         check_size(shape, f"{path}: region {region}")
@@ -128,7 +135,19 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     if id_field is None:
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
         _log.info("Regions are numbered from 1 in the file's order; `columns` id=NAME takes ids of a column%s", there)
-    return Zones(regions, shapes)
+    return Zones(regions, shapes, attributes)
+
+
+def _common_attributes(table: pd.DataFrame, parts: Sequence[Sequence[int]]) -> pd.DataFrame:
+    """Return the attributes of regions, each of some rows of a table; None where these differ."""
+    if not len(table.columns):
+        return table.reindex(range(len(parts)))
+    common = table.iloc[[indices[0] for indices in parts]].astype(object).reset_index(drop=True)
+    for number, indices in enumerate(parts):
+        if len(indices) > 1:
+            differ = table.iloc[list(indices)].astype(str).nunique() > 1
+            common.loc[number, differ.to_numpy()] = None
+    return common
 
 
 def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) -> Zones:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -105,11 +106,20 @@ class FixedStrategy:
 
 
 def region_places(regions: SeparateRegions, *, is_clipped: bool) -> list[SamplePlace]:
-    """Return the middle of the bounds of each region, with the fields of units that describe it."""
-    return [
-        SamplePlace(region_centre(regions.polygon_of(region)), regions.unit_fields(region, is_clipped=is_clipped))
-        for region in regions.zones.ids
-    ]
+    """Return the middle of the bounds of each region, with the fields of units that describe it.
+
+    Columns of the file become the units' ``properties``.
+    """
+    zones = regions.zones
+    table = None if zones.attributes is None else pa.Table.from_pandas(zones.attributes, preserve_index=False)
+    columns = {} if table is None else json_columns(table)
+    places = []
+    for number, region in enumerate(zones.ids):
+        fields = regions.unit_fields(region, is_clipped=is_clipped)
+        if columns:
+            fields["properties"] = {name: values[number] for name, values in columns.items()}
+        places.append(SamplePlace(region_centre(regions.polygon_of(region)), fields))
+    return places
 
 
 def places_within(places: Sequence[SamplePlace], region: BaseGeometry) -> list[SamplePlace]:
