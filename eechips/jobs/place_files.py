@@ -81,7 +81,7 @@ def _write(option: str, value: Any, folder: Path) -> Path:
         features = [
             {"type": "Feature", "properties": {}, "geometry": shapely.geometry.mapping(shape)} for shape in shapes
         ]
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+        write_file(path, json.dumps({"type": "FeatureCollection", "features": features}).encode())
         return path
     frame = value if hasattr(value, "to_parquet") else value.to_frame("geometry")
     path = folder / f"input-{option}.parquet"
