@@ -14,7 +14,8 @@ nox.options.sessions = ["lint", "types", "imports", "docs", "tests"]
 
 FAST = "unit and not slow"
 NO_TESTS = 5  # https://docs.pytest.org/en/stable/reference/exit-codes.html
-PARALLEL = ("-n", "3", "--dist", "loadfile")
+PARALLEL = ("-n", "2", "--dist", "loadfile")
+WAITING = ("-n", "3", "--dist", "loadfile")  # for the slow tests, which wait for processes
 
 
 @nox.session
@@ -42,14 +43,14 @@ def quick(session: nox.Session) -> None:
 def slow(session: nox.Session) -> None:
     """Run the tests that take minutes: kills, fuzzers, whole runs, properties with more examples."""
     chosen = ("-m", "slow and not exhaustive", *session.posargs)
-    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "30"})
+    session.run("python", "-m", "pytest", *WAITING, *chosen, env={"EECHIPS_EXAMPLES": "30"})
 
 
 @nox.session
 def exhaustive(session: nox.Session) -> None:
     """Run the longest of the slow tests; and properties with ten times as many examples as CI."""
     chosen = ("-m", "exhaustive or hypothesis", *session.posargs)
-    session.run("python", "-m", "pytest", *PARALLEL, *chosen, env={"EECHIPS_EXAMPLES": "300"})
+    session.run("python", "-m", "pytest", *WAITING, *chosen, env={"EECHIPS_EXAMPLES": "300"})
 
 
 @nox.session
