@@ -31,7 +31,7 @@ def fetch(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options
     """Run the recipe of a command, or estimate it with ``dry_run``.
 
     Places in memory are kept in the folder of the run as ``input-<option>-<hash>.parquet``, or ``.geojson``, where a
-    later call and the report find them. Those of another call, which the folder's run refuses, replace nothing.
+    later call and the report find them. A call with other places, which the folder's run refuses, replaces no file.
 
     Args:
         make: makes the recipe and the config of its run.

@@ -259,7 +259,7 @@ class _BuiltIn:
 
 
 def test_an_outcome_that_is_done_without_a_file_is_none(tmp_path: Path) -> None:
-    """A line in a shared folder made a unit complete that nobody has fetched."""
+    """A forged line in a shared folder marked a unit as done that nobody has fetched."""
     unit = {"kind": "call", "value": 1}
     identifier = unit_id(unit, _BuiltIn.identity)
     item = WorkItem(("run",), _BuiltIn.identity, WorkUnit(0, identifier, canonical_json(unit), "chips/a"))

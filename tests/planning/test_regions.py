@@ -223,9 +223,9 @@ def test_a_file_with_several_layers_says_which_is_read(
     assert not caplog.messages
     gpd.GeoDataFrame({"a": [2]}, geometry=[BOWTIE], crs="EPSG:4326").to_file(path, layer="roads")
     assert read_vectors(path).geometries[0].equals(SQUARE)
-    told = f"{path} has several layers, of which fields is read: fields, roads"
+    note = f"{path} has several layers, of which fields is read: fields, roads"
     named = f"{path}|layername=roads"
-    assert caplog.messages == [f"{told}. Another: {named!r}"]
+    assert caplog.messages == [f"{note}. Another: {named!r}"]
     assert read_vectors(Path(named)).attributes["a"].tolist() == [2]
     assert parse_region(named).parameters["roi_sha256"] != parse_region(path).parameters["roi_sha256"]
     with pytest.raises(RegionError, match="it has no layer 'paths': fields, roads"):

@@ -194,7 +194,7 @@ if __name__ == "__main__":
     ],
 )
 def test_work_without_a_pool_is_named(apart: str, name: str, demo_server: Server, tmp_path: Path) -> None:
-    """Nothing told that it is not recorded if the script had a pool as well."""
+    """A script that also had a pool ended without a message that this work is not recorded."""
     script = tmp_path / "apart.py"
     script.write_text(APART.replace("APART", apart))
     result = run(script, demo_server, tmp_path)

@@ -115,16 +115,17 @@ def _status(name: str, operation: Any) -> TaskStatus:
     Raises:
         ValidationError: if it is none, or that of another task.
     """
-    metadata = operation.get("metadata", {}) if isinstance(operation, dict) and operation.get("name") == name else None
-    is_done = operation.get("done", False) if isinstance(metadata, dict) else None
-    seconds = _seconds(metadata) if isinstance(metadata, dict) else None
-    if not isinstance(metadata, dict) or not isinstance(is_done, bool) or seconds is None:
+    is_described = isinstance(operation, dict) and operation.get("name") == name
+    metadata: Any = operation.get("metadata", {}) if is_described else None
+    seconds = _seconds(metadata)
+    if seconds is None or not isinstance(operation.get("done", False), bool):
         raise ValidationError(f"a response came back that does not describe the task {name}")
-    if not is_done:
+    if not operation.get("done", False):
         return TaskStatus(False, None, seconds)
     if "error" in operation or metadata.get("state") in _FAILED:
-        told = operation.get("error") or {}
-        error = told if isinstance(told, dict) else {"message": told}
+        error = operation.get("error") or {}
+        if not isinstance(error, dict):
+            error = {"message": error}
         code = error.get("code")
         message = str(error.get("message") or metadata.get("state") or "unknown")
         status = _STATUSES.get(code, _NO_STATUS) if isinstance(code, int) else _NO_STATUS
@@ -132,8 +133,10 @@ def _status(name: str, operation: Any) -> TaskStatus:
     return TaskStatus(True, None, seconds)
 
 
-def _seconds(metadata: Mapping[str, Any]) -> float | None:
-    """Return the compute of a task; None if it is no number."""
+def _seconds(metadata: Any) -> float | None:
+    """Return the compute of a task, EECU-seconds; None if its metadata are no object, or have no number."""
+    if not isinstance(metadata, dict):
+        return None
     try:
         seconds = float(metadata.get("batchEecuUsageSeconds") or 0.0)
     except (TypeError, ValueError):

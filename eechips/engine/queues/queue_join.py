@@ -225,7 +225,7 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
 
 
 def _unit_name(file: str, wanted: Set[str]) -> str | None:
-    """Return the name among those of units that a file has, perhaps with that of a layer; None if it has none."""
+    """Return the name of the unit that a file is named after, with or without the name of a layer; None if no unit."""
     folder, slash, name = file.rpartition("/")
     while "." in name:
         name = name.rpartition(".")[0]

@@ -93,7 +93,7 @@ class ArchiveCollection(_ItemImages):
     def _find_preferred(
         self, part: ArchiveRecord, query: Query, indices: frozenset[str]
     ) -> dict[str, tuple[ArchiveRecord, Item]]:
-        """Return those of a part's images that an earlier part has, whose numbers are not in the ranges of a query.
+        """Return images of a part that an earlier part has, too, although their numbers are outside a query's ranges.
 
         Clouds of a scene differ between two ways to process it, and an image is the same whatever filter finds it.
         """

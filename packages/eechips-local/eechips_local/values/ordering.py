@@ -76,7 +76,7 @@ def distinct_key(value: Value, nested: Iterator[int] | None = None) -> Any:
         nested: counts the lists and dictionaries in it, each as often as it occurs; None to begin.
 
     Raises:
-        LimitError: if there are too many of them.
+        MemoryLimitError: if there are too many of them.
     """
     value = plain(value)
     if isinstance(value, bool):

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urljoin
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.assets.asset_names import is_remote
 
-_MOST_ASSETS = 2_000  # of an item; those of known archives have at most some dozens
+_MOST_ASSETS = 2_000  # of an item; items of known archives have fewer than 100
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")  # RFC 3986, 3.1
 
 
