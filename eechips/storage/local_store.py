@@ -35,7 +35,7 @@ class LocalStore:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._prefix = f"{root}/"  # text instead of Path, which is slower to join several times for every result
-        self._inner: dict[str, tuple[int, int]] = {}  # folders that are inside the root, by device and inode
+        self._inner: dict[str, tuple[int, int] | None] = {}  # folders that are inside the root, by device and inode
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.root,)
@@ -93,15 +93,14 @@ class LocalStore:
     def _inside(self, name: str) -> str:
         folder = check_name(name).rpartition("/")[0]
         if folder:
-            place = _place(self._prefix + folder)
-            if place is None or self._inner.get(folder) != place:  # once, unless another takes the folder's place
+            inode = _device_and_inode(self._prefix + folder)
+            if inode is None or self._inner.get(folder) != inode:  # once, unless another takes the folder's place
                 if not is_inside(self._prefix + folder, self.root):
                     raise UsageError(
                         f"'{name}' lies outside {self.root}: {folder} is a link that leads out of it. Link the whole"
                         " output folder instead"
                     )
-                if place is not None:
-                    self._inner[folder] = place
+                self._inner[folder] = inode
         return self._prefix + name
 
     def stage(self, name: str, data: bytes, token: str) -> StagedFile:
@@ -242,7 +241,7 @@ class LocalStore:
         return StorageError.of_write(path, error)
 
 
-def _place(folder: str) -> tuple[int, int] | None:
+def _device_and_inode(folder: str) -> tuple[int, int] | None:
     """Return device and inode of a folder, behind a link that it may be; None if it cannot be read."""
     try:
         about = os.stat(folder)  # noqa: PTH116 - for each of a million results

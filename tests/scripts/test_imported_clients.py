@@ -149,7 +149,7 @@ class Answers:
         assert self.is_open.wait(60)
         return 200, {"content-length": "4"}, b"a\nbc"
 
-    def note_place(self, url: str) -> None:
+    def note_thread(self, url: str) -> None:
         assert self.concerns(url)
 
     def for_thread(self, function: Callable[[], Any]) -> Callable[[], Any]:

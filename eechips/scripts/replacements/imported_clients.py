@@ -36,8 +36,8 @@ class Observer(Protocol):
     def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> _Answer:
         """Send a request; return status, headers and the complete body."""
 
-    def note_place(self, url: str) -> None:
-        """Note where the script fetches a result."""
+    def note_thread(self, url: str) -> None:
+        """Note that the script fetches a result in this thread."""
 
     def for_thread(self, function: Callable[[], _Answer]) -> Callable[[], _Answer]:
         """Return a function that another thread calls for this one."""
@@ -69,7 +69,7 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
     async def handle_async_request(transport: Any, request: Any) -> Any:
         if not observer.concerns(str(request.url)):
             return await send_async(transport, request)
-        observer.note_place(str(request.url))
+        observer.note_thread(str(request.url))
         import anyio  # as httpx does, which may run in other event loops
 
         respond = observer.for_thread(sending(request, await request.aread()))
@@ -101,7 +101,7 @@ def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:
         if request.method != "GET":
             observer.uncounted.add("aiohttp")
             return await connect(connector, request, *args, **options)
-        observer.note_place(url)
+        observer.note_thread(url)
         fetch = observer.for_thread(partial(observer.fetch, "GET", url, None, dict(request.headers)))
         protocol, loop = connector._factory(), asyncio.get_running_loop()
         protocol.connection_made(_Connection(loop, protocol, fetch, aiohttp.ClientConnectionError))

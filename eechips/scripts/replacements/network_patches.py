@@ -2,8 +2,7 @@
 
 Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. The transport does
 not throttle, retry or count what http.client, rasterio and programs such as curl send; a message at the end of the run
-says so.
-Every routed request is throttled and retried, and its body is complete and decompressed: a script that copies
+says so. Every routed request is throttled and retried, and its body is complete and decompressed: a script that copies
 ``response.raw`` into a file writes a whole image, not a truncated or compressed one.
 """
 
@@ -144,8 +143,8 @@ class RequestObserver:
         else:
             self.unrecorded.add("multiprocessing.Process")
 
-    def note_place(self, url: str) -> None:
-        """Note where the script, not a call of a pool, fetches a result."""
+    def note_thread(self, url: str) -> None:
+        """Note that the script, not a call of a pool, fetches a result in this thread."""
         thread = threading.current_thread()
         is_own = thread in self._threads
         if (is_own or thread is self._owner) and urlsplit(url).path.endswith(_RESULTS):
@@ -282,7 +281,7 @@ def observe_script(connection: Connection) -> RequestObserver:
             if transport.is_capturing:  # a request of the run itself
                 return request(uri, *args, **options)
             observer.keep_deadline()
-            observer.note_place(uri)
+            observer.note_thread(uri)
             transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
             with transport.checking(_check_of(uri)):
                 return request(uri, *args, **options)
