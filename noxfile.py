@@ -1,7 +1,6 @@
 """One word for each check: ``nox -s tests``, ``nox -l`` lists them.
 
-The checks use the environment that nox is called in. ``pip install -e ./packages/eechips-local -e '.[dev]'`` installs
-what they need.
+The checks use the environment that nox is called in. The first command of CONTRIBUTING.md installs what they need.
 """
 
 from __future__ import annotations
