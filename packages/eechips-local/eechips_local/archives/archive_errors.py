@@ -19,6 +19,10 @@ class ArchiveRefusedError(EarthEngineError):
     status = "FAILED_PRECONDITION"
 
 
+class DoubtfulResponseError(ArchiveRefusedError):
+    """A response refuses what was asked for, but a proxy or cache in between may have sent it."""
+
+
 class ArchiveStatusError(ArchiveError):
     """An archive answers a request with an error.
 

@@ -15,6 +15,7 @@ from rasterio.windows import Window
 
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.cog_raster import CogRaster, RangeCogReader
+from eechips_local.archives.files.file_ranges import AddressSigner, SignedAddress
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import HostTransport
 from eechips_local.archives.hosts.signing import Signer
@@ -51,13 +52,28 @@ def cog(content: bytes, **options: Any) -> bytes:
         return bytes(made.getbuffer())
 
 
-def reader_of(host: ObjectHost, folder: Path, since: float | None = None) -> RangeCogReader:
+class NumberedSigner:
+    """Signs with a number, the next one when the host has refused one, up to the greatest."""
+
+    def __init__(self, greatest: int) -> None:
+        self._number, self._greatest = 1, greatest
+
+    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
+        if refused is not None and refused.url.endswith(f"={self._number}"):
+            self._number = min(self._number + 1, self._greatest)
+        return SignedAddress(f"{href}?token={self._number}")
+
+
+def reader_of(
+    host: ObjectHost, folder: Path, since: float | None = None, signer: AddressSigner | None = None
+) -> RangeCogReader:
     description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
-    return RangeCogReader(HostTransport(AllowedHosts.of_files(description)), Signer(description), folder, since=since)
+    transport = HostTransport(AllowedHosts.of_files(description))
+    return RangeCogReader(transport, signer or Signer(description), folder, since=since)
 
 
-def raster(host: ObjectHost, folder: Path, name: str = "a.tif", since: float | None = None) -> CogRaster:
-    return reader_of(host, folder, since).open(f"{host.url}/{name}", collection="c")
+def raster(host: ObjectHost, folder: Path, name: str = "a.tif", **options: Any) -> CogRaster:
+    return reader_of(host, folder, **options).open(f"{host.url}/{name}", collection="c")
 
 
 def expected(content: bytes, bands: list[int], window: PixelWindow, level: int) -> tuple[Array, Array]:

@@ -18,7 +18,7 @@ from eechips_local.archives.hosts.host_pauses import HostPauses
 from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
-from local_tests.archives.cog_files import check, raster, tiff
+from local_tests.archives.cog_files import NumberedSigner, check, raster, tiff
 from local_tests.support.object_host import ObjectHost
 from local_tests.support.parameters import slow_except
 
@@ -155,13 +155,15 @@ def test_file_that_ends_before_its_pixels_is_asked_for_once(host: ObjectHost, tm
 
 def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = content = tiff()
-    host.faults = ["403"] * 3
-    with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)\. "):
-        assert raster(host, tmp_path).header
-    assert not host.faults
-    assert host.requests() == 3
+    for signer, requests in ((None, 1), (NumberedSigner(9), 3)):
+        host.faults, before = ["403"] * requests, host.requests()
+        with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)"):
+            assert raster(host, tmp_path, signer=signer).header
+        assert not host.faults
+        assert host.requests() - before == requests
     host.faults = ["403"]  # of a signature that has expired
-    check(content, raster(host, tmp_path), [0], PixelWindow(0, 0, 9, 9))
+    check(content, raster(host, tmp_path, signer=NumberedSigner(9)), [0], PixelWindow(0, 0, 9, 9))
+    assert not host.faults
 
 
 AZURE = (

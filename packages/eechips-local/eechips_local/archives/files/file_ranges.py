@@ -14,22 +14,28 @@ from urllib.parse import urlsplit
 import numpy as np
 from urllib3.exceptions import HTTPError
 
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
-from eechips_local.archives.files.file_versions import ChangedFileError, changed_file, describe_version, is_same_version
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    DoubtfulResponseError,
+    unreached,
+)
+from eechips_local.archives.files.file_versions import changed_file, describe_version, is_same_version
 from eechips_local.archives.hosts.access_denials import advise, is_of_keys, read_denial
 from eechips_local.archives.hosts.host_pauses import HostPauses, away
 from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.host_throttle import parse_retry_after
+from eechips_local.archives.hosts.transient_failures import is_transient, is_transient_status, unsendable
 from eechips_local.assets.asset_names import shown_url
 
 _ATTEMPTS = 6
 _FIRST_PAUSE, _MOST_PAUSE = 0.25, 20.0  # seconds
-_PASSING = frozenset({407, 408, 425, 429})  # and those from 500 on
 _DENIED, _DENIALS = frozenset({401, 403}), 3
 # S3 answers so where a token of its keys has expired (https://issues.apache.org/jira/browse/HADOOP-18353).
 _MALFORMED = 400
-_MISSING, _BEYOND = frozenset({404, 410}), 416
-_REFUSALS = 3  # a proxy or cache may send one answer that its host does not
+_BEYOND = 416
+_DOUBTS = 3  # a proxy or cache may send one answer that its host does not
 _PAGES = ("text/html", "application/xhtml")
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
@@ -94,10 +100,6 @@ class _ShorterPart(Exception):  # noqa: N818 - it is no failure
     def __init__(self, begun: FetchedRange) -> None:
         super().__init__()
         self.begun = begun
-
-
-class MissingFileError(ArchiveRefusedError):
-    """There is no such file, or it ends before what is asked for: it is not asked for again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,8 +204,8 @@ class FileRanges:
             ChangedFileError: if it has another.
             ArchiveAwayError: if its host is not reached.
             ArchiveUnreachedError: if no host has answered since the server was started.
-            ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access several
-                times, each with a newer signature if there is one, or sends several times what cannot be used.
+            ArchiveRefusedError: if the file may not be read, or is not there; or its host denies access, to newer
+                signatures too if there are any, or sends several times what cannot be used.
             ArchiveError: if its host does not answer.
         """
         try:
@@ -246,12 +248,14 @@ class FileRanges:
             _ShorterPart: if the host sends the beginning of what lies between first and last byte.
         """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
-        reason, denials, refusals, is_reached = "", 0, 0, False
+        reason, denial, denials, doubts, is_reached = "", "", 0, 0, False
         answer: FetchedRange | _Failure
         refused: SignedAddress | None = None
         host = urlsplit(href).netloc
         for attempt in range(_ATTEMPTS):
             signed = self._signer.sign(href, collection, refused)
+            if signed == refused:
+                raise _denied(href, reason, denial, is_renewed=denials > 1)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
@@ -265,20 +269,17 @@ class FileRanges:
                 is_told = isinstance(error, (_WrongAnswerError, ArchiveAwayError))
                 answer = _Failure(str(error).rstrip(".?") if is_told else type(error).__name__)
             except ArchiveRefusedError as error:
-                refusals, is_reached = refusals + 1, True
-                if refusals == _REFUSALS or isinstance(error, (MissingFileError, ChangedFileError)):
+                doubts, is_reached = doubts + 1, True
+                if doubts == _DOUBTS or not is_transient(error):
                     raise
                 answer = _Failure(str(error))
             if isinstance(answer, FetchedRange):
                 return answer
             reason = answer.reason
             if answer.denial is not None:
-                denials, refused = denials + 1, signed
+                denials, refused, denial = denials + 1, signed, answer.denial
                 if denials == _DENIALS:
-                    advice = advise(answer.denial, href, is_renewed=signed != SignedAddress(href))
-                    raise ArchiveRefusedError(
-                        f"{shown_url(href)} cannot be read: its host denies access ({reason}){advice}"
-                    )
+                    raise _denied(href, reason, denial, is_renewed=True)
                 if denials == 1:
                     continue
             if attempt + 1 < _ATTEMPTS:
@@ -294,7 +295,9 @@ class FileRanges:
         host = urlsplit(href).netloc
         try:
             response = self._transport.open(url, headers, _CONNECT, _SILENCE)
-        except (HTTPError, OSError, ArchiveAwayError):
+        except (HTTPError, OSError, ArchiveAwayError) as error:
+            if not is_transient(error):
+                raise unsendable(host, error) from error
             self._pauses.note_failure(host)
             raise
         self._pauses.note_response(host)
@@ -306,7 +309,7 @@ class FileRanges:
                 return _Failure(reason, denial=read_denial(response))
             if response.status == _MALFORMED and is_of_keys(said := read_denial(response)):
                 return _Failure(reason, denial=said)
-            if response.status in _PASSING or response.status >= 500:
+            if is_transient_status(response.status):
                 self._pauses.demand(host, parse_retry_after(response.headers.get("Retry-After", "")))
                 return _Failure(reason)
             fetched = self._take(response, href, spans, version)
@@ -324,19 +327,18 @@ class FileRanges:
         shown, status = shown_url(href), response.status
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
         if status in (301, 302, 303, 307, 308):
-            raise ArchiveRefusedError(f"{shown} redirects to another address, which is not followed.")
-        if status in _MISSING:
-            raise MissingFileError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+            raise DoubtfulResponseError(f"{shown} redirects to another address, which is not followed.")
         if status == _BEYOND:
-            raise MissingFileError(f"{shown} is damaged, or has changed: it ends before byte {start:,}.")
+            raise ArchiveRefusedError(f"{shown} is damaged, or has changed: it ends before byte {start:,}.")
         if status not in (200, 206):
-            raise ArchiveRefusedError(f"{shown} cannot be read: its host answers with HTTP {status}.")
+            kind = ArchiveRefusedError if status >= 400 else DoubtfulResponseError
+            raise kind(f"{shown} cannot be read: its host answers with HTTP {status}.")
         headers = response.headers
         match = _CONTENT_RANGE.fullmatch(headers.get("Content-Range", ""))
         if headers.get("Content-Type", "").lower().startswith(_PAGES) and (status == 200 or match is None):
             raise _WrongAnswerError("a web page comes instead, as from a proxy or a login page in between")
         if not _UNCHANGED.issuperset(re.split(r"[,\s]+", headers.get("Content-Encoding", "").lower())):
-            raise ArchiveRefusedError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
+            raise DoubtfulResponseError(f"{shown} comes compressed by its host, so that its parts cannot be read.")
         if status == 206:
             if match is None:
                 raise _WrongAnswerError("its host sends a part without saying which, and of how many bytes")
@@ -353,7 +355,7 @@ class FileRanges:
             length_match = _LENGTH.fullmatch(headers.get("Content-Length", ""))
             size = expected = int(length_match[0]) if length_match else 0
             if start or not 0 < size <= length:
-                raise ArchiveRefusedError(f"{shown} cannot be read in parts: its host ignores ranges.")
+                raise DoubtfulResponseError(f"{shown} cannot be read in parts: its host ignores ranges.")
             sent = expected
         actual = describe_version(headers, size)
         if version and not is_same_version(actual, version):
@@ -375,6 +377,12 @@ class FileRanges:
         with self._lock:
             self._received += expected
         return tuple(parts)
+
+
+def _denied(href: str, reason: str, denial: str, *, is_renewed: bool) -> ArchiveRefusedError:
+    """Return the error of a file to which its host denies access."""
+    advice = advise(denial, href, is_renewed=is_renewed)
+    return ArchiveRefusedError(f"{shown_url(href)} cannot be read: its host denies access ({reason}){advice}")
 
 
 def _read(response: Any, length: int, deadline: float) -> memoryview:

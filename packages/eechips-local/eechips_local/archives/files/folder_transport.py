@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 import rasterio
 from rasterio.errors import NotGeoreferencedWarning, RasterioError
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError
-from eechips_local.archives.files.file_ranges import MissingFileError, RangeTransport
+from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
+from eechips_local.archives.files.file_ranges import RangeTransport
 from eechips_local.archives.hosts.host_throttle import HostCounts, sum_counts
 from eechips_local.archives.items.file_items import resolve_path
 from eechips_local.pixels.file_source import open_file
 from eechips_local.warning_filters import ignore
 
+_TRANSIENT = frozenset({errno.EMFILE, errno.ENFILE, errno.ESTALE, errno.ETIMEDOUT})
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
 
@@ -39,9 +41,8 @@ class FolderTransport:
         """Return a range of a file, or what its host answers; see ``RangeTransport``.
 
         Raises:
-            MissingFileError: if there is no such file.
-            ArchiveRefusedError: if it does not lie below the folder.
-            ArchiveError: if the host may not be asked, or not now.
+            ArchiveRefusedError: if there is no such file, or it does not lie below the folder.
+            ArchiveError: if the file cannot be read now, or the host wants no request now.
         """
         if not url.startswith(("/", "file:")):
             return self._others.open(url, headers, connect, silence)
@@ -49,11 +50,11 @@ class FolderTransport:
         asked = _RANGE.fullmatch(headers.get("Range", ""))
         if asked is None:
             raise ArchiveRefusedError(f"{path} is read by ranges only.")
-        if not path.is_file():
-            raise MissingFileError(f"{path} cannot be read: there is no such file beside {self._file.name}.")
-        if asked[1] == "0":
-            _check_beside(path)
         try:
+            if not path.is_file():
+                raise ArchiveRefusedError(f"{path} cannot be read: there is no such file beside {self._file.name}.")
+            if asked[1] == "0":
+                _check_beside(path)
             with path.open("rb") as file:
                 status = path.stat()
                 version = f'"{status.st_mtime_ns:x}-{status.st_size:x}-{status.st_ino:x}"'
@@ -63,7 +64,8 @@ class FolderTransport:
                 file.seek(start)
                 content = file.read(last - start + 1)
         except OSError as error:
-            raise ArchiveRefusedError(f"{path} cannot be read: {error.strerror}.") from error
+            kind = ArchiveError if error.errno in _TRANSIENT else ArchiveRefusedError
+            raise kind(f"{path} cannot be read: {error.strerror}.") from error
         span = f"bytes {start}-{last}/{status.st_size}"
         return FileResponse(206, {"Content-Range": span, "Content-Length": str(len(content)), "ETag": version}, content)
 

@@ -145,7 +145,9 @@ class AllowedHosts:
             raise ArchiveRefusedError(f"{name}:{port} is none of the archive's hosts: nothing was sent.")
         try:
             answers = socket.getaddrinfo(bare, port, type=socket.SOCK_STREAM)
-        except (OSError, UnicodeError) as error:
+        except UnicodeError:  # such as a name with a part of more than 63 characters
+            raise ArchiveRefusedError(f"The archive refers to the host {name[:200]}, which is no name.") from None
+        except OSError as error:
             raise ArchiveAwayError(f"The name {name} has no address: is there a network?") from error
         addresses = tuple(dict.fromkeys(str(answer[4][0]) for answer in answers))
         for address in addresses:

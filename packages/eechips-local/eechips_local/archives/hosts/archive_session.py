@@ -24,6 +24,7 @@ from eechips_local.archives.archive_errors import (
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import certificates, pool_classes
 from eechips_local.archives.hosts.host_throttle import HostThrottles, parse_retry_after
+from eechips_local.archives.hosts.transient_failures import is_transient, unsendable
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.protocol.final_responses import FinalAdapter
 
@@ -35,7 +36,6 @@ _LONGEST = 120.0  # seconds of a whole response
 _CHUNK = 64 << 10
 _REDIRECTS = 4
 _BUSY = (429, 503)
-_PASSING = (408, 425, 429, 502, 503, 504)
 _FIRST_WAIT, _HIGHEST_WAIT = 0.25, 8.0  # seconds between attempts
 _TRY_AGAIN = re.compile(rb"(?i)try again in (\d{1,4}) seconds")
 _ATTEMPTS_AT_ERROR = 2  # of a request that the host answers with 500
@@ -107,20 +107,23 @@ class ArchiveSession:
         while True:
             attempt += 1
             try:
-                content = read(self._send(request))
-            except ArchiveStatusError as error:
-                if not _is_passing(error.http_status, attempt) or not self._waits(host, attempt, end):
+                content = self._read(request, read)
+            except ArchiveError as error:
+                is_last = _is_error(error) and attempt == _ATTEMPTS_AT_ERROR
+                if is_last or not is_transient(error) or not self._waits(host, attempt, end):
+                    if isinstance(error, ArchiveAwayError):
+                        self._away[host] = self._clock() + _AWAY
                     raise
-            except ArchiveAwayError:
-                if not self._waits(host, attempt, end):
-                    self._away[host] = self._clock() + _AWAY
-                    raise
-            except (ArchiveError, ValueError) as error:
-                if not self._waits(host, attempt, end):
-                    raise ArchiveError(f"{shown_url(request.url)} gives no whole response: {_reason(error)}") from None
             else:
                 self._away.pop(host, None)
                 return content
+
+    def _read(self, request: ArchiveRequest, read: Callable[[bytes], Any]) -> Any:
+        content = self._send(request)
+        try:
+            return read(content)
+        except ValueError:
+            raise ArchiveError(f"{shown_url(request.url)} answers with what is cut short, or no JSON.") from None
 
     def _waits(self, host: str, attempt: int, end: float) -> bool:
         """Wait before the next attempt; False if there is none."""
@@ -167,11 +170,12 @@ class ArchiveSession:
                 if response.status_code >= 300:
                     self._fail(request, response, sent)
                 body = _read(response, request, self._clock)
-        except (requests.exceptions.ConnectionError, requests.exceptions.Timeout) as error:
-            throttle.fail()
-            raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}.") from None
         except (requests.exceptions.RequestException, urllib3.exceptions.HTTPError) as error:
             throttle.fail()
+            if not is_transient(error):
+                raise unsendable(host, error) from None
+            if isinstance(error, (requests.exceptions.ConnectionError, requests.exceptions.Timeout)):
+                raise ArchiveAwayError(f"{host} is not reached: {_cause(error)}.") from None
             raise ArchiveError(f"{host} gives no whole response: {_cause(error)}.") from None
         throttle.accept(len(body) if response.raw is None else max(response.raw.tell(), 0))
         return body
@@ -243,8 +247,8 @@ def _redirect(request: ArchiveRequest, url: str, response: requests.Response) ->
     return target
 
 
-def _is_passing(status: int, attempt: int) -> bool:
-    return status in _PASSING or (status == 500 and attempt < _ATTEMPTS_AT_ERROR)
+def _is_error(error: ArchiveError) -> bool:
+    return isinstance(error, ArchiveStatusError) and error.http_status == 500
 
 
 def _find_wait(response: requests.Response) -> float:
@@ -253,10 +257,6 @@ def _find_wait(response: requests.Response) -> float:
         return parse_retry_after(response.headers["Retry-After"])
     match = _TRY_AGAIN.search(response.raw.read(1024, decode_content=True))
     return float(match[1]) if match else 0.0
-
-
-def _reason(error: Exception) -> str:
-    return str(error) if isinstance(error, ArchiveError) else "it is cut short or no JSON."
 
 
 def _cause(error: BaseException) -> str:

@@ -13,7 +13,12 @@ import requests
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    DoubtfulResponseError,
+)
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
 from eechips_local.archives.hosts.signed_addresses import Redirect, RedirectTargets
@@ -101,6 +106,7 @@ class HostTransport:
             HTTPError: the error of urllib3, if there is no response.
             ArchiveError: if the host is not found, or wants no request now.
             ArchiveRefusedError: if a host, or the address that it has, is not allowed.
+            DoubtfulResponseError: if a redirect leads to such a host.
         """
         timeout = urllib3.Timeout(connect=connect, read=silence)
         known = self._redirects.get(url)
@@ -133,9 +139,9 @@ class HostTransport:
                 target = urljoin(place, response.headers.get("Location", ""))
                 other_host = urlsplit(target).netloc != parts.netloc
             except ValueError:  # such as http://[::1
-                raise ArchiveRefusedError(f"{shown_url(place)} redirects to what is no address.") from None
+                raise DoubtfulResponseError(f"{shown_url(place)} redirects to what is no address.") from None
             if parts.scheme == "https" and urlsplit(target).scheme != "https":
-                raise ArchiveRefusedError(
+                raise DoubtfulResponseError(
                     f"{shown_url(place)} redirects to {shown_url(target)}, which is not encrypted."
                 )
             end = min(end, self._redirects.find_end(target, response.headers))
@@ -143,11 +149,11 @@ class HostTransport:
             try:
                 self._hosts.check(target)
             except ArchiveRefusedError as error:
-                raise ArchiveRefusedError(
+                raise DoubtfulResponseError(
                     f"{shown_url(place)} redirects, as proxies do to a login page. {error}"
                 ) from None
             place = target
-        raise ArchiveRefusedError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
+        raise DoubtfulResponseError(f"{shown_url(place)} redirects more than {_MOST_REDIRECTS} times.")
 
     def _ask(
         self, url: str, headers: Mapping[str, str], timeout: urllib3.Timeout, *, is_other_host: bool
@@ -208,6 +214,8 @@ class HostTransport:
 def _proxied(address: str, options: Mapping[str, Any]) -> urllib3.ProxyManager:
     """Return connections by way of a proxy, as requests makes them: http if it has no scheme, a user in a header."""
     url = address if "://" in address else f"http://{address}"
+    if not urlsplit(url).hostname:
+        raise requests.exceptions.InvalidProxyURL(f"The proxy {shown_url(url)} has no host.")
     user, password = requests.utils.get_auth_from_url(url)
     headers = urllib3.make_headers(proxy_basic_auth=f"{user}:{password}") if user else None
     manager = urllib3.ProxyManager(url, proxy_headers=headers, **options)

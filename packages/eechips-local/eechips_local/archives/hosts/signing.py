@@ -31,6 +31,7 @@ from eechips_local.archives.hosts.archive_session import ArchiveRequest, Archive
 from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.hosts.s3_signature import S3Keys, read_keys, sign_s3
 from eechips_local.archives.hosts.signed_addresses import is_signed
+from eechips_local.archives.hosts.transient_failures import is_transient
 from eechips_local.archives.items.item_conditions import parse_time
 from eechips_local.assets.asset_names import shown_url
 
@@ -224,7 +225,7 @@ class Signer:
         try:
             answer = self._session.fetch(request, json.loads)
         except ArchiveStatusError as error:
-            if error.http_status in (400, 401, 403, 404):
+            if not is_transient(error):
                 raise ArchiveRefusedError(f"There is no access: {error}") from None
             raise
         except RecursionError:

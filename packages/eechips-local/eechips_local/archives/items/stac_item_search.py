@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -17,6 +18,7 @@ from pystac_client.stac_api_io import StacApiIO
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.hosts.transient_failures import is_transient
 from eechips_local.archives.items.asset_addresses import with_remote_addresses
 from eechips_local.archives.items.item_conditions import format_interval, split_bounds
 from eechips_local.assets.asset_names import shown_url
@@ -64,11 +66,13 @@ class StacItemSearch:
 
         Raises:
             ArchiveError: if the archive does not answer, or not with collections.
+            ArchiveRefusedError: if it refuses the list, or its answers are no pages.
         """
         collections_by_id: dict[str, Mapping[str, Any]] = {}
-        for page in self._read_pages(f"{self._api}/collections", "GET", {}, patience):
-            for one in _objects(page, "collections", self._api):
-                collections_by_id[one["id"]] = one
+        with _refusing("the list of its collections"):
+            for page in self._read_pages(f"{self._api}/collections", "GET", {}, patience):
+                for one in _objects(page, "collections", self._api):
+                    collections_by_id[one["id"]] = one
         return collections_by_id
 
     def _pages(
@@ -116,10 +120,9 @@ class StacItemSearch:
                     size = max(1, size // 4)
                 elif error.http_status in (400, 422) and conditions and not began:
                     conditions = {}  # the caller filters, too
-                elif error.http_status in _REFUSALS:
-                    raise ArchiveRefusedError(f"The archive refuses the search of {collection}: {error}") from error
                 else:
-                    raise
+                    with _refusing(f"the search of {collection}"):
+                        raise
 
     def _search(
         self, collection: str, query: ItemQuery, box: Bounds | None, ids: list[str] | None, /, **options: Any
@@ -154,7 +157,8 @@ class StacItemSearch:
 
     def _find_language(self, patience: float | None) -> str:
         """Return how the API filters by properties, of its landing page."""
-        landing = self._fetch(ArchiveRequest("GET", self._api), patience)
+        with _refusing("its landing page"):
+            landing = self._fetch(ArchiveRequest("GET", self._api), patience)
         classes = landing.get("conformsTo")
         texts = [text for text in classes if isinstance(text, str)] if isinstance(classes, list) else []
         if any(text.endswith(_QUERY) for text in texts):
@@ -229,7 +233,15 @@ class _SessionIO(StacApiIO):
         return ""
 
 
-_REFUSALS = (400, 401, 403, 404, 405, 410, 422)
+@contextmanager
+def _refusing(what: str) -> Iterator[None]:
+    """Raise ArchiveRefusedError where the archive answers what was asked for with an error that is final."""
+    try:
+        yield
+    except ArchiveStatusError as error:
+        if is_transient(error):
+            raise
+        raise ArchiveRefusedError(f"The archive refuses {what}: {error}") from error
 
 
 def _parse_page(body: bytes) -> dict[str, Any]:

@@ -1,0 +1,34 @@
+"""Decide which failures of requests are transient: the same request may succeed later. All others are final."""
+
+from __future__ import annotations
+
+from eechips_local.archives.archive_errors import ArchiveRefusedError, ArchiveStatusError, DoubtfulResponseError
+
+# RFC 9110 and 6585: the client's request is not at fault, or not for long. 407 is a proxy's own answer.
+_TRANSIENT = frozenset({407, 408, 425, 429})
+
+
+def is_transient_status(status: int) -> bool:
+    """Return whether a host may answer the same request with another status later."""
+    return status in _TRANSIENT or status >= 500
+
+
+def is_transient(error: Exception) -> bool:
+    """Return whether a request that failed so may be repeated.
+
+    Args:
+        error: an error of archives, or of the network: of urllib3, of requests, or OSError.
+    """
+    if isinstance(error, ArchiveStatusError):
+        return is_transient_status(error.http_status)
+    if isinstance(error, ArchiveRefusedError):
+        return isinstance(error, DoubtfulResponseError)
+    return not isinstance(error, ValueError)  # of urllib3 and requests: an address, a header or a proxy is malformed
+
+
+def unsendable(host: str, error: Exception) -> ArchiveRefusedError:
+    """Return the error of a request that cannot be sent to a host, by why; its text may have a signed address."""
+    return ArchiveRefusedError(
+        f"No request can be sent to {host} ({type(error).__name__}): is the proxy that HTTPS_PROXY or HTTP_PROXY names "
+        "an address?"
+    )

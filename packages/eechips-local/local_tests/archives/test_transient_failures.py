@@ -1,0 +1,139 @@
+"""Requests are repeated only where the same request may succeed later."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_model import ItemQuery
+from eechips_local.archives.files.file_ranges import FileRanges, RangeTransport, SignedAddress
+from eechips_local.archives.files.folder_transport import FileResponse, FolderTransport
+from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
+from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
+from eechips_local.archives.hosts.checked_connections import HostTransport
+from eechips_local.archives.hosts.host_pauses import HostPauses
+from eechips_local.archives.hosts.host_permits import HostPermits
+from eechips_local.archives.hosts.host_throttle import HostThrottles
+from eechips_local.archives.items.item_search import ApiSearch
+from local_tests.archives.cog_files import NumberedSigner
+from local_tests.archives.stac_server import make_item, stac_server
+
+HREF = "https://files.example/a.tif"
+
+
+class Answer(FileResponse):
+    """A response without a body."""
+
+    def read1(self, amount: int) -> bytes:
+        return self.read(amount)
+
+
+class CountingTransport:
+    """Answers with one status, or as another transport does; counts requests.
+
+    Attributes:
+        urls: addresses of the requests.
+    """
+
+    def __init__(self, status: int = 200, others: RangeTransport | None = None) -> None:
+        self._status, self._others = status, others
+        self.urls: list[str] = []
+
+    def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> object:
+        self.urls.append(url)
+        if self._others is not None:
+            return self._others.open(url, headers, connect, silence)
+        return Answer(self._status, {}, b"")
+
+
+def read(transport: RangeTransport, folder: Path, href: str = HREF, greatest: int = 1) -> bytes:
+    """Read the first bytes of a file."""
+    pauses, permits = HostPauses(folder / "pauses"), HostPermits(folder / "permits", 1)
+    return FileRanges(transport, NumberedSigner(greatest), permits, pauses).read(href, "c", 0, 10).data
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 406, 410, 412, 416, 451])
+def test_a_status_that_stays_is_asked_for_once(status: int, tmp_path: Path) -> None:
+    transport = CountingTransport(status)
+    with pytest.raises(ArchiveRefusedError, match=f"HTTP {status}|it ends before byte"):
+        read(transport, tmp_path)
+    assert len(transport.urls) == 1
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("greatest", "requests"), [(1, 1), (2, 2), (9, 3)])
+def test_a_host_that_denies_access_is_asked_again_with_newer_signatures_only(
+    status: int, greatest: int, requests: int, tmp_path: Path
+) -> None:
+    transport = CountingTransport(status)
+    with pytest.raises(ArchiveRefusedError, match="denies access") as caught:
+        read(transport, tmp_path, greatest=greatest)
+    assert transport.urls == [f"{HREF}?token={number + 1}" for number in range(requests)]
+    assert ("after a renewal of its signature" in str(caught.value)) == (requests > 1)
+
+
+@pytest.mark.parametrize("href", ["../a.tif", "/etc/passwd", "none.tif", f"{'a' * 300}.tif", "beside.tif", "folder"])
+def test_a_file_of_this_machine_that_cannot_be_read_is_opened_once(href: str, tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "beside.tif").touch()
+    (tmp_path / "beside.tif.msk").touch()
+    transport = CountingTransport(others=FolderTransport(tmp_path / "items.json", CountingTransport()))
+    with pytest.raises(ArchiveRefusedError):
+        FileRanges(transport, _Unsigned(), HostPermits(tmp_path / "p", 1), HostPauses(tmp_path / "q")).read(
+            f"file://{tmp_path}/{href}" if href[0] != "/" else href, "c", 0, 10
+        )
+    assert len(transport.urls) == 1
+
+
+class _Unsigned:
+    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
+        return SignedAddress(href)
+
+
+@pytest.mark.parametrize(
+    "href", ["https://others.example/a.tif", "http://10.0.0.1/a.tif", f"https://{'a' * 64}.files.example/a.tif"]
+)
+def test_an_address_that_is_not_allowed_is_tried_once(href: str, tmp_path: Path) -> None:
+    hosts = AllowedHosts(("*.files.example", "10.0.0.1"))
+    transport = CountingTransport(others=HostTransport(hosts))
+    with pytest.raises(ArchiveRefusedError):
+        read(transport, tmp_path, href)
+    assert len(transport.urls) == 1
+
+
+@pytest.mark.parametrize("proxy", ["http:///", "ftp://proxy.example", "http://proxy.example:port"])
+def test_a_proxy_that_is_no_address_is_told_of_at_once(
+    proxy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("https_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    hosts = AllowedHosts(("files.example",))
+    transport = CountingTransport(others=HostTransport(hosts))
+    with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):
+        read(transport, tmp_path)
+    assert len(transport.urls) == 1
+    session = ArchiveSession(hosts, HostThrottles())
+    with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):
+        session.fetch(ArchiveRequest("GET", HREF))
+    (counts,) = session.throttles.counts().values()
+    assert counts.requests == 1
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 406, 410, 413, 451])
+def test_searches_and_lists_that_an_archive_refuses_are_final(status: int) -> None:
+    with stac_server([make_item(1)]) as server:
+        server.always = status
+        search = ApiSearch(server.describe(page_items=1), None)
+        with pytest.raises(ArchiveRefusedError, match=f"refuses the search of s2: .* HTTP {status}"):
+            list(search.items("s2", ItemQuery()))
+        with pytest.raises(ArchiveRefusedError, match=f"refuses the list of its collections: .* HTTP {status}"):
+            search.collections()
+        assert len(server.paths) == 2
+
+
+def test_errors_tell_clients_whether_to_repeat_a_request() -> None:
+    assert (ArchiveError("").code, ArchiveAwayError("").code, ArchiveRefusedError("").code) == (503, 503, 400)
