@@ -13,6 +13,7 @@ from rasterio.io import MemoryFile
 from rasterio.shutil import copy as copy_raster
 from rasterio.windows import Window
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.cog_raster import CogRaster, RangeCogReader
 from eechips_local.archives.files.file_ranges import AddressSigner, SignedAddress
@@ -65,11 +66,15 @@ class NumberedSigner:
 
 
 def reader_of(
-    host: ObjectHost, folder: Path, since: float | None = None, signer: AddressSigner | None = None
+    host: ObjectHost,
+    folder: Path,
+    since: float | None = None,
+    signer: AddressSigner | None = None,
+    clock: Clock = CLOCK,
 ) -> RangeCogReader:
     description = ArchiveDescription("test", "Test", hosts=(host.url.removeprefix("http://"),))
-    transport = HostTransport(AllowedHosts.of_files(description))
-    return RangeCogReader(transport, signer or Signer(description), folder, since=since)
+    transport = HostTransport(AllowedHosts.of_files(description), clock=clock)
+    return RangeCogReader(transport, signer or Signer(description), folder, since=since, clock=clock)
 
 
 def raster(host: ObjectHost, folder: Path, name: str = "a.tif", **options: Any) -> CogRaster:

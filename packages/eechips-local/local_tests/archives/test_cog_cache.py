@@ -21,6 +21,7 @@ from eechips_local.archives.hosts.checked_connections import HostTransport
 from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, reader_of, tiff
+from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.object_host import ObjectHost
 
 
@@ -62,22 +63,19 @@ def test_file_that_changes_between_servers_is_read_anew(has_etags: bool, host: O
     assert after.header.version != before.header.version
 
 
-def test_file_is_asked_for_its_version_again_after_an_hour(
-    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_file_is_asked_for_its_version_again_after_an_hour(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
-    area, start = PixelWindow(10, 10, 20, 20), time.time()
-    monkeypatch.setattr("time.time", lambda: start)
-    found = raster(host, tmp_path)
+    area, clock = PixelWindow(10, 10, 20, 20), StoppedClock()
+    found = raster(host, tmp_path, clock=clock)
     check(content, found, [0], area)
-    monkeypatch.setattr("time.time", lambda: start + 3599)
+    clock.advance(3599)
     check(content, found, [0], area)
     assert host.requests() == 2
-    monkeypatch.setattr("time.time", lambda: start + 3601)
+    clock.advance(2)
     check(content, found, [0], area)
     assert host.requests() == 3
     host.objects["a.tif"] = tiff(1000, 1300, tiled=True)
-    monkeypatch.setattr("time.time", lambda: start + 7300)
+    clock.advance(3699)
     with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
         found.read([0], area, 0)
 
@@ -94,11 +92,10 @@ def test_what_is_kept_is_used_without_a_network(
         raise socket.gaierror(socket.EAI_AGAIN, "no network")
 
     monkeypatch.setattr("socket.getaddrinfo", fail)
-    check(content, raster(host, tmp_path), [0], area)
+    check(content, raster(host, tmp_path, clock=StoppedClock()), [0], area)
     assert host.requests() == 2
 
 
-@pytest.mark.slow
 def test_what_is_not_kept_waits_for_a_network(
     tmp_path: Path, host: ObjectHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,9 +106,11 @@ def test_what_is_not_kept_waits_for_a_network(
         raise socket.gaierror(socket.EAI_AGAIN, "no network")
 
     monkeypatch.setattr("socket.getaddrinfo", fail)
+    clock = StoppedClock()
     with pytest.raises(ArchiveError, match="is there a network"):
-        raster(host, tmp_path).read([0], PixelWindow(900, 900, 10, 10), 0)
+        raster(host, tmp_path, clock=clock).read([0], PixelWindow(900, 900, 10, 10), 0)
     assert host.requests() == 0
+    assert clock.monotonic() >= 0.5 * (0.25 + 0.5 + 1.0 + 2.0 + 4.0)
 
 
 def test_window_read_ahead_of_another_version_is_not_taken(host: ObjectHost, tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import NumberedSigner, check, raster, tiff
+from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.object_host import ObjectHost
 from local_tests.support.parameters import slow_except
 
@@ -51,14 +52,11 @@ def test_page_type_of_the_right_part_is_no_page(host: ObjectHost, tmp_path: Path
     assert len(host.headers) >= 7
 
 
-def test_host_that_sends_tiny_parts_is_refused(
-    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
+def test_host_that_sends_tiny_parts_is_refused(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = tiff(1000, 1000)
     host.most_bytes = 100
     with pytest.raises(ArchiveError, match="sends 100 bytes of what was asked for"):
-        assert raster(host, tmp_path).header
+        assert raster(host, tmp_path, clock=StoppedClock()).header
     assert host.requests() <= 12
 
 
@@ -72,8 +70,12 @@ PASSING = slow_except(
 def test_passing_faults_are_repeated(fault: Any, host: ObjectHost, tmp_path: Path) -> None:
     content = tiff(1000, 1000, tiled=True)
     host.objects["a.tif"] = content
-    host.faults = [fault, None, fault, fault, None]
-    check(content, raster(host, tmp_path), [0], PixelWindow(10, 10, 300, 300))
+    host.faults, clock = [fault, None, fault, fault, None], StoppedClock()
+    check(content, raster(host, tmp_path, clock=clock), [0], PixelWindow(10, 10, 300, 300))
+    assert not host.faults
+    assert len(clock.pauses) == 3
+    assert 0.125 <= clock.pauses[0] <= 0.25
+    assert all(0.125 <= pause <= 0.5 for pause in clock.pauses)  # of one request that failed twice, or of two
 
 
 @pytest.mark.parametrize(
@@ -86,35 +88,30 @@ def test_passing_faults_are_repeated(fault: Any, host: ObjectHost, tmp_path: Pat
 )
 def test_hosts_that_are_unfit_are_refused(fault: Any, message: str, host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = tiff(1000, 1000)
-    host.faults = [fault] * 3
+    host.faults, clock = [fault] * 3, StoppedClock()
     with pytest.raises(ArchiveRefusedError, match=message):
-        assert raster(host, tmp_path).header
+        assert raster(host, tmp_path, clock=clock).header
     assert not host.faults
+    assert len(clock.pauses) == 2
 
 
-def test_a_page_of_a_proxy_is_told_of_and_asked_for_again_later(
-    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
+def test_a_page_of_a_proxy_is_told_of_and_asked_for_again_later(host: ObjectHost, tmp_path: Path) -> None:
     host.objects["a.tif"] = tiff(1000, 1000)
     host.faults = ["html"] * 60
     with pytest.raises(ArchiveError, match="a web page comes instead, as from a proxy or a login page"):
-        assert raster(host, tmp_path).header
+        assert raster(host, tmp_path, clock=StoppedClock()).header
     assert len(host.faults) >= 60 - 12  # ahead, and when it is needed
     host.faults.clear()
     assert raster(host, tmp_path).header
 
 
-def test_host_that_answers_without_the_size_of_a_file_is_told_of(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
+def test_host_that_answers_without_the_size_of_a_file_is_told_of(tmp_path: Path) -> None:
 
     class Transport:
         def open(self, url: str, headers: object, connect: float, silence: float) -> FileResponse:
             return FileResponse(206, {"Content-Range": "bytes 0-9/*", "Content-Length": "10"}, bytes(10))
 
-    pauses = HostPauses(tmp_path / "pauses")
+    pauses = HostPauses(tmp_path / "pauses", clock=StoppedClock())
     signer = Signer(ArchiveDescription("test", "Test", hosts=("files.example",)))
     ranges = FileRanges(Transport(), signer, HostPermits(tmp_path / "permits", 1), pauses)
     with pytest.raises(ArchiveError, match="without saying which, and of how many bytes"):
@@ -158,7 +155,7 @@ def test_file_whose_host_goes_on_denying_access_is_refused(host: ObjectHost, tmp
     for signer, requests in ((None, 1), (NumberedSigner(9), 3)):
         host.faults, before = ["403"] * requests, host.requests()
         with pytest.raises(ArchiveRefusedError, match=r"a\.tif cannot be read: its host denies access \(HTTP 403\)"):
-            assert raster(host, tmp_path, signer=signer).header
+            assert raster(host, tmp_path, signer=signer, clock=StoppedClock()).header
         assert not host.faults
         assert host.requests() - before == requests
     host.faults = ["403"]  # of a signature that has expired
@@ -201,9 +198,8 @@ S3 = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Message><To
     ],
 )
 def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
-    denial: bytes, query: str, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    denial: bytes, query: str, said: str, host: ObjectHost, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"], host.denial, host.faults = tiff(), denial, ["403"] * 3
     with pytest.raises(ArchiveRefusedError, match=said) as caught:
         assert raster(host, tmp_path, f"a.tif{query}").header
@@ -219,10 +215,9 @@ def test_what_a_host_says_of_access_reaches_the_user_without_signatures(
     ],
 )
 def test_a_request_that_a_host_calls_wrong_is_denied_only_where_it_names_the_keys(
-    body: bytes, said: str, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    body: bytes, said: str, host: ObjectHost, tmp_path: Path
 ) -> None:
     """S3 answers so to a token that has expired: https://issues.apache.org/jira/browse/HADOOP-18353."""
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
     host.objects["a.tif"], host.denial, host.faults = tiff(), body, ["400"] * 3
     with pytest.raises(ArchiveRefusedError, match=said):
         assert raster(host, tmp_path).header
@@ -238,15 +233,15 @@ def test_a_request_that_a_host_calls_wrong_is_denied_only_where_it_names_the_key
     ],
 )
 def test_headers_of_responses_with_wrong_numbers_are_errors_of_the_archive(
-    status: int, headers: dict[str, str], error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    status: int, headers: dict[str, str], error: type[Exception], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("eechips_local.archives.files.file_ranges._FIRST_PAUSE", 0.0)
 
     class Transport:
         def open(self, url: str, headers_: object, connect: float, silence: float) -> FileResponse:
             return FileResponse(status, headers, b"0123456789")
 
     description = ArchiveDescription("test", "Test", hosts=("archive.example",))
-    ranges = FileRanges(Transport(), Signer(description), HostPermits(tmp_path, 1), HostPauses(tmp_path))
+    pauses = HostPauses(tmp_path, clock=StoppedClock())
+    ranges = FileRanges(Transport(), Signer(description), HostPermits(tmp_path, 1), pauses)
     with pytest.raises(error):
         ranges.read("https://archive.example/a.tif", "c", 0, 10)

@@ -7,17 +7,15 @@ import pickle
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveUnreachedError
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.file_ranges import FileRanges
 from eechips_local.archives.files.range_cache import RangeCache
-from eechips_local.archives.hosts import host_pauses
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import HostTransport
 from eechips_local.archives.hosts.first_responses import FirstResponses
@@ -26,6 +24,7 @@ from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer
 from local_tests.archives.archive_host import ArchiveHost, listening_host
 from local_tests.archives.stac_server import stac_server
+from local_tests.archives.stopped_clock import StoppedClock
 
 HOST = "files.example:80"
 
@@ -35,38 +34,27 @@ def fail(pauses: HostPauses, times: int = 3) -> None:
         pauses.note_failure(HOST)
 
 
-@contextmanager
-def long_pauses() -> Iterator[None]:
-    """Have failures in the block lead to pauses that no test outlasts, however busy the machine is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(host_pauses, "_FIRST_PAUSE", 600.0)
-        patch.setattr(host_pauses, "_LONGEST_PAUSE", 600.0)
-        yield
-
-
 def test_a_host_is_away_after_three_failures_in_all_processes(tmp_path: Path) -> None:
-    pauses = HostPauses(tmp_path)
+    pauses = HostPauses(tmp_path, clock=StoppedClock())
     fail(pauses, 2)
     with pauses.wait(HOST, 0.0):
         pauses.note_response(HOST)
     fail(pauses, 2)
     with pauses.wait(HOST, 0.0):
         pass
-    with long_pauses():
-        fail(pauses, 1)
-        for each in (pauses, pickle.loads(pickle.dumps(pauses))):
-            with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
-                pass
-            with each.wait("others.example", 0.0):
-                pass
+    fail(pauses, 1)
+    for each in (pauses, pickle.loads(pickle.dumps(pauses))):
+        with pytest.raises(ArchiveAwayError, match="is there a network"), each.wait(HOST, 0.0):
+            pass
+        with each.wait("others.example", 0.0):
+            pass
     pickle.loads(pickle.dumps(pauses)).note_response(HOST)
     with pauses.wait(HOST, 0.0):
         pass
 
 
-@pytest.mark.slow
 def test_one_request_at_a_time_asks_a_host_that_is_away(tmp_path: Path) -> None:
-    pauses = HostPauses(tmp_path)
+    pauses = HostPauses(tmp_path, clock=StoppedClock())
     fail(pauses)
     other = pickle.loads(pickle.dumps(pauses))
     with pauses.wait(HOST, 5.0), pytest.raises(ArchiveAwayError), other.wait(HOST, 0.5):
@@ -78,31 +66,28 @@ def test_one_request_at_a_time_asks_a_host_that_is_away(tmp_path: Path) -> None:
 
 
 def test_pauses_become_longer(tmp_path: Path) -> None:
-    pauses = HostPauses(tmp_path)
+    clock = StoppedClock()
+    pauses = HostPauses(tmp_path, clock=clock)
     fail(pauses, 2)
     for longest in (0.5, 1.0, 2.0, 4.0, 8.0, 8.0):
-        before = time.time()
         fail(pauses, 1)
-        after = time.time()
         kept = RangeCache(tmp_path, 1 << 20).get(HOST)
         assert kept is not None
         until = float(kept.split()[0])
-        assert before + 0.75 * longest <= until <= after + longest
+        assert clock.time() + 0.75 * longest <= until <= clock.time() + longest
 
 
 @pytest.mark.parametrize("is_away", [True, False])
-def test_a_pause_ends_when_the_clock_is_set_back(
-    tmp_path: Path, is_away: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pause_ends_when_the_clock_is_set_back(tmp_path: Path, is_away: bool) -> None:
     """It was as long as the step: a host that had been away for a moment was not asked for hours."""
-    pauses = HostPauses(tmp_path)
-    now = time.time()
-    monkeypatch.setattr(time, "time", lambda: now + 5 * 3600.0)
+    clock = StoppedClock()
+    pauses = HostPauses(tmp_path, clock=clock)
+    clock.start += 5 * 3600.0
     if is_away:
         fail(pauses)
     else:
         pauses.demand(HOST, 5.0)
-    monkeypatch.undo()
+    clock.start -= 5 * 3600.0
     with pauses.wait(HOST, 0.0):
         pauses.note_response(HOST)
     assert not pauses.is_away(HOST)
@@ -118,18 +103,17 @@ def test_an_answer_counts_when_the_clock_was_set_back(tmp_path: Path) -> None:
     assert other
 
 
-@pytest.mark.slow
 def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) -> None:
-    pauses = HostPauses(tmp_path)
+    pauses = HostPauses(tmp_path, clock=StoppedClock())
     pauses.demand(HOST, 600.0)
     pauses.note_response(HOST)  # of a request that was in work
     other = pickle.loads(pickle.dumps(pauses))
     with pytest.raises(ArchiveError, match=r"wants no requests for \d+ s"), other.wait(HOST, 0.5):
         pass
-    began = time.monotonic()
+    began = other.clock.monotonic()
     pauses.demand(HOST, 1.0)
     with other.wait(HOST, 5.0):
-        assert time.monotonic() - began > 0.5
+        assert other.clock.monotonic() - began >= 1.0
     other.note_response(HOST)
     with pauses.wait(HOST, 0.0), other.wait(HOST, 0.0):
         pass
@@ -137,25 +121,21 @@ def test_a_host_that_demands_a_pause_gets_it_from_all_processes(tmp_path: Path) 
 
 def test_each_process_has_its_own_pauses_where_nothing_can_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with long_pauses():
-        pauses = HostPauses(tmp_path / "file")
-        fail(pauses)
-        with pytest.raises(ArchiveAwayError), pauses.wait(HOST, 0.0):
-            pass
-    pauses = HostPauses(tmp_path / "file")
+    pauses = HostPauses(tmp_path / "file", clock=StoppedClock())
     fail(pauses)
+    with pytest.raises(ArchiveAwayError), pauses.wait(HOST, 0.0):
+        pass
     with pauses.wait(HOST, 5.0):
         pauses.note_response(HOST)
     with pauses.wait(HOST, 0.0):
         pass
 
 
-def open_ranges(host: ArchiveHost, folder: Path) -> FileRanges:
+def open_ranges(host: ArchiveHost, folder: Path, clock: Clock = CLOCK) -> FileRanges:
     description = ArchiveDescription("test", "A test", hosts=(host.url.removeprefix("http://"),))
-    transport = HostTransport(AllowedHosts.of_files(description))
-    return FileRanges(
-        transport, Signer(description), HostPermits(folder / "permits", 64), HostPauses(folder / "pauses")
-    )
+    transport = HostTransport(AllowedHosts.of_files(description), clock=clock)
+    pauses = HostPauses(folder / "pauses", clock=clock)
+    return FileRanges(transport, Signer(description), HostPermits(folder / "permits", 64), pauses)
 
 
 def test_files_of_which_none_was_reached_since_the_start_say_so(tmp_path: Path) -> None:
@@ -163,11 +143,10 @@ def test_files_of_which_none_was_reached_since_the_start_say_so(tmp_path: Path) 
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # no other server gets the port, and this one does not listen
         host = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
-        ranges = open_ranges(host, tmp_path)
+        ranges = open_ranges(host, tmp_path, StoppedClock())
         other = pickle.loads(pickle.dumps(ranges))
-        with long_pauses():
-            for _ in range(3):
-                ranges._pauses.note_failure(host.url.removeprefix("http://"))
+        for _ in range(3):
+            ranges._pauses.note_failure(host.url.removeprefix("http://"))
         with pytest.raises(
             ArchiveUnreachedError, match=r"since this server was started: 127\.0\.0\.1:\d+ is not reached"
         ):
@@ -192,7 +171,10 @@ def test_a_host_without_an_address_is_waited_for(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(AllowedHosts, "resolve", find)
     with listening_host(tmp_path / "files") as (host, _):
-        assert open_ranges(host, tmp_path).read(f"{host.url}/files/a.txt", "c", 2, 3).data == b"234"
+        clock = StoppedClock()
+        assert open_ranges(host, tmp_path, clock).read(f"{host.url}/files/a.txt", "c", 2, 3).data == b"234"
+        for pause, longest in zip(clock.pauses, (0.25, 0.5), strict=True):
+            assert 0.5 * longest <= pause <= longest
 
 
 def read_all(ranges: FileRanges, href: str, threads: int) -> list[str]:
@@ -248,8 +230,8 @@ def test_a_host_that_refuses_connections_is_away(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         host = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}")
-        ranges = open_ranges(host, tmp_path)
-        with long_pauses(), pytest.raises(ArchiveAwayError, match="is there a network"):
+        ranges = open_ranges(host, tmp_path, StoppedClock())
+        with pytest.raises(ArchiveAwayError, match="is there a network"):
             ranges.read(f"{host.url}/files/a.txt", "c", 0, 1, patience=0.0)
 
 
@@ -258,5 +240,5 @@ def test_a_host_that_demands_a_longer_pause_than_a_read_may_wait_is_not_waited_f
         server.always, server.headers = 503, {"Retry-After": "60"}
         host = ArchiveHost(tmp_path, server.url)
         with pytest.raises(ArchiveError, match=r"wants no requests for \d+ s"):
-            open_ranges(host, tmp_path).read(f"{host.url}/files/a.txt", "c", 0, 1, patience=1.0)
+            open_ranges(host, tmp_path, StoppedClock()).read(f"{host.url}/files/a.txt", "c", 0, 1, patience=1.0)
         assert len(server.paths) == 1

@@ -22,7 +22,8 @@ from eechips_local.archives.items.item_filters import found_items
 from eechips_local.archives.items.item_search import ApiSearch, format_age, open_search
 from eechips_local.archives.items.item_search_cache import KeptSearches, pack_items
 from eechips_local.evaluation.asset_model import Range
-from local_tests.archives.stac_server import CONFORMS, make_item, stac_server
+from local_tests.archives.stac_server import CONFORMS, StacServer, make_item, stac_server
+from local_tests.archives.stopped_clock import StoppedClock
 
 JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0
 JULY = datetime(2024, 7, 1, tzinfo=timezone.utc).timestamp() * 1000.0
@@ -33,6 +34,11 @@ def ids(search: ItemSearch, query: ItemQuery, collection: str = "s2") -> list[st
     return [item["id"] for item in search.items(collection, query)]
 
 
+def search_of(server: StacServer, folder: Path | None = None, **options: Any) -> ItemSearch:
+    """Open the search of an archive, whose waits take no time."""
+    return open_search(server.describe(**options), folder, clock=StoppedClock())
+
+
 def days(count: int, **options: Any) -> list[dict[str, Any]]:
     """An item a day of June."""
     return [make_item(number, day=f"2024-06-{number % 30 + 1:02d}", **options) for number in range(count)]
@@ -41,7 +47,7 @@ def days(count: int, **options: Any) -> list[dict[str, Any]]:
 def test_pages_are_read_to_their_end_and_each_item_comes_once(tmp_path: Path) -> None:
     items = days(25)
     with stac_server([*items, *items[:3]]) as server:
-        found = list(open_search(server.describe(page_items=10), tmp_path).items("s2", ItemQuery()))
+        found = list(search_of(server, tmp_path, page_items=10).items("s2", ItemQuery()))
     assert found == items
     assert [search["limit"] for search in server.searches] == [10, 10, 10]
     assert server.paths == ["POST /search"] * 3
@@ -73,7 +79,7 @@ def test_links_to_further_pages_are_followed_as_archives_write_them(link: Any, t
             return {**page, "links": [{**given, "href": f"{server.url}/{given['href']}"} for given in next_links]}
 
         server.always = replace_link
-        found = ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery())
+        found = ids(search_of(server, tmp_path, page_items=10), ItemQuery())
     assert found == [item["id"] for item in days(25)]
     assert len(server.paths) == 3
 
@@ -88,7 +94,7 @@ def test_links_to_further_pages_may_be_relative(method: str | None, href: str, t
             return page
 
         server.always = shorten
-        assert ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery()) == [i["id"] for i in days(25)]
+        assert ids(search_of(server, tmp_path, page_items=10), ItemQuery()) == [i["id"] for i in days(25)]
     assert len(server.paths) == 3
 
 
@@ -97,7 +103,7 @@ def test_items_whose_collection_or_one_of_whose_assets_is_null_are_found(tmp_pat
     given = [whole, *({**item, "collection": None, "assets": {**item["assets"], "B09": None}} for item in others)]
     with stac_server(given) as server:
         server.ignores = ("collections",)
-        items = list(found_items(open_search(server.describe(), tmp_path), "s2", ItemQuery()))
+        items = list(found_items(search_of(server, tmp_path), "s2", ItemQuery()))
     assert [item["id"] for item in items] == [item["id"] for item in days(3)]
     assert [item["assets"] for item in items] == [item["assets"] for item in days(3)]
 
@@ -110,7 +116,7 @@ def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
     )  # fmt: skip
     expected = ["item-0000", "item-0001", "item-0002"]
     with stac_server(items) as server:
-        assert ids(open_search(server.describe(has_cql2=True), tmp_path), query) == expected
+        assert ids(search_of(server, tmp_path, has_cql2=True), query) == expected
         sent = server.searches.pop()
         assert sent["bbox"] == [11.25, 46.0, 11.5, 46.25]
         assert sent["datetime"] == "2024-05-31T23:59:59.999Z/2024-06-04T00:00:00.000Z"
@@ -122,7 +128,7 @@ def test_bounds_dates_and_properties_reach_the_archive(tmp_path: Path) -> None:
                 {"op": "<=", "args": [{"property": "eo:cloud_cover"}, 20.0]},
             ],
         }
-        assert ids(open_search(server.describe(), None), query) == expected
+        assert ids(search_of(server), query) == expected
         sent = server.searches.pop()
         assert sent["query"] == {"platform": {"eq": "sentinel-2a"}, "eo:cloud_cover": {"lte": 20.0}}
         assert "filter" not in sent
@@ -133,21 +139,21 @@ def test_an_archive_that_ignores_or_refuses_conditions_is_filtered_here(tmp_path
     query = ItemQuery(ranges={"eo:cloud_cover": Range(least=5.0, greatest=7.0)})
     expected = ["item-0005", "item-0006", "item-0007"]
     with stac_server(items, ignores=frozenset({"query", "filter"})) as server:
-        assert ids(open_search(server.describe(), None), query) == expected
-        assert ids(open_search(server.describe(has_cql2=True), None), query) == expected
+        assert ids(search_of(server), query) == expected
+        assert ids(search_of(server, has_cql2=True), query) == expected
     with stac_server(items, conforms=CONFORMS) as server:
-        assert ids(open_search(server.describe(), None), query) == expected
+        assert ids(search_of(server), query) == expected
         assert "query" not in server.searches[0]
     with stac_server(items) as server:
         server.faults.extend(["ok", 400])
-        assert ids(open_search(server.describe(), None), query) == expected
+        assert ids(search_of(server), query) == expected
         assert ["query" in search for search in server.searches] == [True, False]
 
 
 def test_elements_without_a_number_match_where_the_range_says_so() -> None:
     items = [make_item(0, cloud=5.0), make_item(1, cloud=None), make_item(2, cloud=90.0)]
     with stac_server(items) as server:
-        search = open_search(server.describe(), None)
+        search = search_of(server)
         others = ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0, others=True)})
         assert ids(search, others) == ["item-0000", "item-0001"]
         assert ids(search, ItemQuery(ranges={"eo:cloud_cover": Range(greatest=20.0)})) == ["item-0000"]
@@ -157,7 +163,7 @@ def test_bounds_across_the_antimeridian_are_two_searches_and_no_item_comes_twice
     items = [make_item(0, west=178.9), make_item(1, west=-180.0), make_item(2, west=0.0), make_item(3, west=-180.0)]
     items[3]["bbox"] = [-180.0, 46.0, 180.0, 47.0]  # one that lies on both sides, as many archives write it
     with stac_server(items) as server:
-        found = ids(open_search(server.describe(), None), ItemQuery(bounds=(179.6, 46.3, -179.7, 46.4)))
+        found = ids(search_of(server), ItemQuery(bounds=(179.6, 46.3, -179.7, 46.4)))
         assert sorted(found) == ["item-0000", "item-0001", "item-0003"]
         assert [search["bbox"] for search in server.searches] == [
             [179.5, 46.25, 180, 46.5],
@@ -167,7 +173,7 @@ def test_bounds_across_the_antimeridian_are_two_searches_and_no_item_comes_twice
 
 def test_a_search_of_a_few_reads_one_small_page() -> None:
     with stac_server(days(300)) as server:
-        assert len(ids(open_search(server.describe(), None), ItemQuery(limit=1))) >= 1
+        assert len(ids(search_of(server), ItemQuery(limit=1))) >= 1
         assert [search["limit"] for search in server.searches] == [20]
 
 
@@ -175,14 +181,14 @@ def test_items_by_their_ids_come_in_pieces() -> None:
     items = days(250)
     with stac_server(items) as server:
         wanted = tuple(item["id"] for item in items)
-        assert ids(open_search(server.describe(), None), ItemQuery(ids=(*wanted, "none"))) == list(wanted)
+        assert ids(search_of(server), ItemQuery(ids=(*wanted, "none"))) == list(wanted)
         assert [len(search["ids"]) for search in server.searches] == [100, 100, 51]
 
 
 @pytest.mark.slow
 def test_a_page_that_is_too_large_for_the_archive_is_asked_for_in_smaller_ones() -> None:
     with stac_server(days(80), most=30) as server:
-        assert len(ids(open_search(server.describe(), None), ItemQuery())) == 80
+        assert len(ids(search_of(server), ItemQuery())) == 80
         assert [search["limit"] for search in server.searches] == [100, 100, 25, 25, 25, 25]
 
 
@@ -192,10 +198,8 @@ def test_a_search_that_leads_deeper_than_the_archive_follows_is_split_by_time(mo
     monkeypatch.setattr("eechips_local.archives.items.stac_item_search._DEEPEST", 50)
     items = days(300)
     with stac_server(items, deepest=50) as server:
-        assert len(ids(open_search(server.describe(page_items=10), None), ItemQuery(start=JUNE, end=JULY))) == 300
-        assert (
-            len(ids(open_search(server.describe(page_items=10), None), ItemQuery())) == 50
-        )  # of no time: as they come
+        assert len(ids(search_of(server, page_items=10), ItemQuery(start=JUNE, end=JULY))) == 300
+        assert len(ids(search_of(server, page_items=10), ItemQuery())) == 50  # of no time: as they come
 
 
 def test_items_between_two_milliseconds_are_found_by_halves_and_whole_searches(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,23 +210,23 @@ def test_items_between_two_milliseconds_are_found_by_halves_and_whole_searches(m
         rest = "456" if item is items[-2] else "656"
         item["properties"]["datetime"] = f"2024-{moment}T23:59:59.999{rest}Z"
     with stac_server(items) as server:
-        found = ids(open_search(server.describe(), None), ItemQuery(start=JUNE, end=JULY))
+        found = ids(search_of(server), ItemQuery(start=JUNE, end=JULY))
         assert sorted(found) == [item["id"] for item in items[:-1]]  # the last rounds to July
         assert len(server.searches) == 3
         day = ItemQuery(start=JULY - 86_400_000.0, end=JULY)
-        assert items[-2]["id"] in ids(open_search(server.describe(), None), day)
+        assert items[-2]["id"] in ids(search_of(server), day)
 
 
 def test_collections_are_listed_and_kept(tmp_path: Path) -> None:
     with stac_server([make_item(0), make_item(1, collection="landsat")]) as server:
-        assert sorted(open_search(server.describe(), tmp_path).collections()) == ["landsat", "s2"]
-        assert sorted(open_search(server.describe(), tmp_path).collections()) == ["landsat", "s2"]
+        assert sorted(search_of(server, tmp_path).collections()) == ["landsat", "s2"]
+        assert sorted(search_of(server, tmp_path).collections()) == ["landsat", "s2"]
         assert server.paths == ["GET /collections"]
 
 
 def test_the_same_search_is_sent_once_by_chips_runs_and_threads(tmp_path: Path) -> None:
     with stac_server(days(30)) as server:
-        first = open_search(server.describe(), tmp_path)
+        first = search_of(server, tmp_path)
         query = ItemQuery(bounds=(11.0, 46.0, 12.0, 47.0), start=JUNE, end=JULY)
         threads = [threading.Thread(target=lambda: ids(first, query)) for _ in range(8)]
         for thread in threads:
@@ -230,7 +234,7 @@ def test_the_same_search_is_sent_once_by_chips_runs_and_threads(tmp_path: Path) 
         for thread in threads:
             thread.join()
         assert len(server.paths) == 1
-        again = open_search(server.describe(), tmp_path)
+        again = search_of(server, tmp_path)
         chip = ItemQuery(bounds=(11.31, 46.2, 11.33, 46.22), start=JUNE + 86_400_000, end=JUNE + 2 * 86_400_000)
         cloudy = ItemQuery(bounds=query.bounds, start=JUNE, end=JULY, ranges={"eo:cloud_cover": Range(least=11.0)})
         assert ids(again, query) == [item["id"] for item in server.items]
@@ -247,7 +251,7 @@ def _search_in_process(search: ItemSearch, count: Any) -> None:
 def test_processes_that_ask_the_same_at_once_send_one_search(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     with stac_server(days(30)) as server:
-        search, count = open_search(server.describe(), tmp_path), context.Queue()
+        search, count = search_of(server, tmp_path), context.Queue()
         processes = [context.Process(target=_search_in_process, args=(search, count)) for _ in range(3)]
         for process in processes:
             process.start()
@@ -257,30 +261,29 @@ def test_processes_that_ask_the_same_at_once_send_one_search(tmp_path: Path) -> 
         assert len(server.searches) == 1
 
 
-@pytest.mark.slow
 def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    now = [JULY / 1000.0]
+    clock = StoppedClock(JULY / 1000.0)
     query = ItemQuery(start=JUNE)
     with stac_server(days(3)) as server:
         description = server.describe()
-        search = ApiSearch(description, tmp_path, now=lambda: now[0])
+        search = ApiSearch(description, tmp_path, clock=clock)
         assert len(ids(search, query)) == 3
-        now[0] += 3500.0
+        clock.advance(3500.0)
         assert len(ids(search, query)) == 3
         assert len(server.searches) == 1
         server.items = days(5)
-        now[0] += 3 * 3600.0
+        clock.advance(3 * 3600.0)
         assert len(ids(search, query)) == 5
         assert len(server.searches) == 2
-    now[0] += 3 * 86_400.0
+    clock.advance(3 * 86_400.0)
     with caplog.at_level(logging.WARNING, "eechips_local.archives"):
-        assert len(ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), query)) == 5
+        assert len(ids(ApiSearch(description, tmp_path, patience=1.0, clock=clock), query)) == 5
     assert "test does not answer" in caplog.text
     assert "the answer of 3 days ago" in caplog.text
     with pytest.raises(ArchiveError, match="is not reached"):
-        ids(ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0]), ItemQuery(equals={"a": 1}), "other")
+        ids(ApiSearch(description, tmp_path, patience=1.0, clock=clock), ItemQuery(equals={"a": 1}), "other")
 
 
 @pytest.mark.slow
@@ -304,18 +307,18 @@ def test_a_year_costs_two_requests_once_and_is_planned_again_offline(tmp_path: P
         start=start.timestamp() * 1000.0,
         end=(start + timedelta(days=366)).timestamp() * 1000.0,
     )
-    now = [(start + timedelta(days=400)).timestamp()]
+    clock = StoppedClock((start + timedelta(days=400)).timestamp())
     with stac_server(year) as server:
         description = server.describe(page_items=100)
-        search = ApiSearch(description, tmp_path, now=lambda: now[0])
+        search = ApiSearch(description, tmp_path, clock=clock)
         first = list(search.items("s2", query))
         (counts,) = search.counts().values()
         assert first == year
         assert counts.requests == len(server.searches) == 2
         assert counts.received == server.sent
         assert server.sent < 100_000 < len(json.dumps(year))  # they come compressed
-    now[0] += 30 * 86_400.0
-    again = ApiSearch(description, tmp_path, patience=1.0, now=lambda: now[0])
+    clock.advance(30 * 86_400.0)
+    again = ApiSearch(description, tmp_path, patience=1.0, clock=clock)
     assert list(again.items("s2", query)) == first
     for west in (11.21, 11.25, 11.31):  # chips
         chip = ItemQuery(bounds=(west, 46.3, west + 0.02, 46.32), start=query.start, end=query.end)
@@ -323,11 +326,11 @@ def test_a_year_costs_two_requests_once_and_is_planned_again_offline(tmp_path: P
 
 
 def test_settled_searches_stay_fresh_for_a_week(tmp_path: Path) -> None:
-    now = [JULY / 1000.0 + 100 * 86_400.0]
+    clock = StoppedClock(JULY / 1000.0 + 100 * 86_400.0)
     with stac_server(days(3)) as server:
-        search = ApiSearch(server.describe(), tmp_path, now=lambda: now[0])
+        search = ApiSearch(server.describe(), tmp_path, clock=clock)
         for wait, count in ((0.0, 1), (6 * 86_400.0, 1), (2 * 86_400.0, 2)):
-            now[0] += wait
+            clock.advance(wait)
             assert len(ids(search, ItemQuery(start=JUNE, end=JULY))) == 3
             assert len(server.searches) == count
 
@@ -346,10 +349,10 @@ def test_results_are_bounded_on_disk(tmp_path: Path) -> None:
 
 def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with stac_server(days(3)) as server:
-        assert len(ids(open_search(server.describe(), tmp_path), ItemQuery())) == 3
+        assert len(ids(search_of(server, tmp_path), ItemQuery())) == 3
         (path,) = tmp_path.glob("*/searches.sqlite")
         path.write_bytes(b"no database, " * 1000)
-        assert len(ids(open_search(server.describe(), tmp_path), ItemQuery())) == 3
+        assert len(ids(search_of(server, tmp_path), ItemQuery())) == 3
     assert "remove it if it is damaged" in caplog.text
 
 
@@ -360,11 +363,11 @@ def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: 
 )  # fmt: skip
 def test_a_search_of_which_a_page_is_lost_or_damaged_is_made_again(damage: str, tmp_path: Path) -> None:
     with stac_server(days(25)) as server:
-        assert len(ids(open_search(server.describe(page_items=10), tmp_path), ItemQuery())) == 25
+        assert len(ids(search_of(server, tmp_path, page_items=10), ItemQuery())) == 25
         (path,) = tmp_path.glob("*/searches.sqlite")
         with contextlib.closing(sqlite3.connect(path)) as database, database:
             database.execute(damage)
-        search = open_search(server.describe(page_items=10), tmp_path)
+        search = search_of(server, tmp_path, page_items=10)
         assert len(ids(search, ItemQuery())) == len(ids(search, ItemQuery())) == 25
         assert len(server.searches) == 6
 
@@ -387,7 +390,7 @@ def test_a_search_that_another_process_forgets_before_it_is_read_is_not_empty(tm
 @pytest.mark.slow
 def test_a_database_that_is_truncated_while_it_is_open_loses_no_search(tmp_path: Path) -> None:
     with stac_server(days(40)) as server:
-        search = open_search(server.describe(page_items=10), tmp_path)
+        search = search_of(server, tmp_path, page_items=10)
         assert len(ids(search, ItemQuery())) == 40
         (path,) = tmp_path.glob("*/searches.sqlite")
         os.truncate(path, path.stat().st_size // 2)
@@ -396,7 +399,7 @@ def test_a_database_that_is_truncated_while_it_is_open_loses_no_search(tmp_path:
 
 def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with stac_server(days(3)) as server:
-        search = ApiSearch(server.describe(), tmp_path)
+        search = ApiSearch(server.describe(), tmp_path, clock=StoppedClock())
         search._kept.find("s2", ItemQuery())  # opens the database
         search._kept._database.execute("PRAGMA query_only = ON")
         assert len(ids(search, ItemQuery())) == 3
@@ -406,7 +409,7 @@ def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: p
 def test_a_search_that_needs_too_much_says_what_to_narrow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("eechips_local.archives.items.item_search._ITEMS", 50)
     with stac_server(days(80)) as server, pytest.raises(ArchiveRefusedError, match="narrow its dates or its region"):
-        ids(open_search(server.describe(page_items=20), None), ItemQuery())
+        ids(search_of(server, page_items=20), ItemQuery())
     assert len(server.searches) == 3
 
 

@@ -32,6 +32,7 @@ from eechips_local.archives.items.item_images import outline_of
 from eechips_local.archives.items.item_search import open_search
 from eechips_local.archives.items.system_index import rule_of
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
+from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from local_tests.support.range_server import Files, range_server
 
@@ -271,7 +272,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[Files, ArchiveDescription]]:
 
 def count_of(description: ArchiveDescription, folder: Path, days: float = 0.0) -> int:
     """Number of the files that a new process finds after some days."""
-    table = KeptTable(description, folder, lambda: time.time() + days * 86_400.0)
+    table = KeptTable(description, folder, StoppedClock(time.time() + days * 86_400.0))
     return len(list(table.items(COLLECTION, ItemQuery())))
 
 

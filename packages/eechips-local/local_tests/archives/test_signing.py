@@ -21,6 +21,7 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.hosts.s3_signature import S3Keys, sign_s3
 from eechips_local.archives.hosts.signed_addresses import hide_signature
 from eechips_local.archives.hosts.signing import Signer
+from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.loopback import QuietServer, serving
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
@@ -32,7 +33,7 @@ class Tokens:
 
     def __init__(self) -> None:
         self.url = ""
-        self.now = NOON
+        self.clock = StoppedClock(NOON)
         self.life = 2700.0
         self.answers: list[tuple[int, dict[str, str], Any]] = []
         self.asked: list[tuple[str, str, dict[str, str]]] = []
@@ -53,7 +54,7 @@ def token_service() -> Iterator[Tokens]:
 
         def do_GET(self) -> None:
             tokens.asked.append((self.command, self.path, {k.lower(): v for k, v in self.headers.items()}))
-            expiry = datetime.fromtimestamp(tokens.now + tokens.life, timezone.utc)
+            expiry = datetime.fromtimestamp(tokens.clock.time() + tokens.life, timezone.utc)
             token = f"sv=2020&se=2099&sig=secret{len(tokens.asked)}"
             good = {"msft:expiry": f"{expiry:%Y-%m-%dT%H:%M:%SZ}", "token": token, "access_token": "bearer-secret"}
             status, headers, found = tokens.answers.pop(0) if tokens.answers else (200, {}, good)
@@ -82,7 +83,7 @@ def planetary(tokens: Tokens, **options: Any) -> Signer:
         signing="planetary-computer",
         token_api=tokens.url,
     )
-    return Signer(description, options.pop("environment", {}), now=lambda: tokens.now, **{"patience": 2.0, **options})
+    return Signer(description, options.pop("environment", {}), clock=tokens.clock, **{"patience": 2.0, **options})
 
 
 def test_one_token_a_collection_serves_all_its_files_and_threads() -> None:
@@ -99,14 +100,13 @@ def test_one_token_a_collection_serves_all_its_files_and_threads() -> None:
         assert [path for _, path, _ in tokens.asked] == ["/s2", "/landsat-c2-l2"]
 
 
-@pytest.mark.slow
 def test_a_token_is_renewed_before_it_expires_and_where_a_host_refuses_it() -> None:
     with token_service() as tokens:
         signer = planetary(tokens)
         assert signer.sign(BLOB, "s2").url.endswith("secret1")
-        tokens.now += 2400.0  # 300 s are left, of 2700
+        tokens.clock.advance(2400.0)  # 300 s are left, of 2700
         assert signer.sign(BLOB, "s2").url.endswith("secret1")
-        tokens.now += 40.0
+        tokens.clock.advance(40.0)
         second = signer.sign(BLOB, "s2")
         assert second.url.endswith("secret2")
         third = signer.sign(BLOB, "s2", second)  # in the second in which it was made, too
@@ -115,22 +115,20 @@ def test_a_token_is_renewed_before_it_expires_and_where_a_host_refuses_it() -> N
         assert len(tokens.asked) == 3
 
 
-@pytest.mark.slow
 def test_a_token_serves_to_its_end_where_no_other_is_to_be_had() -> None:
     with token_service() as tokens:
         signer = planetary(tokens, patience=0.2)
         signer.sign(BLOB, "s2")
-        tokens.now += 2600.0
+        tokens.clock.advance(2600.0)
         tokens.answers = [(503, {}, {})] * 5
         assert signer.sign(BLOB, "s2").url.endswith("secret1")
-        tokens.now += 200.0
+        tokens.clock.advance(200.0)
         tokens.answers = [(503, {}, {})] * 5
         with pytest.raises(ArchiveError) as caught:
             signer.sign(BLOB, "s2")
         assert "secret" not in str(caught.value)
 
 
-@pytest.mark.slow
 def test_too_many_requests_wait_as_long_as_the_service_says() -> None:
     with token_service() as tokens:
         tokens.answers = [(429, {}, b'{"message": "Rate limit is exceeded. Try again in 1 seconds."}')]
@@ -138,6 +136,7 @@ def test_too_many_requests_wait_as_long_as_the_service_says() -> None:
         assert signer.sign(BLOB, "s2").url.endswith("secret2")
         (counts,) = signer.counts().values()
         assert (counts.requests, counts.refusals) == (2, 1)
+        assert tokens.clock.waits == [1.0]
         tokens.answers = [(429, {"Retry-After": "3600"}, {})]
         with pytest.raises(ArchiveError, match="HTTP 429"):
             signer.sign(BLOB, "other")
@@ -234,7 +233,7 @@ def earthdata(tokens: Tokens, environment: dict[str, str]) -> Signer:
                "evil.example"),
         signing="earthdata", token_api=tokens.url,
     )  # fmt: skip
-    return Signer(description, environment, now=lambda: tokens.now, patience=1.0)
+    return Signer(description, environment, patience=1.0, clock=tokens.clock)
 
 
 def test_earthdata_s_token_goes_to_nasa_s_hosts_only() -> None:

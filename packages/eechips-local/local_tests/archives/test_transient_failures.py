@@ -20,6 +20,7 @@ from eechips_local.archives.hosts.host_throttle import HostThrottles
 from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.cog_files import NumberedSigner
 from local_tests.archives.stac_server import make_item, stac_server
+from local_tests.archives.stopped_clock import StoppedClock
 
 HREF = "https://files.example/a.tif"
 
@@ -116,7 +117,7 @@ def test_a_proxy_that_is_no_address_is_told_of_at_once(
     with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):
         read(transport, tmp_path)
     assert len(transport.urls) == 1
-    session = ArchiveSession(hosts, HostThrottles())
+    session = ArchiveSession(hosts, HostThrottles(clock=StoppedClock()))
     with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):
         session.fetch(ArchiveRequest("GET", HREF))
     (counts,) = session.throttles.counts().values()
@@ -127,7 +128,7 @@ def test_a_proxy_that_is_no_address_is_told_of_at_once(
 def test_searches_and_lists_that_an_archive_refuses_are_final(status: int) -> None:
     with stac_server([make_item(1)]) as server:
         server.always = status
-        search = ApiSearch(server.describe(page_items=1), None)
+        search = ApiSearch(server.describe(page_items=1), None, clock=StoppedClock())
         with pytest.raises(ArchiveRefusedError, match=f"refuses the search of s2: .* HTTP {status}"):
             list(search.items("s2", ItemQuery()))
         with pytest.raises(ArchiveRefusedError, match=f"refuses the list of its collections: .* HTTP {status}"):

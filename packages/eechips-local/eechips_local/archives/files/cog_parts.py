@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -298,7 +297,7 @@ class CogParts:
         return known if known is not None and self._is_recent(known.checked) else None
 
     def _is_recent(self, checked: float) -> bool:
-        now = time.time()
+        now = self.ranges.clock.time()
         return max(self._since, now - _LONGEST_UNCHECKED) <= checked <= now
 
     def _kept_header(self, address: RasterAddress) -> tuple[_KeptHeader | None, bool]:
@@ -310,7 +309,7 @@ class CogParts:
         kept = _unpacked(self._headers.get(address.href))
         if kept is None or self._is_recent(kept.checked):
             return kept, False
-        now = time.time()
+        now = self.ranges.clock.time()
         is_used = kept.checked >= self._since and not address.is_local
         try:
             fetched = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
@@ -334,7 +333,7 @@ class CogParts:
         """Return a header that is kept, or fetch it."""
         kept, is_new = self._kept_header(address)
         if kept is None:
-            now = time.time()
+            now = self.ranges.clock.time()
             first = self.ranges.read(address.href, address.collection, 0, _FIRST_BYTES)
             kept, is_new = _KeptHeader(HeaderBytes(first.size, {0: first.data}), first.version, now), True
         header, version = kept.header, kept.version

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import CogHeader
 from eechips_local.archives.files.block_decoding import decode
@@ -59,6 +60,7 @@ class RangeCogReader:
         connections: requests that all processes together have in work at a host.
         since: when a file must have been asked for its version before what is kept of it is used, in seconds since
             1970; now by default.
+        clock: clock of the requests.
     """
 
     def __init__(
@@ -69,13 +71,17 @@ class RangeCogReader:
         threads: int = 16,
         connections: int = 64,
         since: float | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
-        since = time.time() if since is None else since
-        self._arguments = transport, signer, folder, threads, connections, since
+        since = clock.time() if since is None else since
+        self._arguments = transport, signer, folder, threads, connections, since, clock
         place = cache_folder() if folder is None else folder
         self.parts = CogParts(
             FileRanges(
-                transport, signer, HostPermits(place / "permits", connections), HostPauses(place / "pauses", since)
+                transport,
+                signer,
+                HostPermits(place / "permits", connections),
+                HostPauses(place / "pauses", since, clock),
             ),
             RangeCache(place / "headers", _HEADER_BYTES),
             RangeCache(place / "blocks", _BLOCK_BYTES),

@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 import re
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -14,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from urllib3.exceptions import HTTPError
 
+from eechips_local.archives.archive_clock import Clock
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
     ArchiveError,
@@ -159,13 +159,17 @@ class FileRanges:
         transport: sends requests.
         signer: authorizes them.
         permits: bound those in work of all processes.
-        pauses: pauses of hosts that are away.
+        pauses: pauses of hosts that are away; their clock is the reader's.
+
+    Attributes:
+        clock: their clock.
     """
 
     def __init__(
         self, transport: RangeTransport, signer: AddressSigner, permits: HostPermits, pauses: HostPauses
     ) -> None:
         self._transport, self._signer, self._permits, self._pauses = transport, signer, permits, pauses
+        self.clock = pauses.clock
         self._lock = threading.Lock()
         self._requests = self._received = 0
 
@@ -219,7 +223,7 @@ class FileRanges:
         self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float
     ) -> FetchedRange:
         """Read spans as :meth:`read_spans` does; raise ArchiveAwayError also if no host has answered yet."""
-        start, stop, end = spans[0][0], sum(spans[-1]), time.monotonic() + patience
+        start, stop, end = spans[0][0], sum(spans[-1]), self.clock.monotonic() + patience
         asked, content = spans, bytearray()
         while True:
             try:
@@ -259,11 +263,11 @@ class FileRanges:
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
-                with self._pauses.wait(host, end - time.monotonic()), self._permits.hold(host):
+                with self._pauses.wait(host, end - self.clock.monotonic()), self._permits.hold(host):
                     answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
             except (HTTPError, OSError, ArchiveAwayError) as error:
-                if time.monotonic() >= end and self._pauses.is_away(host):
+                if self.clock.monotonic() >= end and self._pauses.is_away(host):
                     raise away(host) from error
                 is_reached = is_reached or isinstance(error, _WrongAnswerError)
                 is_told = isinstance(error, (_WrongAnswerError, ArchiveAwayError))
@@ -283,7 +287,7 @@ class FileRanges:
                 if denials == 1:
                     continue
             if attempt + 1 < _ATTEMPTS:
-                time.sleep(pause)  # before a pause that the host demands, which may be too long to wait for
+                self.clock.sleep(pause)  # before a pause that the host demands, which may be too long to wait for
         kind = ArchiveError if is_reached else ArchiveAwayError
         raise kind(f"{shown_url(href)} cannot be read now: {reason}, {_ATTEMPTS} times.")
 
@@ -366,13 +370,13 @@ class FileRanges:
 
     def _body(self, response: Any, spans: Sequence[Span], expected: int) -> tuple[memoryview, ...]:
         """Return the bytes of spans of a response, each in memory of its own."""
-        deadline = time.monotonic() + _SILENCE + expected / _SLOWEST
+        deadline = self.clock.monotonic() + _SILENCE + expected / _SLOWEST
         at = spans[0][0]
         end, parts = at + expected, []
         for start, length in spans:
             stop = min(start + length, end)
-            _read(response, min(start, end) - at, deadline)  # what lies between them is not needed
-            parts.append(_read(response, max(0, stop - start), deadline))
+            _read(response, min(start, end) - at, deadline, self.clock)  # what lies between them is not needed
+            parts.append(_read(response, max(0, stop - start), deadline, self.clock))
             at = max(at, stop)
         with self._lock:
             self._received += expected
@@ -385,7 +389,7 @@ def _denied(href: str, reason: str, denial: str, *, is_renewed: bool) -> Archive
     return ArchiveRefusedError(f"{shown_url(href)} cannot be read: its host denies access ({reason}){advice}")
 
 
-def _read(response: Any, length: int, deadline: float) -> memoryview:
+def _read(response: Any, length: int, deadline: float, clock: Clock) -> memoryview:
     """Return the next bytes of a response.
 
     Raises:
@@ -398,6 +402,6 @@ def _read(response: Any, length: int, deadline: float) -> memoryview:
             raise _WrongAnswerError("its host sends fewer bytes than it announces")
         buffer[at : at + len(part)] = part
         at += len(part)
-        if time.monotonic() > deadline and at < length:
+        if clock.monotonic() > deadline and at < length:
             raise _WrongAnswerError("its host sends too slowly")
     return buffer

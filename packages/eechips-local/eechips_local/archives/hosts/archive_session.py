@@ -6,7 +6,6 @@ import os
 import random
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from urllib.parse import urljoin, urlsplit
 import requests
 import urllib3
 
+from eechips_local.archives.archive_clock import Clock
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
     ArchiveError,
@@ -67,18 +67,12 @@ class ArchiveSession:
 
     Args:
         hosts: hosts that may be asked, redirected requests included.
+        throttles: throttles of the hosts; their clock is the session's.
         patience: seconds for which a request is repeated while the archive does not answer.
-        clock: seconds, which never go back.
     """
 
-    def __init__(
-        self,
-        hosts: AllowedHosts,
-        throttles: HostThrottles,
-        patience: float = 90.0,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._hosts, self.throttles, self._patience, self._clock = hosts, throttles, patience, clock
+    def __init__(self, hosts: AllowedHosts, throttles: HostThrottles, patience: float = 90.0) -> None:
+        self._hosts, self.throttles, self._patience, self._clock = hosts, throttles, patience, throttles.clock
         self._local = threading.local()
         self._away: dict[str, float] = {}
 
@@ -100,8 +94,8 @@ class ArchiveSession:
         """
         host = self._hosts.check(request.url).netloc
         patience = self._patience if patience is None else patience
-        end = self._clock() + patience
-        if patience < _AWAY and self._clock() < self._away.get(host, float("-inf")):
+        end = self._clock.monotonic() + patience
+        if patience < _AWAY and self._clock.monotonic() < self._away.get(host, float("-inf")):
             raise ArchiveAwayError(f"{host} is not reached.")
         attempt = 0
         while True:
@@ -112,7 +106,7 @@ class ArchiveSession:
                 is_last = _is_error(error) and attempt == _ATTEMPTS_AT_ERROR
                 if is_last or not is_transient(error) or not self._waits(host, attempt, end):
                     if isinstance(error, ArchiveAwayError):
-                        self._away[host] = self._clock() + _AWAY
+                        self._away[host] = self._clock.monotonic() + _AWAY
                     raise
             else:
                 self._away.pop(host, None)
@@ -129,9 +123,9 @@ class ArchiveSession:
         """Wait before the next attempt; False if there is none."""
         wait = min(_HIGHEST_WAIT, _FIRST_WAIT * 2 ** (attempt - 1)) * random.uniform(0.5, 1.0)
         wait = max(wait, self.throttles.of(host).wait())
-        if self._clock() + wait > end:
+        if self._clock.monotonic() + wait > end:
             return False
-        time.sleep(wait)
+        self._clock.sleep(wait)
         return True
 
     def _send(self, request: ArchiveRequest) -> bytes:
@@ -217,14 +211,14 @@ class _CheckedAdapter(FinalAdapter):
         self.poolmanager.pool_classes_by_scheme = pool_classes(self._hosts)
 
 
-def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[[], float]) -> bytes:
+def _read(response: requests.Response, request: ArchiveRequest, clock: Clock) -> bytes:
     """Return the body, decompressed, bounded in size and time."""
     unread = _UNREAD.intersection(re.split(r"[,\s]+", response.headers.get("Content-Encoding", "").lower()))
     if unread:
         raise ArchiveRefusedError(
             f"{shown_url(request.url)} answers compressed by {min(unread)}, which was not asked for: a proxy may do it."
         )
-    end = clock() + _LONGEST
+    end = clock.monotonic() + _LONGEST
     parts, size = [], 0
     for part in response.iter_content(_CHUNK):
         size += len(part)
@@ -232,7 +226,7 @@ def _read(response: requests.Response, request: ArchiveRequest, clock: Callable[
             raise ArchiveRefusedError(
                 f"{shown_url(request.url)} answers with more than {request.largest:,} bytes: nothing of it is used."
             )
-        if clock() > end:
+        if clock.monotonic() > end:
             raise ArchiveError(f"{shown_url(request.url)} takes more than {_LONGEST:.0f} s for a response.")
         parts.append(part)
     return b"".join(parts)

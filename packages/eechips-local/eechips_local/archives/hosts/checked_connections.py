@@ -13,6 +13,7 @@ import requests
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import (
     ArchiveAwayError,
     ArchiveError,
@@ -82,17 +83,17 @@ class HostTransport:
         connections: to each of them, at most.
     """
 
-    def __init__(self, hosts: AllowedHosts, connections: int = 16) -> None:
-        self._hosts, self._connections = hosts, connections
-        self._throttles = HostThrottles(connections, _FILES_RATE)
-        self._redirects = RedirectTargets()
+    def __init__(self, hosts: AllowedHosts, connections: int = 16, clock: Clock = CLOCK) -> None:
+        self._hosts, self._connections, self._clock = hosts, connections, clock
+        self._throttles = HostThrottles(connections, _FILES_RATE, clock)
+        self._redirects = RedirectTargets(clock)
         self._lock = threading.Lock()
         self._pools: dict[tuple[int, str], urllib3.PoolManager] = {}
         self._proxies: dict[tuple[str, str], str] = {}
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""
-        return HostTransport, (self._hosts, self._connections)
+        return HostTransport, (self._hosts, self._connections, self._clock)
 
     def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> ThrottledResponse:
         """Send a GET request; return the response, of which nothing is read.

@@ -7,13 +7,13 @@ import hashlib
 import os
 import random
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.files.range_cache import RangeCache
 from eechips_local.archives.hosts.first_responses import FirstResponses
@@ -49,18 +49,19 @@ class HostPauses:
 
     Attributes:
         responses: whether a host has responded.
+        clock: their clock.
     """
 
-    def __init__(self, folder: Path, since: float | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, since: float | None = None, clock: Clock = CLOCK) -> None:
+        self.folder, self.clock = folder, clock
         self.responses = FirstResponses(folder / "answered", since)
         self._kept = RangeCache(folder, _BYTES)
         self._lock = threading.Lock()
         self._failures: Counter[str] = Counter()
         self._own: dict[str, HostPause] = {}
 
-    def __reduce__(self) -> tuple[type[HostPauses], tuple[Path, float]]:
-        return HostPauses, (self.folder, self.responses.since)
+    def __reduce__(self) -> tuple[type[HostPauses], tuple[Path, float, Clock]]:
+        return HostPauses, (self.folder, self.responses.since, self.clock)
 
     @contextmanager
     def wait(self, host: str, patience: float) -> Iterator[None]:
@@ -74,15 +75,15 @@ class HostPauses:
             ArchiveAwayError: if the host is away for longer.
             ArchiveError: if it wants no requests for longer.
         """
-        end = time.monotonic() + patience
+        end = self.clock.monotonic() + patience
         with ExitStack() as stack:
             while host and (pause := self._read(host)) is not None:  # files of this machine have no host
-                left = pause.until - time.time()
+                left = pause.until - self.clock.time()
                 if left <= 0 and self._is_turn(host, stack):
                     break
-                if time.monotonic() + (0 if pause.failures else left) >= end:
+                if self.clock.monotonic() + (0 if pause.failures else left) >= end:
                     raise away(host) if pause.failures else ArchiveError(f"{host} wants no requests for {left:.0f} s.")
-                time.sleep(min(max(left, 0.05), _LOOK))
+                self.clock.sleep(min(max(left, 0.05), _LOOK))
             yield
 
     def is_away(self, host: str) -> bool:
@@ -96,7 +97,7 @@ class HostPauses:
         with self._lock:
             self._failures.pop(host, None)
         pause = self._read(host)
-        if pause is not None and (pause.failures or pause.until <= time.time()):
+        if pause is not None and (pause.failures or pause.until <= self.clock.time()):
             self._remove(host)
 
     def note_failure(self, host: str) -> None:
@@ -108,12 +109,12 @@ class HostPauses:
         failures = max(failures, pause.failures + 1 if pause is not None and pause.failures else 0)
         if failures >= _FAILURES:
             longest = min(_FIRST_PAUSE * 2.0 ** min(failures - _FAILURES, 10), _LONGEST_PAUSE)
-            self._write(host, HostPause(time.time() + longest * random.uniform(0.75, 1.0), failures))
+            self._write(host, HostPause(self.clock.time() + longest * random.uniform(0.75, 1.0), failures))
 
     def demand(self, host: str, seconds: float) -> None:
         """Note that a host wants no request for some seconds."""
         if seconds > 0:
-            self._write(host, HostPause(time.time() + min(seconds, _LONGEST_DEMAND), 0))
+            self._write(host, HostPause(self.clock.time() + min(seconds, _LONGEST_DEMAND), 0))
 
     def _is_turn(self, host: str, stack: ExitStack) -> bool:
         """Return whether this may ask a host, and no other until the end of the stack."""
@@ -128,7 +129,7 @@ class HostPauses:
             except OSError:  # a folder that cannot be written to
                 return True
             pause = self._read(host)
-            if pause is not None and pause.until > time.time():  # another has asked meanwhile
+            if pause is not None and pause.until > self.clock.time():  # another has asked meanwhile
                 return False
             stack.enter_context(own.pop_all())
             return True
@@ -142,7 +143,7 @@ class HostPauses:
             pause = HostPause(float(until), int(failures))
         if pause is None:
             return None
-        now = time.time()
+        now = self.clock.time()
         longest = _LONGEST_PAUSE if pause.failures else _LONGEST_DEMAND
         return pause if pause.until - now <= longest else HostPause(now, pause.failures)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from typing import Protocol, runtime_checkable
+
+from eechips_local.archives.archive_clock import CLOCK, Clock
 
 _LEAST_RATE = 1.0 / 60.0  # requests a second
 _RATE_STEP = 0.25  # requests a second, more after each response
@@ -60,10 +61,9 @@ class HostThrottle:
     Args:
         most: highest number of simultaneous requests.
         rate: highest number of requests a second.
-        clock: seconds, which never go back.
     """
 
-    def __init__(self, most: int, rate: float, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, most: int, rate: float, clock: Clock = CLOCK) -> None:
         self._most, self._fastest, self._clock = most, rate, clock
         self._number, self._rate = float(most), rate
         self._busy = 0
@@ -89,26 +89,31 @@ class HostThrottle:
     @contextmanager
     def turn(self) -> Iterator[float]:
         """Wait until a request may be sent; yield the time at which it is."""
-        with self._free:
-            while True:
-                now = self._clock()
-                if self._busy < int(self._number) and now >= self._next:
-                    break
-                self._free.wait(max(0.001, self._next - now) if now < self._next else None)
-            self._next = max(now, self._next) + 1.0 / self._rate
-            self._busy += 1
-            self._counts = replace(self._counts, requests=self._counts.requests + 1)
+        while (sent := self._take()) is None:
+            self._clock.sleep(max(0.001, self.wait()))
         try:
-            yield now
+            yield sent
         finally:
             with self._free:
                 self._busy -= 1
                 self._free.notify_all()
 
+    def _take(self) -> float | None:
+        """Take a turn when there are few enough requests, and return its time; None if it is too early for another."""
+        with self._free:
+            self._free.wait_for(lambda: self._busy < int(self._number))
+            now = self._clock.monotonic()
+            if now < self._next:
+                return None
+            self._next = now + 1.0 / self._rate
+            self._busy += 1
+            self._counts = replace(self._counts, requests=self._counts.requests + 1)
+            return now
+
     def wait(self) -> float:
         """Return the seconds for which no request may be sent."""
         with self._free:
-            return max(0.0, self._next - self._clock())
+            return max(0.0, self._next - self._clock.monotonic())
 
     def accept(self, received: int) -> None:
         """Record a response and the bytes of its body."""
@@ -132,7 +137,7 @@ class HostThrottle:
             wait: seconds for which the host wants no request.
         """
         with self._free:
-            now = self._clock()
+            now = self._clock.monotonic()
             if sent >= self._refused:
                 self._number = max(1.0, self._number * _DECREASE)
                 self._rate = max(_LEAST_RATE, self._rate * _DECREASE)
@@ -147,10 +152,13 @@ class HostThrottles:
     Args:
         most: highest number of simultaneous requests to each.
         rate: highest number of requests a second to each.
+
+    Attributes:
+        clock: their clock.
     """
 
-    def __init__(self, most: int = 4, rate: float = 10.0) -> None:
-        self._most, self._rate = most, rate
+    def __init__(self, most: int = 4, rate: float = 10.0, clock: Clock = CLOCK) -> None:
+        self._most, self._rate, self.clock = most, rate, clock
         self._throttles: dict[str, HostThrottle] = {}
         self._lock = threading.Lock()
 
@@ -158,7 +166,7 @@ class HostThrottles:
         """Return the throttle of a host, by name and port."""
         with self._lock:
             if host not in self._throttles:
-                self._throttles[host] = HostThrottle(self._most, self._rate)
+                self._throttles[host] = HostThrottle(self._most, self._rate, self.clock)
             return self._throttles[host]
 
     def counts(self) -> dict[str, HostCounts]:

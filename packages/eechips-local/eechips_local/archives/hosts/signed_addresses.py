@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import parse_qs, urlsplit
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.items.item_conditions import parse_time
 
 _LONGEST = 3000.0  # seconds
@@ -37,15 +37,10 @@ class Redirect:
 
 
 class RedirectTargets:
-    """Where addresses lead. Threads share it.
+    """Where addresses lead. Threads share it."""
 
-    Args:
-        clock: seconds, which never go back.
-        now: seconds since 1970.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic, now: Callable[[], float] = time.time) -> None:
-        self._clock, self._now = clock, now
+    def __init__(self, clock: Clock = CLOCK) -> None:
+        self._clock = clock
         self._redirects: OrderedDict[str, Redirect] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -53,7 +48,7 @@ class RedirectTargets:
         """Return where an address leads, if that is known and good."""
         with self._lock:
             redirect = self._redirects.get(url)
-        return redirect if redirect is not None and self._clock() < redirect.until else None
+        return redirect if redirect is not None and self._clock.monotonic() < redirect.until else None
 
     def remove(self, url: str) -> None:
         """Forget where an address leads."""
@@ -82,17 +77,17 @@ class RedirectTargets:
         """
         control = headers.get("Cache-Control", "")
         if _FORBIDDEN.search(control):
-            return self._clock()
+            return self._clock.monotonic()
         stated = _MAX_AGE.search(control)
         expiry = find_expiry(target)
         good = [_LONGEST]
         if expiry is not None:
-            good.append(expiry - _MARGIN - self._now())
+            good.append(expiry - _MARGIN - self._clock.time())
         if stated is not None:
             good.append(float(stated[1]))
         elif expiry is None:
             good.append(_UNSTATED)
-        return self._clock() + min(good)
+        return self._clock.monotonic() + min(good)
 
 
 def find_expiry(url: str) -> float | None:

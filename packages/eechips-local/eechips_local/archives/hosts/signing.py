@@ -16,13 +16,13 @@ import netrc
 import os
 import re
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.file_ranges import SignedAddress
@@ -73,7 +73,6 @@ class Signer:
 
     Args:
         environment: where credentials are; that of the process by default.
-        now: seconds since 1970.
         patience: seconds for which a service of tokens that does not answer is asked.
     """
 
@@ -81,11 +80,11 @@ class Signer:
         self,
         description: ArchiveDescription,
         environment: Mapping[str, str] | None = None,
-        now: Callable[[], float] = time.time,
         patience: float = 20.0,
+        clock: Clock = CLOCK,
     ) -> None:
-        self._arguments = description, environment, now, patience
-        self._description, self._now = description, now
+        self._arguments = description, environment, patience, clock
+        self._description, self._now = description, clock.time
         self._environment = os.environ if environment is None else environment
         self._hosts = AllowedHosts.of_files(description)
         self._tokens: dict[str, _Token] = {}
@@ -95,7 +94,7 @@ class Signer:
         if not self._token_api and description.signing == "earthdata":
             self._token_api = _EARTHDATA
         hosts = AllowedHosts.of_url(self._token_api) if self._token_api else AllowedHosts(())
-        self._session = ArchiveSession(hosts, HostThrottles(1, 2.0), patience)
+        self._session = ArchiveSession(hosts, HostThrottles(1, 2.0, clock), patience)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""

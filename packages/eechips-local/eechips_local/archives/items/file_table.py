@@ -7,13 +7,13 @@ import logging
 import os
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
 from eechips_local.archives.files.file_ranges import FileRanges
@@ -41,20 +41,19 @@ class KeptTable:
 
     Args:
         folder: where tables are kept.
-        now: seconds since 1970.
     """
 
-    def __init__(self, description: ArchiveDescription, folder: Path, now: Callable[[], float] = time.time) -> None:
-        self._arguments = (description, folder, now)
-        self._name, self._url, self._now = description.name, description.index, now
+    def __init__(self, description: ArchiveDescription, folder: Path, clock: Clock = CLOCK) -> None:
+        self._arguments = (description, folder, clock)
+        self._name, self._url, self._now = description.name, description.index, clock.time
         AllowedHosts.of_url(self._url).check(self._url)
         self._folder = folder / hashlib.sha256(self._url.encode()).hexdigest()[:16]
-        self._transport = HostTransport(AllowedHosts.of_url(self._url))
+        self._transport = HostTransport(AllowedHosts.of_url(self._url), clock=clock)
         self._ranges = FileRanges(
             self._transport,
             Signer(replace(description, hosts=(urlsplit(self._url).netloc,), signing="none")),
             HostPermits(folder / "permits", description.connections),
-            HostPauses(folder / "pauses"),
+            HostPauses(folder / "pauses", clock=clock),
         )
         self._lock = threading.Lock()
         self._files: EmbeddingFiles | None = None

@@ -6,12 +6,12 @@ import hashlib
 import logging
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Protocol
 
+from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
@@ -45,7 +45,9 @@ class _Source(Protocol):
     def collections(self, patience: float | None = None) -> dict[str, Mapping[str, Any]]: ...
 
 
-def open_search(description: ArchiveDescription, cache_folder: Path | None, since: float | None = None) -> ItemSearch:
+def open_search(
+    description: ArchiveDescription, cache_folder: Path | None, since: float | None = None, clock: Clock = CLOCK
+) -> ItemSearch:
     """Return the search of an archive, without a request.
 
     Args:
@@ -60,8 +62,8 @@ def open_search(description: ArchiveDescription, cache_folder: Path | None, sinc
     if description.index:
         if cache_folder is None:
             raise ArchiveRefusedError(f"There is no folder to keep the table of {description.title} in.")
-        return KeptTable(description, cache_folder)
-    return ApiSearch(description, cache_folder, since=since)
+        return KeptTable(description, cache_folder, clock)
+    return ApiSearch(description, cache_folder, since=since, clock=clock)
 
 
 class ApiSearch:
@@ -70,7 +72,6 @@ class ApiSearch:
     Args:
         cache_folder: where results are kept; None to keep them in memory only.
         patience: seconds for which an archive that does not answer is asked.
-        now: seconds since 1970.
         since: see ``FirstResponses``.
     """
 
@@ -79,19 +80,19 @@ class ApiSearch:
         description: ArchiveDescription,
         cache_folder: Path | None,
         patience: float = 90.0,
-        now: Callable[[], float] = time.time,
         since: float | None = None,
+        clock: Clock = CLOCK,
     ) -> None:
         hosts = AllowedHosts.of_url(description.api)
         hosts.check(description.api)
-        self._name, self._now, self._patience = description.name, now, patience
+        self._name, self._now, self._patience = description.name, clock.time, patience
         self._impatience, self._first_patience = min(_IMPATIENCE, patience), min(_FIRST_PATIENCE, patience)
-        self._session = ArchiveSession(hosts, HostThrottles(), patience)
+        self._session = ArchiveSession(hosts, HostThrottles(clock=clock), patience)
         self._source: _Source = StacItemSearch(description, self._session)
         self._folder = None if cache_folder is None else cache_folder / _folder_name(description)
-        self._kept = _open_kept(self._folder, now)
+        self._kept = _open_kept(self._folder, clock.time)
         self._responses = FirstResponses(None if self._folder is None else self._folder / "answered", since)
-        self._arguments = (description, cache_folder, patience, now, self._responses.since)
+        self._arguments = (description, cache_folder, patience, self._responses.since, clock)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Return what opens it in another process."""
