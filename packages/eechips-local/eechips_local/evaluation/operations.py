@@ -13,6 +13,7 @@ from eechips_local.pixels.lazy_image import Image
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
+from eechips_local.values.merged_parts import elements_from
 from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import Collection, Feature
 
@@ -40,7 +41,8 @@ def collection_of(body: Mapping[str, Any], element: Literal["Image", "Feature"],
 def compute_features(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``table:computeFeatures``: one page, GeoJSON in longitude and latitude with planar edges."""
     collection = collection_of(request.body, "Feature", context)
-    features, rest = page(elements(collection, context), *window(request.body, context.limits.elements))
+    start, size = window(request.body, context.limits.elements)
+    features, rest = page(elements(collection, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
     encoded_features = [encoder.feature(table_files.planar(feature)) for feature in features]
     return encode_json({"type": "FeatureCollection", "features": encoded_features, **rest})
@@ -49,19 +51,20 @@ def compute_features(request: ServiceRequest, context: Context) -> ServiceRespon
 def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``imageCollection:computeImages``: one page."""
     collection = collection_of(request.body, "Image", context)
-    images, rest = page(elements(collection, context), *window(request.body, context.limits.elements))
+    start, size = window(request.body, context.limits.elements)
+    images, rest = page(elements(collection, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
     return encode_json({"images": [encoder.encode(image) for image in images], **rest})
 
 
-def elements(collection: Collection, context: Context) -> Iterator[Any]:
-    """Yield the elements of a collection, within the time of the request.
+def elements(collection: Collection, context: Context, start: int = 0) -> Iterator[Any]:
+    """Yield the elements of a collection from a position on, within the time of the request.
 
     Raises:
         TypeMismatchError: if one is of another type.
     """
     kind = Image if collection.element == "Image" else Feature
-    for element in collection:
+    for element in elements_from(collection, start):
         context.check_time()
         if not isinstance(element, kind):  # what a mapped function gives for one element need not be of another's type
             raise TypeMismatchError(f"Expected elements of type {kind.__name__}; found one of {type_name(element)}.")

@@ -188,6 +188,8 @@ def _promote(value: Value, wanted: str) -> Value:
             return _only(Image)(value)
         if kind == "List":
             return [_promote(item, inner) for item in _list(value)]
+        if inner == "Object":  # whose values stay as they are: some are computed when they are asked for
+            return _dictionary(value)
         return {key: _promote(item, inner) for key, item in _dictionary(value).items()}
     converter = _CONVERTERS.get(wanted)
     return converter(value) if converter else value

@@ -1,9 +1,10 @@
-"""Walk the elements of collections that are merged, of which parts may be merged themselves."""
+"""Walk the elements of collections that follow from others: those that are merged, or mapped."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 
@@ -46,3 +47,16 @@ def elements_of(parts: Sequence[Any]) -> Iterator[Any]:
                 waiting.append(replace(nested, transform=replace(part.transform, text=text)))
         else:
             yield from part.transform(part.source)
+
+
+def elements_from(collection: Any, start: int) -> Iterator[Any]:
+    """Return the elements of a collection from a position on; those before are not computed if they are mapped.
+
+    Args:
+        collection: a ``values.Collection``.
+        start: position of the first element, from 0.
+    """
+    if start and len(collection.parts) == 1 and collection.parts[0].is_aligned:
+        (part,) = collection.parts
+        return iter(part.transform(elements_from(part.source, start)))
+    return islice(collection, start, None)

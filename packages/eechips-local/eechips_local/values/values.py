@@ -215,12 +215,14 @@ class Part:
         transform: yields what follows from elements of the source, in their order; one or none for each.
         keeps: whether what follows from an element has its value of a property, or for ".geo" its geometry.
         is_counted: whether each element has one that follows from it, which takes no computation that may fail.
+        is_aligned: whether each element has one that follows from it.
     """
 
     source: Collection
     transform: Callable[[Iterable[Any]], Iterator[Any]]
     keeps: Callable[[str], bool]
     is_counted: bool = False
+    is_aligned: bool = False
 
 
 class Collection:
@@ -415,14 +417,15 @@ class Collection:
         return Collection(self.element, **{**own, **changes})
 
     def transformed(
-        self, transform: Callable[[Iterable[Any]], Iterator[Any]], keeps: Callable[[str], bool]
+        self,
+        transform: Callable[[Iterable[Any]], Iterator[Any]],
+        keeps: Callable[[str], bool],
+        element: Literal["Image", "Feature"] | None = None,
+        **more: bool,
     ) -> Collection:
-        """Return a collection with the same properties, whose elements follow one by one; see ``Part``.
-
-        The service lists no columns of what is mapped or classified.
-        """
-        facts = {**self._facts_of_others(), "columns": {}}
-        return Collection.of_parts(self.element, [Part(self, transform, keeps)], **facts)
+        """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
+        facts = {**self._facts_of_others(), "columns": {}}  # the service lists none of what is mapped or classified
+        return Collection.of_parts(element or self.element, [Part(self, transform, keeps, **more)], **facts)
 
     def derived(
         self,

@@ -29,6 +29,7 @@ from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.collection_order import sorted_by
 from eechips_local.values.element_properties import property_of, with_properties
 from eechips_local.values.merged_parts import Prefix
+from eechips_local.values.number_index import select_numbers
 from eechips_local.values.ordering import distinct_key
 from eechips_local.values.values import Collection, Feature, Filter, Geometry, Part, Value
 
@@ -122,12 +123,13 @@ def _indexed(elements: list[Any], *, anew: bool = False) -> list[Any]:
 
 
 @function("Collection.filter")
-def filtered(collection: Collection, filter: Value) -> Collection:
+def filtered(context: Context, collection: Collection, filter: Value) -> Collection:
     """Return the elements that pass. A filter may be written as text: "CLOUD_COVER < 20"."""
     condition = expression(filter) if isinstance(filter, str) else filter
     if not isinstance(condition, Filter):
         raise InvalidError("Collection.filter, argument 'filter': Invalid type.\nExpected type: Filter.")
-    return collection.filtered(condition)
+    chosen = select_numbers(context, collection, condition)
+    return collection.filtered(condition) if chosen is None else chosen
 
 
 @function("Collection.map")
@@ -164,7 +166,7 @@ def mapped(
     def keeps(name: str) -> bool:
         return name == INDEX or (isinstance(baseAlgorithm, TracedFunction) and baseAlgorithm.keeps(name))
 
-    return _retyped(collection, transform, keeps)
+    return _retyped(collection, transform, keeps, is_aligned=not dropNulls)
 
 
 def _of_element(function: Callable[..., Value], element: Any) -> Value:
@@ -179,13 +181,17 @@ def _of_element(function: Callable[..., Value], element: Any) -> Value:
 
 
 def _retyped(
-    collection: Collection, transform: Callable[[Iterable[Any]], Iterator[Any]], keeps: Callable[[str], bool]
+    collection: Collection,
+    transform: Callable[[Iterable[Any]], Iterator[Any]],
+    keeps: Callable[[str], bool],
+    *,
+    is_aligned: bool,
 ) -> Collection:
     """Return the results for a collection's elements; their kind is that of the first one.
 
     If the first one fails, so do all filters and orders of the results: they are not passed to the elements.
     """
-    derived = collection.transformed(transform, keeps)
+    derived = collection.transformed(transform, keeps, is_aligned=is_aligned)
     try:
         first = next(iter(derived), None)
     except InvalidError:
@@ -195,7 +201,7 @@ def _retyped(
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
     if kind == collection.element:
         return derived
-    return derived.derived(lambda: iter(derived), kind)
+    return derived.transformed(iter, keeps, kind, is_aligned=True)
 
 
 @function("Collection.iterate")
