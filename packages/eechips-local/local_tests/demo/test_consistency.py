@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from eechips_local.demo import DemoStore
+from eechips_local.demo import DemoStore, land_character
 from eechips_local.demo.land import farmland, ground_cover, landcover, terrain, texture
 from eechips_local.demo.painting import noise
-from eechips_local.demo.painting.mercator import Rect, x_of, y_of
+from eechips_local.demo.painting.mercator import SIZE, Rect, x_of, y_of
 from eechips_local.demo.weather import climate
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.support.call_counts import count_calls
@@ -249,3 +249,11 @@ def test_blocks_are_hashed_only_near_towns(monkeypatch: pytest.MonkeyPatch) -> N
     assert (farmland.settlement(rect) == expected).all()
     assert expected.any()
     assert 0 < sum(hashed) < (64 * 8) ** 2 / 4
+
+
+def test_the_lattice_of_the_coast_has_its_values_between_the_poles_and_around_the_earth() -> None:
+    lattice = land_character.coast_lattice()
+    rows, columns = np.r_[0:2048:128, 2048], np.r_[0:2048:128, 2047]
+    coast = land_character.coast(columns[None, :] * SIZE / 2048, rows[:, None] * SIZE / 2048, finest=99)
+    np.testing.assert_array_equal(lattice[np.ix_(rows, columns)], coast)
+    assert lattice.min() < 0 < lattice.max()

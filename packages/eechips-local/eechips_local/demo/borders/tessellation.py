@@ -28,10 +28,8 @@ def _coast_lattice() -> Floats:
     """Return units inland of the coast on a lattice of 2**14 units, shape (rows, columns); at least 1 away from
     zero.
     """
-    count = SIZE // _COAST_STEP
-    axis = np.arange(count + 1, dtype=np.float64) * float(_COAST_STEP)
-    x, y = axis[None, :-1], axis[:, None]
-    rough = land_character.coast(x, y, finest=99)
+    rough = land_character.coast_lattice()
+    axis = np.arange(len(rough), dtype=np.float64) * float(_COAST_STEP)
     reach = sum(amplitude for _, amplitude in land_character.COAST_OCTAVES)
     j, i = np.nonzero(np.abs(rough) < reach)
     rough[j, i] = land_character.coast(axis[i][None, :], axis[j][None, :])[0]
