@@ -257,12 +257,14 @@ class ChainedStore:
         Raises:
             ArchiveError: if an archive that is not known does not answer.
         """
+        joined = self._archives
+        if joined is None:
+            return []  # without the import, which takes longer than other requests of a run
         from eechips_local.archives.archive_summary import describe_archive
 
         described_archives = []
-        joined = self._archives
-        earlier = [] if joined is None else self._stores[: self._stores.index(joined)]
-        for store in () if joined is None else joined.stores:  # a dataset of an earlier store is not the archive's
+        earlier = self._stores[: self._stores.index(joined)]
+        for store in joined.stores:  # a dataset of an earlier store is not the archive's
             records = {name: record for name, record in store.records.items() if not any(s.get(name) for s in earlier)}
             described_archives.append(describe_archive(store.description, records))
         return described_archives

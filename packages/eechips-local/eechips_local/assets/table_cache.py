@@ -11,15 +11,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
 from eechips_local.assets.store_index import boxes
-from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.evaluation.asset_model import Bounds
+
+if TYPE_CHECKING:  # each worker asks for the held bytes, and most of them read no table
+    import pyarrow as pa
 
 _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
 _MOST_BYTES = 400_000_000  # of a table in memory
@@ -103,6 +104,8 @@ class _Holder:
 
     def hold(self, path: Path, covering: str, version: tuple[int, int]) -> HeldTable:
         if self._table is None or self._key != (path, version):
+            import pyarrow as pa
+
             self._table = None
             self._table = _read(path, covering)
             self._key = path, version
@@ -123,6 +126,8 @@ def covering_of(geo: Mapping[str, Any]) -> str:
 @lru_cache(maxsize=_MOST_FILES)
 def _covering(path: Path, version: tuple[int, int]) -> str | None:
     """Return the name of the column of the boxes of a table that is to be held; None for other tables."""
+    from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
+
     with BoundedParquet(path) as file:
         groups = (file.metadata.row_group(group) for group in range(file.num_row_groups))
         if file.metadata.num_rows < _LEAST_ROWS or sum(group.total_byte_size for group in groups) > _MOST_BYTES:
@@ -131,6 +136,8 @@ def _covering(path: Path, version: tuple[int, int]) -> str | None:
 
 
 def _read(path: Path, covering: str) -> HeldTable:
+    from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
+
     with BoundedParquet(path) as file:
         table = file.read(use_threads=False).combine_chunks()
     geometry = json.loads(table.schema.metadata[b"geo"])["primary_column"]

@@ -24,7 +24,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eechips_local.assets.table_cache import held_bytes
 from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.light_requests import is_light
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
@@ -152,6 +151,7 @@ def _main(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> 
 
 
 def _loop(connection: Connection, store: StoreConfig, limits: ServiceLimits) -> None:
+    from eechips_local.assets.table_cache import held_bytes
     from eechips_local.evaluation.request_processor import RequestProcessor
 
     processor = RequestProcessor(store, limits)

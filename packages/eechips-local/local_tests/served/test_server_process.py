@@ -1,7 +1,8 @@
-"""The process of a local Earth Engine executes nothing of the folder that it is started in."""
+"""The process of a local Earth Engine executes nothing of the folder that it is started in, and loads what it needs."""
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,3 +22,22 @@ def test_no_module_of_the_working_folder_is_executed(tmp_path: Path, monkeypatch
     with server_process("--demo") as server:
         assert server.url.startswith("http://127.0.0.1:")
     assert not mark.exists(), mark.read_text()
+
+
+@pytest.mark.slow
+def test_neither_the_server_nor_a_worker_without_archives_loads_what_only_others_need() -> None:
+    program = (
+        "import sys\n"
+        "import eechips_local.server\n"
+        "print({'numpy', 'pyarrow', 'rasterio', 'shapely'} & sys.modules.keys())\n"
+        "from eechips_local.assets.table_cache import held_bytes\n"
+        "from eechips_local.evaluation.context import ServiceLimits\n"
+        "from eechips_local.evaluation.request_processor import RequestProcessor\n"
+        "from eechips_local.protocol.messages import WorkerRequest\n"
+        "from eechips_local.stores import StoreConfig\n"
+        "processor = RequestProcessor(StoreConfig(demo=True), ServiceLimits())\n"
+        "print(processor.process(WorkerRequest('store:archives')).content.decode(), held_bytes())\n"
+        "print({'pyarrow', 'eechips_local.archives.archive_summary'} & sys.modules.keys())\n"
+    )
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert loaded.splitlines() == ["set()", '{"archives":[]} 0', "set()"]
