@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from local_tests.support.repositories import OWN_PLUGINS
+
 pytestmark = pytest.mark.slow
 
 pytest.importorskip("hatchling")
@@ -111,7 +113,7 @@ def test_the_local_earth_engine_works_without_eechips(local_wheel: Path, tmp_pat
         "def test_height():\n    assert ee.Image('USGS/SRTMGL1_003').bandNames().getInfo() == ['elevation']\n",
         encoding="utf-8",
     )
-    words = ("-m", "pytest", "-q", "-p", "no:cacheprovider", "--earth-engine")
+    words = ("-m", "pytest", "-q", *OWN_PLUGINS, "--earth-engine")
     tested = run_alone(local_wheel, "eechips", tmp_path, *words)
     assert "2 passed" in tested.stdout, tested.stdout + tested.stderr
 

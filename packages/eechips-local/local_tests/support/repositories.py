@@ -8,6 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+OWN_PLUGINS = ("-pno:cacheprovider", "-pno:zarr", "-pno:anyio", "-pno:hypothesispytest")
+"""Options of pytest without plugins of others, whose packages take three times as long to import as pytest itself."""
+
 
 def make_repository(folder: Path, **files: str) -> Path:
     """Write files, named with two underscores for a slash, into a new folder."""
@@ -27,7 +30,7 @@ def run_pytest(
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST_", "EECHIPS_"))}
     if temporary is not None:
         environment["TMPDIR"] = str(temporary)
-    words = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
+    words = [sys.executable, "-m", "pytest", "-q", *OWN_PLUGINS, *arguments]
     run = functools.partial(
         subprocess.run, words, cwd=folder, env=environment, stdin=subprocess.DEVNULL, text=True, timeout=240
     )
