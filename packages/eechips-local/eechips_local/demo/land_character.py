@@ -261,7 +261,7 @@ def coast(x: Floats, y: Floats, finest: int = 14) -> Floats:
 
 def coast_lattice() -> Floats:
     """Return what `coast` returns on the nodes of its table, each 2**14 units, without octaves; shape (2049, 2048)."""
-    return _land_distance() * float(_COAST_UNITS) + _COAST_SHIFT
+    return _land_distance().astype(np.float64) * _COAST_UNITS + _COAST_SHIFT
 
 
 _TILE = 16
