@@ -9,7 +9,7 @@ import pytest
 
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ItemQuery
-from eechips_local.archives.files.file_ranges import FileRanges, RangeTransport, SignedAddress
+from eechips_local.archives.files.file_ranges import AddressSigner, FileRanges, RangeTransport, SignedAddress
 from eechips_local.archives.files.folder_transport import FileResponse, FolderTransport
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
@@ -50,28 +50,54 @@ class CountingTransport:
         return Answer(self._status, {}, b"")
 
 
-def read(transport: RangeTransport, folder: Path, href: str = HREF, greatest: int = 1) -> bytes:
+class Unsigned:
+    """Signs nothing."""
+
+    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
+        return SignedAddress(href)
+
+
+def read(
+    transport: RangeTransport, folder: Path, clock: StoppedClock, href: str = HREF, signer: AddressSigner | None = None
+) -> None:
     """Read the first bytes of a file."""
-    pauses, permits = HostPauses(folder / "pauses"), HostPermits(folder / "permits", 1)
-    return FileRanges(transport, NumberedSigner(greatest), permits, pauses).read(href, "c", 0, 10).data
+    pauses, permits = HostPauses(folder / "pauses", clock=clock), HostPermits(folder / "permits", 1)
+    FileRanges(transport, signer or Unsigned(), permits, pauses).read(href, "c", 0, 10)
 
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 405, 406, 410, 412, 416, 451])
 def test_a_status_that_stays_is_asked_for_once(status: int, tmp_path: Path) -> None:
-    transport = CountingTransport(status)
+    transport, clock = CountingTransport(status), StoppedClock()
     with pytest.raises(ArchiveRefusedError, match=f"HTTP {status}|it ends before byte"):
-        read(transport, tmp_path)
+        read(transport, tmp_path, clock)
     assert len(transport.urls) == 1
+    assert clock.waits == []
+
+
+@pytest.mark.parametrize(
+    ("status", "requests"), [(407, 6), (408, 6), (425, 6), (429, 6), (500, 6), (503, 6), (204, 3), (300, 3), (302, 3)]
+)
+def test_a_status_that_may_pass_is_asked_for_again_after_longer_and_longer_pauses(
+    status: int, requests: int, tmp_path: Path
+) -> None:
+    """What a proxy may have sent in place of a file is believed the third time."""
+    transport, clock = CountingTransport(status), StoppedClock()
+    with pytest.raises(ArchiveError if requests == 6 else ArchiveRefusedError):
+        read(transport, tmp_path, clock)
+    assert len(transport.urls) == requests
+    for pause, longest in zip(clock.waits, [0.25, 0.5, 1.0, 2.0, 4.0][: requests - 1], strict=True):
+        assert 0.5 * longest <= pause <= longest
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize(("greatest", "requests"), [(1, 1), (2, 2), (9, 3)])
+@pytest.mark.parametrize(("greatest", "requests", "pauses"), [(1, 1, 0), (2, 2, 0), (9, 3, 1)])
 def test_a_host_that_denies_access_is_asked_again_with_newer_signatures_only(
-    status: int, greatest: int, requests: int, tmp_path: Path
+    status: int, greatest: int, requests: int, pauses: int, tmp_path: Path
 ) -> None:
-    transport = CountingTransport(status)
+    transport, clock = CountingTransport(status), StoppedClock()
     with pytest.raises(ArchiveRefusedError, match="denies access") as caught:
-        read(transport, tmp_path, greatest=greatest)
+        read(transport, tmp_path, clock, signer=NumberedSigner(greatest))
+    assert len(clock.waits) == pauses
     assert transport.urls == [f"{HREF}?token={number + 1}" for number in range(requests)]
     assert ("after a renewal of its signature" in str(caught.value)) == (requests > 1)
 
@@ -83,15 +109,8 @@ def test_a_file_of_this_machine_that_cannot_be_read_is_opened_once(href: str, tm
     (tmp_path / "beside.tif.msk").touch()
     transport = CountingTransport(others=FolderTransport(tmp_path / "items.json", CountingTransport()))
     with pytest.raises(ArchiveRefusedError):
-        FileRanges(transport, _Unsigned(), HostPermits(tmp_path / "p", 1), HostPauses(tmp_path / "q")).read(
-            f"file://{tmp_path}/{href}" if href[0] != "/" else href, "c", 0, 10
-        )
+        read(transport, tmp_path, StoppedClock(), href if href.startswith("/") else f"file://{tmp_path}/{href}")
     assert len(transport.urls) == 1
-
-
-class _Unsigned:
-    def sign(self, href: str, collection: str, refused: SignedAddress | None = None) -> SignedAddress:
-        return SignedAddress(href)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +120,7 @@ def test_an_address_that_is_not_allowed_is_tried_once(href: str, tmp_path: Path)
     hosts = AllowedHosts(("*.files.example", "10.0.0.1"))
     transport = CountingTransport(others=HostTransport(hosts))
     with pytest.raises(ArchiveRefusedError):
-        read(transport, tmp_path, href)
+        read(transport, tmp_path, StoppedClock(), href)
     assert len(transport.urls) == 1
 
 
@@ -115,7 +134,7 @@ def test_a_proxy_that_is_no_address_is_told_of_at_once(
     hosts = AllowedHosts(("files.example",))
     transport = CountingTransport(others=HostTransport(hosts))
     with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):
-        read(transport, tmp_path)
+        read(transport, tmp_path, StoppedClock())
     assert len(transport.urls) == 1
     session = ArchiveSession(hosts, HostThrottles(clock=StoppedClock()))
     with pytest.raises(ArchiveRefusedError, match="is the proxy that HTTPS_PROXY"):

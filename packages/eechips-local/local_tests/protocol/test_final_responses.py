@@ -34,7 +34,7 @@ def echoing(interim: bytes) -> Iterator[str]:
                 while self.rfile.readline().strip():
                     pass
                 self.wfile.write(interim)
-                select.select([self.connection], [], [], 0.2)
+                select.select([self.connection], [], [], 0.05)
                 body = json.dumps(start.decode().split()[1]).encode()
                 self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
 

@@ -252,14 +252,12 @@ class FileRanges:
             _ShorterPart: if the host sends the beginning of what lies between first and last byte.
         """
         start, length = spans[0][0], sum(spans[-1]) - spans[0][0]
-        reason, denial, denials, doubts, is_reached = "", "", 0, 0, False
+        reason, denials, doubts, is_reached = "", 0, 0, False
         answer: FetchedRange | _Failure
         refused: SignedAddress | None = None
         host = urlsplit(href).netloc
         for attempt in range(_ATTEMPTS):
             signed = self._signer.sign(href, collection, refused)
-            if signed == refused:
-                raise _denied(href, reason, denial, is_renewed=denials > 1)
             headers = {**signed.headers, "Range": f"bytes={start}-{start + length - 1}", "Accept-Encoding": "identity"}
             pause = min(_FIRST_PAUSE * 2**attempt, _MOST_PAUSE) * random.uniform(0.5, 1.0)
             try:
@@ -281,9 +279,9 @@ class FileRanges:
                 return answer
             reason = answer.reason
             if answer.denial is not None:
-                denials, refused, denial = denials + 1, signed, answer.denial
-                if denials == _DENIALS:
-                    raise _denied(href, reason, denial, is_renewed=True)
+                denials, refused = denials + 1, signed
+                if denials == _DENIALS or self._signer.sign(href, collection, signed) == signed:
+                    raise _denied(href, answer, is_renewed=denials > 1)
                 if denials == 1:
                     continue
             if attempt + 1 < _ATTEMPTS:
@@ -383,10 +381,10 @@ class FileRanges:
         return tuple(parts)
 
 
-def _denied(href: str, reason: str, denial: str, *, is_renewed: bool) -> ArchiveRefusedError:
+def _denied(href: str, failure: _Failure, *, is_renewed: bool) -> ArchiveRefusedError:
     """Return the error of a file to which its host denies access."""
-    advice = advise(denial, href, is_renewed=is_renewed)
-    return ArchiveRefusedError(f"{shown_url(href)} cannot be read: its host denies access ({reason}){advice}")
+    advice = advise(failure.denial or "", href, is_renewed=is_renewed)
+    return ArchiveRefusedError(f"{shown_url(href)} cannot be read: its host denies access ({failure.reason}){advice}")
 
 
 def _read(response: Any, length: int, deadline: float, clock: Clock) -> memoryview:
