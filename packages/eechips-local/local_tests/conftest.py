@@ -10,23 +10,12 @@ import pytest
 from local_tests.support.collection import pytest_collection, pytest_ignore_collect, pytest_pycollect_makeitem  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
 from local_tests.support.property_examples import limit_examples
-from local_tests.support.server_fixtures import (  # noqa: F401 - fixtures
-    demo_ee,
-    demo_server,
-    host,
-    photograph_server,
-    real_data,
-    real_server,
-    real_store,
-    serve,
-    serve_briefly,
-    stack,
-    stack_server,
-)
+from local_tests.support.server_fixtures import register_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove settings that results would depend on."""
+    register_fixtures(config)
     use_memory_folder()
     limit_examples()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
