@@ -164,7 +164,7 @@ def test_a_response_that_comes_byte_by_byte_has_a_deadline(name: str) -> None:
             connection, _ = listener.accept()
             with connection, contextlib.suppress(ConnectionError):
                 connection.sendall(start)
-                while not is_over.wait(0.05):
+                while not is_over.wait(0.02):
                     connection.sendall(piece)
 
         server = threading.Thread(target=drip)
@@ -172,7 +172,7 @@ def test_a_response_that_comes_byte_by_byte_has_a_deadline(name: str) -> None:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             with (
-                contextlib.closing(_transport(url, retries=0, total=0.5)) as transport,
+                contextlib.closing(_transport(url, retries=0, total=0.2)) as transport,
                 pytest.raises(ResponseTimeoutError),
             ):
                 transport.get(f"{url}/", bytes)

@@ -14,20 +14,25 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnContext
 from multiprocessing.synchronize import Semaphore
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from eechips.client.quota.permit_issuer import MAX_NAP
 from eechips.client.quota.permits import Permit, QuotaLimits, Stopped
 from eechips.client.quota.throttle import QuotaClient, Throttle
 from eechips.errors import StorageError
 from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.stopped_clock import StoppedClock
 
 METHODS = [m for m in ("forkserver", "spawn") if m in multiprocessing.get_all_start_methods()]
 
 
-def make(in_flight: int = 4, rate: float | None = None, clients: int = 4, method: str = METHODS[0]) -> Throttle:
+def make(
+    in_flight: int = 4, rate: float | None = None, clients: int = 4, method: str = METHODS[0], **options: Any
+) -> Throttle:
     limits = QuotaLimits(in_flight=in_flight, start=in_flight, rate=rate)
-    return Throttle(multiprocessing.get_context(method), limits, clients=clients)
+    return Throttle(multiprocessing.get_context(method), limits, clients=clients, **options)
 
 
 def reject(quota: QuotaClient, retry_after: float | None = None) -> None:
@@ -65,42 +70,46 @@ def test_a_slot_is_given_back_when_the_request_fails() -> None:
 
 
 def test_the_rate_is_kept() -> None:
-    throttle = make(rate=100.0, in_flight=100)
+    clock = StoppedClock()
+    throttle = make(rate=100.0, in_flight=100, clock=clock.monotonic, sleep=clock.sleep)
     quota = throttle.client(1)
-    began = time.monotonic()
     for _ in range(60):
         with quota.permit():
             pass
-    elapsed = time.monotonic() - began
-    assert elapsed * 100 + 11 >= 60  # never more than the burst and what flowed in since
+    # Never more than the burst and what flowed in since, and hardly less.
+    assert 60 <= clock.monotonic() * 100 + 11 <= 62
 
 
 def test_retry_after_closes_the_throttle_for_all() -> None:
-    throttle = make()
-    began = time.monotonic()
-    reject(throttle.client(1), 0.3)
+    clock = StoppedClock()
+    throttle = make(clock=clock.monotonic, sleep=clock.sleep)
+    reject(throttle.client(1), 30.0)
     with throttle.client(2).permit():
-        assert time.monotonic() - began >= 0.29
+        assert clock.monotonic() >= 30.0
     assert throttle.rejected == 1
 
 
 def test_a_pause_ends_when_the_run_stops() -> None:
-    throttle = make()
+    clock = StoppedClock()
+    throttle = make(clock=clock.monotonic, sleep=clock.sleep)
     quota = throttle.client(1)
     quota.pause(0.0)
-    threading.Timer(0.1, throttle.stop).start()
+    clock.at(10.0, throttle.stop)
     with pytest.raises(Stopped):
         quota.pause(3600.0)
+    assert 10.0 <= clock.monotonic() <= 10.0 + MAX_NAP
     with throttle.client(1).permit():  # what has begun may finish
         assert throttle.is_stopped
 
 
 def test_a_closed_throttle_does_not_hold_up_a_run_that_stops() -> None:
-    throttle = make()
+    clock = StoppedClock()
+    throttle = make(clock=clock.monotonic, sleep=clock.sleep)
     reject(throttle.client(1), 3600.0)
-    threading.Timer(0.1, throttle.stop).start()
+    clock.at(10.0, throttle.stop)
     with pytest.raises(Stopped), throttle.client(1).permit():
         pass
+    assert 10.0 <= clock.monotonic() <= 10.0 + MAX_NAP
 
 
 def test_clients_are_counted() -> None:

@@ -9,6 +9,7 @@ import logging
 import multiprocessing
 import socketserver
 import threading
+import time
 import tracemalloc
 import zlib
 from collections.abc import Iterator, Mapping
@@ -29,6 +30,7 @@ from eechips.engine.plans.planner import kept_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from eechips.manifest.folder_lock import lock_run
 from local_tests.support.function_server import Answer, serve_function
+from local_tests.support.stopped_clock import StoppedClock
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service, encode, serving
 
 PIXELS = encode("PNG", 1, 64, 64, None)
@@ -46,7 +48,8 @@ def service() -> Iterator[Service]:
 
 def make(service: Service, **options: Any) -> tuple[Transport, Throttle]:
     context = multiprocessing.get_context("spawn")
-    throttle = Throttle(context, QuotaLimits(in_flight=4, start=4), clients=1)
+    sleep, clock = options.pop("sleep", time.sleep), options.get("clock", time.monotonic)
+    throttle = Throttle(context, QuotaLimits(in_flight=4, start=4), clients=1, clock=clock, sleep=sleep)
     policy = options.pop("policy", RetryPolicy(retries=3, delay=0.01, max_delay=0.02))
     timeouts = options.pop("timeouts", Timeouts(connect=2, read=2, total=3))
     return Transport(service.url, throttle.client(0), policy, timeouts, **options), throttle
@@ -90,13 +93,11 @@ def test_rejected_bodies_are_requested_again(service: Service) -> None:
 
 
 def test_retry_after_is_obeyed(service: Service) -> None:
-    import time
-
     service.plan(1, "retry-after")
-    transport, _ = make(service)
-    began = time.monotonic()
+    clock = StoppedClock()
+    transport, _ = make(service, clock=clock.monotonic, sleep=clock.sleep)
     assert transport.get(url_of(service), bytes) == PIXELS
-    assert time.monotonic() - began >= 0.99
+    assert clock.monotonic() == 1.0
 
 
 @pytest.mark.parametrize(

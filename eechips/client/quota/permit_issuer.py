@@ -68,6 +68,7 @@ class PermitIssuer:
 
     Attributes:
         clock: seconds, monotonic, the same in all processes.
+        sleep: waits so many seconds of the clock; ``time.sleep`` in workers.
 
     Args:
         context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores
@@ -76,6 +77,7 @@ class PermitIssuer:
         clients: number of processes that can take part.
         clock: see above.
         lease_clock: as ``clock``, for the end of a lease.
+        sleep: see above.
 
     Raises:
         ConfigurationError: if processes take part, and the system has no memory or no locks for them.
@@ -89,9 +91,10 @@ class PermitIssuer:
         clients: int,
         clock: Callable[[], float] = time.monotonic,
         lease_clock: Callable[[], float] = read_lease_clock,
+        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._clients = clients
-        self.clock, self._lease_clock = clock, lease_clock
+        self.clock, self._lease_clock, self.sleep = clock, lease_clock, sleep
         self._wake = make_semaphore(context)
         self._wake_next = make_semaphore(context)
         self._is_shared = context is not None
@@ -123,7 +126,7 @@ class PermitIssuer:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self._clients, self._is_shared = state["clients"], state["is_shared"]
-        self.clock, self._lease_clock = state["clock"], state["lease_clock"]
+        self.clock, self._lease_clock, self.sleep = state["clock"], state["lease_clock"], time.sleep
         self._wake, self._wake_next = state["wake"], state["wake_next"]
         self._attach(state["descriptor"].detach())
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections.abc import Iterator
 
 from eechips.client.quota.permit_issuer import MAX_NAP, NO_PERMIT, SPENT, PermitIssuer
@@ -47,11 +46,11 @@ class QuotaClient:
             if wait == NO_PERMIT:
                 throttle.await_slot(self._number, is_next=is_next)
             else:
-                time.sleep(min(wait, MAX_NAP))
+                throttle.sleep(min(wait, MAX_NAP))
         permit = Permit()
         try:
             if wait > 0.0:
-                time.sleep(wait)
+                throttle.sleep(wait)
                 throttle.depart(self._number)
             yield permit
         finally:
@@ -68,7 +67,7 @@ class QuotaClient:
             left = end - self.throttle.clock()
             if left <= 0:
                 return
-            time.sleep(min(left, MAX_NAP))
+            self.throttle.sleep(min(left, MAX_NAP))
         raise Stopped
 
     def await_service(self, seconds: float) -> bool:

@@ -21,8 +21,8 @@ from eechips_local.archives.hosts.checked_connections import HostTransport
 from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import check, raster, reader_of, tiff
-from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.object_host import ObjectHost
+from local_tests.support.stopped_clock import StoppedClock
 
 
 @pytest.mark.slow

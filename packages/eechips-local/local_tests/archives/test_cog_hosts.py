@@ -19,9 +19,9 @@ from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer
 from eechips_local.evaluation.asset_model import PixelWindow
 from local_tests.archives.cog_files import NumberedSigner, check, raster, tiff
-from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.object_host import ObjectHost
 from local_tests.support.parameters import slow_except
+from local_tests.support.stopped_clock import StoppedClock
 
 
 def test_host_that_sends_less_at_once_is_asked_for_the_rest(host: ObjectHost, tmp_path: Path) -> None:

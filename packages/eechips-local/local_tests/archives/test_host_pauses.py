@@ -24,7 +24,7 @@ from eechips_local.archives.hosts.host_permits import HostPermits
 from eechips_local.archives.hosts.signing import Signer
 from local_tests.archives.archive_host import ArchiveHost, listening_host
 from local_tests.archives.stac_server import stac_server
-from local_tests.archives.stopped_clock import StoppedClock
+from local_tests.support.stopped_clock import StoppedClock
 
 HOST = "files.example:80"
 

@@ -23,7 +23,7 @@ from eechips_local.archives.items.item_search import ApiSearch, format_age, open
 from eechips_local.archives.items.item_search_cache import KeptSearches, pack_items
 from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import CONFORMS, StacServer, make_item, stac_server
-from local_tests.archives.stopped_clock import StoppedClock
+from local_tests.support.stopped_clock import StoppedClock
 
 JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0
 JULY = datetime(2024, 7, 1, tzinfo=timezone.utc).timestamp() * 1000.0

@@ -32,9 +32,9 @@ from eechips_local.archives.items.item_images import outline_of
 from eechips_local.archives.items.item_search import open_search
 from eechips_local.archives.items.system_index import rule_of
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow
-from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from local_tests.support.range_server import Files, range_server
+from local_tests.support.stopped_clock import StoppedClock
 
 pytestmark = pytest.mark.integration
 

@@ -25,7 +25,7 @@ from eechips_local.archives.hosts.archive_session import ArchiveRequest, Archive
 from eechips_local.archives.hosts.host_throttle import HostThrottle, HostThrottles
 from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.stac_server import StacServer, make_item, stac_server
-from local_tests.archives.stopped_clock import StoppedClock
+from local_tests.support.stopped_clock import StoppedClock
 
 
 def found(server: StacServer, patience: float = 20.0, clock: StoppedClock | None = None) -> list[Item]:

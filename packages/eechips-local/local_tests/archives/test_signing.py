@@ -21,8 +21,8 @@ from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.hosts.s3_signature import S3Keys, sign_s3
 from eechips_local.archives.hosts.signed_addresses import hide_signature
 from eechips_local.archives.hosts.signing import Signer
-from local_tests.archives.stopped_clock import StoppedClock
 from local_tests.support.loopback import QuietServer, serving
+from local_tests.support.stopped_clock import StoppedClock
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=timezone.utc).timestamp()
 BLOB = "https://sentinel2l2a01.blob.core.windows.net/sentinel2-l2/10/T/ET/B04.tif"

@@ -20,7 +20,7 @@ from eechips_local.archives.hosts.host_throttle import HostThrottles
 from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.cog_files import NumberedSigner
 from local_tests.archives.stac_server import make_item, stac_server
-from local_tests.archives.stopped_clock import StoppedClock
+from local_tests.support.stopped_clock import StoppedClock
 
 HREF = "https://files.example/a.tif"
 
