@@ -29,6 +29,7 @@ Box = tuple[float, float, float, float]
 _EVERYTHING: Box = (-180.0, -90.0, 180.0, 90.0)
 _REMEMBERED = 20_000  # shapes
 _METRES_PER_DEGREE = 110_500.0  # of latitude; no degree on the ellipsoid is shorter
+_MOST_METRES_PER_DEGREE = 111_700.0  # no degree is longer
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +197,26 @@ def grown(box: Box, metres: float) -> Box:
 def apart(a: Box, b: Box) -> bool:
     """Return whether two rectangles have nothing in common."""
     return a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]
+
+
+def is_within(a: BaseGeometry, b: BaseGeometry, around: Box, metres: float, slack: float) -> bool | None:
+    """Return whether planar shapes are at most so many metres apart; None where it has to be measured.
+
+    Args:
+        a: in degrees of longitude and latitude.
+        b: likewise.
+        around: rectangle that holds everything within so many metres of ``a``.
+        metres: the distance.
+        slack: metres by which the distance of the shapes may be off.
+    """
+    degrees = float(shapely.distance(a, b))
+    if degrees * _MOST_METRES_PER_DEGREE <= metres - slack:
+        return True
+    west, south, east, north = around
+    if west <= -180.0 or east >= 180.0:
+        return None  # the way across the antimeridian may be shorter
+    shrunk = math.cos(math.radians(max(abs(south), abs(north))))
+    return False if degrees * _METRES_PER_DEGREE * shrunk > metres + slack else None
 
 
 def lookup_spatial(left: Operand, right: Operand, metres: float) -> Callable[[Sequence[Element]], Lookup]:

@@ -73,3 +73,19 @@ def test_ranges_of_a_table_do_not_try_all_its_rows_for_each_element() -> None:
 def test_ranges_find_the_same_rows_however_often_a_table_is_filtered(values: list[Any]) -> None:
     times = [2.0, 2.0, -3.0, 1e300, 9.0]
     assert rows_near(Graph(), values, times) == [rows_near(Graph(), values, [time])[0] for time in times]
+
+
+def test_only_places_near_an_edge_are_measured() -> None:
+    corners = [[[0.0, 40.0], [1.0, 40.0], [1.0, 41.0], [0.0, 41.0]]]
+    square = invoke("GeometryConstructors.Polygon", coordinates=corners)
+    east = {"inside": 0.5, "edge": 1.0 + 10_000 / 85_000, "outside": 1.2}  # a degree has 85 km there
+    points = [
+        invoke("Feature", geometry=invoke("GeometryConstructors.Point", coordinates=[x, 40.5]), metadata={"n": n})
+        for n, x in east.items()
+    ]
+    condition = invoke("Filter.withinDistance", distance=10_000, leftField=".geo", rightValue=square, maxError=1000)
+    near = invoke("Collection.filter", collection=invoke("Collection", features=points * 20), filter=condition)
+    with count_calls() as counts:
+        found = evaluate(invoke("AggregateFeatureCollection.array", collection=near, property="n"))
+    assert set(found) - {"edge"} == {"inside"}
+    assert counts["nearest_points"] == 20

@@ -24,12 +24,14 @@ from eechips_local.values.element_properties import GEOMETRY_FIELDS, Element
 from eechips_local.values.filter_conditions import (
     FilterCondition,
     Operand,
+    ShapeCache,
     Spatial,
     apart,
     as_geometry,
     extent,
     fields_of,
     grown,
+    is_within,
     lookup_spatial,
 )
 from eechips_local.values.values import Collection, ErrorMargin, Feature, Geometry, Value
@@ -176,6 +178,8 @@ def within_distance(
 ) -> FilterCondition:
     """Return a filter for geometries at most so many metres apart; the distance is the join's measure."""
     left, right = _spatial_operands(leftField, rightValue, rightField, leftValue)
+    tolerance = tolerance_of(maxError, WGS84)
+    shapes = ShapeCache(tolerance)
 
     def measure(primary: Element, secondary: Element) -> float:
         a, b = left.geometry(primary), right.geometry(secondary)
@@ -187,13 +191,19 @@ def within_distance(
         a, b = left.geometry(primary), right.geometry(secondary)
         if a is None or b is None or a.shape.is_empty or b.shape.is_empty:
             return False
-        if apart(grown(extent(a), distance), extent(b)):
+        around = grown(extent(a), distance)
+        if apart(around, extent(b)):
             return False
+        if a.projection == b.projection == WGS84:
+            planar = shapes.of(a, often=left.field is None), shapes.of(b, often=right.field is None)
+            is_near = is_within(*planar, around, distance, 2.0 * tolerance)
+            if is_near is not None:
+                return is_near
         return measure(primary, secondary) <= distance
 
     return FilterCondition(
         matches=lambda element: pairs(element, element),
-        narrow=_narrow_bounds(left, right, max(distance, 0.0) + tolerance_of(maxError, WGS84)),
+        narrow=_narrow_bounds(left, right, max(distance, 0.0) + tolerance),
         pairs=pairs,
         fields=fields_of(left, right),
         measure=measure,
