@@ -223,7 +223,7 @@ def test_an_asset_is_drawn_as_its_dataset_usually_is(page: Callable[..., Any], q
 def test_a_collection_whose_images_have_several_bands_is_drawn_when_it_is_chosen(
     page: Callable[..., Any], collection: str
 ) -> None:
-    browser = page()
+    browser = page(390)  # each tile has thousands of images
     choose(browser, collection)  # of whose images some lack the usual bands
     assert not browser.find_element("id", "problem").is_displayed(), text(browser, "problem")
     assert wait_for_tiles(browser)[0] > 0

@@ -169,7 +169,13 @@ def grid(scene: Slice, pixel: int) -> PixelGrid:
 
 def is_polar(scene: Slice) -> bool:
     """Return whether a slice shows the surroundings of a pole."""
-    return abs(middle(scene)[1]) > _POLAR
+    return abs(_latitude(scene.number)) > _POLAR
+
+
+@lru_cache(maxsize=SLICES)
+def _latitude(number: int) -> float:
+    """Return the latitude of the middles of the slices with a number, in degrees: that of any orbit."""
+    return middle(Slice(1, number))[1]
 
 
 @lru_cache(maxsize=8192)
