@@ -28,7 +28,8 @@ def host(real_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("archive")
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        with archive_host(real_data, folder / "files", "planetary-computer") as (found, _):
+        collections = ("sentinel-2-l2a",)
+        with archive_host(real_data, folder / "files", "planetary-computer", collections=collections) as (found, _):
             yield found, found.description(folder / "tests.toml", "planetary-computer")
 
 

@@ -98,7 +98,7 @@ def write_cog(raster: Raster, path: Path, nodata: float | None = None) -> None:
             file.write(raster.values)
         with memory.open() as file:
             copy(
-                file, path, driver="COG", blocksize=256, compress="deflate", predictor=2,
+                file, path, driver="COG", blocksize=256, compress="deflate", level=1, predictor=2,
                 overview_resampling="nearest", overview_count=2,
             )  # fmt: skip
 
