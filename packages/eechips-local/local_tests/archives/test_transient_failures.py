@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -111,6 +113,27 @@ def test_a_file_of_this_machine_that_cannot_be_read_is_opened_once(href: str, tm
     with pytest.raises(ArchiveRefusedError):
         read(transport, tmp_path, StoppedClock(), href if href.startswith("/") else f"file://{tmp_path}/{href}")
     assert len(transport.urls) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [
+        (errno.EMFILE, ArchiveError), (errno.ESTALE, ArchiveError), (errno.EACCES, ArchiveRefusedError),
+        (errno.EIO, ArchiveRefusedError),
+    ],
+)  # fmt: skip
+def test_an_error_of_a_file_of_this_machine_has_clients_repeat_requests_where_it_may_pass(
+    number: int, kind: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    (tmp_path / "a.tif").touch()
+    transport, clock = FolderTransport(tmp_path / "items.json", CountingTransport()), StoppedClock()
+    monkeypatch.setattr(Path, "open", fail)
+    with pytest.raises(kind, match=os.strerror(number)):
+        read(transport, tmp_path, clock, f"file://{tmp_path}/a.tif")
+    assert clock.waits == []
 
 
 @pytest.mark.parametrize(
