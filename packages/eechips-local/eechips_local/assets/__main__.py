@@ -23,8 +23,8 @@ def main() -> None:
         error = None
         try:
             _put(Path(order["item"]), into, order["id"], order["bands"])
-        except AssetError as found:
-            error = str(found)
+        except AssetError as refusal:
+            error = str(refusal)
         sys.stdout.write(json.dumps({"error": error}) + "\n")
         sys.stdout.flush()
 

@@ -257,7 +257,7 @@ def _noted_region(context: Context, geometry: Geometry, projection: Projection) 
 def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
     """Yield the blocks of which a region takes pixels: grid, column, row, and those pixels."""
 
-    def found() -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
+    def touching() -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:
         for column, row, grid in region.blocks():
             context.check_time()
             cover = region.cover(column, row, grid)
@@ -265,19 +265,19 @@ def covers(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, i
                 yield grid, column, row, cover
 
     if region.pixels > _REMEMBERED_AGAIN:
-        return found()
+        return touching()
     if region.pixels > _REMEMBERED:
         latest: dict[PixelRegion, list[tuple[PixelGrid, int, int, RegionPixels]] | None]
         latest = context.note(("latest covers",), dict)
         if region not in latest:
             latest.clear()
             latest[region] = None
-            return found()
+            return touching()
         known = latest[region]
         if known is None:
-            known = latest[region] = list(found())
+            known = latest[region] = list(touching())
         return iter(known)
-    return iter(context.note(("covers", region), lambda: list(found())))
+    return iter(context.note(("covers", region), lambda: list(touching())))
 
 
 def cover_tiles(context: Context, region: PixelRegion) -> Iterator[tuple[PixelGrid, int, int, RegionPixels]]:

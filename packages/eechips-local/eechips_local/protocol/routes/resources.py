@@ -247,13 +247,13 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
         raise InvalidError(f"Asset '{request.name}' is not a table.")
     wanted = _filter(request.query, of_features=True)
 
-    def found() -> Iterator[Feature]:
+    def passing() -> Iterator[Feature]:
         for row in asset.rows(Query(bounds=wanted.query.bounds)):
             context.check_time()
             if wanted.passes(Subject(row.properties, row.geometry)):
                 yield Feature.of(row)
 
-    features, rest = page(found(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
+    features, rest = page(passing(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
     encoder = Encoder(context)
     return encode_json({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
 
