@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import metadata
 from importlib.resources import files
@@ -132,11 +132,12 @@ def read_dataset(path: Path) -> Dataset:
     return parse_record(_read_text(path, str(path)), str(path))
 
 
-def suggest_datasets(name: str) -> str:
+def suggest_datasets(name: str, is_served: Callable[[str], bool] = lambda _: True) -> str:
     """Suggest the datasets most like an unknown name.
 
     Args:
         name: which no dataset has; or a known id that the service does not have.
+        is_served: whether the service has the dataset of an id.
 
     Returns:
         The end of a message: ``"; did you mean NAIP?"``, or an empty string if none is like it.
@@ -145,7 +146,9 @@ def suggest_datasets(name: str) -> str:
     known |= {names.id.lower(): names.id for names in _list_names().values()}
     successors = [text for text in known if "/" in name and text.startswith(name.lower())]  # S2_SR_HARMONIZED of S2_SR
     matches = [*successors, *difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.6)]
-    alike = list(dict.fromkeys(known[match] for match in matches if known[match] != name))[:3]
+    named = list(dict.fromkeys(known[match] for match in matches if known[match] != name))[:3]
+    ids = {names.alias: names.id for names in _list_names().values()}
+    alike = [text for text in named if is_served(ids.get(text, text))]
     return f"; did you mean {' or '.join(alike)}?" if alike else ""
 
 

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from eechips.datasets import suggest_datasets
 from eechips.errors import UnknownDatasetError
 from eechips.geo.grid import Grid
-from eechips.planning.asset_metadata import AssetMetadata, Band, smallest_dtype
+from eechips.planning.asset_metadata import AssetMetadata, Band, fetch_kind, smallest_dtype
+from local_tests.support.local_earth_engine import Server, initialize
 
 
 @pytest.mark.parametrize(
@@ -48,3 +50,11 @@ def test_a_band_that_does_not_exist_is_explained(name: str, message: str) -> Non
     metadata = AssetMetadata("COPERNICUS/S2_SR_HARMONIZED", "collection", bands)
     with pytest.raises(UnknownDatasetError, match=message):
         metadata.select([name])
+
+
+def test_only_datasets_that_are_served_are_suggested(stack_server: Server) -> None:
+    initialize(stack_server)
+    with pytest.raises(UnknownDatasetError, match=r"^there is no dataset 'COPERNICUS/S2_SR_HARMONIZED'\. This local"):
+        fetch_kind("COPERNICUS/S2_SR_HARMONIZED")
+    served = suggest_datasets("COPERNICUS/S2_SR_HARMONISED", lambda asset_id: asset_id == "COPERNICUS/S2_HARMONIZED")
+    assert served == "; did you mean COPERNICUS/S2_HARMONIZED?"
