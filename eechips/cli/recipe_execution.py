@@ -221,12 +221,15 @@ def _summary(done: Run) -> list[str]:
     rowless = f", {status.without_rows:,} of them without rows" if status.without_rows else ""
     dropped = f", {status.dropped:,} without data left out" if status.dropped else ""
     whole -= status.without_file
-    fileless = f", {status.without_file:,} done without a file" if status.without_file else ""
     skipped = status.counts.get("skipped", 0)
     unwanted = f", {skipped:,} dropped" if skipped else ""
-    wanted = format_count(status.total - status.dropped - skipped - status.without_file, "result")
-    results = done.info.get("results")
-    place = f"{results} (ledger in {done.path})" if results else str(done.path)
+    wanted = status.total - status.dropped - skipped - status.without_file
+    results = [f"{whole:,} of {format_count(wanted, 'result')}{blank}{rowless}"]
+    if status.without_file:
+        fileless = f"{format_count(status.without_file, 'unit')} done without a file"
+        results = [*results, fileless] if wanted else [fileless]
+    target = done.info.get("results")
+    place = f"{target} (ledger in {done.path})" if target else str(done.path)
     count, folders = status.outside
     outside = []
     if count:
@@ -240,7 +243,7 @@ def _summary(done: Run) -> list[str]:
     empties = status.dropped + empty
     none = "No result has data: the dataset may have none at these places, or between these dates"
     return [
-        f"{whole:,} of {wanted}{blank}{rowless}{fileless}{dropped}{unwanted}, {size}, in {place}",
+        f"{', '.join(results)}{dropped}{unwanted}, {size}, in {place}",
         *([none] if empties and empties == status.total else []),
         *outside,
     ]

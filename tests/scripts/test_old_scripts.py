@@ -58,11 +58,8 @@ def test_files_equal_those_of_plain_python(
     assert expected.returncode == 0, expected.stderr
     result = run(script, demo_server, here, "--", *arguments)
     assert result.returncode == 0, result.stderr
-    found, bare = (
-        re.search(pattern, result.stdout) for pattern in (r"(\d+) of \1 results", r"(\d+) done without a file")
-    )
-    assert found is not None
-    assert int(found[1]) + (int(bare[1]) if bare else 0) == units
+    counts = re.findall(r"(\d+) of \1 results|(\d+) units? done without a file", result.stdout)
+    assert sum(int(with_file or without) for with_file, without in counts) == units
     wanted = files(there)
     del wanted["points.csv"]
     found = files(here / "run")
@@ -346,7 +343,7 @@ def test_a_call_that_catches_the_error_of_its_only_request_has_failed(
     # The script goes on as by plain Python.
     assert (tmp_path / "run" / "found.txt").read_text() == "[None, False, None, None, 4]"
     assert (tmp_path / "run" / "errors.log").read_text() == "2\n"
-    assert "1 of 4 results, 1 done without a file, " in ended.stdout
+    assert "1 of 4 results, 1 unit done without a file, " in ended.stdout
 
 
 @pytest.mark.exhaustive
@@ -356,7 +353,7 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
 ) -> None:
     ended = run(scripts / "absolute.py", demo_server, tmp_path)
     folder = (scripts / "absolute_output").resolve()
-    assert "0 of 0 results, 4 done without a file, 0 bytes" in ended.stdout
+    assert "4 units done without a file, 0 bytes, in " in ended.stdout
     assert f"4 files outside the run's folder, in {folder}: not recorded and not verified." in ended.stdout
     assert f"--out {folder}" in ended.stdout
     script = scripts / "absolute.py"
