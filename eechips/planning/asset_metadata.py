@@ -121,21 +121,10 @@ def _unknown(asset_id: str, error: ee.EEException) -> UnknownDatasetError:
     if asset_id in local:
         return UnknownDatasetError(local)
     if local:
-        hint = datasets.suggest_datasets(asset_id, _is_served)
+        hint = datasets.suggest_datasets(asset_id, planning_requests.is_served)
         return UnknownDatasetError(f"there is no dataset {asset_id!r}{hint or '.'} {local}")
     hint = datasets.suggest_datasets(asset_id)
     return UnknownDatasetError(f"there is no dataset {asset_id!r}, or you may not read it{hint}")
-
-
-def _is_served(asset_id: str) -> bool:
-    """Return whether the service has an asset, by a request."""
-    try:
-        ee.data.getAsset(asset_id)
-    except ee.EEException as error:
-        if planning_requests.is_not_found(error):
-            return False
-        raise
-    return True
 
 
 def filter_images(

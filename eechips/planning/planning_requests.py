@@ -249,6 +249,19 @@ def is_not_found(error: ee.EEException) -> bool:
     return bool(_NOT_FOUND.search(str(error)))
 
 
+def is_served(asset_id: str) -> bool:
+    """Return whether the service has an asset, by a request."""
+    import ee
+
+    try:
+        ee.data.getAsset(asset_id)
+    except ee.EEException as error:
+        if is_not_found(error):
+            return False
+        raise
+    return True
+
+
 def local_hint(error: ee.EEException) -> str:
     """Return the sentences that a local Earth Engine adds to its message about a missing asset; else ""."""
     match = _LOCAL_HINT.search(str(error))
