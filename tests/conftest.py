@@ -21,8 +21,8 @@ from local_tests.support.collection import (  # noqa: F401 - hooks
     pytest_pycollect_makeitem,
 )
 from local_tests.support.memory_folder import use_memory_folder
-from local_tests.support.plugins import register_plugins
 from local_tests.support.property_examples import limit_examples
+from local_tests.support.server_fixtures import register_fixtures
 from local_tests.support.service_results import is_service_recording
 from local_tests.support.suite_recording import SUITE_RECORDING, create_suite_recording
 
@@ -46,7 +46,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove the user's own settings: project, service and cache."""
-    register_plugins(config)
+    register_fixtures(config)
     use_memory_folder()
     limit_examples()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first

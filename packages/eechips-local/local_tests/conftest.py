@@ -9,13 +9,13 @@ import pytest
 
 from local_tests.support.collection import pytest_collection, pytest_ignore_collect, pytest_pycollect_makeitem  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
-from local_tests.support.plugins import register_plugins
 from local_tests.support.property_examples import limit_examples
+from local_tests.support.server_fixtures import register_fixtures
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Remove settings that results would depend on."""
-    register_plugins(config)
+    register_fixtures(config)
     use_memory_folder()
     limit_examples()
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first

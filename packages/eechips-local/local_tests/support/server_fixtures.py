@@ -1,9 +1,10 @@
-"""Fixtures of local Earth Engines: the demo planet, the real data, a small store."""
+"""Fixtures of local Earth Engines: the demo planet, the real data, a small store. Conftests register them."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from local_tests.support.stack_store import Stack
 
 SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
+
+
+def register_fixtures(config: pytest.Config) -> None:
+    """Register these fixtures, once for all folders of tests: of fixtures that conftests import, each has its own."""
+    if not config.pluginmanager.is_registered(sys.modules[__name__]):
+        config.pluginmanager.register(sys.modules[__name__])
 
 
 @pytest.fixture(scope="session")
