@@ -15,6 +15,7 @@ from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import QuotaClient, Throttle
 from eechips.client.retry import RetryPolicy, call
 from eechips.errors import ConfigurationError, UnreachableError
+from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_service import Service
 
@@ -89,3 +90,13 @@ def test_an_unreachable_host_is_tried_again_after_waits_within_the_bounds(
     with pytest.raises(UnreachableError):
         call(attempt, RetryPolicy(retries=10**6, total=20.0), pause=waits.append, clock=lambda: sum(waits))
     assert 20.0 <= sum(waits) < 50.0
+
+
+def test_the_client_has_the_functions_of_the_server_that_it_is_connected_to(
+    demo_server: Server, service: Service
+) -> None:
+    few = initialize(Server(service.url)).ApiFunction.allSignatures().keys()
+    for _ in range(2):
+        assert "TemporalSegmentation.C2c" in initialize(demo_server).ApiFunction.allSignatures()
+        assert initialize(Server(service.url)).ApiFunction.allSignatures().keys() == few
+    assert "TemporalSegmentation.C2c" not in few
