@@ -26,6 +26,7 @@ pytestmark = pytest.mark.slow
 
 PRAIRIE = "-99.182,47.006,-99.127,47.034"
 _LIFE = 3.0  # seconds
+_HALTED = 4  # request of a file at which a token expires, of eight without one that does
 _PROCESSES = 5  # of the local Earth Engine that have tokens: four workers and the server
 
 
@@ -77,14 +78,14 @@ def assert_no_token(signed: SignedArchive, ended: subprocess.CompletedProcess[st
 
 @pytest.mark.exhaustive
 def test_a_token_that_expires_in_the_middle_of_a_run_is_renewed(signed: SignedArchive, tmp_path: Path) -> None:
-    signed.host.token_seconds, signed.host.halted = _LIFE, 10
+    signed.host.token_seconds, signed.host.halted = _LIFE, _HALTED
     ended = signed.sample(tmp_path / "run")
     assert ended.returncode == 0, ended.stderr
     assert signed.host.requests["expired"] >= 1
     seconds = signed.host.times[-1][0] - signed.host.times[0][0]
     lives = 1 + seconds / (0.9 * _LIFE)  # a token is renewed when nine tenths of its life are over
     assert 2 <= signed.host.requests["token"] <= _PROCESSES * lives + signed.host.requests["expired"]
-    assert signed.host.requests["file"] > 10
+    assert signed.host.requests["file"] > _HALTED
     table = pd.read_parquet(tmp_path / "run" / "manifest.parquet")
     assert set(table["state"]) == {"done"}
     assert len(table) == 12
