@@ -133,4 +133,7 @@ def test_pixels_that_are_not_kept_are_told_without_a_network(year: YearArchive) 
     host = year.host.url.removeprefix("http://")
     assert f"{host} is not reached: is there a network?" in other.stderr
     assert "To resume: run the same command again" in other.stderr
-    assert not any(path.is_dir() for path in (year.folder / "offline").iterdir())  # no folder of results
+    with closing(sqlite3.connect(year.folder / "offline" / "manifest.sqlite")) as ledger:
+        states = {state for (state,) in ledger.execute("SELECT state FROM units")}
+    assert states
+    assert "done" not in states

@@ -68,7 +68,7 @@ class PermitIssuer:
 
     Attributes:
         clock: seconds, monotonic, the same in all processes.
-        sleep: waits so many seconds of the clock; ``time.sleep`` in workers.
+        sleep: waits for a number of seconds; ``time.sleep`` in workers.
 
     Args:
         context: the multiprocessing context of the workers; None if only threads of this process take part. Semaphores

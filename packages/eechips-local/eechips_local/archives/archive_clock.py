@@ -1,4 +1,4 @@
-"""Tell the time to what asks archives, and wait for them."""
+"""The clock of requests to archives: the time, and waits."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Clock:
         return time.time()
 
     def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for some seconds."""
         time.sleep(seconds)
 
 

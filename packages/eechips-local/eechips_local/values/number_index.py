@@ -46,7 +46,12 @@ class NumberIndex:
         return positions[bisect_left(numbers, span.least) : bisect_right(numbers, span.greatest)] + others
 
     def _sort(self, name: str) -> tuple[list[float], list[int], list[int]]:
-        """Return the numbers of a property, ascending, their positions, and those of elements without a number."""
+        """Sort the elements by a property.
+
+        Returns:
+            The numbers in ascending order, the position of the element of each, and the positions of elements without a
+            number.
+        """
         assert self._elements is not None
         numbered: list[tuple[float, int]] = []
         others: list[int] = []

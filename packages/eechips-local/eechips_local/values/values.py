@@ -421,11 +421,13 @@ class Collection:
         transform: Callable[[Iterable[Any]], Iterator[Any]],
         keeps: Callable[[str], bool],
         element: Literal["Image", "Feature"] | None = None,
-        **more: bool,
+        *,
+        is_aligned: bool = False,
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
         facts = {**self._facts_of_others(), "columns": {}}  # the service lists none of what is mapped or classified
-        return Collection.of_parts(element or self.element, [Part(self, transform, keeps, **more)], **facts)
+        part = Part(self, transform, keeps, is_aligned=is_aligned)
+        return Collection.of_parts(element or self.element, [part], **facts)
 
     def derived(
         self,

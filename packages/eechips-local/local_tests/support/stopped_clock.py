@@ -1,4 +1,4 @@
-"""A clock for tests of what waits: its waits are noted, and take no time."""
+"""A clock for tests: waits take no time, and are recorded."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from eechips_local.archives.archive_clock import Clock
 
 
 class StoppedClock(Clock):
-    """A clock that stands still but for waits. A pickled copy goes on by itself.
+    """A clock whose time changes only by waits and by ``advance``. A pickled copy has a time of its own.
 
     Args:
-        start: seconds since 1970 at which it stands; now by default.
-        step: seconds by which each look at it moves it.
+        start: its first time, in seconds since 1970; now by default.
+        step: seconds by which each reading advances it.
 
     Attributes:
-        start: seconds since 1970 when no wait was taken; later ones set the clock forward, or back.
+        start: seconds since 1970 without the waits; a change sets the clock forward, or back.
         waits: seconds of each wait that was taken.
     """
 
@@ -44,7 +44,7 @@ class StoppedClock(Clock):
         self.advance(seconds)
 
     def advance(self, seconds: float) -> None:
-        """Move the clock, and do what is due."""
+        """Advance the clock, and call the actions that are due."""
         self._moves.append(seconds)
         due = [action for action in self._actions if action[0] <= sum(self._moves)]
         for action in due:
@@ -52,5 +52,5 @@ class StoppedClock(Clock):
             action[1]()
 
     def at(self, moment: float, action: Callable[[], object]) -> None:
-        """Do something once so many seconds have passed since the start."""
+        """Call an action when a number of seconds has passed since the start."""
         self._actions.append((moment, action))

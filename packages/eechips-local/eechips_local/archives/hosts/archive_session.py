@@ -103,7 +103,7 @@ class ArchiveSession:
             try:
                 content = self._read(request, read)
             except ArchiveError as error:
-                is_last = _is_error(error) and attempt == _ATTEMPTS_AT_ERROR
+                is_last = _is_server_error(error) and attempt == _ATTEMPTS_AT_ERROR
                 if is_last or not is_transient(error) or not self._waits(host, attempt, end):
                     if isinstance(error, ArchiveAwayError):
                         self._away[host] = self._clock.monotonic() + _AWAY
@@ -241,7 +241,7 @@ def _redirect(request: ArchiveRequest, url: str, response: requests.Response) ->
     return target
 
 
-def _is_error(error: ArchiveError) -> bool:
+def _is_server_error(error: ArchiveError) -> bool:
     return isinstance(error, ArchiveStatusError) and error.http_status == 500
 
 

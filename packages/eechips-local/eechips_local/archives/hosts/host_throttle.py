@@ -99,7 +99,7 @@ class HostThrottle:
                 self._free.notify_all()
 
     def _take(self) -> float | None:
-        """Take a turn when there are few enough requests, and return its time; None if it is too early for another."""
+        """Wait for a free request, and return the time at which it is sent; None if the rate does not allow it yet."""
         with self._free:
             self._free.wait_for(lambda: self._busy < int(self._number))
             now = self._clock.monotonic()

@@ -27,7 +27,7 @@ def is_transient(error: Exception) -> bool:
 
 
 def unsendable(host: str, error: Exception) -> ArchiveRefusedError:
-    """Return the error of a request that cannot be sent to a host, by why; its text may have a signed address."""
+    """Return the error of a request that cannot be sent. The text of its cause may have a signature."""
     return ArchiveRefusedError(
         f"No request can be sent to {host} ({type(error).__name__}): is the proxy that HTTPS_PROXY or HTTP_PROXY names "
         "an address?"
