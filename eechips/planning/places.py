@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import logging
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -383,3 +385,21 @@ def _rows(indices: npt.NDArray[np.int64]) -> str:
     numbers = [f"{int(index) + 1:,}" for index in indices[:_SHOWN]]
     more = len(indices) - len(numbers)
     return ("row " if len(indices) == 1 else "rows ") + ", ".join(numbers) + (f" and {more:,} more" if more else "")
+
+
+def json_columns(table: Any) -> dict[str, list[Any]]:
+    """Return the columns of an Arrow table as JSON values."""
+    return {name: [_json(value) for value in table.column(name).to_pylist()] for name in table.column_names}
+
+
+def _json(value: Any) -> Any:
+    """Return a value of a table as JSON."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, (dt.date, dt.time)):
+        return value.isoformat()
+    if isinstance(value, list):
+        return [_json(member) for member in value]
+    if isinstance(value, dict):
+        return {str(name): _json(member) for name, member in value.items()}
+    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)

@@ -99,6 +99,23 @@ def test_the_manifest_has_the_region_of_each_file(clipped: eechips.Run) -> None:
     assert clipped.info["parameters"]["id_field"] == "field"
 
 
+@pytest.mark.parametrize("recipe", [Images, Composites])
+def test_columns_of_the_file_are_properties_of_each_file(
+    server: Server, folder: Path, tmp_path: Path, recipe: Callable[..., Images | Composites]
+) -> None:
+    """Labels of polygons were lost. Columns called like a field of the unit do not hide it in names of files."""
+    fields = gpd.read_file(folder / "fields.gpkg").assign(crop="rye", date="2019-10-01", plants=[7, *[None] * 3])
+    fields.to_file(tmp_path / "fields.gpkg")
+    initialize(server)
+    every = {"every": "1 month"} if recipe is Composites else {}
+    options: dict[str, Any] = {"start": "2020-05-02", "end": "2020-05-10", "columns": "id=field", **every}
+    units = list(recipe(dataset=SCENES, regions=str(tmp_path / "fields.gpkg"), **options).get_requests())
+    assert {unit["region"]: unit["properties"] for unit in units} == {
+        name: {"field": name, "crop": "rye", "unit_date": "2019-10-01", "plants": 7 if number == 0 else None}
+        for number, name in enumerate(fields["field"])
+    }
+
+
 @pytest.mark.slow
 def test_a_region_without_the_centre_of_a_pixel_is_told_and_has_one_pixel(
     server: Server, folder: Path, caplog: pytest.LogCaptureFixture

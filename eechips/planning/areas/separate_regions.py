@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import ee
+import pyarrow as pa
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -21,9 +22,14 @@ from eechips.geo.vector_hashes import hash_vectors
 from eechips.geo.vector_paths import is_vector_file
 from eechips.planning.areas.regions import Region, parse_region, planar_geometry
 from eechips.planning.areas.zones import Zones, read_zones
+from eechips.planning.places import json_columns
 from eechips.storage import fold_case, safe_component
 
 _SHOWN = 3  # ids that a message names
+_OWN_FIELDS = frozenset(
+    {"kind", "region", "outline", "image", "date", "time", "start", "end", "images", "dtype", "latest", "completes"}
+)
+"""Fields of units that names of files may have: a column of such a name is the property ``unit_<name>``."""
 _DIGITS = 16  # of the SHA-256 of an outline as WKB
 
 _log = logging.getLogger(__name__)
@@ -88,14 +94,28 @@ class SeparateRegions:
             raise RegionError(f"{self.path} has no region {region!r}")
         return self._polygons[region]
 
+    @cached_property
+    def _properties(self) -> dict[Any, dict[str, Any]]:
+        """The columns of the file, by region; empty if it has none."""
+        if self.zones.attributes is None:
+            return {}
+        table = pa.Table.from_pandas(self.zones.attributes, preserve_index=False)
+        columns = {f"unit_{name}" if name in _OWN_FIELDS else name: v for name, v in json_columns(table).items()}
+        rows = zip(*columns.values(), strict=True)
+        return {region: dict(zip(columns, row, strict=True)) for region, row in zip(self.zones.ids, rows, strict=False)}
+
     def unit_fields(self, region: Any, *, is_clipped: bool) -> dict[str, Any]:
-        """Return what a unit says of its region: ``region``, and ``outline``, a hash, if its file is clipped to it.
+        """Return what a unit says of its region: ``region``, ``outline`` and ``properties``.
+
+        The outline is a hash, if the unit's file is clipped to it. Properties are the columns of the file.
 
         Args:
             region: id of the region.
             is_clipped: whether pixels outside of it are masked.
         """
-        return {"region": region, **({"outline": self._outlines[region]} if is_clipped else {})}
+        outline = {"outline": self._outlines[region]} if is_clipped else {}
+        properties = {"properties": self._properties[region]} if self._properties else {}
+        return {"region": region, **outline, **properties}
 
     def check_outlines(self, outlines: Mapping[Any, str | None]) -> None:
         """Check that regions have the outlines that units name.

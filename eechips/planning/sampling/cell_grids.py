@@ -22,8 +22,8 @@ from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.geo.vector_paths import is_vector_file
 from eechips.planning.grid_alignment import join_at_antimeridian
-from eechips.planning.places import Places, read_places
-from eechips.planning.sampling.sample_places import SamplePlace, json_columns
+from eechips.planning.places import Places, json_columns, read_places
+from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.planning.sampling.samplers import regular_points
 from eechips.text.formatting import format_count, parse_distance
 

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import datetime as dt
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.planning.areas.region_overlaps import region_centre
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.imagery.periods import format_moment
-from eechips.planning.places import Places
+from eechips.planning.places import Places, json_columns
 from eechips.planning.sampling.samplers import MinDistance
 from eechips.planning.sampling.stratified_draw import Key, Point, PointFilter, StratifiedDraw
 
@@ -106,20 +103,11 @@ class FixedStrategy:
 
 
 def region_places(regions: SeparateRegions, *, is_clipped: bool) -> list[SamplePlace]:
-    """Return the middle of the bounds of each region, with the fields of units that describe it.
-
-    Columns of the file become the units' ``properties``.
-    """
-    zones = regions.zones
-    table = None if zones.attributes is None else pa.Table.from_pandas(zones.attributes, preserve_index=False)
-    columns = {} if table is None else json_columns(table)
-    places = []
-    for number, region in enumerate(zones.ids):
-        fields = regions.unit_fields(region, is_clipped=is_clipped)
-        if columns:
-            fields["properties"] = {name: values[number] for name, values in columns.items()}
-        places.append(SamplePlace(region_centre(regions.polygon_of(region)), fields))
-    return places
+    """Return the middle of the bounds of each region, with the fields of units that describe it."""
+    return [
+        SamplePlace(region_centre(regions.polygon_of(region)), regions.unit_fields(region, is_clipped=is_clipped))
+        for region in regions.zones.ids
+    ]
 
 
 def places_within(places: Sequence[SamplePlace], region: BaseGeometry) -> list[SamplePlace]:
@@ -141,21 +129,3 @@ def listed_places(places: Places, date_field: str | None, date_format: str | Non
             fields["label_date"] = format_moment(moments[number])
         listed.append(SamplePlace((lon, lat), fields))
     return listed
-
-
-def json_columns(table: Any) -> dict[str, list[Any]]:
-    """Return the columns of an Arrow table as JSON values."""
-    return {name: [_json(value) for value in table.column(name).to_pylist()] for name in table.column_names}
-
-
-def _json(value: Any) -> Any:
-    """Return a value of a table as JSON."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    if isinstance(value, (dt.date, dt.time)):
-        return value.isoformat()
-    if isinstance(value, list):
-        return [_json(member) for member in value]
-    if isinstance(value, dict):
-        return {str(name): _json(member) for name, member in value.items()}
-    return value if value is None or isinstance(value, (str, int, float, bool)) else str(value)
