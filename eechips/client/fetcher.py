@@ -44,7 +44,14 @@ from eechips.client.http.marked_requests import exchanged_error
 from eechips.client.http.transport import Transport
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests
-from eechips.errors import ConfigurationError, EechipsError, PermanentError, TooLargeError, ValidationError
+from eechips.errors import (
+    ConfigurationError,
+    EechipsError,
+    PermanentError,
+    ProjectUnavailableError,
+    TooLargeError,
+    ValidationError,
+)
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import UncertainMaskError
 from eechips.geo.grid import Grid, Part, Window
@@ -106,6 +113,7 @@ class StoredPixels:
 
         Raises:
             RequestError: transient, or too large.
+            ProjectUnavailableError: if the project cannot compute now, or its archive is not reached.
         """
         if chip.asset is None or chip.grid is None or CHIP_FORMATS.get(chip.format).decode is None:
             return None
@@ -124,9 +132,11 @@ class StoredPixels:
                 return None
 
         request = self._transport.capture(lambda: _send(chip))
-        # The error that concerns the user is that of the chip's own expression.
+        # The error that concerns the user is that of the chip's own expression, unless no request can succeed now.
         try:
             content: T | None = self._transport.post(request, receive)
+        except ProjectUnavailableError:
+            raise
         except (PermanentError, ConfigurationError):
             content = None
         with self._lock:

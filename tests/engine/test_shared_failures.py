@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+import requests
 from affine import Affine
 
 import eechips
-from eechips.errors import PermanentError
+from eechips.errors import PermanentError, ProjectUnavailableError
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
@@ -135,6 +137,21 @@ def test_stored_pixels_in_doubt_are_computed_for_their_chips_only(
     assert run.units["sha256"].tolist() == alone.units["sha256"].tolist()
     assert proxy.kinds == ["getPixels", "computePixels"]
     assert [window(grid) for grid in proxy.passed] == [(0, 0, 160, 160), (0, 0, CHIP, CHIP)]
+
+
+def test_stored_pixels_of_an_archive_that_is_not_reached_are_not_computed(
+    serve_briefly: Callable[..., Server], tmp_path: Path
+) -> None:
+    """The expression needs the same archive: a run of four chips took two minutes until it stopped."""
+    away = "No answer of the open archive has come since this server was started: files.example is not reached"
+    fault = {"type": "status", "status": 400, "message": away, "on": "assets:getPixels", "probability": 1.0}
+    server = serve_briefly("--no-demo", "--rate", "none", "--workers", "1")
+    requests.post(f"{server.url}/_faults", json={"faults": [fault]}, timeout=60).raise_for_status()
+    script = WINDOWS.replace('dtype="float32"', f'dtype="float32", asset="{SOIL}"')
+    stops = pytest.raises(ProjectUnavailableError, match=r"open archive is not reached .*files\.example")
+    with refusing_proxy(server.url, lambda _: None) as proxy, stops:
+        fetch(script, proxy.url, tmp_path / "out")
+    assert set(proxy.kinds) == {"getPixels"}
 
 
 @pytest.mark.slow

@@ -158,6 +158,23 @@ def test_files_of_which_none_was_reached_since_the_start_say_so(tmp_path: Path) 
         assert not FirstResponses(tmp_path / "pauses" / "answered", time.time() + 9.0)  # a later server
 
 
+def test_reads_wait_together_for_the_first_answer_of_a_host(tmp_path: Path) -> None:
+    """Each waited for 20 s: a run whose archive was away took minutes until it stopped."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        host, clock = ArchiveHost(tmp_path, f"http://127.0.0.1:{taken.getsockname()[1]}"), StoppedClock()
+        ranges = open_ranges(host, tmp_path, clock)
+        for _ in range(4):
+            with pytest.raises(ArchiveUnreachedError):
+                ranges.read(f"{host.url}/files/a.txt", "c", 0, 1)
+        assert 4.0 <= clock.monotonic() <= 10.0
+        ranges._pauses.responses.note()  # a short absence afterwards is waited for
+        began = clock.monotonic()
+        with pytest.raises(ArchiveAwayError):
+            ranges.read(f"{host.url}/files/a.txt", "c", 0, 1)
+        assert clock.monotonic() - began >= 18.0
+
+
 def test_a_host_without_an_address_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where a network comes up."""
     (tmp_path / "files").mkdir()

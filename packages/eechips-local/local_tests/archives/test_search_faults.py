@@ -89,8 +89,10 @@ def test_an_archive_that_was_not_reached_since_the_start_says_so(tmp_path: Path)
         description, clock = server.describe(), StoppedClock()
         early = ApiSearch(description, tmp_path, 0.5, clock=clock)
         assert list(early.items("s2", ItemQuery(ids=("a",)))) == []
+    began = clock.monotonic()
     with pytest.raises(ArchiveUnreachedError, match=r"No answer .* since this server was started: .* is not reached"):
-        list(ApiSearch(description, tmp_path, 0.5, since=time.time() + 9.0, clock=clock).items("s2", later))
+        list(ApiSearch(description, tmp_path, since=time.time() + 9.0, clock=clock).items("s2", later))
+    assert clock.monotonic() - began <= 10.0  # a run has not begun yet
     with pytest.raises(ArchiveAwayError) as away:  # it may come back
         list(pickle.loads(pickle.dumps(early)).items("s2", later))
     assert not isinstance(away.value, ArchiveUnreachedError)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
 import threading
@@ -39,6 +40,7 @@ _DOUBTS = 3  # a proxy or cache may send one answer that its host does not
 _PAGES = ("text/html", "application/xhtml")
 _CONNECT, _SILENCE = 10.0, 15.0  # seconds
 _PATIENCE = 20.0  # seconds that a read waits for a host that is away, or wants no requests
+_FIRST_PATIENCE = 8.0  # seconds that all reads together wait if no host has answered since the server was started
 _SLOWEST = 64 << 10  # bytes a second; a response that takes longer is asked for again
 _CHUNK = 256 << 10
 _LEAST_PIECE = 64 << 10  # bytes; a host that sends less at once would be asked too often
@@ -172,6 +174,7 @@ class FileRanges:
         self.clock = pauses.clock
         self._lock = threading.Lock()
         self._requests = self._received = 0
+        self._first_read: float | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self._transport, self._signer, self._permits, self._pauses)
@@ -202,7 +205,7 @@ class FileRanges:
             collection: collection of its item.
             spans: at least one byte each, in the file's order, apart from each other.
             version: version that the file must still have; "" for any.
-            patience: seconds to wait for a host that is away.
+            patience: seconds to wait for a host that is away; fewer before any has answered.
 
         Raises:
             ChangedFileError: if it has another.
@@ -213,11 +216,20 @@ class FileRanges:
             ArchiveError: if its host does not answer.
         """
         try:
-            return self._read_spans(href, collection, spans, version, patience)
+            return self._read_spans(href, collection, spans, version, min(patience, self._first_patience()))
         except ArchiveAwayError as error:
             if self._pauses.responses:
                 raise
             raise unreached(error) from error
+
+    def _first_patience(self) -> float:
+        """Return the seconds that are left for the first answer of a host; infinity once one has answered."""
+        if self._pauses.responses:
+            return math.inf
+        now = self.clock.monotonic()
+        with self._lock:
+            self._first_read = now if self._first_read is None else self._first_read
+            return max(0.0, self._first_read + _FIRST_PATIENCE - now)
 
     def _read_spans(
         self, href: str, collection: str, spans: Sequence[Span], version: str, patience: float

@@ -32,7 +32,7 @@ _IDLE_PAGES = 50  # one after the other, without a new item
 _HOUR, _DAY = 3600.0, 86_400.0
 _SETTLED = 60 * _DAY  # seconds after which archives rarely add items
 _IMPATIENCE = 5.0  # seconds for an archive's answer where an older one is kept, or that has never answered
-_FIRST_PATIENCE = 25.0  # seconds for the first answer since a server was started
+_FIRST_PATIENCE = 8.0  # seconds for the first answer since a server was started
 _TURNS = 16  # folders whose locks let one process at a time ask the same
 _COLLECTIONS = "/collections"  # name under which the list is kept; no collection has a slash at its beginning
 
