@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +18,7 @@ from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.jobs.recipe_options import run_recipe
 from eechips.storage import write_file
+from eechips.text.library_log import redirect_loggers
 
 if TYPE_CHECKING:
     from eechips.engine.config import RunConfig
@@ -48,7 +51,8 @@ def fetch(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options
     with temporary_folder() as folder:
         written = {name: _write(name, value, folder) for name, value in in_memory.items()}
         try:
-            recipe, config = make({**options, **written})
+            with nullcontext() if options.get("dry_run") else redirect_loggers(("eechips",), logging.NullHandler()):
+                recipe, config = make({**options, **written})  # warns below, where the files have their own names
         except EechipsError as error:
             error.args = tuple(_named(text, written) if isinstance(text, str) else text for text in error.args)
             raise

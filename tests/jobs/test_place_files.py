@@ -82,6 +82,17 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
     assert path.read_bytes() == content
 
 
+@pytest.mark.parametrize("is_dry", [False, True])
+def test_places_in_memory_are_warned_of_once(
+    demo_server: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_dry: bool
+) -> None:
+    bowtie = shapely.Polygon([(-105.1, 39.9), (-105.09, 39.91), (-105.09, 39.9), (-105.1, 39.91)])
+    options: Mapping[str, Any] = {"out": tmp_path / "out", "endpoint": demo_server.url, "executor": "threads"}
+    eechips.sample("SRTM", regions=[bowtie], roi=None, quiet=True, dry_run=is_dry, **options)
+    (warning,) = (record for record in caplog.records if record.levelname == "WARNING")
+    assert "repair" in warning.getMessage()
+
+
 @pytest.mark.parametrize(
     ("option", "value", "message"),
     [
