@@ -152,6 +152,33 @@ def test_classes_are_counted_and_weighted_by_both_formulas(found: DatasetStatist
         assert names[99] is None
 
 
+def test_classes_of_labels_without_a_record_are_counted(tmp_path: Path) -> None:
+    """As a class raster of one's own has them; what has many values in a file, or in all, is no map of classes."""
+    draw, mask = np.random.default_rng(2), np.ones((SIZE, SIZE), dtype=bool)
+    layers = {
+        name: [draw.choice(values, (1, SIZE, SIZE)).astype(dtype) for values in choices]
+        for name, dtype, choices in (
+            ("labels", "int16", [(0, 7), (7, 900)]),
+            ("heights", "int16", [range(10), range(300)]),
+            ("shares", "float32", [(0, 1), (0, 1)]),
+        )
+    }
+    layers["plains"] = [np.full((1, SIZE, SIZE), 30 * n) + np.arange(SIZE)[:, None] for n in range(20)]
+    units = [
+        (
+            {"kind": "point", "number": n},
+            {name: ("tif", tif(some[n % len(some)], mask, ("x",))) for name, some in layers.items()},
+        )
+        for n in range(20)
+    ]
+    found = eechips.stats(write_run(tmp_path / "run", units), quiet=True)
+    assert {name for name, layer in found.layers.items() if layer.classes} == {"labels"}
+    values, counts = np.unique(layers["labels"], return_counts=True)
+    classes = found.layers["labels"].classes["x"]
+    assert (classes.values, classes.counts) == (tuple(values.tolist()), tuple((10 * counts).tolist()))
+    assert classes.names == (None,) * 3
+
+
 def test_the_file_has_means_and_stds_in_the_order_of_the_bands(run: Run, found: DatasetStatistics) -> None:
     value = json.loads((run.path / "stats.json").read_text())
     assert value == json.loads(json.dumps(found.to_json()))

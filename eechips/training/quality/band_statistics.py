@@ -275,6 +275,9 @@ def _percentile(values: npt.NDArray[np.float64], counts: Counts, q: int) -> floa
 MOST_CLASSES = 4096
 """Maximum number of values of a map of classes."""
 
+MOST_KINDS = 40
+"""Maximum number of values in a file of a map of classes that no record names."""
+
 
 @dataclass(frozen=True, slots=True)
 class ClassStatistics:

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid
+from eechips.training.quality.band_statistics import MOST_KINDS
 from eechips.training.quality.chip_statistics import ChipStatistics, offset
 from eechips.training.sample import SampleFile
 from eechips.training.training_options import CheckOptions
@@ -41,7 +42,6 @@ DAMAGED = frozenset({"unreadable", "changed"})
 """Flags of damaged files, which are repaired by fetching them again."""
 
 _OF_VALUES = ("constant", "black", "saturated")  # of images: they have no meaning in class maps
-_MOST_CLASSES = 40
 _OFFSET = 0.01  # pixels: more than rounding
 _PLACED = frozenset({"sample", "images", "composites", "mosaic"})  # recipes whose parameters define the grid
 
@@ -110,9 +110,7 @@ def class_maps(files: Sequence[CheckedFile]) -> frozenset[str]:
             kinds[checked.file.layer].append(checked.measures.kinds)
     if len(kinds) < 2:
         return frozenset()
-    class_layers = [
-        layer for layer, counts in kinds.items() if all(n is not None and n <= _MOST_CLASSES for n in counts)
-    ]
+    class_layers = [layer for layer, counts in kinds.items() if all(n is not None and n <= MOST_KINDS for n in counts)]
     return frozenset(class_layers) if len(class_layers) < len(kinds) else frozenset()
 
 

@@ -18,6 +18,7 @@ from eechips.processes.parallel_map import parallel_map
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
 from eechips.training.quality.band_statistics import (
+    MOST_KINDS,
     BandStatistics,
     BandTotals,
     ClassStatistics,
@@ -38,6 +39,8 @@ STATS_NAME = "stats.json"
 
 SCHEMA = "eechips-stats-1"
 """Name and version of the file's schema, in its field ``schema``."""
+
+_MOST_UNNAMED = 256  # values of a map of classes that no record names, in all files
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +183,34 @@ class _LayerTotals:
         bands: totals by name of the band, then by split.
         classes: counts by name of the band, then by split; of maps of classes.
         names: names of the classes by name of the band.
+        unclassed: bands that the record does not call maps of classes, and that have too many values for one.
         files: number of files by split.
     """
 
     bands: dict[str, dict[str, BandTotals]] = field(default_factory=dict)
     classes: dict[str, dict[str, ClassTotals]] = field(default_factory=dict)
     names: dict[str, Mapping[int, str]] = field(default_factory=dict)
+    unclassed: set[str] = field(default_factory=set)
     files: Counter[str] = field(default_factory=Counter)
+
+    def add_classes(self, band: str, split: str, counts: ClassTotals, names: Mapping[int, str]) -> None:
+        """Add the classes of a file.
+
+        Args:
+            names: names of the classes; empty for a band that is a map of classes if it has few values.
+
+        Raises:
+            UsageError: if a map of classes that are named has too many values.
+        """
+        if band in self.unclassed:
+            return
+        self.names.setdefault(band, names)
+        totals = self.classes.setdefault(band, {}).setdefault(split, ClassTotals())
+        if names or len(counts.counts) <= MOST_KINDS:
+            totals.add(counts)
+        if not names and (len(counts.counts) > MOST_KINDS or len(totals.counts) > _MOST_UNNAMED):
+            self.unclassed.add(band)
+            del self.classes[band]
 
     def overall(self, band: str) -> BandTotals:
         """Join the totals of all splits of a band."""
@@ -209,9 +233,7 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
             layer = layers.setdefault(file.layer, _LayerTotals())
             layer.files[file.split] += 1
             for name, (band, classes) in totals.items():
-                _add(layer, file, name, band, classes)
-                if classes is not None:
-                    layer.names.setdefault(name, records.classes(file, name))
+                _add(layer, file, name, band, classes, records.classes(file, name))
             bar.update(1)
         wanted = _wanted(layers)
         if any(wanted.values()):
@@ -230,9 +252,11 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
 def _first_pass(records: _Records) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
     def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
         file_totals: _FileTotals = {}
-        for name, band in _named(file):
-            is_class_map = band.values.dtype.kind in "iu" and bool(records.classes(file, name))
-            classes = ClassTotals.of(band.values[band.valid]) if is_class_map else None
+        bands = dict(_named(file))
+        for name, band in bands.items():
+            may_have_classes = bool(records.classes(file, name)) or len(bands) == 1
+            is_whole = may_have_classes and band.values.dtype.kind in "iu"
+            classes = ClassTotals.of(band.values[band.valid]) if is_whole else None
             file_totals[name] = BandTotals.of(band), classes
         return file, file_totals
 
@@ -264,7 +288,14 @@ def _named(file: PixelFile) -> Iterator[tuple[str, BandPixels]]:
     yield from zip(names, pixels, strict=True)
 
 
-def _add(layer: _LayerTotals, file: PixelFile, name: str, band: BandTotals, classes: ClassTotals | None) -> None:
+def _add(
+    layer: _LayerTotals,
+    file: PixelFile,
+    name: str,
+    band: BandTotals,
+    classes: ClassTotals | None,
+    names: Mapping[int, str],
+) -> None:
     parts = layer.bands.setdefault(name, {})
     try:
         parts.setdefault(file.split, BandTotals(band.dtype)).add(band)
@@ -272,7 +303,7 @@ def _add(layer: _LayerTotals, file: PixelFile, name: str, band: BandTotals, clas
             if part.is_counted != band.is_counted:
                 raise UsageError(f"some files have the type {part.dtype}, others {band.dtype}")
         if classes is not None:
-            layer.classes.setdefault(name, {}).setdefault(file.split, ClassTotals()).add(classes)
+            layer.add_classes(name, file.split, classes, names)
     except UsageError as error:
         raise UsageError(f"band {name} of layer {file.layer}: {error}") from None
 
