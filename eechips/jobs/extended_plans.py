@@ -315,7 +315,7 @@ def add_series(
 
 def _further(regions: Mapping[Any, str | None], zones: Zones, options: TimeSeriesOptions) -> list[int]:
     """Return the indices of regions of a file that a run lacks; raise UsageError if one is missing or has changed."""
-    check_regions_stay(regions, frozenset(zones.ids), options.regions)
+    check_regions_stay(regions, frozenset(zones.ids), options.regions or options.roi)
     assert zones.geometries is not None
     further = []
     for index, (region, geometry) in enumerate(zip(zones.ids, zones.geometries, strict=True)):

@@ -210,6 +210,39 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
+def test_one_region_is_a_box_a_file_or_features_of_a_table(demo_server: Server, tmp_path: Path) -> None:
+    """As other commands take it; the series is that of the same polygon as the only one of a file."""
+    shape = shapely.box(-105.2, 39.6, -105.0, 39.8)
+    path = tmp_path / "area.geojson"
+    gpd.GeoDataFrame(geometry=[shape], crs="EPSG:4326").to_file(path)
+    dates = {"start": "2020-06-01", "end": "2020-06-20"}
+    expected = read(timeseries(demo_server, tmp_path / "file", regions=str(path), **dates), 1).drop(columns="region")
+    for number, roi in enumerate(("-105.2,39.6,-105,39.8", path, shape)):
+        run = timeseries(demo_server, tmp_path / f"{number}", roi=roi, **dates)
+        table = read(run, "roi")
+        assert set(table.pop("region")) == {"roi"}
+        pd.testing.assert_frame_equal(table, expected)
+        assert [unit["file"] for unit in run.units.to_dict("records")] == ["series/roi.csv"]
+    run = timeseries(demo_server, tmp_path / "table", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=39", **dates)
+    assert set(read(run, 39)["ECO_ID"]) == {39}
+    with pytest.raises(RegionError, match="no feature whose ECO_ID is '3999'"):
+        timeseries(demo_server, tmp_path / "none", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=3999", **dates)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give `regions`, which have a series each, or `roi`, one region"),
+        ({"roi": "0,0,1,1", "regions": "A/B"}, "give `regions`, which"),
+        ({"roi": "0,0,1,1", "columns": "id=a"}, "`columns` describes the regions of `regions`"),
+        ({"roi": "0,0,1,1", "bbox": "0,0,1,1"}, "`bbox` describes the regions of `regions`"),
+    ],
+)
+def test_one_region_or_several(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        TimeSeries(dataset="MODIS_LST", **options)
+
+
 @pytest.mark.slow
 def test_a_box_is_warned_of_once(demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     regions = {"regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE"}

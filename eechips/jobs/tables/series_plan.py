@@ -15,18 +15,11 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.tables.embedding_means import warn_of_partial_vector
+from eechips.jobs.tables.series_regions import SeriesRegions
 from eechips.jobs.tables.table_options import TimeSeriesOptions
 from eechips.planning.areas.point_cells import TILE, Cost, divide_regions, measure_images
 from eechips.planning.areas.region_reducers import Statistics
-from eechips.planning.areas.regions import BoxRegion
-from eechips.planning.areas.zones import (
-    Zones,
-    ZoneShapes,
-    fetch_zone_shapes,
-    fetch_zones,
-    measure_zones,
-    warn_of_small_zones,
-)
+from eechips.planning.areas.zones import Zones, ZoneShapes, fetch_zone_shapes, measure_zones, warn_of_small_zones
 from eechips.planning.asset_metadata import AssetMetadata, fetch_metadata, filter_images
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.imagery import point_images
@@ -41,8 +34,6 @@ class SeriesPlan:
 
     Attributes:
         periods: number of periods, each of which has a row; None for a row for each image.
-        id_field: column of the regions that names them.
-        box: around the regions that are taken; None for all.
     """
 
     options: TimeSeriesOptions
@@ -51,8 +42,7 @@ class SeriesPlan:
     statistics: Statistics
     alignment: GridAlignment
     periods: int | None
-    id_field: str | None
-    box: BoxRegion | None
+    regions: SeriesRegions
 
     def units(self, zones: Zones | None) -> Iterator[Unit]:
         """Yield the units of regions of a file, or of all regions of a table on the server (None).
@@ -78,7 +68,7 @@ class SeriesPlan:
         extra: dict[str, Any] = {} if source.selection.names else {"bands": [band.name for band in bands]}
         extra |= about.unit_fields
         about = replace(about, bands=bands)
-        zones = zones or fetch_zones(self.options.regions, self.id_field, self.box)
+        zones = zones or self.regions.fetch()
         has_base_grid = self.periods is not None or not self.alignment.is_native  # otherwise each image has its own
         base_grids: Sequence[Grid | None] = [None] * len(zones)
         if is_file:
@@ -86,7 +76,8 @@ class SeriesPlan:
         elif self.options.output == "region" and not has_base_grid:
             shapes = None
         else:
-            shapes = fetch_zone_shapes(self.options.regions, str(self.id_field), zones, is_whole=self.box is None)
+            table, id_field = self.regions.source, str(self.regions.id_field)
+            shapes = fetch_zone_shapes(table, id_field, zones, is_whole=self.regions.is_whole)
         if shapes is not None and has_base_grid:
             base_grids = self._base_grids(about, shapes)
         if is_file and shapes is not None:

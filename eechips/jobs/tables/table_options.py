@@ -24,11 +24,16 @@ COMPOSITES = ("latest", "mean", "median", "min", "max", "sum", "mode", "count")
 class TimeSeriesOptions(DatasetOptions):
     """The options of ``eechips timeseries``, unchecked."""
 
-    regions: str = field(
+    regions: str | None = field(
+        default=None,
         metadata=option(
-            "Vector file of polygons, or id of a table on the server.", PLACES, metavar="FILE|ASSET", decides="input"
-        )
+            "Vector file of polygons, or id of a table on the server: each region has a series.",
+            PLACES,
+            metavar="FILE|ASSET",
+            decides="input",
+        ),
     )
+    roi: str | None = field(default=None, metadata=shared.optional_region("several `regions`"))
     columns: str | Mapping[str, str] = data_field(
         "",
         "Column that identifies a region, id=CODE; features with the same id are one region.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -16,11 +16,9 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.results.result_assembly import Results
 from eechips.engine.run_options import LedgerOptions
-from eechips.errors import RegionError, UsageError
+from eechips.errors import UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
 from eechips.jobs.chosen_dataset import choose_dataset
 from eechips.jobs.extended_plans import (
     GROWING,
@@ -31,9 +29,10 @@ from eechips.jobs.extended_plans import (
     new_dates,
 )
 from eechips.jobs.place_files import fetch
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format, region_column, takes
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format, takes
 from eechips.jobs.tables.embedding_means import vector_bands
 from eechips.jobs.tables.series_plan import SeriesPlan, single_image_error
+from eechips.jobs.tables.series_regions import choose_regions
 from eechips.jobs.tables.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.tables.zonal_statistics import (
     Elements,
@@ -46,8 +45,8 @@ from eechips.jobs.tables.zonal_statistics import (
 )
 from eechips.manifest.run import Run
 from eechips.planning.areas.region_reducers import Statistics, parse_statistics
-from eechips.planning.areas.regions import parse_box, planar_geometry
-from eechips.planning.areas.zones import Zones, read_zones
+from eechips.planning.areas.regions import planar_geometry
+from eechips.planning.areas.zones import Zones
 from eechips.planning.asset_metadata import filter_images
 from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.imagery.expressions import box_around_all
@@ -90,44 +89,24 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
 
     def __init__(self, **options: Any) -> None:
         self.options = chosen = TimeSeriesOptions(**options)
-        self.id_field = region_column(chosen.columns)
+        self.regions = choose_regions(chosen)
+        self.id_field = self.regions.id_field
         self.source = choose_dataset(chosen)
         self.conditions = parse_conditions(chosen.where)
         self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
         self.statistics = parse_statistics(chosen.reducer)
         self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
-        self.box = parse_box(chosen.bbox) if chosen.bbox else None
         self._first = chosen.start, chosen.end  # of units without dates of their own
         _check(self)
-
-    @cached_property
-    def sha256(self) -> str | None:
-        """The hash of the file of regions; None for a table on the server."""
-        return hash_vectors(Path(self.options.regions)) if self.is_file else None
 
     @property
     def name_template(self) -> str:
         """The template of file names: of a region, or of a part of the table."""
         return "series/{region}" if self.options.output == "region" else "parts/{id}"
 
-    @cached_property
-    def is_file(self) -> bool:
-        """Return whether the regions are in a local file."""
-        return is_vector_file(self.options.regions)
-
-    @cached_property
-    def _zones(self) -> Zones:
-        """The regions of the file."""
-        return read_zones(Path(self.options.regions), self.id_field, self.box, crs=self.options.input_crs)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # Workers receive the regions in their units.
-        return {name: value for name, value in self.__dict__.items() if name != "_zones"}
-
     def read_inputs(self) -> None:
         """Read the file of regions; see :class:`eechips.recipe.SupportsInputs`."""
-        if self.is_file:
-            self._zones  # noqa: B018 - it is kept
+        self.regions.zones  # noqa: B018 - they are kept
 
     @property
     def periods(self) -> list[Period]:
@@ -176,7 +155,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     @property
     def datasets(self) -> tuple[str, ...]:
         """Ids of the assets that are read."""
-        return (*self.source.masked_ids, *(() if self.is_file else (self.options.regions,)))
+        return (*self.source.masked_ids, *(() if self.regions.is_local else (self.regions.source,)))
 
     @property
     def results(self) -> dict[str, Any]:
@@ -199,7 +178,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             "min_clear": self.options.min_clear,
             "format": self.table_format,
             # Units contain local geometries; regions on the server are identified by table and column.
-            "regions": None if self.is_file else self.options.regions,
+            "regions": None if self.regions.is_local else self.regions.source,
             "id_field": self.id_field,
         }
 
@@ -211,9 +190,8 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     @property
     def parameters(self) -> Mapping[str, Any]:
         """All parameters as JSON."""
-        where = {"regions": self.options.regions, "regions_sha256": self.sha256, "bbox": self.options.bbox}
-        crs = {"input_crs": self.options.input_crs} if self.options.input_crs is not None else {}
-        return {**self.results, **where, **crs, "output": self.options.output, "batch": self.options.batch}
+        where = {**self.regions.parameters, "bbox": self.options.bbox}
+        return {**self.results, **where, "output": self.options.output, "batch": self.options.batch}
 
     def get_requests(self) -> Iterator[Unit]:
         """Plan the regions.
@@ -229,7 +207,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             RegionError: if the table of regions or its column does not exist, or there is no region.
         """
         warn_of_cut_period(self.step, self.options.start, self.options.end)
-        return self._plan(self._zones if self.is_file else None)
+        return self._plan(self.regions.zones)
 
     def extend_plan(self, earlier: EarlierPlan) -> AddedUnits:
         """Return units of further dates and regions; see :class:`eechips.recipe.SupportsExtension`.
@@ -252,11 +230,9 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             check_periods_stay(_days(self._periods(*before)), _days(self.periods), "row")
         warn_of_cut_period(self.step, options.start, options.end)
         spans = new_dates(before, (options.start, options.end), is_table=options.output != "region")
-        if not self.is_file and options.regions != earlier.parameters.get("regions"):
+        if not self.regions.is_local and self.regions.source != earlier.parameters.get("regions"):
             raise UsageError("`regions` is another table on the server: an extension adds rows of a file only")
-        return AddedUnits(
-            list(add_series(earlier.units, self._zones if self.is_file else None, options, spans, self._plan))
-        )
+        return AddedUnits(list(add_series(earlier.units, self.regions.zones, options, spans, self._plan)))
 
     def find_end(self, until: dt.date, units: Iterable[Unit]) -> dt.date | None:
         """Return the day of the latest image, or the end of the last whole period before it.
@@ -264,11 +240,8 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         Raises:
             UsageError: if the run has no end.
         """
-        zones = self._zones if self.is_file else None
-        if zones is None or zones.geometries is None:
-            around = None if self.is_file else ee.FeatureCollection(self.options.regions).geometry()
-        else:
-            around = box_around_all(zones.geometries)
+        geometries = None if self.regions.zones is None else self.regions.zones.geometries
+        around = self.regions.geometry() if geometries is None else box_around_all(geometries)
         last = find_last_day(self.source.dataset_id, around, self.options.end, until)
         if last is None or self.step is None or self.options.start is None:
             return last
@@ -289,8 +262,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             statistics=self.statistics,
             alignment=self.alignment,
             periods=len(self.periods) if self.step is not None else None,
-            id_field=self.id_field,
-            box=self.box,
+            regions=self.regions,
         )
         return plan.units(zones)
 
@@ -359,7 +331,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
     def _geometry(self, region: Mapping[str, Any]) -> ee.Geometry:
         if "geometry" in region:
             return planar_geometry(shapely.geometry.shape(region["geometry"]))
-        table = ee.FeatureCollection(self.options.regions)
+        table = ee.FeatureCollection(self.regions.source)
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.id_field, region["region"])).geometry()
         return geometry
 
@@ -416,12 +388,6 @@ def _check(recipe: TimeSeries) -> None:
     columns = (*recipe.statistics.columns(bands), *recipe.statistics.valid_fractions(bands))
     if recipe.id_field in ("date", "count", "valid_fraction", *columns):
         raise UsageError(f"columns='id={recipe.id_field}' is also the name of another column of the table")
-    is_path = options.regions.startswith((".", "/")) or options.regions.endswith("/") or "\\" in options.regions
-    if is_path and Path(options.regions).is_dir():
-        raise RegionError(f"{options.regions!r} is a folder: name a vector file in it")
-    if Path(options.regions).suffix and not recipe.is_file and "/" not in options.regions:
-        raise RegionError(f"there is no file {options.regions}")
-    recipe.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
 
 
 def _check_batch(options: TimeSeriesOptions) -> None:

@@ -180,9 +180,9 @@ class AssetRegion:
         if self.field not in fields:
             raise RegionError(f"{self.asset} has no field {self.field!r}; {describe_choices(self.field, fields)}")
         values = list(dict.fromkeys(table.aggregate_array(self.field).getInfo()))
-        wanted = next((value for value in values if _text(value) == self.value), None)
+        wanted = next((value for value in values if value_text(value) == self.value), None)
         if wanted is None:
-            choices = describe_choices(self.value, sorted(map(_text, values)))
+            choices = describe_choices(self.value, sorted(map(value_text, values)))
             raise RegionError(f"{self.asset} has no feature whose {self.field} is {self.value!r}; {choices}")
         geometry: ee.Geometry = table.filter(ee.Filter.eq(self.field, wanted)).geometry()
         return geometry
@@ -347,6 +347,6 @@ def fetch_fields(asset: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("system:"))
 
 
-def _text(value: object) -> str:
+def value_text(value: object) -> str:
     """Format a property's value as users write it: whole numbers without a decimal point."""
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
