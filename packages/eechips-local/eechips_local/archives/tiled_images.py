@@ -17,7 +17,8 @@ from eechips_local.archives.items.item_images import image_index, image_properti
 from eechips_local.archives.items.system_index import rule_of
 from eechips_local.archives.tile_mosaic import ListedTiles, TileFinder, TileMosaic
 from eechips_local.assets.ingestion.item_metadata import grid_of
-from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType
+from eechips_local.evaluation.lazy_values import LazySequence
 
 _LEVELS = (1, 2, 4, 8, 16, 32, 64, 128)  # of images that are cut into files
 _TOGETHER = 1_000  # images whose parts are searched at a time

@@ -14,7 +14,8 @@ from eechips_local.catalogs.catalog_schema import CatalogPartitions
 from eechips_local.catalogs.item_rasters import ItemRasters
 from eechips_local.catalogs.partition_rows import ItemProperties, PartitionRow
 from eechips_local.catalogs.served_catalog import PATIENCE, ServedCatalog
-from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, LazySequence, Query, child_ids
+from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query, child_ids
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.quota.read_counts import Reads
 
 _DESCRIBED = ("title", "description", "license", "keywords")

@@ -16,7 +16,8 @@ from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import wanted_indices
 from eechips_local.demo.painting.painted_source import PaintedScene, PaintedSource
 from eechips_local.demo.synthetic_label import midnight
-from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 GLOBE = shapely.box(-180.0, -90.0, 180.0, 90.0)
@@ -64,6 +65,10 @@ class GlobalSeries:
     def count(self, query: Query) -> int | None:
         """See ``Counted.count``."""
         return len(self._within(query)) if query == Query(start=query.start, end=query.end) else None
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``."""
+        return [self._image(*dates) for dates in self._within(query)[:1]]
 
     def _within(self, query: Query) -> Sequence[tuple[date, date]]:
         """Return the dates in the time of a query."""

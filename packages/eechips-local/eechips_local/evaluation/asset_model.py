@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, overload, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -167,6 +167,7 @@ class Query:
         indices: values of ``system:index``, one of which an element must have, or None.
         having: names of bands that images have.
         lacking: names of bands that images do not have.
+        holding: names of properties, each with a text that is in the list which the property is.
     """
 
     bounds: Bounds | None = None
@@ -177,6 +178,7 @@ class Query:
     indices: frozenset[str] | None = None
     having: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
+    holding: frozenset[tuple[str, str]] = frozenset()
 
     def admits(self, name: str, number: float) -> bool:
         """Return whether an element whose property ``name`` is a number may match."""
@@ -217,6 +219,19 @@ class Dated(Protocol):
 
     def times(self, query: Query) -> Sequence[float]:
         """Return the different times at which images in the time of a query may begin, in milliseconds, ascending."""
+        ...
+
+
+@runtime_checkable
+class Exemplified(Protocol):
+    """A stored image collection that knows how its images differ without creating them."""
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """Return images to one of which each image of a query is alike.
+
+        Alike images have bands of the same names and types in the same order, and properties of the same names and
+        kinds: number, text, or list. Examples need not match the query.
+        """
         ...
 
 
@@ -337,90 +352,3 @@ def child_ids(parent: str, ids: Iterable[str]) -> list[str]:
     return list(
         dict.fromkeys(prefix + name[len(prefix) :].partition("/")[0] for name in ids if name.startswith(prefix))
     )
-
-
-T = TypeVar("T")
-
-
-class LazySequence(Sequence[T]):
-    """A sequence whose items are created together on first use.
-
-    Args:
-        make: makes the items.
-    """
-
-    __slots__ = ("_made", "_make")
-
-    def __init__(self, make: Callable[[], Sequence[T]]) -> None:
-        self._make = make
-        self._made: Sequence[T] | None = None
-
-    def _items(self) -> Sequence[T]:
-        if self._made is None:
-            self._made = self._make()
-        return self._made
-
-    @overload
-    def __getitem__(self, index: int) -> T: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[T]: ...
-
-    def __getitem__(self, index: int | slice) -> T | Sequence[T]:
-        return self._items()[index]
-
-    def __iter__(self) -> Iterator[T]:
-        return iter(self._items())
-
-    def __len__(self) -> int:
-        return len(self._items())
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """A value of a :class:`LazyMapping` that is computed on first use.
-
-    Attributes:
-        make: computes it.
-    """
-
-    make: Callable[[], Any]
-
-
-class LazyMapping(Mapping[str, Any]):
-    """A mapping of which some values are computed on first use.
-
-    Args:
-        values: values by key; those that are :class:`Later` are computed when they are asked for.
-    """
-
-    __slots__ = ("_values",)
-
-    def __init__(self, values: Mapping[str, Any]) -> None:
-        self._values = dict(values)
-
-    def __getitem__(self, key: str) -> Any:
-        value = self._values[key]
-        if isinstance(value, Later):
-            value = self._values[key] = value.make()
-        return value
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._values
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
-
-    def __len__(self) -> int:
-        return len(self._values)
-
-
-def uncomputed(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a copy of a mapping in which what is computed later stays :class:`Later`."""
-    return dict(mapping._values if isinstance(mapping, LazyMapping) else mapping)

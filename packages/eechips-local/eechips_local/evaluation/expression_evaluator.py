@@ -10,6 +10,7 @@ import keyword
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
+from eechips_local.evaluation.body_effects import Agreement, EffectTracer
 from eechips_local.evaluation.call_description import described
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import (
@@ -56,15 +57,21 @@ class _NamedCallable(Protocol):
 class _Closure:
     """A function of the graph, with the scope of its definition."""
 
-    __slots__ = ("_body", "_call", "_metadata", "_values", "names")
+    __slots__ = ("_body", "_call", "_evaluate", "_metadata", "_values", "names")
 
     def __init__(
-        self, names: list[str], body: str, values: Mapping[str, Any], call: Callable[[Mapping[str, Value]], Value]
+        self,
+        names: list[str],
+        body: str,
+        values: Mapping[str, Any],
+        call: Callable[[Mapping[str, Value]], Value],
+        evaluate: Callable[[Any], Value],
     ) -> None:
         self.names = names
         self._body = body
         self._values = values
         self._call = call
+        self._evaluate = evaluate
         self._metadata: Metadata | None = None
 
     def keeps(self, name: str) -> bool:
@@ -73,6 +80,12 @@ class _Closure:
             tracer = BodyTracer(self._values, self.names[0] if self.names else "")
             self._metadata = tracer.trace({"valueReference": self._body})
         return self._metadata(name) is Origin.KEPT
+
+    def reads(self) -> frozenset[str] | None:
+        """Return the names of the properties that decide how a call ends; see ``TracedFunction``."""
+        tracer = EffectTracer(self._values, self.names[0] if self.names else "", self._evaluate)
+        agreement = tracer.trace({"valueReference": self._body})
+        return frozenset(tracer.reads) if agreement <= Agreement.ROUGH_IMAGE else None
 
     def __call__(self, *values: Value) -> Value:
         """Call the function with values in the order of its arguments. Surplus values are dropped."""
@@ -270,7 +283,8 @@ class Evaluator:
             finally:
                 self._depth -= 1
 
-        return _Closure(definition.get("argumentNames") or [], body, self._values, call)
+        names = definition.get("argumentNames") or []
+        return _Closure(names, body, self._values, call, lambda node: self._node(node, scope))
 
     def _arguments(
         self,

@@ -33,6 +33,12 @@ class TracedFunction(Protocol):
         """Return whether results have the property of that name of the first argument, ".geo" for the geometry."""
         ...
 
+    def reads(self) -> frozenset[str] | None:
+        """Return the names of the properties of the first argument, an image, that decide with its bands whether the
+        function fails, and which bands results have; None if anything else may.
+        """
+        ...
+
 
 class Origin(Enum):
     """Where the property of a value comes from."""
@@ -147,7 +153,7 @@ class BodyTracer:
         if name in ("Element.copyProperties", "Image.copyProperties"):
             return self._copied(inputs[0], inputs[1], arguments)
         if name == "Image.linkCollection":
-            linked = self._constant(arguments.get("linkedProperties"))
+            linked = self.constant(arguments.get("linkedProperties"))
             return _changed(inputs[0], [linked] if isinstance(linked, str) else [] if linked is None else linked)
         return _unknown
 
@@ -173,7 +179,7 @@ class BodyTracer:
     def _with_values(self, before: Metadata, arguments: Mapping[str, Any]) -> Metadata:
         """Return the metadata after some properties are set."""
         if "key" in arguments:
-            key = self._constant(arguments["key"])
+            key = self.constant(arguments["key"])
             nodes = {key: arguments.get("value")} if isinstance(key, str) else None
         else:
             kind, content = self._opened(arguments.get("properties"))
@@ -192,7 +198,7 @@ class BodyTracer:
         if kind != "functionInvocationValue" or content.get("functionName") != "Element.get":
             return False
         arguments = content.get("arguments") or {}
-        is_same = self._constant(arguments.get("property")) == name
+        is_same = self.constant(arguments.get("property")) == name
         return is_same and self.trace(arguments.get("object"))(name) is Origin.KEPT
 
     def _copied(self, before: Metadata, source: Metadata, arguments: Mapping[str, Any]) -> Metadata:
@@ -213,7 +219,7 @@ class BodyTracer:
 
     def _selection(self, arguments: Mapping[str, Any]) -> Callable[[str], bool | None]:
         """Return whether a property is copied if the source has it; None where that is unknown."""
-        names, left_out = (self._constant(arguments.get(key)) for key in ("properties", "exclude"))
+        names, left_out = (self.constant(arguments.get(key)) for key in ("properties", "exclude"))
         if isinstance(names, list):
             return lambda name: name in names
         kind, content = self._opened(arguments.get("properties") or NULL_NODE)
@@ -224,11 +230,11 @@ class BodyTracer:
             return lambda name: not is_system(name) and name not in (left_out or ())
         return lambda name: None
 
-    def _constant(self, node: Any) -> Any:
+    def constant(self, node: Any) -> Any:
         """Return a constant, or a list of constants; None for anything else."""
         kind, content = self._opened(node or NULL_NODE)
         if kind == "arrayValue":
-            items = [self._constant(item) for item in content.get("values", ())]
+            items = [self.constant(item) for item in content.get("values", ())]
             return None if None in items else items
         return content if kind == "constantValue" else None
 

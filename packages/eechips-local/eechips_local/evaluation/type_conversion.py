@@ -14,6 +14,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.protocol.request_errors import TypeMismatchError
+from eechips_local.values.kernel_weights import Kernel
 from eechips_local.values.values import (
     Array,
     Blob,
@@ -26,7 +27,6 @@ from eechips_local.values.values import (
     Filter,
     Geometry,
     Join,
-    Kernel,
     Long,
     Value,
 )

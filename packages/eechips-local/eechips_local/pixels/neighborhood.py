@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
 from eechips_local.protocol.request_errors import MemoryLimitError
-from eechips_local.values.values import Weights
+from eechips_local.values.kernel_weights import Weights
 
 # Bytes of neighbours that are held at once.
 _STACK = 64 << 20

@@ -10,7 +10,8 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelWindow
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelWindow
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.grids.location import Location, around_globe, locate_once, parts_of
 from eechips_local.pixels.grids.pixel_grid import PixelGrid

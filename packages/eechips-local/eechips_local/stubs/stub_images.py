@@ -5,11 +5,11 @@ from __future__ import annotations
 import bisect
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cached_property, partial
-from itertools import product
+from itertools import islice, product
 from typing import Any, TypeAlias
 
 import shapely
@@ -18,18 +18,16 @@ from affine import Affine
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes, wanted_indices
 from eechips_local.demo.painting.painted_source import SINUSOIDAL, PaintedSource
-from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, LazySequence, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval, midnight_of
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values
 from eechips_local.stubs.stub_scene import StubScene
 
-_DEGREE = 6_378_137.0 * math.pi / 180.0
-"""Metres of a degree, as Earth Engine counts them."""
-
-_USUAL_SIZE = 1000.0
-"""Metres of a pixel whose size is not stated."""
+_DEGREE = 6_378_137.0 * math.pi / 180.0  # metres, as Earth Engine counts them
+_USUAL_SIZE = 1000.0  # metres of a pixel whose size is not stated
 
 # Half the width and height of the sinusoidal grid of MODIS and VIIRS, metres, and the sizes of its pixels. It has 36 by
 # 18 tiles of 1,200 pixels of a nominal kilometre, of twice as many of half a kilometre, and so on:
@@ -223,6 +221,10 @@ class StubCollection:
         """See ``Counted.count``."""
         is_of_time = query == Query(start=query.start, end=query.end)
         return sum(len(numbers) * len(variants) for numbers, variants in self._found(query)) if is_of_time else None
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``."""
+        return list(islice(self.images(Query(start=query.start, end=query.end)), 1))
 
     @cached_property
     def _variants(self) -> tuple[Mapping[str, Any], ...]:

@@ -25,7 +25,7 @@ _EARLIEST, _LATEST = -2_208_988_800_000.0, 4_102_444_800_000.0  # the years 1900
 
 def sorted_by(collection: Collection, key: str, ascending: bool) -> Collection:
     """Return the elements in the order of a property; those without it come last."""
-    return collection.reordered(partial(_sorted, key=key, ascending=ascending))
+    return collection.reordered(partial(_sorted, key=key, ascending=ascending), key)
 
 
 def in_order(elements: Iterable[Element], key: str, ascending: bool) -> list[Element]:

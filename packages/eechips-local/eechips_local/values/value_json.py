@@ -12,14 +12,16 @@ import shapely
 from affine import Affine
 
 from eechips_local.algorithms.classification import Classifier, Clusterer
-from eechips_local.evaluation.asset_model import Later, LazyMapping, PixelType
+from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.lazy_values import Later, LazyMapping
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
 from eechips_local.geometry.geometry import geojson
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers import Reducer
+from eechips_local.values.kernel_weights import Kernel
 from eechips_local.values.number_format import java_text, json_number
 from eechips_local.values.values import (
     Array,
@@ -31,7 +33,6 @@ from eechips_local.values.values import (
     Filter,
     Geometry,
     Join,
-    Kernel,
     Value,
 )
 

@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import islice
+from sys import maxsize
 from typing import Any, Literal
 
-import numpy as np
 import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
@@ -18,7 +19,8 @@ from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.projected_shapes import project_shape
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
-from eechips_local.values.merged_parts import elements_of
+from eechips_local.values.alike_elements import count_of, examples_of
+from eechips_local.values.merged_parts import Order, Part, elements_of
 
 Value = Any
 """Anything an expression may yield."""
@@ -179,52 +181,6 @@ class Join:
     apply: Callable[[Collection, Collection, Filter], Collection]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Weights:
-    """Weights of a neighbourhood at one scale.
-
-    Attributes:
-        values: shape (height, width); the first row is the northernmost of a north-up grid.
-        x: column of the pixel itself.
-        y: row of the pixel itself.
-    """
-
-    values: npt.NDArray[np.float64]
-    x: int
-    y: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Kernel:
-    """A neighbourhood.
-
-    Attributes:
-        weights: called with the edge of a pixel in metres; kernels in pixels ignore it.
-        description: type and parameters, as ``getInfo`` shows them.
-    """
-
-    weights: Callable[[float], Weights]
-    description: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Part:
-    """Elements that follow one by one from those of a collection.
-
-    Attributes:
-        transform: yields what follows from elements of the source, in their order; one or none for each.
-        keeps: whether what follows from an element has its value of a property, or for ".geo" its geometry.
-        is_counted: whether each element has one that follows from it, which takes no computation that may fail.
-        is_aligned: whether each element has one that follows from it.
-    """
-
-    source: Collection
-    transform: Callable[[Iterable[Any]], Iterator[Any]]
-    keeps: Callable[[str], bool]
-    is_counted: bool = False
-    is_aligned: bool = False
-
-
 class Collection:
     """A lazy, ordered collection of images or features.
 
@@ -241,6 +197,7 @@ class Collection:
         is_stored: whether the elements come from a store unchanged and in its order, perhaps filtered.
         query: what a store is asked for.
         parts: what the elements follow from, if that is known.
+        order: how the collection follows from one in another order, if it does.
     """
 
     def __init__(
@@ -259,8 +216,9 @@ class Collection:
         is_searchable: bool = True,
         count: Callable[[Query], int | None] | None = None,
         times: Callable[[Query], Sequence[float]] | None = None,
+        examples: Callable[[Query, frozenset[str]], Sequence[Any] | None] | None = None,
         parts: Sequence[Part] = (),
-        order: tuple[Collection, Callable[[Collection], Iterator[Any]]] | None = None,
+        order: Order | None = None,
     ) -> None:
         """Makes a collection.
 
@@ -278,8 +236,9 @@ class Collection:
             is_searchable: whether a query has no other effect on ``elements`` than to leave out what it excludes.
             count: returns the number of elements that have the times of a query, or None if that takes making them.
             times: returns the different times at which elements begin, milliseconds since 1970; None if not known.
+            examples: returns elements as the method does.
             parts: what the elements follow from, one part after the other.
-            order: the collection in another order, and what sorts it.
+            order: how it follows from a collection in another order.
         """
         self.element = element
         self.properties: Mapping[str, Value] = properties or {}
@@ -294,7 +253,9 @@ class Collection:
         self._filters = tuple(filters)
         self._count = count
         self._times = times
-        self._order = order
+        self._examples = examples
+        self._known_examples: dict[frozenset[str], tuple[Any, ...] | None] = {}
+        self.order = order
         self._may_search = is_searchable
         self._latest: tuple[Filter, Collection] | None = None
         self._made: list[Any] = []
@@ -314,7 +275,7 @@ class Collection:
     @cached_property
     def is_searchable(self) -> bool:
         """Return whether all elements are images that follow one by one from those of stores."""
-        sources = [part.source for part in self.parts] if self._order is None else [self._order[0]]
+        sources = [part.source for part in self.parts] if self.order is None else [self.order.source]
         is_rooted = self.is_stored or bool(sources)
         return self.element == "Image" and self._may_search and is_rooted and all(s.is_searchable for s in sources)
 
@@ -326,14 +287,27 @@ class Collection:
     @cached_property
     def known_count(self) -> int | None:
         """Return the number of elements, if that is known without making them."""
-        if self._order is not None:
-            return self._order[0].known_count
-        if self.parts and all(part.is_counted for part in self.parts):
-            counts = [count for part in self.parts if (count := part.source.known_count) is not None]
-            return sum(counts) if len(counts) == len(self.parts) else None
+        if self.order is not None:
+            same: int | None = self.order.source.known_count
+            return same
+        if self.parts:
+            return count_of(self.parts)
         if self._count is None or not all(condition.is_exact for condition in self._filters):
             return None
         return self._count(self.query)
+
+    def examples(self, names: frozenset[str] = frozenset()) -> tuple[Any, ...] | None:
+        """Return some elements, to one of which each element is alike in bands and properties; None if not known.
+
+        See ``asset_model.Exemplified``. They need not be elements of this collection.
+
+        Args:
+            names: names of the properties in which they are alike.
+        """
+        if names not in self._known_examples:
+            elements = self._examples(self.query, names) if self._examples else examples_of(self, names)
+            self._known_examples[names] = None if elements is None else tuple(elements)
+        return self._known_examples[names]
 
     def times(self) -> Sequence[float] | None:
         """Return the different times at which elements may begin, ascending, if they are known without making them."""
@@ -372,13 +346,15 @@ class Collection:
         facts = self._facts()
         if self.is_stored:
             return self._copied(query=condition.narrow(self.query), filters=(*self._filters, condition))
-        if self.is_searchable and self._order is not None:
-            unordered, sort = self._order
-            return unordered.filtered(condition)._sorted(sort, facts)
+        if self.is_searchable and self.order is not None:
+            unordered: Collection = self.order.source
+            return unordered.filtered(condition)._sorted(self.order.sort, self.order.key, facts)
         if self.is_searchable and self._keeps(condition.fields):
             parts = [replace(part, source=part.source.filtered(condition)) for part in self.parts]
             return Collection.of_parts(self.element, parts, **facts)
-        return Collection(self.element, lambda _: iter(self), filters=(condition,), is_stored=False, **facts)
+        return Collection(
+            self.element, lambda _: iter(self), filters=(condition,), is_stored=False, examples=self._like, **facts
+        )
 
     def _keeps(self, fields: frozenset[str] | None) -> bool:
         """Return whether the elements have the properties of those that they follow from."""
@@ -395,12 +371,27 @@ class Collection:
         columns = self.columns if self.id is not None or self.columns == {} else None
         return {**self._facts(), "columns": columns, "added_columns": None}
 
-    def reordered(self, sort: Callable[[Collection], Iterator[Any]]) -> Collection:
-        """Return the elements in the order in which ``sort`` yields those of this collection, or of some of them."""
-        return self._sorted(sort, self._facts())
+    def reordered(self, sort: Callable[[Collection], Iterator[Any]], key: str) -> Collection:
+        """Return the elements in the order of a property, in which ``sort`` yields those of a collection."""
+        return self._sorted(sort, key, self._facts())
 
-    def _sorted(self, sort: Callable[[Collection], Iterator[Any]], facts: Mapping[str, Any]) -> Collection:
-        return Collection(self.element, lambda _: sort(self), is_stored=False, order=(self, sort), **facts)
+    def _sorted(self, sort: Callable[[Collection], Iterator[Any]], key: str, facts: Mapping[str, Any]) -> Collection:
+        return Collection(
+            self.element, lambda _: sort(self), is_stored=False, examples=self._like, order=Order(self, sort, key),
+            **facts,
+        )  # fmt: skip
+
+    def _like(self, _: Query, names: frozenset[str]) -> Sequence[Any] | None:
+        """Return the examples of another collection that has some of these elements."""
+        return self.examples(names)
+
+    def limited(self, most: int) -> Collection:
+        """Return the first elements, so many at most."""
+        known = self.known_count
+        return Collection(
+            self.element, lambda _: islice(iter(self), min(most, maxsize)), is_stored=False, examples=self._like,
+            count=lambda _: None if known is None else min(most, known), **self._facts_of_others(),
+        )  # fmt: skip
 
     def with_properties(self, properties: Mapping[str, Value]) -> Collection:
         """Return a copy with other properties."""
@@ -412,7 +403,7 @@ class Collection:
         own = {
             "elements": self._elements, "query": self.query, "filters": self._filters, "is_stored": self.is_stored,
             "is_searchable": self._may_search, "count": self._count, "times": self._times, "parts": self.parts,
-            "order": self._order, **self._facts(),
+            "examples": self._examples, "order": self.order, **self._facts(),
         }  # fmt: skip
         return Collection(self.element, **{**own, **changes})
 
@@ -421,12 +412,11 @@ class Collection:
         transform: Callable[[Iterable[Any]], Iterator[Any]],
         keeps: Callable[[str], bool],
         element: Literal["Image", "Feature"] | None = None,
-        *,
-        is_aligned: bool = False,
+        **more: Any,
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
         facts = {**self._facts_of_others(), "columns": {}}  # the service lists none of what is mapped or classified
-        part = Part(self, transform, keeps, is_aligned=is_aligned)
+        part = Part(self, transform, keeps, **more)
         return Collection.of_parts(element or self.element, [part], **facts)
 
     def derived(

@@ -18,9 +18,10 @@ from eechips_local.functions.neighborhoods.kernels import add
 from eechips_local.functions.series.collections import merged as merged_with
 from eechips_local.functions.vectors.geometry_constructors import multi_geometry
 from eechips_local.protocol.request_errors import LimitError, MemoryLimitError
+from eechips_local.values.kernel_weights import Kernel, Weights
 from eechips_local.values.ordering import compare, distinct_key
 from eechips_local.values.value_json import Encoder
-from eechips_local.values.values import Collection, Feature, Filter, Geometry, Kernel, Weights
+from eechips_local.values.values import Collection, Feature, Filter, Geometry
 from local_tests.support.graphs import EmptyStore, Graph, Ready, invoke
 
 CLEAR = invoke("Filter.lessThan", leftField="cloud", rightValue=20)

@@ -17,7 +17,7 @@ from eechips_local.pixels.neighborhood import weighted_sum
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, LimitError
 from eechips_local.reducers.rank_statistics import quantiles
 from eechips_local.reducers.reducer_samples import SampleColumn
-from eechips_local.values.values import Weights
+from eechips_local.values.kernel_weights import Weights
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import UTM, asset, constant, evaluate, read, stored, values_of
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
-from eechips_local.values.values import Kernel, Weights
+from eechips_local.values.kernel_weights import Kernel, Weights
 from local_tests.support.graphs import call, invoke
 
 

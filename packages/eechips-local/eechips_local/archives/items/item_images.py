@@ -23,7 +23,8 @@ from eechips_local.archives.items.item_properties import milliseconds, times_of
 from eechips_local.archives.items.system_index import rule_of
 from eechips_local.assets.footprint import outline as outline_of_grid
 from eechips_local.assets.ingestion.item_metadata import grid_of
-from eechips_local.evaluation.asset_model import ImageAsset, LazySequence
+from eechips_local.evaluation.asset_model import ImageAsset
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.geometry.overlay import on_globe
 from eechips_local.geometry.shapes import unwrapped
 from eechips_local.pixels.grids.pixel_grid import PixelGrid

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache, partial
+from itertools import islice
 from typing import Any
 
 from affine import Affine
@@ -26,7 +27,8 @@ from eechips_local.demo.satellites import wrs
 from eechips_local.demo.satellites.landsat_scenes import BANDS, overpass_of, stored
 from eechips_local.demo.satellites.wrs import Swath, WrsScene
 from eechips_local.demo.weather import cloud_cover
-from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, Later, LazyMapping, PixelType, Query
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 _CYCLE = 16
@@ -94,6 +96,10 @@ class Landsat(ImageSearch):
         if query != Query(start=query.start, end=query.end):
             return None
         return sum(len(self._ordinals(scene, query)) for scene in wrs.scenes(None, self.swath))
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``."""
+        return list(islice(self.search(Query(start=query.start, end=query.end)), 1))
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None: of any day of the mission."""
@@ -175,16 +181,23 @@ class Landsat(ImageSearch):
 
     def bands_of(
         self, scene: WrsScene, overpass: PaintedScene, stored: Mapping[str, tuple[str, bool]]
-    ) -> tuple[BandInfo, ...]:
+    ) -> Sequence[BandInfo]:
         """Return the bands of a scene, by the dtype of each and whether it is read smoothly."""
-        grid, (_, points) = wrs.grid(scene, self.swath), wrs.corners(scene, self.swath)
-        sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
-        bands = []
-        for position, (name, (dtype, smooth)) in enumerate(stored.items()):
-            own = panchromatic(grid) if name == "B8" else grid
-            source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
-            bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
-        return tuple(bands)
+        # A search looks at the properties of many images whose bands nobody asks for.
+        return LazySequence(partial(_bands, scene, self.swath, overpass, stored))
+
+
+def _bands(
+    scene: WrsScene, swath: Swath, overpass: PaintedScene, stored: Mapping[str, tuple[str, bool]]
+) -> tuple[BandInfo, ...]:
+    grid, (_, points) = wrs.grid(scene, swath), wrs.corners(scene, swath)
+    sources: dict[tuple[str, bool, PixelGrid], PaintedSource] = {}
+    bands = []
+    for position, (name, (dtype, smooth)) in enumerate(stored.items()):
+        own = panchromatic(grid) if name == "B8" else grid
+        source = sources.setdefault((dtype, smooth, own), PaintedSource(own, overpass, dtype, smooth, points))
+        bands.append(BandInfo(name, PixelType.of(dtype), own, source, position))
+    return tuple(bands)
 
 
 def panchromatic(grid: PixelGrid) -> PixelGrid:

@@ -22,7 +22,8 @@ from eechips_local.demo.satellites.landsat import Landsat
 from eechips_local.demo.satellites.landsat_scenes import LandsatOverpass
 from eechips_local.demo.satellites.wrs import WrsScene
 from eechips_local.demo.weather import cirrus
-from eechips_local.evaluation.asset_model import ImageAsset, LazyMapping, uncomputed
+from eechips_local.evaluation.asset_model import ImageAsset
+from eechips_local.evaluation.lazy_values import LazyMapping, uncomputed
 
 # Band of the surface, and the reflectance of the atmosphere above it.
 _REFLECTIVE: Mapping[str, tuple[str, float]] = {

@@ -37,7 +37,8 @@ from eechips_local.demo.satellites.landsat_level1 import (
 )
 from eechips_local.demo.satellites.landsat_scenes import LandsatOverpass
 from eechips_local.demo.satellites.wrs import Swath, WrsScene
-from eechips_local.evaluation.asset_model import ImageAsset, LazyMapping, uncomputed
+from eechips_local.evaluation.asset_model import ImageAsset
+from eechips_local.evaluation.lazy_values import LazyMapping, uncomputed
 
 Level = Literal["surface", "top", "raw"]
 

@@ -287,6 +287,12 @@ class Naip:
             if film(state, year).layout in layouts and is_in_time(_start(state, year), query)
         )
 
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``: one image of each layout."""
+        time = Query(start=query.start, end=query.end)
+        firsts = (next(self._of_layout(layout, time), None) for layout in LAYOUTS)
+        return [_image(*first, self.until) for first in firsts if first is not None]
+
     def _photographs(self, query: Query) -> Iterator[tuple[Quarter, int]]:
         """Yield quarter quads and years of the images in the time and place of a query, in the order of their ids."""
         for layout, names in LAYOUTS.items():

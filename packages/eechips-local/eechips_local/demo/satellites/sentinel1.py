@@ -66,6 +66,12 @@ class Acquisition:
         resolution = "H" if self.mode == "IW" else "M"
         return f"S1A_{self.mode}_GRD{resolution}_1S{'SD'[len(self.bands) - 1]}{self.bands[0][0]}"
 
+    def meets(self, query: Query) -> bool:
+        """Return whether scenes of the kind may match a query."""
+        names, mode = {*self.bands, "angle"}, query.equals.get("instrumentMode", self.mode)
+        held = {name for field, name in query.holding if field == "transmitterReceiverPolarisation"}
+        return mode == self.mode and held <= set(self.bands) and query.having <= names and not query.lacking & names
+
 
 _WIDE_PAIR, _WIDE = Acquisition("EW", ("HH", "HV"), 40), Acquisition("EW", ("HH",), 40)
 _POLAR_PAIR = Acquisition("IW", ("HH", "HV"), 10)
@@ -219,20 +225,39 @@ class Sentinel1(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
-        start = max(self._first, query.start if query.start is not None else self._first)
-        end = min(self._end, query.end if query.end is not None else self._end)
+        start, end = self._span(query)
         direction = query.equals.get("orbitProperties_pass")
         track = query.equals.get("relativeOrbitNumber_start")
         scenes = sentinel1_orbit.slices(query.bounds)
         is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
-        for kind in sorted(kinds, key=lambda kind: kind.label):
-            names = {*kind.bands, "angle"}
-            if not query.having <= names or query.lacking & names:
-                continue
+        for kind in sorted((kind for kind in kinds if kind.meets(query)), key=lambda kind: kind.label):
             for orbit, scene in self._passes(scenes, start, end, track):
                 if acquisition(orbit, scene) is kind and (direction is None or scene.direction == direction):
                     yield self._image(orbit, scene)
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``: one image of each kind."""
+        wanted = {kind for kind in (*_POLAR, *_USUAL) if kind.meets(query)}
+        firsts: dict[Acquisition, ImageAsset] = {}
+        for orbit, scene in self._passes(sentinel1_orbit.slices(None), *self._span(query), None) if wanted else ():
+            kind = acquisition(orbit, scene)
+            if kind in wanted and kind not in firsts:
+                firsts[kind] = self._image(orbit, scene)
+            if firsts.keys() == wanted:
+                break
+        return list(firsts.values())
+
+    def count(self, query: Query) -> int | None:
+        """See ``Counted.count``."""
+        if query != Query(start=query.start, end=query.end):
+            return None
+        return sum(1 for _ in self._passes(sentinel1_orbit.slices(None), *self._span(query), None))
+
+    def _span(self, query: Query) -> tuple[float, float]:
+        """Return the time of a query in which there are images."""
+        start = self._first if query.start is None else max(self._first, query.start)
+        return start, self._end if query.end is None else min(self._end, query.end)
 
     def _passes(
         self, scenes: Mapping[int, Sequence[Slice]], start: float, end: float, track: Any

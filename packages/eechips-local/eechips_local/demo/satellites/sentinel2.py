@@ -21,10 +21,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
+from itertools import islice, pairwise
 from typing import Any, Literal
 
 from affine import Affine
@@ -47,15 +48,8 @@ from eechips_local.demo.satellites.sentinel2_pixels import (
     Reflectance,
 )
 from eechips_local.demo.weather import cloud_cover
-from eechips_local.evaluation.asset_model import (
-    BandInfo,
-    ImageAsset,
-    Later,
-    LazyMapping,
-    LazySequence,
-    PixelType,
-    Query,
-)
+from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 FIRST = date(2017, 3, 28)
@@ -88,6 +82,8 @@ _ABSENT = (
     (FIRST, date(2018, 12, 1), ("MSK_CLDPRB", "MSK_SNWPRB")),
     (date(2024, 2, 28), date(2024, 6, 26), ("QA10", "QA20", "QA60")),
 )
+_EDGES = sorted({FIRST_OFFSET, *(day for first, last, _ in _ABSENT for day in (first, last))})
+"""Days on which what images have changes."""
 _CLASSES = ("MSK_CLASSI_OPAQUE", "MSK_CLASSI_CIRRUS", "MSK_CLASSI_SNOW_ICE")
 _BYTES = ("SCL", "TCI_R", "TCI_G", "TCI_B", "MSK_CLDPRB", "MSK_SNWPRB", *_CLASSES)
 FIRST_CLASSES = date(2024, 2, 28)
@@ -122,6 +118,19 @@ def _absent(granule: Granule) -> tuple[str, ...]:
     if granule.when.toordinal() // _REPEAT % 2:
         return ()
     return next((names for first, last, names in _ABSENT if first <= granule.when < last), ())
+
+
+def _examples_between(first: date, last: date) -> Iterable[Granule]:
+    """Return two passes over one tile of some days, of which one may lack bands."""
+    datatake, tiles = next(iter(sentinel2_orbit.all_by_datatake().items()))
+    granules: dict[int, Granule] = {}
+    for seen in datatake.starts(first, last):
+        granule = granule_of(tiles[0], seen, datatake)
+        if first <= granule.when < last:
+            granules.setdefault(granule.when.toordinal() // _REPEAT % 2, granule)
+        if len(granules) == 2:
+            break
+    return granules.values()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +217,19 @@ class Product(ImageSearch):
                         if is_in_time(milliseconds_of(datatake.over(tile, seen)), query)
                     )
         return total
+
+    def examples(self, query: Query) -> Sequence[ImageAsset]:
+        """See ``Exemplified.examples``: two images of each time in which products are alike."""
+        if self.kind != "reflectance":
+            return list(islice(self.search(Query(start=query.start, end=query.end)), 1))
+        first, last = days_of(query, self.first, self.until)
+        known = (
+            self._image(granule)
+            for start, end in pairwise((self.first, *_EDGES, date.max))
+            if start <= last + timedelta(days=1) and end >= first - timedelta(days=1)
+            for granule in _examples_between(start, end)
+        )
+        return [image for image in known if image is not None]
 
     def image(self, index: str) -> ImageAsset | None:
         """Return the image of that ``system:index``, or None.

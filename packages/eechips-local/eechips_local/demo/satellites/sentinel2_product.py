@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 
 from eechips_local.demo.painting.painted_source import PaintedSource
-from eechips_local.evaluation.asset_model import Later, PixelWindow
+from eechips_local.evaluation.asset_model import PixelWindow
+from eechips_local.evaluation.lazy_values import Later
 
 _IRRADIANCES = {
     "B1": 1913.57, "B2": 1941.63, "B3": 1822.61, "B4": 1512.79, "B5": 1425.56, "B6": 1288.32, "B7": 1163.19,

@@ -152,10 +152,15 @@ def _in_list(left: Operand, right: Operand) -> FilterCondition:
 
 
 def _contains(left: Operand, right: Operand) -> FilterCondition:
-    """Return whether a list has an item; of the names of bands, the store is asked for such images only."""
-    name = right.value
-    if left.field != "system:band_names" or not isinstance(name, str):
+    """Return whether a list has an item, if that is a text; the store is asked for such images only."""
+    name, field = right.value, left.field
+    if field is None or not isinstance(name, str):
         return _in_list(left, right)
+    if field != "system:band_names":
+        held = frozenset({(field, name)})
+        return comparison(
+            left, right, _list_contains, narrow=lambda query: replace(query, holding=query.holding | held)
+        )
 
     def having(query: Query) -> Query:
         return replace(query, having=query.having | {name})

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.collection_order import in_order
@@ -83,7 +84,7 @@ def _measured(
 ) -> Element:
     if key is None or measure is None:
         return match
-    return with_properties(match, {**match.properties, key: measure(primary, match)})
+    return with_properties(match, updated(match.properties, {key: measure(primary, match)}))
 
 
 def _ordered(matches: Iterable[Element], ordering: str | None, ascending: bool) -> list[Element]:
@@ -91,7 +92,7 @@ def _ordered(matches: Iterable[Element], ordering: str | None, ascending: bool) 
 
 
 def _with(element: Element, key: str, value: Any) -> Element:
-    return with_properties(element, {**element.properties, key: value})
+    return with_properties(element, updated(element.properties, {key: value}))
 
 
 @function("Join.apply")
@@ -103,7 +104,18 @@ def apply(context: Context, join: Join, primary: Collection, secondary: Collecti
             context.check_time()
             yield element
 
-    return join.apply(primary, secondary, condition).transformed(timed, lambda name: True)
+    joined = join.apply(primary, secondary, condition)
+    return joined.transformed(timed, lambda name: True, is_aligned=True, reads=frozenset, has_same_bands=True)
+
+
+def _chosen(
+    primary: Collection,
+    condition: Filter,
+    choose: Callable[[Iterable[Element]], Iterator[Element]],
+    key: str | None = None,
+) -> Collection:
+    """Return those primary elements that a join yields, perhaps with what it saves as a property."""
+    return primary.transformed(choose, lambda name: name != key, reads=lambda: condition.fields, has_same_bands=True)
 
 
 @function("Join.simple")
@@ -116,7 +128,7 @@ def simple() -> Join:
         def matched(elements: Iterable[Element]) -> Iterator[Element]:
             return (e for e in elements if next(matches(e), None) is not None)
 
-        return primary.transformed(matched, lambda name: True)
+        return _chosen(primary, condition, matched)
 
     return Join(joined)
 
@@ -131,7 +143,7 @@ def inverted() -> Join:
         def unmatched(elements: Iterable[Element]) -> Iterator[Element]:
             return (e for e in elements if next(matches(e), None) is None)
 
-        return primary.transformed(unmatched, lambda name: True)
+        return _chosen(primary, condition, unmatched)
 
     return Join(joined)
 
@@ -174,7 +186,7 @@ def save_all(matchesKey: str, ordering: str | None, ascending: bool, measureKey:
                         element, matchesKey, [_measured(element, m, measureKey, measure) for m in ordered_matches]
                     )
 
-        return primary.transformed(saved, lambda name: name != matchesKey)
+        return _chosen(primary, condition, saved, matchesKey)
 
     return Join(joined)
 
@@ -196,7 +208,7 @@ def save_first(matchKey: str, ordering: str | None, ascending: bool, measureKey:
                 elif outer:
                     yield element
 
-        return primary.transformed(saved, lambda name: name != matchKey)
+        return _chosen(primary, condition, saved, matchKey)
 
     return Join(joined)
 
@@ -219,6 +231,6 @@ def save_best(matchKey: str, measureKey: str, outer: bool) -> Join:
                 elif outer:
                     yield element
 
-        return primary.transformed(saved, lambda name: name != matchKey)
+        return _chosen(primary, condition, saved, matchKey)
 
     return Join(joined)

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from eechips_local.evaluation.asset_model import ImageAsset, LazySequence, PixelType
+from eechips_local.evaluation.asset_model import ImageAsset, PixelType
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import complete_error
+from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.evaluation.type_conversion import promote, shown
 from eechips_local.functions.images.image_clip import clip_to_bounds_and_scale
 from eechips_local.functions.images.image_math import cast_band

@@ -9,6 +9,7 @@ import numpy as np
 
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import complete_error
+from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.images.image_projection import projection_of, target_projection
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection
@@ -138,7 +139,7 @@ def reduce_over_regions(
         results = reduce_regions(context, image, reducer, (geometry_of(f) for f in again), lattice)
         for feature, values in zip(features, results, strict=True):
             output_values = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            yield Feature(geometry_of(feature), {**feature.properties, **output_values})
+            yield Feature(geometry_of(feature), updated(feature.properties, output_values))
 
     types = [kind for group in reducer.groups(len(bands)) for kind in reducer.column_types([kinds[i] for i in group])]
     return collection.derived(elements, "Feature", dict(zip(names, types, strict=True)))

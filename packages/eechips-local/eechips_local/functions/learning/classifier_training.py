@@ -12,6 +12,7 @@ import numpy.typing as npt
 from eechips_local.algorithms.classification import Classifier, Clusterer, Floats, TrainingData, classes_of
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixelwise_rasters import Joint, all_of
@@ -258,7 +259,7 @@ def applied_to_features(context: Context, features: Collection, applied: _Applie
         for feature, output in zip(originals, outputs, strict=True):
             columns = [output] if len(applied.names) == 1 else output
             new = {name: value.tolist() for name, value in zip(applied.names, columns, strict=True)}
-            yield feature.with_properties({**feature.properties, **new})
+            yield feature.with_properties(updated(feature.properties, new))
 
     return features.transformed(predicted, lambda name: name not in applied.names)
 

@@ -19,7 +19,7 @@ from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.vector_image import stacked
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Output, Reducer, ReducerSample, scattered
-from eechips_local.values.values import Kernel
+from eechips_local.values.kernel_weights import Kernel
 
 Labels = npt.NDArray[np.intp]
 Steps = Sequence[tuple[int, int]]

@@ -15,7 +15,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.neighborhood import Margins, shift, weighted_sum
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.values.values import Weights
+from eechips_local.values.kernel_weights import Weights
 
 Floats = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]

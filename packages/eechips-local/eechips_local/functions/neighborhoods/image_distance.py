@@ -15,7 +15,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import DOUBLE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
-from eechips_local.values.values import Kernel
+from eechips_local.values.kernel_weights import Kernel
 
 Floats = npt.NDArray[np.float64]
 Metric = Callable[[Floats, float], Floats]

@@ -16,7 +16,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, sh
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import BOOLEAN, floating_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.values.values import Weights
+from eechips_local.values.kernel_weights import Weights
 
 Floats = npt.NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, sh
 from eechips_local.pixels.pixelwise_rasters import all_of, both
 from eechips_local.pixels.types import DOUBLE, FLOAT, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.values.values import Kernel
+from eechips_local.values.kernel_weights import Kernel
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]

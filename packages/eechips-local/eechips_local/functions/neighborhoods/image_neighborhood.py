@@ -30,7 +30,7 @@ from eechips_local.pixels.pixelwise_rasters import all_of, both
 from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
-from eechips_local.values.values import Kernel, Weights
+from eechips_local.values.kernel_weights import Kernel, Weights
 
 # Neighbours that are looked at one by one for one output: about four minutes of a median.
 _MOST_VISITS = 1 << 31

@@ -16,7 +16,7 @@ from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, ro
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import DOUBLE, dtype_of
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
-from eechips_local.values.values import Kernel
+from eechips_local.values.kernel_weights import Kernel
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int32] | npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.protocol.request_errors import InvalidError, LimitError
-from eechips_local.values.values import Kernel, Weights
+from eechips_local.values.kernel_weights import Kernel, Weights
 
 Floats = npt.NDArray[np.float64]
 

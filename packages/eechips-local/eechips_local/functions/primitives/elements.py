@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from eechips_local.evaluation.lazy_values import Later, uncomputed, updated
 from eechips_local.evaluation.type_conversion import promote
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import Projection
@@ -57,13 +58,13 @@ def get_array(object: Element, property: str) -> Array | None:
 @function("Element.set")
 def set_(object: Element, key: str, value: Value) -> Element:
     """Return a copy with one property set."""
-    return with_properties(object, {**object.properties, key: value})
+    return with_properties(object, updated(object.properties, {key: value}))
 
 
 @function("Element.setMulti")
 def set_multi(object: Element, properties: Mapping[str, Value]) -> Element:
     """Return a copy with several properties set."""
-    return with_properties(object, {**object.properties, **properties})
+    return with_properties(object, updated(object.properties, properties))
 
 
 @function("Element.propertyNames")
@@ -92,13 +93,15 @@ def copy_properties(
         raise InvalidError("Only one of 'properties' and 'exclude' may be specified.")
     if destination is None or source is None:
         return destination
+    known = uncomputed(source.properties)
     if properties is None:
         left_out = set(exclude or ())
-        copied = {k: v for k, v in source.properties.items() if not is_system(k) and k not in left_out}
+        copied = {k: v for k, v in known.items() if not is_system(k) and k not in left_out}
     else:
-        source_values = {name: property_of(source, name) for name in properties}
-        copied = {name: value for name, value in source_values.items() if value is not None}
-    return with_properties(destination, {**destination.properties, **copied})
+        later = {name: known[name] for name in properties if isinstance(known.get(name), Later)}
+        source_values = {name: property_of(source, name) for name in properties if name not in later}
+        copied = {**later, **{name: value for name, value in source_values.items() if value is not None}}
+    return with_properties(destination, updated(destination.properties, copied))
 
 
 @function("Element.geometry", "Feature.geometry")

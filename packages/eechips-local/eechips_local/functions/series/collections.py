@@ -12,6 +12,7 @@ from eechips_local.evaluation.asset_model import (
     ClassifierAsset,
     Counted,
     Dated,
+    Exemplified,
     FolderAsset,
     ImageAsset,
     Query,
@@ -19,6 +20,7 @@ from eechips_local.evaluation.asset_model import (
 )
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.kept_properties import TracedFunction
+from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.conditions.filter_expression import expression
 from eechips_local.functions.conditions.filter_queries import INDEX
 from eechips_local.functions.registration import function
@@ -26,12 +28,13 @@ from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.pixels.vector_image import outlined
 from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.values.alike_elements import bare
 from eechips_local.values.collection_order import sorted_by
 from eechips_local.values.element_properties import property_of, with_properties
-from eechips_local.values.merged_parts import Prefix
+from eechips_local.values.merged_parts import Part, Prefix
 from eechips_local.values.number_index import select_numbers
 from eechips_local.values.ordering import distinct_key
-from eechips_local.values.values import Collection, Feature, Filter, Geometry, Part, Value
+from eechips_local.values.values import Collection, Feature, Filter, Geometry, Value
 
 
 def _missing(context: Context, what: str, id: str) -> InvalidError:
@@ -54,11 +57,15 @@ def load_images(context: Context, id: str, version: int | None) -> Collection:
             context.check_time()
             yield context.note(("image", image_asset.id), lambda image_asset=image_asset: stored_image(image_asset))  # type: ignore[misc]
 
+    def examples(query: Query, _: frozenset[str]) -> list[Image] | None:
+        return list(map(stored_image, asset.examples(query))) if isinstance(asset, Exemplified) else None
+
     count = asset.count if isinstance(asset, Counted) else None
     times = asset.times if isinstance(asset, Dated) else None
     return Collection(
-        "Image", elements, id=asset.id, properties=asset.properties, version=_version(asset), count=count, times=times
-    )
+        "Image", elements, id=asset.id, properties=asset.properties, version=_version(asset), count=count, times=times,
+        examples=examples,
+    )  # fmt: skip
 
 
 @function("Collection.loadTable")
@@ -117,7 +124,7 @@ def _indexed(elements: list[Any], *, anew: bool = False) -> list[Any]:
     return [
         element
         if not anew and element.properties.get("system:index") is not None
-        else with_properties(element, {**element.properties, "system:index": str(position)})
+        else with_properties(element, updated(element.properties, {"system:index": str(position)}))
         for position, element in enumerate(elements)
     ]
 
@@ -151,7 +158,7 @@ def mapped(
             raise InvalidError("Collection.map: A mapped algorithm must return a Feature or Image.")
         index = element.properties.get(INDEX)
         if index is not None and result.properties.get(INDEX) != index:
-            result = with_properties(result, {**result.properties, INDEX: index})
+            result = with_properties(result, updated(result.properties, {INDEX: index}))
         return result
 
     def transform(elements: Iterable[Any]) -> Iterator[Any]:
@@ -166,7 +173,10 @@ def mapped(
     def keeps(name: str) -> bool:
         return name == INDEX or (isinstance(baseAlgorithm, TracedFunction) and baseAlgorithm.keeps(name))
 
-    return _retyped(collection, transform, keeps, is_aligned=not dropNulls)
+    def reads() -> frozenset[str] | None:
+        return baseAlgorithm.reads() if isinstance(baseAlgorithm, TracedFunction) else None
+
+    return _retyped(collection, transform, keeps, is_aligned=not dropNulls, reads=reads)
 
 
 def _of_element(function: Callable[..., Value], element: Any) -> Value:
@@ -184,16 +194,15 @@ def _retyped(
     collection: Collection,
     transform: Callable[[Iterable[Any]], Iterator[Any]],
     keeps: Callable[[str], bool],
-    *,
-    is_aligned: bool,
+    **more: Any,
 ) -> Collection:
-    """Return the results for a collection's elements; their kind is that of the first one.
+    """Return the results for a collection's elements; their kind is that of the first one, or of an example.
 
     If the first one fails, so do all filters and orders of the results: they are not passed to the elements.
     """
-    derived = collection.transformed(transform, keeps, is_aligned=is_aligned)
+    derived = collection.transformed(transform, keeps, **more)
     try:
-        first = next(iter(derived), None)
+        first = next(iter(derived.examples() or derived), None)
     except InvalidError:
         return collection.derived(lambda: transform(collection))  # raised when the elements are read
     if first is None:
@@ -201,7 +210,7 @@ def _retyped(
     kind: Literal["Image", "Feature"] = "Image" if isinstance(first, Image) else "Feature"
     if kind == collection.element:
         return derived
-    return derived.transformed(iter, keeps, kind, is_aligned=True)
+    return derived.transformed(iter, keeps, kind, is_aligned=True, has_same_bands=True, reads=frozenset)
 
 
 @function("Collection.iterate")
@@ -222,7 +231,7 @@ def limit(collection: Collection, limit: int | None, key: str | None, ascending:
         return ordered
     if limit < 0:
         raise InvalidError(f"Limit must be non-negative; found {limit}.")
-    return ordered.derived(lambda: islice(iter(ordered), min(limit, maxsize)))
+    return ordered.limited(limit)
 
 
 @function("Collection.first")
@@ -238,7 +247,7 @@ def size(context: Context, collection: Collection) -> int:
     if known is not None:
         return known
     count = 0
-    for count, _ in enumerate(collection, 1):
+    for count, _ in enumerate(bare(collection), 1):
         if count % 1024 == 0:
             context.check_time()
     return count
@@ -264,12 +273,16 @@ def _keeps_all_but_index(name: str) -> bool:
     return name != INDEX
 
 
+def _reads_index() -> frozenset[str]:
+    return frozenset({INDEX})
+
+
 def merged(context: Context, first: Collection, second: Collection) -> Collection:
     """Return both collections' elements, their indices prefixed with 1_ and 2_; images among features are their
     outlines.
     """
     parts = [
-        Part(source, Prefix(prefix, context.check_time), _keeps_all_but_index, is_counted=True)
+        Part(source, Prefix(prefix, context.check_time), _keeps_all_but_index, True, _reads_index, has_same_bands=True)
         for prefix, source in (("1", first), ("2", second))
     ]
     if first.element == second.element:
@@ -333,7 +346,7 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
         for element in collection:
             key = distinct_key(element.properties.get(columnName))
             if key in table:
-                yield element.with_properties({**element.properties, columnName: table[key]})
+                yield element.with_properties(updated(element.properties, {columnName: table[key]}))
 
     return collection.derived(elements)
 

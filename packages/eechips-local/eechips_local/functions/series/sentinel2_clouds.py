@@ -18,7 +18,7 @@ from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import MEAN
-from eechips_local.values.values import Weights
+from eechips_local.values.kernel_weights import Weights
 
 Floats = npt.NDArray[np.float64]
 

@@ -12,6 +12,7 @@ from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.registration import Implementation
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import histogram_key
+from eechips_local.values.alike_elements import bare
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import check_comparable, compare_key, distinct_key, plain
 from eechips_local.values.values import Collection, Value
@@ -19,7 +20,7 @@ from eechips_local.values.values import Collection, Value
 
 def column(context: Context, collection: Collection, property: str) -> Iterator[Value]:
     """Yield a property of each element, null where an element lacks it."""
-    for count, element in enumerate(collection):
+    for count, element in enumerate(bare(collection, frozenset({property}))):
         if count % 256 == 0:
             context.check_time()
         yield property_of(element, property)

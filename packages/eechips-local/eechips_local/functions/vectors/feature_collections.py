@@ -11,6 +11,7 @@ import shapely
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.registration import function
 from eechips_local.functions.vectors.geometry_operations import bounds as geometry_bounds
 from eechips_local.functions.vectors.geometry_operations import dissolve
@@ -118,7 +119,7 @@ def random_column(
             else:
                 first, second = random_words(seed, key, np.arange(2))
                 number = float(normal(first, second))
-            yield element.with_properties({**element.properties, columnName: number})
+            yield element.with_properties(updated(element.properties, {columnName: number}))
 
     return collection.derived(elements)
 
@@ -138,6 +139,6 @@ def make_array(collection: Collection, properties: list[str], name: str) -> Coll
         for element in collection:
             values = [plain(property_of(element, selector)) for selector in properties]
             if all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in values):
-                yield element.with_properties({**element.properties, name: Array(np.asarray(values))})
+                yield element.with_properties(updated(element.properties, {name: Array(np.asarray(values))}))
 
     return collection.derived(elements)
