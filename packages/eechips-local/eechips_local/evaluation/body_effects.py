@@ -68,12 +68,16 @@ class EffectTracer:
         values: nodes of the graph by their keys.
         argument: name of the argument that is the element.
         evaluate: returns the value of a node that does not depend on the element.
+        waits: whether the value of a property is computed when it is asked for; see ``LateValues``.
     """
 
-    def __init__(self, values: Mapping[str, Any], argument: str, evaluate: Callable[[Any], Any]) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], argument: str, evaluate: Callable[[Any], Any], waits: Callable[[Any], bool]
+    ) -> None:
         self._values = values
         self._argument = argument
         self._evaluate = evaluate
+        self._waits = waits
         self._metadata = BodyTracer(values, argument)
         self._depth = 0
         self._traced: dict[str, Agreement] = {}
@@ -124,8 +128,9 @@ class EffectTracer:
         return self._of_function(name, arguments, inputs, most)
 
     def _set_value(self, node: Any) -> Agreement:
-        """Return that a value which is set cannot fail, or that this is unknown."""
-        return Agreement.UNKNOWN if node is not None and self.trace(node) is Agreement.UNKNOWN else Agreement.SAME
+        """Return that setting a value cannot fail, or that this is unknown."""
+        is_sure = node is None or self._waits(node) or self.trace(node) is not Agreement.UNKNOWN
+        return Agreement.SAME if is_sure else Agreement.UNKNOWN
 
     def _image(self, node: Any) -> Agreement:
         agreement = Agreement.UNKNOWN if node is None else self.trace(node)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -61,6 +62,9 @@ class Context:
         config: which assets and files are served; None for those of the store alone.
         clock: monotonic seconds.
         hint: returns a sentence to add to the message about a missing asset.
+        mapped: indices of the elements, one within the other, for which functions are being called.
+        iterations: calls of ``iterate`` that are under way. Within them no value waits for later: each would wait for
+            the one before it.
     """
 
     store: AssetStore
@@ -68,6 +72,8 @@ class Context:
     config: StoreConfig | None = None
     clock: Callable[[], float] = time.monotonic
     hint: Callable[[str], str] | None = None
+    mapped: list[Any] = field(init=False, default_factory=list)
+    iterations: int = field(init=False, default=0)
     _end: float = field(init=False)
     _notes: dict[tuple[Any, ...], Any] = field(init=False, default_factory=dict)
 
@@ -114,6 +120,15 @@ class Context:
             if count % 64 == 0:
                 self.check_time()
             yield value
+
+    @contextmanager
+    def iterating(self) -> Iterator[None]:
+        """Note a call of ``iterate`` inside the block."""
+        self.iterations += 1
+        try:
+            yield
+        finally:
+            self.iterations -= 1
 
     def note(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
         """Cache what ``make`` gives under a key, for this evaluation."""

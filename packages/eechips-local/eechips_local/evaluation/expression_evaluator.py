@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import keyword
 from collections.abc import Callable, Mapping
+from functools import reduce
 from typing import Any, Protocol, runtime_checkable
 
 from eechips_local.evaluation.body_effects import Agreement, EffectTracer
@@ -25,6 +26,8 @@ from eechips_local.evaluation.graph_nodes import (
     open_node,
 )
 from eechips_local.evaluation.kept_properties import BodyTracer, Metadata, Origin
+from eechips_local.evaluation.late_values import LateValues
+from eechips_local.evaluation.lazy_values import Later
 from eechips_local.evaluation.missing_functions import refusal
 from eechips_local.evaluation.signatures import FunctionSignature, load_signatures
 from eechips_local.evaluation.type_conversion import promote
@@ -37,6 +40,7 @@ from eechips_local.protocol.request_errors import (
     LimitError,
     TypeMismatchError,
     UnknownFunctionError,
+    error_of_element,
 )
 from eechips_local.quota.compute_cost import charge_call
 from eechips_local.values.values import Value
@@ -57,7 +61,7 @@ class _NamedCallable(Protocol):
 class _Closure:
     """A function of the graph, with the scope of its definition."""
 
-    __slots__ = ("_body", "_call", "_evaluate", "_metadata", "_values", "names")
+    __slots__ = ("_body", "_call", "_metadata", "_trace", "_values", "names")
 
     def __init__(
         self,
@@ -65,13 +69,13 @@ class _Closure:
         body: str,
         values: Mapping[str, Any],
         call: Callable[[Mapping[str, Value]], Value],
-        evaluate: Callable[[Any], Value],
+        trace: Callable[[str, str], frozenset[str] | None],
     ) -> None:
         self.names = names
         self._body = body
         self._values = values
         self._call = call
-        self._evaluate = evaluate
+        self._trace = trace
         self._metadata: Metadata | None = None
 
     def keeps(self, name: str) -> bool:
@@ -83,9 +87,7 @@ class _Closure:
 
     def reads(self) -> frozenset[str] | None:
         """Return the names of the properties that decide how a call ends; see ``TracedFunction``."""
-        tracer = EffectTracer(self._values, self.names[0] if self.names else "", self._evaluate)
-        agreement = tracer.trace({"valueReference": self._body})
-        return frozenset(tracer.reads) if agreement <= Agreement.ROUGH_IMAGE else None
+        return self._trace(self.names[0] if self.names else "", self._body)
 
     def __call__(self, *values: Value) -> Value:
         """Call the function with values in the order of its arguments. Surplus values are dropped."""
@@ -132,6 +134,7 @@ class Evaluator:
         self._open: set[str] = set()
         self._depth = 0
         self._free: dict[str | int, frozenset[str]] = {}
+        self._late_values = LateValues(self._values)
 
     def evaluate(self) -> Value:
         """Return the expression's value.
@@ -283,8 +286,12 @@ class Evaluator:
             finally:
                 self._depth -= 1
 
-        names = definition.get("argumentNames") or []
-        return _Closure(names, body, self._values, call, lambda node: self._node(node, scope))
+        def trace(argument: str, body: str) -> frozenset[str] | None:
+            tracer = EffectTracer(self._values, argument, lambda node: self._node(node, scope), self._waits)
+            agreement = tracer.trace({"valueReference": body})
+            return frozenset(tracer.reads) if agreement <= Agreement.ROUGH_IMAGE else None
+
+        return _Closure(definition.get("argumentNames") or [], body, self._values, call, trace)
 
     def _arguments(
         self,
@@ -304,7 +311,11 @@ class Evaluator:
             if argument.name in implementation.lazy:
                 arguments[name] = self._later(argument_nodes.get(argument.name, NULL_NODE), scope)
                 continue
-            value = self._node(argument_nodes[argument.name], scope) if argument.name in argument_nodes else None
+            node = argument_nodes.get(argument.name)
+            if argument.name in implementation.late and self._waits(node):
+                arguments[name] = self._late(node, scope)
+                continue
+            value = self._node(node, scope) if argument.name in argument_nodes else None
             if value is None:
                 if not argument.optional:
                     raise complete_error(
@@ -321,6 +332,25 @@ class Evaluator:
 
     def _later(self, node: Any, scope: _Scope) -> Callable[[], Value]:
         return lambda: self._node(node, scope)
+
+    def _waits(self, node: Any) -> bool:
+        """Return whether the value of a node is computed when it is asked for."""
+        return node is not None and not self._context.iterations and self._late_values.holds(node)
+
+    def _late(self, node: Any, scope: _Scope) -> Later:
+        """Return the value of a node as one to be computed; an error tells the elements of the enclosing maps."""
+        mapped = tuple(reversed(self._context.mapped))
+
+        def compute() -> Value:
+            self._context.check_time()
+            try:
+                return self._node(node, scope)
+            except LimitError:
+                raise
+            except InvalidError as error:
+                raise reduce(lambda inner, index: error_of_element(index, inner), mapped, error) from error
+
+        return Later(compute)
 
 
 def _add_name(error: EarthEngineError, name: str) -> EarthEngineError:

@@ -29,14 +29,16 @@ class Implementation:
         call: takes the arguments by their names in the signature, and ``context`` first if it has that parameter.
         with_context: whether it takes the context.
         lazy: arguments that are passed as functions without arguments, to be evaluated if needed.
+        late: arguments that may be passed as ``Later``.
     """
 
     call: Callable[..., Any]
     with_context: bool
     lazy: frozenset[str]
+    late: frozenset[str] = frozenset()
 
 
-def function(*names: str, lazy: tuple[str, ...] = ()) -> Callable[[F], F]:
+def function(*names: str, lazy: tuple[str, ...] = (), late: tuple[str, ...] = ()) -> Callable[[F], F]:
     """Mark a Python function as Earth Engine's function of these names.
 
     Its parameters are the signature's arguments, already of the signature's types, with the signature's defaults
@@ -53,7 +55,7 @@ def function(*names: str, lazy: tuple[str, ...] = ()) -> Callable[[F], F]:
     """
 
     def mark(call: F) -> F:
-        setattr(call, _MARK, (names, frozenset(lazy)))
+        setattr(call, _MARK, (names, frozenset(lazy), frozenset(late)))
         return call
 
     return mark
@@ -65,10 +67,10 @@ def module_functions(module: ModuleType) -> Iterator[tuple[str, Implementation]]
         marked = getattr(call, _MARK, None)
         if marked is None or call.__module__ != module.__name__:
             continue
-        names, lazy = marked
+        names, lazy, late = marked
         parameters = call.__code__.co_varnames[: call.__code__.co_argcount]
         for name in names:
-            yield name, Implementation(call, parameters[:1] == ("context",), lazy)
+            yield name, Implementation(call, parameters[:1] == ("context",), lazy, late)
     yield from getattr(module, "FUNCTIONS", {}).items()
 
 

@@ -44,6 +44,11 @@ class TypeMismatchError(InvalidError):
     """An argument of the wrong type."""
 
 
+def error_of_element(index: object, error: InvalidError) -> InvalidError:
+    """Return the error of a mapped function, which tells the element, as Earth Engine's do (guides/debugging)."""
+    return InvalidError(f"Error in map(ID={index}):\n{error}")
+
+
 class LimitError(InvalidError):
     """A limit of the service was exceeded."""
 

@@ -55,9 +55,9 @@ def get_array(object: Element, property: str) -> Array | None:
     return array
 
 
-@function("Element.set")
-def set_(object: Element, key: str, value: Value) -> Element:
-    """Return a copy with one property set."""
+@function("Element.set", late=("value",))
+def set_(object: Element, key: str, value: Value | Later) -> Element:
+    """Return a copy with one property set, whose value may be computed later."""
     return with_properties(object, updated(object.properties, {key: value}))
 
 

@@ -231,9 +231,10 @@ def insert(list: List, index: int, element: Value) -> List:
 def iterate(context: Context, list: List, function: Callable[..., Value], first: Value) -> Value:
     """Return a function of each element and the result so far."""
     result = first
-    for value in list:
-        context.check_time()
-        result = function(value, result)
+    with context.iterating():
+        for value in list:
+            context.check_time()
+            result = function(value, result)
     return result
 
 

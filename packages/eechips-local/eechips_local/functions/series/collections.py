@@ -27,7 +27,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.pixels.vector_image import outlined
-from eechips_local.protocol.request_errors import InvalidError, LimitError
+from eechips_local.protocol.request_errors import InvalidError, LimitError, error_of_element
 from eechips_local.values.alike_elements import bare
 from eechips_local.values.collection_order import sorted_by
 from eechips_local.values.element_properties import property_of, with_properties
@@ -148,7 +148,7 @@ def mapped(
     known: dict[int, tuple[Any, Any]] = {}  # with the element, so that its id stays its own
 
     def apply(element: Any) -> Any:
-        result = _of_element(baseAlgorithm, element)
+        result = _of_element(context, baseAlgorithm, element)
         if isinstance(result, Geometry):
             result = Feature(result, {})
         if result is None and dropNulls:
@@ -179,15 +179,18 @@ def mapped(
     return _retyped(collection, transform, keeps, is_aligned=not dropNulls, reads=reads)
 
 
-def _of_element(function: Callable[..., Value], element: Any) -> Value:
-    """Return a function's value; an error tells the element, as Earth Engine's do (guides/debugging)."""
+def _of_element(context: Context, function: Callable[..., Value], element: Any) -> Value:
+    """Return a function's value; an error tells the element."""
+    index = element.properties.get("system:index", "null")
+    context.mapped.append(index)
     try:
         return function(element)
     except LimitError:
         raise
     except InvalidError as error:
-        index = element.properties.get("system:index", "null")
-        raise InvalidError(f"Error in map(ID={index}):\n{error}") from error
+        raise error_of_element(index, error) from error
+    finally:
+        context.mapped.pop()
 
 
 def _retyped(
@@ -217,9 +220,10 @@ def _retyped(
 def iterate(context: Context, collection: Collection, function: Callable[..., Value], first: Value) -> Value:
     """Return a function of each element and the result so far."""
     result = first
-    for element in collection:
-        context.check_time()
-        result = function(element, result)
+    with context.iterating():
+        for element in collection:
+            context.check_time()
+            result = function(element, result)
     return result
 
 
