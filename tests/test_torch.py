@@ -23,6 +23,7 @@ from eechips.training import formats
 from eechips.training.packs.shard_index import read_index
 from eechips.training.samples import read_samples
 from eechips.training.splits import split_table
+from local_tests.support.captured_log import CapturedLog
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run
 from tests.support.programs import run_program
 
@@ -313,9 +314,7 @@ def test_more_workers_than_shards_read_each_item_once(run: Run, tmp_path: Path) 
     assert Counter(item["id"] for item in loader) == Counter(read_samples(run).of_split("test").ids)
 
 
-def test_distributed_processes_read_disjoint_items(
-    run: Run, packs: dict[str, Path], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_distributed_processes_read_disjoint_items(run: Run, packs: dict[str, Path], caplog: CapturedLog) -> None:
     parts = [ShardDataset(packs["parquet"], rank=rank, world_size=4, shuffle=True) for rank in range(4)]
     found = [[item["id"] for item in part] for part in parts]
     assert [part.count for part in parts] == [len(each) for each in found]

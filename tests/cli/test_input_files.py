@@ -22,6 +22,7 @@ from eechips.jobs.samples.sample_options import SampleOptions
 from eechips.planning.areas.regions import parse_region
 from eechips.planning.places import read_places
 from eechips.planning.sampling.cell_grids import parse_cells
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 
@@ -83,9 +84,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
 
 
 @pytest.mark.slow
-def test_repaired_polygons_are_reported_with_their_change_of_area(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_repaired_polygons_are_reported_with_their_change_of_area(tmp_path: Path, caplog: CapturedLog) -> None:
     path = write(tmp_path / "bow.geojson", SQUARE, BOW)
     region = parse_region(path)
     assert region.parameters["roi_sha256"] == hash_file(path)
@@ -152,7 +151,7 @@ WKT = "POLYGON((500000 4400000, 501000 4400000, 501000 4401000, 500000 4400000))
 
 @pytest.mark.parametrize("column", ["WKT", "geometry", "the_geom"])
 def test_a_csv_with_wkt_is_in_longitude_and_latitude_unless_told(
-    column: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    column: str, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     path = tmp_path / "fields.csv"
     path.write_text(f'field,{column}\nnorth,"{shapely.Polygon(SQUARE).wkt}"\n')

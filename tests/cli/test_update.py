@@ -23,6 +23,7 @@ import eechips
 from eechips.errors import UsageError
 from eechips.training.samples import read_samples
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write_geotiff
 from tests.support.commands import run_command
@@ -159,7 +160,7 @@ def test_new_versions_of_old_images_are_told_and_fetched_when_asked(archive: Arc
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_composites_and_tables_end_before_the_latest_image(archive: Archive, caplog: pytest.LogCaptureFixture) -> None:
+def test_composites_and_tables_end_before_the_latest_image(archive: Archive, caplog: CapturedLog) -> None:
     """And with a whole period: 10 days, or a day."""
     west_to_north = write_regions(Path("fields.gpkg"))
     words = ("--every", "10 days", "--reducer", "max", "--roi=" + ROI, "--end", "2024-05-31")

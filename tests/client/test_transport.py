@@ -29,6 +29,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.plans.planner import kept_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from eechips.manifest.folder_lock import lock_run
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.stopped_clock import StoppedClock
 from tests.support.engine_service import ALGORITHMS, DISCOVERY, Service, encode, serving
@@ -143,9 +144,7 @@ def test_a_silent_server_times_out(service: Service) -> None:
     assert throttle.in_flight == 0
 
 
-def test_an_unreachable_server_is_transient_and_its_url_is_hidden(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_unreachable_server_is_transient_and_its_url_is_hidden(service: Service, caplog: CapturedLog) -> None:
     caplog.set_level(logging.INFO, logger="eechips")
     transport, _ = make(service, policy=RetryPolicy(retries=1, delay=0.01))
     url = "http://127.0.0.1:9/v1/projects/p/thumbnails/5ecre7:getPixels"

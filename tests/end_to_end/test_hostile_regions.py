@@ -18,6 +18,7 @@ from eechips.manifest.region_file import find_region_file, read_region_file
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, sign_run, signed_folder
 from eechips.reports.region_outlines import region_rings
+from local_tests.support.captured_log import CapturedLog
 from tests.support.commands import run_command
 from tests.support.finished_run import pictures, write_run
 from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, geojson, set_trap
@@ -147,7 +148,7 @@ def test_a_stranger_s_run_names_no_file_outside_its_folder(form: str, option: st
 
 
 @pytest.mark.slow
-def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_own_run_names_its_file_by_its_directory(tmp_path: Path, caplog: CapturedLog) -> None:
     run, path = tmp_path / "run", tmp_path / "a.geojson"
     run.mkdir()
     path.write_text(geojson())

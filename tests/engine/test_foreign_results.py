@@ -26,6 +26,7 @@ from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import LocalStore, ObjectStore
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.object_server import missing_packages, serving_objects
 from local_tests.support.parameters import slow_except
 from tests.support.commands import run_command
@@ -417,9 +418,7 @@ def test_retry_looks_at_all_results(place: Place) -> None:
 
 
 @pytest.mark.slow
-def test_a_worker_that_resumes_looks_at_the_results_of_its_ledger(
-    place: Place, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_worker_that_resumes_looks_at_the_results_of_its_ledger(place: Place, caplog: CapturedLog) -> None:
     lines, words = place.plan(), ("work", "--units", "-", "--out", place.out, "--ledger", place.folder / "ledgers")
     assert place.told(*words, given="\n".join(lines)).exit_code == 0
     wanted = (place.out / "chips/1.csv").read_bytes()

@@ -25,6 +25,7 @@ from eechips.manifest import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
 from eechips.recipe import Chip, PlanPreview
 from eechips.recipe.results import Template
+from local_tests.support.captured_log import CapturedLog
 from tests.support.engine_service import Service, serving
 from tests.support.gradual_recipe import SIZE, Gradual, run_gradual, wait_for
 
@@ -207,7 +208,7 @@ class Whole(Gradual):
 
 @pytest.mark.slow
 def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
-    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: CapturedLog
 ) -> None:
     def stop(number: int) -> None:
         if number == 500:

@@ -24,6 +24,7 @@ from eechips.errors import ConfigurationError
 from eechips.files.removal import register_lock
 from eechips.manifest import Run
 from eechips_local.assets.ingestion.publish import create
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import script
 
@@ -145,7 +146,7 @@ with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: CapturedLog) -> None:
     ee.Reset()  # how often the client repeats requests is kept between connections
     with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
         killed, address = server._process, server.url

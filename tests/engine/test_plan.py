@@ -26,6 +26,7 @@ from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest import Record, State
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import NameTemplate
+from local_tests.support.captured_log import CapturedLog
 
 TEMPLATE = NameTemplate("chips/{id}")
 
@@ -57,7 +58,7 @@ def test_units_that_were_planned_before_the_others_keep_ids_and_names(values: li
     assert len({unit.name.casefold() for unit in whole}) == len(units)
 
 
-def test_a_column_called_id_names_the_files_where_the_user_asks_for_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_column_called_id_names_the_files_where_the_user_asks_for_it(caplog: CapturedLog) -> None:
     units = [
         {"kind": "point", "coordinates": [n, 0], "properties": {"id": value, "index": "a", "kind": "oak"}}
         for n, value in enumerate(["007", 8, 2.5, None, "", "007", "A", "a"])

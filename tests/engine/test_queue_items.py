@@ -22,6 +22,7 @@ from eechips.engine.queues.queue_items import run_in_turn
 from eechips.errors import RunLockedError
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
+from local_tests.support.captured_log import CapturedLog
 from tests.docs.blocks import read_blocks
 from tests.support.commands import run_command
 from tests.support.engine_recipes import run_chips
@@ -210,9 +211,7 @@ def test_work_replaces_no_result_of_another_run(tmp_path: Path, service: Service
     assert len(before) == 2
 
 
-def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(tmp_path: Path, caplog: CapturedLog) -> None:
     now, holder = [0.0], ExitStack()
 
     def start() -> str:

@@ -10,15 +10,14 @@ import pytest
 
 from eechips.engine.config import RunConfig
 from eechips.engine.service.session import connect
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.token_server import token_server
 from tests.support.engine_service import Service
 from tests.support.proxy import tcp_proxy
 
 
 @pytest.mark.exhaustive
-def test_a_start_that_waits_for_a_token_says_so(
-    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_start_that_waits_for_a_token_says_so(service: Service, tmp_path: Path, caplog: CapturedLog) -> None:
     """It was silent for half a minute."""
     caplog.set_level(logging.INFO, "eechips")
     with token_server(upstream=service.url) as tokens, tcp_proxy(tokens.url, "127.0.0.2") as wire:

@@ -13,6 +13,7 @@ from eechips.client.quota.stored_limits import LearnedLimit, save_learned_limit
 from eechips.errors import UsageError
 from eechips.files.local_paths import CACHE_VARIABLE, cache_folder
 from eechips.manifest.run_signature import sealing_key
+from local_tests.support.captured_log import CapturedLog
 
 
 def test_a_cache_that_is_an_address_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +60,7 @@ def test_no_other_user_can_put_a_file_into_the_cache(
 
 
 def test_a_cache_that_every_user_may_write_is_named_once(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     for name, mode in (("own", 0o755), ("sticky", 0o1777), ("open", 0o777)):  # as /tmp is sticky
         monkeypatch.setenv(CACHE_VARIABLE, str(tmp_path / name))

@@ -13,6 +13,7 @@ import rasterio
 import eechips
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.jobs.rasters.composites import MOST_SOURCES, Composites
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 
@@ -72,7 +73,7 @@ def test_without_dates_periods_are_those_of_the_calendar() -> None:
 
 @pytest.mark.usefixtures("demo_ee")
 @pytest.mark.parametrize("end", [None, "2015-01-01"])
-def test_a_plan_without_dates_says_that_it_has_all(end: str | None, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_plan_without_dates_says_that_it_has_all(end: str | None, caplog: CapturedLog) -> None:
     """116 months were fetched without a word."""
     with caplog.at_level("INFO", logger="eechips"):
         units = list(Composites(dataset="NAIP", roi=ROI, every="1 year", end=end).get_requests())

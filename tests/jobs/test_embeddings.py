@@ -17,6 +17,7 @@ import eechips
 from eechips.datasets import find_dataset
 from eechips.errors import UsageError
 from eechips.jobs.tables.embedding_means import normalize
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.region_weights import zonal_statistics
 from tests.support.embedding_images import BANDS, FIELDS, embedding_pixels
@@ -111,7 +112,7 @@ def test_means_of_a_period_and_further_reducers(
 @pytest.mark.exhaustive
 def test_a_part_of_the_vector_and_changed_values_are_plain_means(
     demo_server: Server, polygons: Path, means: npt.NDArray[np.float64], tmp_path: Path,
-    caplog: pytest.LogCaptureFixture,
+    caplog: CapturedLog,
 ) -> None:  # fmt: skip
     part = timeseries(demo_server, polygons, tmp_path / "part", bands="A03,A01", output="one")
     found = pd.read_parquet(part.assembled[0])[["A01", "A03"]].to_numpy().reshape(3, 2, 2)

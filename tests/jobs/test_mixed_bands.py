@@ -21,6 +21,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.run import Run
 from eechips.planning.asset_metadata import BandSurvey, survey_bands, tell_left_out
 from eechips.planning.imagery import point_images
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 
 # In Illinois: n_ of 2003, c_ of 2008, m_ from 2011 on.
@@ -68,7 +69,7 @@ def letters(run: Run) -> set[str]:
 
 
 @pytest.mark.slow
-def test_images_that_lack_a_band_are_left_out_and_counted(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
+def test_images_that_lack_a_band_are_left_out_and_counted(commands: Commands, caplog: CapturedLog) -> None:
     caplog.set_level(logging.WARNING)
     run = commands.run("images", bands="R,G,B")
     assert run.is_complete
@@ -88,9 +89,7 @@ def test_the_message_tells_which_images_lack_what(commands: Commands) -> None:
 
 
 @pytest.mark.slow
-def test_the_polarisations_that_are_asked_decide_which_images_are_used(
-    commands: Commands, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_polarisations_that_are_asked_decide_which_images_are_used(commands: Commands, caplog: CapturedLog) -> None:
     caplog.set_level(logging.WARNING)
     winter = {"roi": PLACE, "start": "2015-11-01", "end": "2016-03-01", "dry_run": True}
     every, pairs = (commands.run("images", "S1", bands=bands, **winter).units for bands in ("VV", "VV,VH"))
@@ -110,7 +109,7 @@ def test_every_command_copes_with_mixed_bands(commands: Commands, command: str, 
 
 
 @pytest.mark.slow
-def test_a_dataset_without_a_record_is_surveyed(commands: Commands, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_dataset_without_a_record_is_surveyed(commands: Commands, caplog: CapturedLog) -> None:
     caplog.set_level(logging.WARNING)
     run = commands.run("images", MIXED, bands="red,nir", **HERE)
     assert run.is_complete
@@ -203,7 +202,7 @@ def test_a_survey_counts_layouts(demo_ee: Any) -> None:
     ("start", "end", "is_told"), [("2003-01-01", "2008-01-01", True), ("2018-01-01", "2022-01-01", False)]
 )
 def test_of_many_images_only_the_first_are_looked_at(
-    demo_ee: Any, caplog: pytest.LogCaptureFixture, start: str, end: str, is_told: bool
+    demo_ee: Any, caplog: CapturedLog, start: str, end: str, is_told: bool
 ) -> None:
     """A count among all 80,000 images of Colorado took ten seconds, whose result was "more than 10,000"."""
     images = demo_ee.ImageCollection("USDA/NAIP/DOQQ").filterDate(start, end)

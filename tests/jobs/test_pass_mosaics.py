@@ -18,6 +18,7 @@ from rasterio.merge import merge
 import eechips
 from eechips.errors import UsageError
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from tests.support.coded_store import write_geotiff
 
@@ -139,7 +140,7 @@ def test_each_region_has_its_passes(server: Server, folder: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_a_mosaic_whose_images_become_more_is_said_and_kept(
-    server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, folder: Path, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     """The dates of the run end within a pass: a later extension finds a tile of the same pass."""
     options: dict[str, Any] = {"mosaic_by": "orbit", "start": "2020-06-01"}

@@ -29,6 +29,7 @@ from eechips.jobs.rasters.composites import Composites
 from eechips.jobs.rasters.images import Images
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize, wait_until
 from tests.support import coded_store
 from tests.support.field_scenes import (
@@ -118,7 +119,7 @@ def test_columns_of_the_file_are_properties_of_each_file(
 
 @pytest.mark.slow
 def test_a_region_without_the_centre_of_a_pixel_is_told_and_has_one_pixel(
-    server: Server, folder: Path, caplog: pytest.LogCaptureFixture
+    server: Server, folder: Path, caplog: CapturedLog
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     options = _options(server, start="2020-05-02", end="2020-05-10", out=folder / "speck")
@@ -211,7 +212,7 @@ def test_a_picture_is_transparent_outside_the_outline(clipped: eechips.Run, serv
 
 @pytest.mark.slow
 def test_ids_that_are_no_file_names_stay_in_their_folders(
-    server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, folder: Path, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     ids = ["../../up", "a/b", "A_B", "Wäldchen 你好", "", "x" * 300, "/etc/passwd", "twice", "twice", None]
@@ -234,9 +235,7 @@ def test_ids_that_are_no_file_names_stay_in_their_folders(
 
 
 @pytest.mark.slow
-def test_a_broken_polygon_is_repaired_and_told(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_broken_polygon_is_repaired_and_told(server: Server, tmp_path: Path, caplog: CapturedLog) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     bow = in_metres(shapely.Polygon([(0, 0), (200, 200), (200, 0), (0, 200)]), 1200, 1800)
     write_fields(tmp_path / "bow.gpkg", {"bow": bow})
@@ -247,7 +246,7 @@ def test_a_broken_polygon_is_repaired_and_told(
 
 
 @pytest.mark.slow
-def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_regions_without_images_are_told(server: Server, tmp_path: Path, caplog: CapturedLog) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     shapes = {
         "here": in_metres(shapely.box(0, 0, 90, 90), 500, 500),

@@ -28,6 +28,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.jobs.rasters.mosaic import MosaicRecipe
 from eechips.reports.contact_sheet import layout
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.field_scenes import (
     DATES,
@@ -143,7 +144,7 @@ def test_the_pixels_are_those_of_images_of_the_region(server: Server, folder: Pa
 
 @pytest.mark.slow
 def test_ids_that_are_no_file_names_have_mosaics_of_their_own(
-    server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     ids = ["../../up", "a/b", "A_B", "Wäldchen 你好", "", "x" * 300, "/etc/passwd", "mosaic", "twice", "twice", None]
@@ -182,7 +183,7 @@ def test_names_of_mosaics_do_not_depend_on_regions_that_failed(server: Server, t
 
 @pytest.mark.exhaustive
 def test_regions_without_images_and_without_pixels_are_told(
-    server: Server, folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    server: Server, folder: Path, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     far = in_metres(shapely.box(0, 0, 90, 90), 90_000, 0)

@@ -20,6 +20,7 @@ from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
 from eechips.training.samples import read_samples
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.programs import run_program
 
@@ -96,7 +97,7 @@ def test_rows_of_a_file_are_added_and_other_options_refused(demo_server: Server,
 
 @pytest.mark.slow
 def test_the_requests_of_new_units_are_told_and_confirmed_before_they_are_sent(
-    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    demo_server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     options: dict[str, Any] = {"roi": ROI}
     told: list[Estimate] = []
@@ -162,7 +163,7 @@ def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_
     ],
 )
 def test_an_end_within_a_period_is_told(
-    command: Any, options: dict[str, Any], demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    command: Any, options: dict[str, Any], demo_server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     given = {"start": "2020-06-01", "endpoint": demo_server.url, "dry_run": True, **options}
     for end, count in (("2020-07-11", 1), ("2020-08-01", 0)):

@@ -13,6 +13,7 @@ import pytest
 import eechips
 from eechips.errors import ResponseTimeoutError, TooLargeError, UnknownDatasetError
 from eechips.planning.planning_requests import fetch_features, request_each
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 
 
@@ -41,7 +42,7 @@ def test_an_estimate_of_many_points_sends_as_many_requests_as_one_of_few(demo_se
 
 @pytest.mark.slow
 def test_a_sample_says_once_what_is_asked_for_each_point(
-    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    demo_server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     """It was said once more for each part of the plan, such as the units of a trial and those of an estimate."""
     at = {"roi": "-105,39,-104.5,39.5", "endpoint": demo_server.url, "rate": None, "executor": "threads"}
@@ -120,7 +121,7 @@ def test_another_refusal_of_a_planning_request_is_raised() -> None:
         list(request_each(range(10), ask, size=2))
 
 
-def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_plan_logs_how_far_it_is(caplog: CapturedLog) -> None:
     now = 0.0
     chips = request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: now)
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
@@ -130,7 +131,7 @@ def test_a_long_plan_logs_how_far_it_is(caplog: pytest.LogCaptureFixture) -> Non
     assert caplog.messages == ["Planning: 2 of 4 chips, about 60 s left"]
 
 
-def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_list_logs_how_many_there_are_so_far(demo_ee: Any, caplog: CapturedLog) -> None:
     times = iter(range(0, 1000, 10))
     table = demo_ee.FeatureCollection([demo_ee.Feature(None, {"n": n}) for n in range(5)])
     with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
@@ -174,7 +175,7 @@ def test_a_run_that_fails_before_it_has_a_plan_keeps_the_files_of_others(demo_se
 
 @pytest.mark.slow
 def test_the_extent_of_the_places_is_logged_and_how_many_are_equal(
-    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    demo_server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     table = tmp_path / "plots.csv"
     table.write_text("lon,lat\n-105.25,39.5\n-104,40.125\n-104,40.125\n")

@@ -32,6 +32,7 @@ from eechips.planning.sampling.cell_grids import MajorTomGrid
 from eechips.planning.sampling.class_strata import ClassPool
 from eechips.planning.sampling.samplers import great_circle
 from eechips.planning.sampling.stratified_draw import StratifiedDraw
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store
 from tests.support.coded_store import LARGE, MAP, MASK, PLACES, ROOT, YEARS, Raster, classes, coded, large_classes
@@ -89,7 +90,7 @@ def pixels(units: list[dict[str, Any]]) -> np.ndarray:
 @pytest.mark.parametrize(("of", "truth"), [(MAP, classes()), (LARGE, large_classes())], ids=["small", "large"])
 @pytest.mark.parametrize("count", [3, 30])
 def test_every_class_has_exactly_its_points_on_its_pixels(
-    server: Server, caplog: pytest.LogCaptureFixture, of: str, truth: np.ndarray, count: int
+    server: Server, caplog: CapturedLog, of: str, truth: np.ndarray, count: int
 ) -> None:
     height, width = truth.shape
     box = roi(width, height)

@@ -17,6 +17,7 @@ import shapely
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.jobs.tables.timeseries import TimeSeries
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.region_weights import zonal_statistics
 from local_tests.support.stack_store import CRS, TRANSFORM, Stack
@@ -244,7 +245,7 @@ def test_one_region_or_several(options: dict[str, Any], message: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_box_is_warned_of_once(demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_box_is_warned_of_once(demo_server: Server, tmp_path: Path, caplog: CapturedLog) -> None:
     regions = {"regions": "FAO/GAUL_SIMPLIFIED_500m/2015/level2", "columns": "id=ADM2_CODE"}
     with pytest.raises(RegionError, match="meets -78,88,-79,89"):
         timeseries(demo_server, tmp_path, bbox="-78,88,-79,89", start="2020-06-01", end="2020-08-01", **regions)
@@ -286,9 +287,7 @@ def test_a_region_without_images_has_a_table_without_rows(real_server: Server, t
 
 
 @pytest.mark.slow
-def test_regions_that_cover_hardly_a_pixel_are_told(
-    real_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_regions_that_cover_hardly_a_pixel_are_told(real_server: Server, tmp_path: Path, caplog: CapturedLog) -> None:
     """Fields within a pixel of ERA5 or MODIS: Earth Engine leaves out pixels that are covered by less than 1/256."""
     path = tmp_path / "fields.gpkg"
     x, y = BOX.centroid.x, BOX.centroid.y

@@ -21,6 +21,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.jobs.tables.timeseries import TimeSeries
 from eechips.jobs.tables.zonal_statistics import TableLayout, merge_tables
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from local_tests.support.region_weights import zonal_statistics
 
@@ -335,7 +336,7 @@ def test_a_region_across_the_antimeridian_is_one(demo_server: Server, tmp_path: 
 
 
 def test_regions_above_the_least_part_of_a_pixel_are_not_told(
-    demo_server: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    demo_server: Server, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     """Pixels of 0.1 degrees are half as large at 60 degrees north: regions of 0.2% and 0.7% of one have 0.1% and 0.36%
     of a pixel at the equator."""

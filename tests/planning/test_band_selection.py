@@ -20,6 +20,7 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning import asset_metadata
 from eechips.planning.imagery.band_selection import BandSelection, select_bands
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.coded_store import write_geotiff
 
@@ -286,7 +287,7 @@ def test_parameters_hold_the_formula_and_the_scale_of_each_input(record: Dataset
     assert radar == {"VH": "10 ** ((VH) / 10)", "VV": "10 ** ((VV) / 10)"}
 
 
-def test_an_index_of_counts_without_a_scale_is_computed_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_index_of_counts_without_a_scale_is_computed_with_a_warning(caplog: CapturedLog) -> None:
     naip = find_dataset("NAIP")
     select_bands("NAIP", naip, indices=["NDVI", "GNDVI", "VARI", "SR", "GCC"])
     assert caplog.text == ""  # ratios need no scale

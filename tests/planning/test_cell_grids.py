@@ -16,6 +16,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import unproject
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.sampling.cell_grids import FileGrid, GlobalGrid, MajorTomGrid, parse_cells
+from local_tests.support.captured_log import CapturedLog
 
 WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 
@@ -234,9 +235,7 @@ def test_polygons_of_a_file_have_their_centroids_and_ids(tmp_path: Path) -> None
     assert [place.fields["grid_code"] for place in named.list_places(WORLD)] == ["1", "2", "3", "4", "5"]
 
 
-def test_features_without_geometry_are_no_cells_and_are_counted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_features_without_geometry_are_no_cells_and_are_counted(tmp_path: Path, caplog: CapturedLog) -> None:
     path = tmp_path / "grid.csv"
     path.write_text(f'id,wkt\na,POLYGON EMPTY\nb,"{shapely.box(10.0, 50.0, 11.0, 51.0).wkt}"\n')
     assert [place.fields["grid_code"] for place in parse_cells(path).list_places(WORLD)] == ["b"]

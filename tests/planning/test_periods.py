@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from eechips.errors import UsageError
 from eechips.planning.imagery.periods import SPANS, Period, Step, parse_day, parse_step, warn_of_cut_period
+from local_tests.support.captured_log import CapturedLog
 
 days = st.dates(dt.date(1970, 1, 1), dt.date(2100, 12, 31))
 steps = st.builds(Step, st.integers(1, 40), st.sampled_from(SPANS))
@@ -85,7 +86,7 @@ def test_the_last_period_is_cut() -> None:
     ],
 )
 def test_an_end_that_cuts_the_last_period_is_told(
-    step: Step, start: str, end: str, message: str, caplog: pytest.LogCaptureFixture
+    step: Step, start: str, end: str, message: str, caplog: CapturedLog
 ) -> None:
     warn_of_cut_period(step, start, end)
     assert len(caplog.messages) == bool(message)

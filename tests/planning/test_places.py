@@ -17,6 +17,7 @@ from eechips.jobs.samples.resolved_sample import resolve_sample
 from eechips.jobs.samples.sample_options import SampleOptions
 from eechips.jobs.tables.points import PointValues
 from eechips.planning.places import read_places
+from local_tests.support.captured_log import CapturedLog
 
 
 def written(folder: Path, text: str, name: str = "places.csv") -> Path:
@@ -266,7 +267,7 @@ def test_a_carriage_return_within_the_header_is_reported(tmp_path: Path) -> None
     ],
 )
 def test_a_column_of_dates_that_chooses_no_image_is_told(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, options: dict[str, str], is_told: bool
+    tmp_path: Path, caplog: CapturedLog, options: dict[str, str], is_told: bool
 ) -> None:
     caplog.set_level(logging.WARNING, "eechips")
     path = written(tmp_path, "lon,lat,Date\n-105.2,39.5,2021-06-01\n")

@@ -25,6 +25,7 @@ from eechips.planning.areas.regions import (
 )
 from eechips.planning.areas.zones import read_zones
 from eechips.text.suggestion import describe_choices
+from local_tests.support.captured_log import CapturedLog
 
 SQUARE = shapely.box(-105.5, 39.5, -105.0, 40.0)
 BOWTIE = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
@@ -44,7 +45,7 @@ def test_boxes_are_parsed(text: str) -> None:
     assert parse_region(text) == BoxRegion(-105.5, 39.5, -105.0, 40.0)
 
 
-def test_a_box_around_the_globe_may_have_its_sides_swapped(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_box_around_the_globe_may_have_its_sides_swapped(caplog: CapturedLog) -> None:
     parse_box("170,-20,-175,-10")
     parse_box("100,-60,-70,60")  # the Pacific
     assert not caplog.messages
@@ -215,7 +216,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_file_with_several_layers_says_which_is_read(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+    tmp_path: Path, caplog: CapturedLog, recwarn: pytest.WarningsRecorder
 ) -> None:
     path = tmp_path / "layers.gpkg"
     gpd.GeoDataFrame({"a": [1]}, geometry=[SQUARE], crs="EPSG:4326").to_file(path, layer="fields")
@@ -234,7 +235,7 @@ def test_a_file_with_several_layers_says_which_is_read(
 
 
 @pytest.mark.slow
-def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, caplog: CapturedLog) -> None:
     path = write(tmp_path / "some.geojson", None, SQUARE, shapely.Polygon(), BOWTIE, code=[5, 6, 7, 8])
     found = read_vectors(path)
     assert caplog.messages == [f"{path}: 2 features without geometry left out: feature 1 (code=5) and 1 more"]
@@ -247,7 +248,7 @@ def test_features_without_geometry_are_left_out_and_counted(tmp_path: Path, capl
 
 
 @pytest.mark.slow
-def test_a_wide_region_is_told_of(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wide_region_is_told_of(tmp_path: Path, caplog: CapturedLog) -> None:
     fiji = shapely.Polygon([(179, -17), (-179, -17), (-179, -16), (179, -16)])
     parse_region(write(tmp_path / "fiji.geojson", SQUARE, fiji))
     assert "region 2 is 358 degrees wide: if it is meant to cross the antimeridian" in caplog.text
@@ -264,7 +265,7 @@ def test_choices_name_similar_or_all_values() -> None:
 
 
 @pytest.mark.slow
-def test_an_invalid_polygon_is_named_by_its_attributes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_invalid_polygon_is_named_by_its_attributes(tmp_path: Path, caplog: CapturedLog) -> None:
     path = tmp_path / "fields.geojson"
     frame = gpd.GeoDataFrame({"field": ["north", "south"]}, geometry=[SQUARE, BOWTIE], crs="EPSG:4326")
     frame.to_file(path)

@@ -19,6 +19,7 @@ from eechips.planning.areas.regions import parse_region
 from eechips.planning.sampling.samplers import Stratum, interleave
 from eechips.planning.sampling.strata import fetch_strata
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.commands import run_command
 from tests.support.ecoregion_outlines import write_outlines
@@ -124,7 +125,7 @@ def test_an_outline_larger_than_a_response_is_fetched_in_cells(serve_outlines: C
 
 @pytest.mark.slow
 def test_an_outline_that_is_refused_in_cells_is_fetched_with_a_larger_margin_and_the_user_is_told(
-    serve_outlines: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    serve_outlines: Callable[..., Server], caplog: CapturedLog
 ) -> None:
     server = serve_outlines()
     expected = {stratum.id: stratum.geometry for stratum in fetch(server, COLORADO)}

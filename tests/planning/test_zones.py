@@ -22,6 +22,7 @@ from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.areas.zones import fetch_zones, measure_zones, read_zones
 from eechips_local.assets import ingest
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 
 SQUARE = shapely.box(10, 50, 11, 51)
@@ -34,9 +35,7 @@ def write(path: Path, geometries: list[Any], **columns: Any) -> Path:
 
 
 @pytest.mark.slow
-def test_features_of_one_id_are_one_region_at_the_place_of_the_first(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_features_of_one_id_are_one_region_at_the_place_of_the_first(tmp_path: Path, caplog: CapturedLog) -> None:
     other, third = shapely.box(20, 50, 21, 51), shapely.box(11, 50, 12, 51)
     path = write(tmp_path / "a.gpkg", [SQUARE, other, third], code=["x", "y", "x"])
     with caplog.at_level(logging.WARNING, logger="eechips"):
@@ -48,7 +47,7 @@ def test_features_of_one_id_are_one_region_at_the_place_of_the_first(
 
 
 @pytest.mark.slow
-def test_features_of_one_id_of_a_table_are_named(demo_ee: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_of_one_id_of_a_table_are_named(demo_ee: Any, caplog: CapturedLog) -> None:
     asset = "FAO/GAUL_SIMPLIFIED_500m/2015/level2"
     with caplog.at_level(logging.WARNING, logger="eechips"):
         zones = fetch_zones(asset, "ADM2_CODE")
@@ -60,7 +59,7 @@ def test_features_of_one_id_of_a_table_are_named(demo_ee: Any, caplog: pytest.Lo
 
 @pytest.mark.slow
 def test_features_of_a_table_with_a_blank_id_are_left_out(
-    tmp_path: Path, serve_briefly: Callable[..., Server], caplog: pytest.LogCaptureFixture
+    tmp_path: Path, serve_briefly: Callable[..., Server], caplog: CapturedLog
 ) -> None:
     squares = [shapely.box(west, 0, west + 1, 1) for west in range(len(_BLANK_IDS))]
     path = write(tmp_path / "a.gpkg", squares, code=_BLANK_IDS)
@@ -72,14 +71,14 @@ def test_features_of_a_table_with_a_blank_id_are_left_out(
 
 
 @pytest.mark.slow
-def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_integer_ids_stay_integers_beside_missing_ones(tmp_path: Path, caplog: CapturedLog) -> None:
     path = write(tmp_path / "a.gpkg", [SQUARE, SQUARE, SQUARE], code=[7, None, 9])
     with caplog.at_level(logging.WARNING, logger="eechips"):
         assert read_zones(path, "code").ids == [7, 9]
     assert "1 feature without code is left out: number 2" in caplog.text
 
 
-def test_features_with_a_blank_id_are_left_out_and_not_joined(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_features_with_a_blank_id_are_left_out_and_not_joined(tmp_path: Path, caplog: CapturedLog) -> None:
     """A CSV file has an empty cell where another format has no value."""
     rows = ["code,wkt", *(f'{code},"{shapely.box(west, 0, west + 1, 1).wkt}"' for west, code in enumerate(_BLANK_IDS))]
     path = tmp_path / "a.csv"
@@ -137,7 +136,7 @@ def test_area_is_kept_at_the_antimeridian(west: float, width: float, south: floa
 
 
 @pytest.mark.slow
-def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_region_around_the_earth_is_pointed_out(tmp_path: Path, caplog: CapturedLog) -> None:
     path = write(tmp_path / "a.gpkg", [shapely.box(-179, -18, 179, -16)], name=["Fiji"])
     with caplog.at_level(logging.WARNING, logger="eechips"):
         read_zones(path, "name")

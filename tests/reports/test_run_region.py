@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
 from eechips.reports.region_outlines import region_rings
+from local_tests.support.captured_log import CapturedLog
 
 
 def info(folder: Path, name: str, **changed: Any) -> dict[str, Any]:
@@ -63,7 +64,7 @@ def test_regions_that_are_not_local_have_no_ring(parameters: Any, tmp_path: Path
     assert region_rings(tmp_path, {"parameters": parameters, "directory": str(tmp_path)}) == []
 
 
-def test_notes_on_a_file_are_not_logged_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_notes_on_a_file_are_not_logged_again(tmp_path: Path, caplog: CapturedLog) -> None:
     path = tmp_path / "areas.csv"
     path.write_bytes(f"name,wkt\nPeñón,{shapely.box(7.0, 46.0, 7.5, 46.5).wkt!r}\n".replace("'", '"').encode("cp1252"))
     read_vectors(path)
@@ -94,7 +95,7 @@ def test_polygons_of_a_file_become_rings(tmp_path: Path, suffix: str, crs: str) 
 
 
 @pytest.mark.slow
-def test_a_changed_file_has_no_region(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_changed_file_has_no_region(tmp_path: Path, caplog: CapturedLog) -> None:
     path = tmp_path / "area.geojson"
     gpd.GeoDataFrame(geometry=[shapely.box(7.0, 46.0, 7.5, 46.5)], crs="EPSG:4326").to_file(path)
     before = info(tmp_path, path.name)

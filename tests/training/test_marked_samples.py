@@ -12,6 +12,7 @@ import eechips
 from eechips.manifest.exclusions import mark_units
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples, read_some_samples
+from local_tests.support.captured_log import CapturedLog
 from tests.support import finished_run
 
 
@@ -23,7 +24,7 @@ def run(tmp_path: Path) -> eechips.Run:
     return finished_run.write_run(tmp_path / "run", units)
 
 
-def test_samples_are_without_marked_units(run: eechips.Run, caplog: pytest.LogCaptureFixture) -> None:
+def test_samples_are_without_marked_units(run: eechips.Run, caplog: CapturedLog) -> None:
     ids = run.units["id"].tolist()
     mark_units(run.path, [ids[1], ids[4]])
     kept = [ids[number] for number in (0, 2, 3, 5)]

@@ -27,6 +27,7 @@ from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples, read_some_samples
 from eechips.training.splits import split_table
 from eechips.training.streams.sample_stream import SampleStream
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
@@ -151,7 +152,7 @@ def test_a_stream_that_a_fork_closes_goes_on(service: Service, tmp_path: Path) -
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
-    service: Service, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    service: Service, tmp_path: Path, caplog: CapturedLog
 ) -> None:
     first, second = order_of(5)[:2]
     service.plan(first, "400")
@@ -347,7 +348,7 @@ def test_numbers_of_numpy_are_those_of_python(tmp_path: Path) -> None:
     assert json.loads(json.dumps(stream.state_dict()))["epoch"] == 1
 
 
-def test_a_reader_alone_shares_no_plan(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_reader_alone_shares_no_plan(tmp_path: Path, caplog: CapturedLog) -> None:
     run = write_run(tmp_path, pictures(4))
     (tmp_path / ".eechips-readers").write_text("as if the folder could not be written")
     for world_size, warnings in ((1, 0), (2, 1)):

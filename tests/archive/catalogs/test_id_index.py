@@ -18,6 +18,7 @@ from eechips.archive.catalogs.partitions.id_index import IdIndex
 from eechips.archive.catalogs.partitions.schema import Schema
 from eechips.archive.catalogs.update import repair
 from eechips.errors import StorageError, UsageError
+from local_tests.support.captured_log import CapturedLog
 from tests.support.catalog_items import DAYS, contents, item, put
 from tests.support.commands import run_command
 
@@ -38,7 +39,7 @@ def known(catalog: Catalog, **options: Any) -> list[str]:
 
 
 @pytest.fixture
-def warned(caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+def warned(caplog: CapturedLog) -> CapturedLog:
     caplog.set_level(logging.WARNING, id_index.__name__)
     return caplog
 
@@ -47,7 +48,7 @@ def uncovered(folder: Path) -> list[str]:
     return IdIndex(folder, Schema.load(folder)).uncovered
 
 
-def test_a_catalogue_has_the_ids_of_its_items(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_a_catalogue_has_the_ids_of_its_items(tmp_path: Path, warned: CapturedLog) -> None:
     put(tmp_path, items_of(range(8)))
     assert known(open_catalog(tmp_path)) == WANTED[:8]
     put(tmp_path, items_of(range(8, 10)))
@@ -78,7 +79,7 @@ def test_ids_are_those_of_a_collection(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["lost", "truncated", "changed", "foreign", "empty"])
-def test_a_damaged_index_is_noticed_and_rebuilt(tmp_path: Path, warned: pytest.LogCaptureFixture, damage: str) -> None:
+def test_a_damaged_index_is_noticed_and_rebuilt(tmp_path: Path, warned: CapturedLog, damage: str) -> None:
     put(tmp_path, items_of(range(8)))
     (segment,) = segments(tmp_path)
     data = segment.read_bytes()
@@ -108,7 +109,7 @@ def test_repair_checks_and_completes_the_index(tmp_path: Path) -> None:
     assert not (tmp_path / ".scratch-merge").exists()
 
 
-def test_a_partition_that_was_replaced_is_read_instead(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_a_partition_that_was_replaced_is_read_instead(tmp_path: Path, warned: CapturedLog) -> None:
     """Also by one of the same size, with the time of change of the old one, that the schema does not have."""
     put(tmp_path / "a", items_of(range(8)))
     other = items_of(range(8))
@@ -125,7 +126,7 @@ def test_a_partition_that_was_replaced_is_read_instead(tmp_path: Path, warned: p
     assert uncovered(tmp_path / "a") == [path]  # its ids are unknown as long as it is not the one of the schema
 
 
-def test_a_copied_catalogue_has_a_valid_index(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_a_copied_catalogue_has_a_valid_index(tmp_path: Path, warned: CapturedLog) -> None:
     put(tmp_path / "a", items_of(range(8)))
     shutil.copytree(tmp_path / "a" / "_ids", tmp_path / "b" / "_ids")  # older than the partitions then
     shutil.copytree(tmp_path / "a", tmp_path / "b", dirs_exist_ok=True)
@@ -171,7 +172,7 @@ def test_the_index_follows_every_merge(tmp_path: Path, monkeypatch: pytest.Monke
         assert sum(len(each.segment) for each in index._segments) <= 2 * len(catalog)
 
 
-def test_copies_in_a_store_are_searched(tmp_path: Path, warned: pytest.LogCaptureFixture) -> None:
+def test_copies_in_a_store_are_searched(tmp_path: Path, warned: CapturedLog) -> None:
     put(tmp_path, items_of(range(8)))
     address = f"memory://{tmp_path.name}/catalog"
     files = fsspec.filesystem("memory")

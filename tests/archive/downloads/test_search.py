@@ -17,6 +17,7 @@ from eechips.archive.downloads.search import items
 from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ConfigurationError
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import serve_function
 from tests.support.scene_servers import item
 
@@ -37,9 +38,7 @@ def test_invalid_api_responses_are_reported(status: int, page: Any, hosts: HostS
         list(items(Search(stac=url), DocumentReader(hosts, signer)))
 
 
-def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(tmp_path: Path, caplog: CapturedLog) -> None:
     known = item("one", assets={"data": {"href": "https://127.0.0.1:9/x.tif"}})
     lines = [json.dumps(known), '{"id": ' + "[" * 100_000, json.dumps({**known, "id": "two"})]
     (tmp_path / "items.ndjson").write_text("\n".join(lines))

@@ -21,6 +21,7 @@ from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError, StorageError, UsageError
 from eechips.manifest import open_run
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.commands import run_command
 from tests.support.scene_runs import TIFF, catalogue, write
@@ -81,7 +82,7 @@ def test_a_list_of_items_is_the_same_here_and_for_an_ingestion(tmp_path: Path, n
     assert [unit["href"] for unit in units] == [f"{url}/{each}.tif" for each in "abc"]
 
 
-def test_invalid_entries_of_a_list_are_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_entries_of_a_list_are_reported(tmp_path: Path, caplog: CapturedLog) -> None:
     lines = [json.dumps(feature("a")), '{"id": 3', '"nowhere.json"', "7", json.dumps(feature("b"))]
     (tmp_path / "list.ndjson").write_text("\n".join(lines))
     with caplog.at_level(logging.WARNING):

@@ -22,6 +22,7 @@ from rasterio.warp import transform_bounds
 
 import eechips
 from eechips.errors import ConfigurationError, UsageError
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.commands import run_command
 from tests.support.programs import run_program
@@ -186,9 +187,7 @@ def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> N
     assert not (out / "quarantine").exists()
 
 
-def test_a_host_that_does_not_respond_is_named_once(
-    server: FileServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_host_that_does_not_respond_is_named_once(server: FileServer, tmp_path: Path, caplog: CapturedLog) -> None:
     found = items(server)[:2]
     for each in found:
         each["assets"]["B04"]["href"] = "http://127.0.0.1:1/s.tif"

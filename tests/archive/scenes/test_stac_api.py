@@ -21,6 +21,7 @@ import shapely
 from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError
 from eechips.planning.imagery.image_filters import parse_condition
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.stac_search import MANY, as_json, feature, search
 
@@ -109,7 +110,7 @@ def test_both_http_methods_are_tried_if_an_api_declares_none() -> None:
         assert len(search(url).ids) == 45
 
 
-def test_unsupported_conditions_are_evaluated_locally_and_reported(caplog: pytest.LogCaptureFixture) -> None:
+def test_unsupported_conditions_are_evaluated_locally_and_reported(caplog: CapturedLog) -> None:
     api = Api(MANY)
     with serve_function(api) as url, caplog.at_level(logging.INFO, logger="eechips"):
         found = search(url, conditions=(parse_condition("eo:cloud_cover >= 20"),), most=3)
@@ -187,7 +188,7 @@ def test_an_api_that_takes_json_by_post_and_text_by_get_alone(
     assert asked == questions
 
 
-def test_an_api_that_refuses_conditions_although_it_says_that_it_knows_them(caplog: pytest.LogCaptureFixture) -> None:
+def test_an_api_that_refuses_conditions_although_it_says_that_it_knows_them(caplog: CapturedLog) -> None:
     def change(number: int, body: dict[str, Any]) -> Answer | None:
         told = {"code": "BadRequest", "description": "no queryable of that name"}
         return (400, {}, json.dumps(told).encode()) if "filter" in api.asked[-1] else None
@@ -261,7 +262,7 @@ def test_pages_that_lead_in_a_circle_end() -> None:
         search(url)
 
 
-def test_transient_api_errors_are_retried(caplog: pytest.LogCaptureFixture) -> None:
+def test_transient_api_errors_are_retried(caplog: CapturedLog) -> None:
     """Busy, a body that is cut, and one that is compressed."""
 
     def change(number: int, answer: dict[str, Any]) -> Answer | None:

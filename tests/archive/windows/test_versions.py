@@ -29,6 +29,7 @@ from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors.processes import worker_context
 from eechips.errors import PermanentError, TransientError
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
 from tests.archive.windows.test_results import MEMORY, RECIPE, ROOT, check, compute, write_scene
@@ -121,7 +122,7 @@ def test_a_run_over_a_raster_that_is_replaced_joins_nothing(bucket: Bucket, tmp_
 
 
 def test_a_store_without_versions_is_named_in_a_warning(
-    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch, caplog: CapturedLog
 ) -> None:
     archive = bucket.folder / "scenes.zip"
     shutil.make_archive(str(archive.with_suffix("")), "zip", bucket.folder, "scene.tif")

@@ -23,6 +23,7 @@ from eechips_local.archives.items.item_search import ApiSearch, format_age, open
 from eechips_local.archives.items.item_search_cache import KeptSearches, pack_items
 from eechips_local.evaluation.asset_model import Range
 from local_tests.archives.stac_server import CONFORMS, StacServer, make_item, stac_server
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.stopped_clock import StoppedClock
 
 JUNE = datetime(2024, 6, 1, tzinfo=timezone.utc).timestamp() * 1000.0
@@ -261,9 +262,7 @@ def test_processes_that_ask_the_same_at_once_send_one_search(tmp_path: Path) -> 
         assert len(server.searches) == 1
 
 
-def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_old_answer_is_asked_for_again_and_serves_where_nobody_answers(tmp_path: Path, caplog: CapturedLog) -> None:
     clock = StoppedClock(JULY / 1000.0)
     query = ItemQuery(start=JUNE)
     with stac_server(days(3)) as server:
@@ -347,7 +346,7 @@ def test_results_are_bounded_on_disk(tmp_path: Path) -> None:
     assert (tmp_path / "searches.sqlite").stat().st_size < 60_000
 
 
-def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_database_is_told_of_and_gone_without(tmp_path: Path, caplog: CapturedLog) -> None:
     with stac_server(days(3)) as server:
         assert len(ids(search_of(server, tmp_path), ItemQuery())) == 3
         (path,) = tmp_path.glob("*/searches.sqlite")
@@ -397,7 +396,7 @@ def test_a_database_that_is_truncated_while_it_is_open_loses_no_search(tmp_path:
         assert len(ids(search, ItemQuery())) == 40
 
 
-def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_database_that_takes_nothing_loses_no_search(tmp_path: Path, caplog: CapturedLog) -> None:
     with stac_server(days(3)) as server:
         search = ApiSearch(server.describe(), tmp_path, clock=StoppedClock())
         search._kept.find("s2", ItemQuery())  # opens the database

@@ -25,6 +25,7 @@ from eechips_local.archives.hosts.archive_session import ArchiveRequest, Archive
 from eechips_local.archives.hosts.host_throttle import HostThrottle, HostThrottles
 from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.stac_server import StacServer, make_item, stac_server
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.stopped_clock import StoppedClock
 
 
@@ -314,7 +315,7 @@ def test_no_more_requests_are_on_their_way_than_a_host_bears() -> None:
     assert throttle.counts.requests == 200
 
 
-def test_items_that_shift_between_pages_as_others_are_removed_are_found(caplog: pytest.LogCaptureFixture) -> None:
+def test_items_that_shift_between_pages_as_others_are_removed_are_found(caplog: CapturedLog) -> None:
     def remove(page: dict[str, Any]) -> dict[str, Any]:
         server.items = server.items[1:]
         return page
@@ -329,7 +330,7 @@ def test_items_that_shift_between_pages_as_others_are_removed_are_found(caplog: 
         assert "of which some are removed meanwhile: some may be missing" in caplog.text
 
 
-def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: CapturedLog) -> None:
     with stac_server(items(25), deepest=20) as server:
         assert len(found(server)) == 20
     assert "counts 25 items of a search of s2, and gives 20: some may be missing" in caplog.text
@@ -347,7 +348,7 @@ def test_a_search_that_ends_before_its_items_do_is_told_of(caplog: pytest.LogCap
     ],
 )
 def test_a_short_last_page_is_the_end_where_the_count_is_an_estimate(
-    count: int, counted: int, least_estimate: int, is_told: bool, caplog: pytest.LogCaptureFixture,
+    count: int, counted: int, least_estimate: int, is_told: bool, caplog: CapturedLog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     monkeypatch.setattr("eechips_local.archives.items.stac_item_search._LEAST_ESTIMATE", least_estimate)

@@ -19,6 +19,7 @@ from eechips_local.assets import FolderStore, IngestError, ingest, parse_propert
 from eechips_local.assets.ingestion.item_metadata import rasters
 from eechips_local.evaluation.asset_model import PixelWindow, Query
 from eechips_local.pixels.file_source import FileSource
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 
 SINUSOIDAL = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_defs"
@@ -26,9 +27,7 @@ ALBERS = "+proj=aea +lat_0=23 +lon_0=-96 +lat_1=29.5 +lat_2=45.5 +x_0=0 +y_0=0 +
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (47, 42), (3, 500)])
-def test_small_images_are_stored_without_a_warning(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: tuple[int, int]
-) -> None:
+def test_small_images_are_stored_without_a_warning(tmp_path: Path, caplog: CapturedLog, shape: tuple[int, int]) -> None:
     ingest(raster(tmp_path / "a.tif", noise(1, *shape)), tmp_path / "store", "users/someone/a")
     assert caplog.records == []
 

@@ -12,6 +12,7 @@ import pytest
 from eechips_local.archives.archive_list import AEF, EARTH_SEARCH
 from eechips_local.archives.archive_opening import open_archive
 from eechips_local.demo.painting import drawing_cache
+from local_tests.support.captured_log import CapturedLog
 
 
 @pytest.fixture
@@ -42,7 +43,7 @@ def test_caches_are_the_user_s_alone(
 
 
 def test_a_cache_that_every_user_may_write_is_named_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: CapturedLog
 ) -> None:
     folder = tmp_path / "eechips-local" / "archives"
     folder.mkdir(parents=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from local_tests.support import captured_log
 from local_tests.support.local_earth_engine import Host, Server, hosting, initialize
 from local_tests.support.suite_recording import SUITE_RECORDING, SuiteRecording
 
@@ -22,9 +23,10 @@ SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def register_fixtures(config: pytest.Config) -> None:
-    """Register these fixtures, once for all folders of tests: of fixtures that conftests import, each has its own."""
-    if not config.pluginmanager.is_registered(sys.modules[__name__]):
-        config.pluginmanager.register(sys.modules[__name__])
+    """Register these fixtures and the log's, once for all folders: of fixtures that conftests import, each has its own."""
+    for module in (sys.modules[__name__], captured_log):
+        if not config.pluginmanager.is_registered(module):
+            config.pluginmanager.register(module)
 
 
 @pytest.fixture(scope="session")
