@@ -69,8 +69,10 @@ def worker_context(store: StoreConfig) -> Any:
     context = multiprocessing.get_context("forkserver" if "forkserver" in methods else "spawn")
     if "forkserver" in methods:
         planet = ["eechips_local.demo.planet_preload"] if store.demo else []
+        folders = ["eechips_local.assets.folder_store"] if store.folders else []
+        catalogs = ["eechips_local.catalogs"] if store.catalogs else []
         archives = ["eechips_local.archives.archive_opening"] if store.archives else []
-        context.set_forkserver_preload(["eechips_local.evaluation.preload", *planet, *archives])
+        context.set_forkserver_preload(["eechips_local.evaluation.preload", *planet, *folders, *catalogs, *archives])
     return context
 
 

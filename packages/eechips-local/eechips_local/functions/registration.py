@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
 from types import ModuleType
 from typing import Any, TypeVar
@@ -74,6 +75,7 @@ def module_functions(module: ModuleType) -> Iterator[tuple[str, Implementation]]
     yield from getattr(module, "FUNCTIONS", {}).items()
 
 
+@cache
 def has_packages() -> bool:
     """Return whether installed packages declare functions."""
     return bool(metadata.entry_points(group=GROUP))

@@ -231,22 +231,25 @@ def test_image_that_is_none_is_told(ee: Any) -> None:
 
 
 @pytest.mark.slow
-def test_workers_do_not_load_the_archives_code_each_for_itself(tmp_path: Path) -> None:
+def test_workers_do_not_load_the_code_of_archives_and_folders_each_for_itself(tmp_path: Path) -> None:
     (tmp_path / "probe.py").write_text(
         "import os, sys\ndef tell(pipe):\n    pipe.send((sorted(sys.modules), dict(os.environ)))\n"
     )
     code = (
         "import probe\n"
+        "from pathlib import Path\n"
         "from eechips_local.archives.archive_model import ArchiveDescription\n"
         "from eechips_local.evaluation.evaluation_pool import start_process, worker_context\n"
         "from eechips_local.stores import StoreConfig\n"
         "archive = ArchiveDescription('test', 'Test', api='http://127.0.0.1:9')\n"
-        "pipe, process = start_process(worker_context(StoreConfig(demo=False, archives=(archive,))), probe.tell)\n"
+        "store = StoreConfig((Path(),), demo=False, archives=(archive,))\n"
+        "pipe, process = start_process(worker_context(store), probe.tell)\n"
         "loaded, environment = pipe.recv()\n"
         "process.join()\n"
-        "import eechips_local.archives.archive_opening, os, sys\n"
+        "import eechips_local.archives.archive_opening, eechips_local.assets.folder_store, os, sys\n"
+        "import eechips_local.assets.table_cache\n"
         "print(sorted({'PYTHONSAFEPATH', 'OMP_NUM_THREADS'} & environment.keys() - os.environ.keys()))\n"
-        "print([name for name in sys.modules if name.startswith(('eechips_local.archives', 'pyarrow'))\n"
+        "print([name for name in sys.modules if name.startswith(('eechips_local.a', 'pyarrow'))\n"
         "       and name not in loaded])\n"
     )
     given = {name: value for name, value in os.environ.items() if name not in ("PYTHONSAFEPATH", "OMP_NUM_THREADS")}

@@ -6,12 +6,15 @@ import json
 import sys
 import threading
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eechips_local.deferred_imports import defer_imports
+from eechips_local.evaluation.evaluation_pool import start_process, worker_context
 from eechips_local.quota.compute_cost import PROFILE_RESPONSE_HEADER
 from eechips_local.recording.applications import create_recorder_app, create_replay_app
 from eechips_local.recording.recording_folder import create_recording, open_recording
@@ -20,6 +23,7 @@ from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.upstream import Upstream
 from eechips_local.run_server import create_parser, read_config
 from eechips_local.server import listening, run, serve
+from eechips_local.stores import StoreConfig
 
 REQUESTS = "/_recorded_requests"
 """Path of a recorder or a replay that lists the requests since it was last read."""
@@ -34,6 +38,8 @@ def main() -> None:
     it, or of ``upstream``, the URL of another service; or ``replay`` with the folder of a recording, which has no local
     Earth Engine. All servers stop at the end of standard input; one with ``arguments`` alone also by ``stop``, its URL.
     """
+    defer_imports()
+    threading.Thread(target=_load_for_all).start()
     end = threading.Event()
     servers: list[threading.Thread] = []
     alone: dict[str, tuple[threading.Thread, threading.Event]] = {}
@@ -76,6 +82,16 @@ def main() -> None:
         its_end.set()
     for server in (*servers, *(server for server, _ in alone.values())):
         server.join()
+
+
+def _load_for_all() -> None:
+    """Load what workers of folders and of the demo planet need in the process that forks those of all servers.
+
+    Else it loads what those of the first server need.
+    """
+    connection, process = start_process(worker_context(StoreConfig((Path(),))), Connection.close)
+    process.join()
+    connection.close()
 
 
 def _run(task: Callable[[_Announce], None], urls: SimpleQueue[str | None]) -> None:
