@@ -43,19 +43,19 @@ def test_points_in_memory_are_sampled(points: Any, demo_server: Any, tmp_path: P
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.parametrize("regions", [FIELDS, FIELDS.geometry, AREAS], ids=lambda value: type(value).__name__)
 @pytest.mark.parametrize(
-    "function",
+    ("function", "regions"),
     [
-        partial(eechips.timeseries, "MODIS_LST", start="2019-01-01", end="2019-02-01"),
-        partial(eechips.images, "S2", start="2020-06-01", end="2020-06-06"),
-        partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"),
-        partial(eechips.mosaic, "SRTM"),
-        partial(eechips.sample, "SRTM"),
+        (partial(eechips.timeseries, "MODIS_LST", start="2019-01-01", end="2019-02-01"), FIELDS),
+        (partial(eechips.images, "S2", start="2020-06-01", end="2020-06-06"), FIELDS.geometry),
+        (partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"), AREAS),
+        (partial(eechips.mosaic, "SRTM"), FIELDS),
+        (partial(eechips.sample, "SRTM"), FIELDS.geometry),
     ],
-    ids=lambda function: function.func.__name__,
+    ids=lambda value: value.func.__name__ if isinstance(value, partial) else type(value).__name__,
 )
 def test_regions_in_memory(function: Any, regions: Any, demo_server: Any, tmp_path: Path) -> None:
+    """Each kind of places becomes a file before any command sees it, so each command has one kind."""
     assert planned(function, endpoint=demo_server.url, out=tmp_path / "out", regions=regions).units >= 2
 
 
