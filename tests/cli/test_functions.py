@@ -14,6 +14,7 @@ from eechips.cli import main
 from eechips.commands.parameters import command_words
 from eechips.engine.service.local_server import LocalServer
 from eechips.errors import EechipsError, MissingResultsError, UsageError
+from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 
 SAMPLE: dict[str, Any] = {
@@ -48,8 +49,8 @@ def server() -> Any:
 
 
 @pytest.fixture
-def lines(server: LocalServer) -> list[str]:
-    return list(eechips.plan("sample", "NAIP", endpoint=server.url, **SAMPLE))
+def lines(demo_server: Server) -> list[str]:
+    return list(eechips.plan("sample", "NAIP", endpoint=demo_server.url, **SAMPLE))
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.errors import PermanentError, TransientError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
-from local_tests.support.local_earth_engine import Server, initialize, wait_until
+from local_tests.support.local_earth_engine import Host, Server, initialize, wait_until
 from tests.support.engine_service import ALGORITHMS, DISCOVERY
 from tests.support.export_runs import ExportService, export_service
 
@@ -37,8 +37,8 @@ GRID = Grid("EPSG:32613", (30.0, 0.0, 500_000.0, 0.0, -30.0, 4_400_000.0), 300, 
 
 
 @pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
-    with export_service(tmp_path_factory.mktemp("buckets")) as found:
+def service(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
+    with export_service(host, tmp_path_factory.mktemp("buckets")) as found:
         yield found
 
 
@@ -70,9 +70,11 @@ def test_the_same_request_starts_one_task_and_another_key_another(ee: Any, servi
 
 @pytest.mark.exhaustive
 @pytest.mark.slow
-def test_a_task_whose_request_id_the_service_has_already_is_found_by_its_description(ee: Any, tmp_path: Path) -> None:
+def test_a_task_whose_request_id_the_service_has_already_is_found_by_its_description(
+    ee: Any, host: Host, tmp_path: Path
+) -> None:
     name = start_export(masked_chip(ee), PLACE, UNIT, "c").url.rpartition("/")[2].removesuffix(".tif")
-    with export_service(tmp_path) as fresh:
+    with export_service(host, tmp_path) as fresh:
         own = initialize(fresh.server)
         chip = masked_chip(own)
         options = {"fileFormat": "GEO_TIFF", "cloudStorageDestination": {"bucket": "my-bucket", "filenamePrefix": "x"}}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from eechips.manifest import open_run
-from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.local_earth_engine import Host, wait_until
 from local_tests.support.parameters import slow_except
 from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service
 
@@ -51,8 +51,8 @@ SERIES = [*RUNS["a table of each region"], "--executor", "processes:2", "--in-fl
 
 
 @pytest.fixture(scope="module")
-def module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
-    with export_service(tmp_path_factory.mktemp("buckets")) as found:
+def module_service(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
+    with export_service(host, tmp_path_factory.mktemp("buckets")) as found:
         yield found
 
 
@@ -188,12 +188,12 @@ def get_result(index, unit):
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_what_takes_longer_than_the_server_allows_is_exported(
-    service: ExportService, folder: Path, tmp_path_factory: pytest.TempPathFactory
+    service: ExportService, folder: Path, host: Host, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (folder / "recipe.py").write_text(HEAVY)
     words = ["run", "recipe.py", *SERVICE]
     wanted, _ = interactive(service, folder, words)
-    with export_service(tmp_path_factory.mktemp("limited"), "--seconds", "0.1") as limited:
+    with export_service(host, tmp_path_factory.mktemp("limited"), "--seconds", "0.1") as limited:
         limited.run(folder, *words, status=1)
         assert set(open_run(folder / "out").failures["error_class"]) == {"TooLargeError"}
         (folder / "out").rename(folder / "failed")

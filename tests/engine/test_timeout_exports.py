@@ -18,7 +18,7 @@ from affine import Affine
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest import open_run
-from local_tests.support.local_earth_engine import wait_until
+from local_tests.support.local_earth_engine import Host, wait_until
 from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, checksums, export_service
 
 SAMPLE = [
@@ -29,8 +29,8 @@ SAMPLE = [
 
 
 @pytest.fixture(scope="module")
-def module_service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
-    with export_service(tmp_path_factory.mktemp("buckets")) as found:
+def module_service(host: Host, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ExportService]:
+    with export_service(host, tmp_path_factory.mktemp("buckets")) as found:
         yield found
 
 

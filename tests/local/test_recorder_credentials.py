@@ -38,7 +38,7 @@ from eechips_local.recording.upstream import CredentialsError
 from eechips_local.server import listening, run
 from local_tests.support.command_server import serving_command
 from local_tests.support.google_front import HIGH_VOLUME, TOKENS, GoogleFront, google_front
-from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from local_tests.support.local_earth_engine import Server
 from local_tests.support.recorders import post, sum_of
 from local_tests.support.token_server import TokenServer, token_server
 
@@ -55,17 +55,10 @@ class Google:
     home: Path
 
 
-@pytest.fixture(scope="module")
-def service() -> Iterator[Server]:
-    server = start_server("--rate", "none", "--concurrency", "none")
-    yield server
-    stop_server(server)
-
-
 @pytest.fixture
-def google(service: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
+def google(demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Google]:
     with (
-        token_server(upstream=service.url) as server,
+        token_server(upstream=demo_server.url) as server,
         google_front({HIGH_VOLUME: server.url, TOKENS: server.url}, tmp_path) as front,
     ):
         home = tmp_path / "home"

@@ -18,7 +18,7 @@ import pytest
 
 from eechips.engine.features import export_monitor
 from eechips.manifest import open_run
-from local_tests.support.local_earth_engine import Server, start_server, stop_server
+from local_tests.support.local_earth_engine import Host, Server
 from tests.support.commands import run_command
 
 BUCKET = "my-bucket"
@@ -113,11 +113,11 @@ def checksums(out: Path) -> dict[str, str]:
 
 
 @contextmanager
-def export_service(folder: Path, *options: str) -> Iterator[ExportService]:
+def export_service(host: Host, folder: Path, *options: str) -> Iterator[ExportService]:
     """Serve the demo planet, with buckets in a folder, and with further options."""
-    server = start_server("--rate", "none", "--concurrency", "none", "--buckets", str(folder), *options)
+    server = host.start("--rate", "none", "--concurrency", "none", "--buckets", str(folder), *options)
     fsspec.get_filesystem_class("gs").clear_instance_cache()  # those of another server
     try:
         yield ExportService(server, folder)
     finally:
-        stop_server(server)
+        host.stop(server)

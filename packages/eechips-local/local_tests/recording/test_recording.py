@@ -20,7 +20,7 @@ from click.testing import CliRunner, Result
 from eechips_local.cli import main
 from local_tests.support.command_server import serving_command
 from local_tests.support.function_server import Answer, serve_function
-from local_tests.support.local_earth_engine import Server, hosting, initialize, start_server, stop_server
+from local_tests.support.local_earth_engine import Host, Server, initialize
 from local_tests.support.recorders import HEADERS, KEY, PROJECT, TOKEN, Start, list_files, post, recording_of, sum_of
 from local_tests.support.stack_store import STACK, Stack
 
@@ -50,10 +50,10 @@ def fetch_picture(ee: Any) -> tuple[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+def recording(host: Host, stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     """Record some calls of a service that is stopped then; return the folder, and the results."""
     folder = tmp_path_factory.mktemp("recorded") / "recording"
-    service = start_server("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
+    service = host.start("--assets", str(stack.path), "--no-demo", "--rate", "none", "--concurrency", "none")
     try:
         direct = compute(initialize(service))
         with serving_command("record", folder, "--upstream", service.url) as recorder:
@@ -61,7 +61,7 @@ def recording(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
             recorded = compute(ee)
             url, picture = fetch_picture(ee)
     finally:
-        stop_server(service)
+        host.stop(service)
     assert recorded[0] == direct[0]
     np.testing.assert_array_equal(recorded[1], direct[1])
     return folder, (*recorded, url.rpartition("/thumbnails/")[2], picture)
@@ -103,10 +103,8 @@ def test_a_name_that_is_not_of_the_recording_has_expired(recording: tuple[Path, 
 
 
 @pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Start recorders and replays in one process, which is quicker than one each."""
-    with hosting() as found:
-        yield found.start
+def start(host: Host) -> Start:
+    return host.start
 
 
 @pytest.mark.slow

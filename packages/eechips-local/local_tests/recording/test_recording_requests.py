@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -21,7 +21,7 @@ import pytest
 import requests
 
 from local_tests.support.function_server import Answer, serve_function
-from local_tests.support.local_earth_engine import hosting, wait_until
+from local_tests.support.local_earth_engine import Host, wait_until
 from local_tests.support.recorders import HEADERS, KEY, TOKEN, Start, list_files, post, recording_of, sum_of
 
 JSON = {"Content-Type": "application/json"}
@@ -29,10 +29,8 @@ COMPUTE = "projects/p/value:compute"
 
 
 @pytest.fixture(scope="module")
-def start() -> Iterator[Start]:
-    """Start recorders and replays in one process, which is quicker than one each."""
-    with hosting() as found:
-        yield found.start
+def start(host: Host) -> Start:
+    return host.start
 
 
 def result(value: Any) -> Answer:

@@ -23,7 +23,7 @@ SHARED_DATA = Path(__file__).resolve().parents[5] / "shared" / "data"
 
 
 def register_fixtures(config: pytest.Config) -> None:
-    """Register these fixtures and the log's, once for all folders: of fixtures that conftests import, each has its own."""
+    """Register these fixtures and the log's, once for all folders: of what conftests import, each has its own."""
     for module in (sys.modules[__name__], captured_log):
         if not config.pluginmanager.is_registered(module):
             config.pluginmanager.register(module)
