@@ -12,7 +12,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from eechips.commands.option_names import as_typed
-from eechips.errors import EechipsError, UsageError
+from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ class VerbCommand(click.Command):
             yield
         except EechipsError as error:
             error.args = tuple(as_typed(text, self.params) if isinstance(text, str) else text for text in error.args)
+            if isinstance(error, RegionError):
+                error.mistakes = tuple(as_typed(text, self.params) for text in error.mistakes)
             raise
 
 

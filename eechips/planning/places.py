@@ -28,7 +28,7 @@ from eechips.text.suggestion import describe_choices
 Kind = Literal["points", "polygons"]
 
 _DATE_NAMES = {"date", "datetime", "eventdate", "observed", "time", "timestamp"}  # eventDate: Darwin Core
-_DAY_FIRST = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}")
+_YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
 _WANTED: Mapping[Kind, str] = {
@@ -124,7 +124,7 @@ class Places:
             texts = texts.mask(texts == "")
         timestamps = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
         wrong = np.flatnonzero(timestamps.isna() & texts.notna())
-        faults = [_Fault(wrong, _no_date(field, texts[wrong[0]], date_format))] if len(wrong) else []
+        faults = [_Fault(wrong, _no_date(field, texts[wrong].tolist(), date_format))] if len(wrong) else []
         moments = (timestamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
         return np.asarray(moments, dtype=np.float64), faults
 
@@ -143,7 +143,7 @@ class Places:
         name = next((name for name in self.table.column_names if name.lower() in _DATE_NAMES), None)
         if name is not None:
             _log.warning(
-                "%s: dates of column %r are not used; columns='date=%s', near='30d' takes the images nearest to them",
+                "%s: dates of column %r are not used; `columns` date=%s and `near` 30d take the images nearest to them",
                 self.path,
                 name,
                 name,
@@ -371,13 +371,17 @@ def _why(path: Path, coordinate: float, *, may_be_swapped: bool) -> str:
     return "correct it, or leave the row out"
 
 
-def _no_date(field: str, text: str, date_format: str | None) -> str:
-    """Return the message about a value that is not a date."""
+def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
+    """Return the message about values that are no dates."""
     if date_format is not None:
-        return f"{field} is not a date with the format {date_format}: {text!r}"
-    match = _DAY_FIRST.fullmatch(text)
-    hint = f"; give its format, as in columns='date={field}:%d{match[1]}%m{match[1]}%Y'" if match else ""
-    return f"{field} is not a date (YYYY-MM-DD): {text!r}{hint}"
+        return f"{field} is not a date with the format {date_format}: {texts[0]!r}"
+    parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
+    hint = ""
+    if parts and _YEAR_LAST.fullmatch(texts[0]):
+        is_month_first = any(int(second) > 12 for _, _, second in parts)
+        order = ("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y")
+        hint = f"; give its format, as in columns='date={field}:{parts[0][1].join(order)}'"
+    return f"{field} is not a date (YYYY-MM-DD): {texts[0]!r}{hint}"
 
 
 def _rows(indices: npt.NDArray[np.int64]) -> str:

@@ -274,6 +274,6 @@ def test_a_column_of_dates_that_chooses_no_image_is_told(
     resolve_sample(SampleOptions(points=path, **options))
     PointValues(points=path, **options).places  # noqa: B018 - read on first use
     told = [record.getMessage() for record in caplog.records]
-    cure = "columns='date=Date', near='30d' takes the images nearest to them"
+    cure = "`columns` date=Date and `near` 30d take the images nearest to them"
     message = f"{path}: dates of column 'Date' are not used; {cure}"
     assert told == [message, message] * is_told
