@@ -7,9 +7,12 @@ import gc
 import importlib
 import logging
 import shlex
+import signal
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import IO, Any
 
 import click
@@ -187,6 +190,7 @@ class Verbs(click.Group):
         sys.excepthook = show_exception
         gc.set_threshold(10_000)  # of 700, a seventh of a short command: nearly all that is imported stays
         defer_imports()
+        _note_interrupts()
         if logging.lastResort is not None:
             logging.lastResort.setFormatter(LineFormatter("%(message)s"))
         _show_warnings()
@@ -236,7 +240,22 @@ class Verbs(click.Group):
         except Exception as error:  # a bug of eechips ends in one sentence as well
             if ctx.meta.get(DEBUG):
                 raise
+            if _INTERRUPTED.is_set():  # an import that Ctrl-C ends is an ImportError of numpy
+                raise click.exceptions.Exit(INTERRUPTED) from error
             raise OneSentence(describe_fault(error)) from error
+
+
+_INTERRUPTED = threading.Event()
+"""Set by Ctrl-C where nothing else handles it."""
+
+
+def _note_interrupts() -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        _INTERRUPTED.set()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, interrupt)
 
 
 def describe_fault(error: Exception) -> str:

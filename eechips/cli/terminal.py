@@ -116,7 +116,9 @@ def ask(question: str, *, default: bool = False) -> bool:
 
 
 def show_exception(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """Print the traceback of an error, in place of :data:`sys.excepthook`."""
+    """Print the traceback of an error, in place of :data:`sys.excepthook`; that of Ctrl-C says nothing."""
+    if issubclass(kind, KeyboardInterrupt):
+        return
     text = "".join(traceback.format_exception(kind, error, trace))
     echo_lines(redact(text).rstrip("\n").split("\n"), err=True)
 

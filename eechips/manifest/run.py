@@ -17,6 +17,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.export import PARQUET_NAME, file_rows
+from eechips.manifest.folder_lock import is_held
 from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status, read_status
@@ -298,7 +299,8 @@ class Run:
         ledger = Ledger(self.path / LEDGER_NAME, readonly=True)
         if not ledger.has_plan:
             ledger.close()
-            raise UsageError(f"{self.path} holds no run yet: it was interrupted while it was planned")
+            why = "it is being planned" if is_held(self.path) else "it was interrupted while it was planned"
+            raise UsageError(f"{self.path} holds no run yet: {why}")
         return ledger
 
 

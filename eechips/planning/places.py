@@ -185,7 +185,8 @@ class Places:
         twice = values[values.duplicated()]
         again = np.flatnonzero((values == twice.iloc[0]).to_numpy()) if len(twice) else twice.to_numpy()
         if len(again):
-            raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}")
+            others = f", and {len(twice):,} rows repeat an earlier one" if len(twice) >= len(again) else ""
+            raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}{others}")
 
 
 def read_places(

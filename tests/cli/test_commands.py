@@ -242,3 +242,21 @@ def test_serve_prints_its_url_and_stops_cleanly_on_ctrl_c(tmp_path: Path) -> Non
     _, errors = process.communicate(timeout=120)
     assert process.returncode in (0, 130)
     assert "Traceback" not in errors
+
+
+def test_ctrl_c_while_a_package_is_imported_ends_quietly(tmp_path: Path) -> None:
+    """Numpy raises an ImportError then, which was called a bug."""
+    (tmp_path / "numpy").mkdir()
+    (tmp_path / "numpy" / "__init__.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    raise ImportError('numpy') from None\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-m", "eechips", "smooth", str(tmp_path)],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.strip()) == (130, "")

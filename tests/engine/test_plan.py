@@ -141,6 +141,8 @@ def test_a_file_is_the_same_from_another_folder(tmp_path: Path) -> None:
         for other in (recipe("../a.csv", "6"), recipe("../a.csv", "5", identity="2")):
             with pytest.raises(RunMismatchError, match=r'points: "a[.]csv" there, '):
                 check_same(ledger, describe(other, config), tmp_path)
+        with pytest.raises(RunMismatchError, match=r'another run \(points: "a[.]csv" has other contents now\)'):
+            check_same(ledger, describe(recipe("a.csv", "6"), config), tmp_path)
 
 
 def test_a_stored_plan_and_its_comparison_show_no_secret(tmp_path: Path) -> None:

@@ -250,6 +250,9 @@ def test_duplicate_and_empty_ids_are_refused(tmp_path: Path) -> None:
         found.check_unique("id")
     with pytest.raises(RegionError, match="row 3: key is empty"):
         found.check_unique("key")
+    found = read_places(written(tmp_path, "id,lon,lat\n1,1,2\n2,1,2\n1,1,2\n2,1,2\n"))
+    with pytest.raises(RegionError, match="rows 1, 3 have the same id: '1', and 2 rows repeat an earlier one"):
+        found.check_unique("id")
 
 
 def test_a_carriage_return_within_the_header_is_reported(tmp_path: Path) -> None:

@@ -121,6 +121,10 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
         if key == "parameters":
             old = old if isinstance(old, dict) else {}
             for name in sorted({*old, *value}):
+                if (file := name.removesuffix("_sha256")) in value and file != name:
+                    if old.get(file) == value[file] and old.get(name) != value.get(name):
+                        yield f"{file}: {_short(value[file])} has other contents now"
+                    continue
                 sha256 = value.get(f"{name}_sha256") if ignores_paths else None
                 is_same_file = sha256 is not None and old.get(f"{name}_sha256") == sha256
                 if old.get(name) != value.get(name) and not is_same_file:
