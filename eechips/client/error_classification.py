@@ -42,7 +42,8 @@ from eechips.web.retry_after import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
-_RESUME = "The run stops; its results are kept. To resume: run the same command again"
+RESUME = "The run stops; its results are kept. To resume: run the same command again"
+"""What a message says of a run that stops."""
 _RESULT = "a result came back with the status of an error"
 _FOREIGN = "an answer came back that is no error of Earth Engine, as from a proxy or gateway in between"
 WEB_PAGE = "a web page came back"
@@ -147,13 +148,13 @@ def unavailable_until(message: str, moment: datetime, cure: str = "") -> Project
     shown = when.strftime("%Y-%m-%d %H:%M UTC")
     other = f", {cure}" if cure else ""
     until = when.isoformat(timespec="seconds").replace("+00:00", "Z")
-    return ProjectUnavailableError(f"{message}. {_RESUME} after {shown}{other}.", until=until)
+    return ProjectUnavailableError(f"{message}. {RESUME} after {shown}{other}.", until=until)
 
 
 def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
     what = f"{row.cause[0].upper()}{row.cause[1:]} ({text.rstrip('.')})"
     if row.period is None:
-        return ProjectUnavailableError(f"{what}. {_RESUME} when that has changed: {row.cure.removeprefix('or ')}.")
+        return ProjectUnavailableError(f"{what}. {RESUME} when that has changed: {row.cure.removeprefix('or ')}.")
     moment = next_renewal(row.period, datetime.now(timezone.utc))
     name = "midnight Pacific time" if row.period == "day" else "the first of the month, Pacific time"
     return unavailable_until(f"{what}, until {name}", moment, row.cure)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
+import requests
 
+import eechips
 from eechips.errors import ProjectUnavailableError
 from eechips.manifest import open_run
+from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import run_chips, with_workers
 from tests.support.engine_service import Service
 
@@ -94,3 +98,17 @@ def test_a_long_wait_is_announced_and_does_not_count_towards_the_time_of_units(
     assert "Earth Engine asks to wait: the run resumes in 3" in told
     assert "The wait that Earth Engine asked for is over" in told
     assert service.kinds["create"] == 13
+
+
+def test_a_plan_that_stops_before_its_first_unit_tells_of_no_results(
+    serve_briefly: Callable[..., Server], tmp_path: Path
+) -> None:
+    away = "No answer of the open archive has come since this server was started: files.example is not reached"
+    fault = {"type": "status", "status": 400, "message": away, "on": "value:compute", "probability": 1.0}
+    server = serve_briefly("--no-demo", "--rate", "none", "--workers", "1")
+    requests.post(f"{server.url}/_faults", json={"faults": [fault]}, timeout=60).raise_for_status()
+    with pytest.raises(
+        ProjectUnavailableError, match=r"files\.example is not reached\)\. Repeat the command when that"
+    ):
+        eechips.sample("SRTM", total=2, roi="0,0,1,1", endpoint=server.url, out=tmp_path / "out", quiet=True)
+    assert not (tmp_path / "out").exists()

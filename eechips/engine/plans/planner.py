@@ -14,11 +14,12 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
+from eechips.client.error_classification import RESUME
 from eechips.client.http.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.client.quota.permits import Stopped
 from eechips.engine.plans.plan import SPENT, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
-from eechips.errors import EechipsError, RunMismatchError, StorageError, UsageError
+from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.sqlite.ledger import Ledger
@@ -199,7 +200,7 @@ class Planner:
         while not self.stored and not self.is_done:
             self.advance(waits=True)
         if self.failure is not None:
-            raise self.failure
+            raise self.failure if self.stored else _before_run(self.failure)
         if not self.stored:
             raise UsageError("the plan is empty: get_requests gave no units" if self.is_whole else SPENT)
 
@@ -300,6 +301,13 @@ class Planner:
             self.failure = service_error_of(error)
         elif not isinstance(error, Stopped):
             raise error
+
+
+def _before_run(error: Exception) -> Exception:
+    """Return the error of a plan without units, whose message does not tell of results."""
+    if isinstance(error, ProjectUnavailableError):
+        error.args = (str(error).replace(RESUME, "Repeat the command"), *error.args[1:])
+    return error
 
 
 class GradualPlanning(RunFeature):
