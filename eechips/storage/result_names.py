@@ -7,7 +7,7 @@ import os
 import re
 import string
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from eechips.errors import UsageError
@@ -106,6 +106,13 @@ class NameTemplate:
         values = name_fields(unit, identifier, index)
         if self.prefers_values:
             values |= {name: value for name, value in unit_fields(unit).items() if name in _GIVEN and value != ""}
+        lacking = self.fields - values.keys()
+        empty = {name for layer in _layers(unit) for name in lacking & layer.keys() if layer[name] is None}
+        if empty:
+            raise UsageError(
+                f"the name template '{self.text}' asks for '{min(empty)}', which has no value in unit {index}"
+                f"{_where(unit)}: give all units one, or take another field"
+            )
         return "/".join(safe_component(self._render_part(part, values)) for part in self._parts)
 
     def render_unique(self, unit: Mapping[str, Any], identifier: str, index: int) -> str:
@@ -193,7 +200,16 @@ def name_fields(unit: Mapping[str, Any], identifier: str, index: int) -> dict[st
 
 def unit_fields(unit: Mapping[str, Any]) -> dict[str, Any]:
     """Return the texts, numbers and booleans of a unit and of its properties."""
+    scalars = (item for layer in _layers(unit) for item in layer.items())
+    return {name: scalar for name, scalar in scalars if isinstance(scalar, (str, int, float))}
+
+
+def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the mappings that have fields of a unit: itself, its value, and the properties of both."""
     value = unit.get("value")
     layers = (unit, value, unit.get("properties"), value.get("properties") if isinstance(value, Mapping) else None)
-    scalars = (layer.items() for layer in layers if isinstance(layer, Mapping))
-    return {name: scalar for layer in scalars for name, scalar in layer if isinstance(scalar, (str, int, float))}
+    yield from (layer for layer in layers if isinstance(layer, Mapping))
+
+
+def _where(unit: Mapping[str, Any]) -> str:
+    return f" (region {unit['region']})" if "region" in unit else ""

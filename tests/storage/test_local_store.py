@@ -112,6 +112,9 @@ def test_fields_come_from_the_unit_and_its_properties() -> None:
 def test_an_unknown_field_lists_what_there_is() -> None:
     with pytest.raises(UsageError, match=r"asks for 'eco'; a unit has: kind, name, id, index"):
         NameTemplate("{eco}").render({"kind": "point", "name": "x"}, ID, 0)
+    unit = {"kind": "image", "region": "B/2", "properties": {"crop": None}}
+    with pytest.raises(UsageError, match=r"asks for 'crop', which has no value in unit 7 \(region B/2\)"):
+        NameTemplate("{crop}/{region}").render(unit, ID, 7)
     with pytest.raises(UsageError, match="cannot write 'name'"):
         NameTemplate("{name:05d}").render({"kind": "point", "name": "x"}, ID, 0)
 
