@@ -123,7 +123,7 @@ def _column(pixels: Pixels, where: Indices) -> Pixels:
     if is_ragged(pixels.values):
         flat = pixels.values.ravel()
         return Pixels(np.stack([flat[index] for index in where.tolist()])[:, None], mask)
-    flat = pixels.values.reshape(-1, *pixels.values.shape[2:])
+    flat = pixels.values.reshape(pixels.mask.size, *pixels.values.shape[2:])  # arrays may have length 0
     return Pixels(flat[where][:, None], mask)
 
 

@@ -277,3 +277,30 @@ def test_all_bands_of_proba_v_have_pixels_and_the_index_is_that_of_vito_s_files(
     index = [value for row in rows if (value := row[names.index("NDVI")]) is not None]
     assert index
     assert all(95 < value <= 250 for value in index)  # of 0.3 to 0.92, in summer
+
+
+def test_scenes_of_mss_pass_the_filters_of_msslib(stub_server: Server) -> None:
+    """github.com/gee-community/msslib, ``filterCol``: of all bands, verified to half a pixel; ``getDem`` joins heights
+    in a projection that all bands share.
+    """
+    ee: Any = initialize(stub_server)
+    point = ee.Geometry.Point(-122.239, 44.018)
+    for name, bands in (("LANDSAT/LM01/C02/T1", (4, 5, 6, 7)), ("LANDSAT/LM05/C02/T2", (1, 2, 3, 4))):
+        scenes = ee.ImageCollection(name).filterBounds(point).filter(ee.Filter.lte("GEOMETRIC_RMSE_VERIFY", 0.5))
+        for band in bands:
+            scenes = scenes.filter(ee.Filter.eq(f"PRESENT_BAND_{band}", "Y"))
+        scene = scenes.first()
+        heights = ee.Image("JAXA/ALOS/AW3D30/V2_2").select(["AVE_DSM"], ["elev"])
+        coarse = ee.Image("USGS/GMTED2010").rename("elev")
+        mosaic = ee.ImageCollection([coarse, heights]).mosaic().reproject(scene.projection())
+        found = scene.addBands(mosaic).reduceRegion(ee.Reducer.first(), point, 60).getInfo()
+        assert 0 <= found[f"B{bands[0]}"] <= 255
+        assert found["elev"] is not None
+        assert round(scene.projection().nominalScale().getInfo()) == 60
+
+
+def test_heights_of_merit_exceed_127_metres(stub_server: Server) -> None:
+    """Its record shows them from -3 to 18, from which the stub took their type."""
+    ee: Any = initialize(stub_server)
+    heights = ee.Image("MERIT/DEM/v1_0_3").reduceRegion(ee.Reducer.first(), ee.Geometry.Point(PLACE), 90)
+    assert heights.get("dem").getInfo() > 1000

@@ -283,3 +283,12 @@ def test_kernels_show_their_weights_row_by_row() -> None:
     moved = invoke("Kernel.fixed", width=2, height=1, weights=[[1, 2]], x=0, y=0, normalize=False)
     assert encode(evaluate(moved))["center"] == [0, 0]
     assert "weights" not in encode(evaluate(invoke("Kernel.circle", radius=90, units="meters")))
+
+
+def test_no_elements_of_a_collection_have_its_columns() -> None:
+    """As dask-ee's tests expect, which run against the service (dask_ee/read_integrationtest.py)."""
+    features = [invoke("Feature", geometry=None, metadata=properties) for properties in ({"name": "a"}, {"n": 1})]
+    columns = {"name": "String", "n": "Integer", "system:index": "String"}
+    collection = invoke("Collection", features=features)
+    limited = encode(evaluate(invoke("Collection.limit", collection=collection, limit=0)))
+    assert (limited["columns"], limited["features"]) == (columns, [])

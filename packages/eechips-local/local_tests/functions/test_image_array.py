@@ -119,6 +119,11 @@ def test_masked_bands_mask_the_array() -> None:
         (invoke("Image.arraySort", image=of([3, 1, 2])), [1, 2, 3]),
         (invoke("Image.arraySort", image=of([[1, 2, 3], [4, 5, 6]]), keys=of([[9, 7, 8]])), [[2, 3, 1], [5, 6, 4]]),
         (invoke("Image.arrayMask", input=GRID, mask=of([[1, 0, 1]])), [[0, 2], [3, 5]]),
+        # The rows of one segment by its only key, as eMapR/LT-GEE has them (getChangeMap).
+        (invoke("Image.arrayMask", input=of([[4], [5]]), mask=of([[1]])), [[4], [5]]),
+        (invoke("Image.arrayMask", input=of([[4], [5]]), mask=of([[0]])), [[], []]),
+        (invoke("Image.arrayMask", input=of([[4]]), mask=of([[0]])), [[]]),
+        (invoke("Image.arraySort", image=of([[5], [4]]), keys=of([[1]])), [[5], [4]]),
         (invoke("Image.arrayTranspose", input=GRID), [[0, 3], [1, 4], [2, 5]]),
         (invoke("Image.arrayTranspose", input=SIX), [[0, 1, 2, 3, 4, 5]]),
         (invoke("Image.arrayPad", image=GRID, lengths=[3, 2], pad=9), [[0, 1, 2], [3, 4, 5], [9, 9, 9]]),
@@ -169,6 +174,11 @@ def test_values(call: Ready, expected: Any) -> None:
 def test_invalid_arguments_are_refused(call: Ready) -> None:
     with pytest.raises(InvalidError):
         pixel(call)
+
+
+def test_slices_by_images_are_taken_of_arrays_without_elements() -> None:
+    nothing = invoke("Image.arraySlice", input=SIX, start=9)
+    assert pixel(invoke("Image.arraySlice", input=nothing, axis=0, start=0, end=constant(1))) == [[]]
 
 
 def test_lengths_may_differ_between_pixels() -> None:

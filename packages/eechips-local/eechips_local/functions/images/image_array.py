@@ -14,6 +14,7 @@ import numpy as np
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_math import matched, spread
+from eechips_local.functions.primitives.array_shape import axis_of_keys
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
@@ -213,14 +214,6 @@ def _picked(pixels: Sequence[Pixels]) -> Pixels:
 # Order and choice
 
 
-def _long_axis(keys: Numbers, values: Numbers) -> int | None:
-    """Return the axis along which keys have several elements; None if not one, or not as many as values have there."""
-    long = [axis for axis, size in enumerate(keys.shape[2:]) if size != 1]
-    axis = long[0] if long else 0
-    is_alike = keys.ndim == values.ndim and keys.shape[2 + axis] == values.shape[2 + axis]
-    return axis if len(long) <= 1 and is_alike else None
-
-
 @function("Image.arraySort")
 def array_sort(image: Image, keys: Image | None) -> Image:
     """Return arrays in ascending order of their elements or of keys, along the axis in which those are longer than
@@ -231,7 +224,7 @@ def array_sort(image: Image, keys: Image | None) -> Image:
 
     def sort(pixels: Sequence[Pixels]) -> Pixels:
         values, order = pixels[0].values, pixels[1].values
-        axis = _long_axis(order, values)
+        axis = axis_of_keys(order.shape[2:], values.shape[2:])
         if axis is None:
             raise InvalidError("The keys may only have multiple elements along one axis, as many as the arrays.")
         index = np.argsort(order, axis=2 + axis, kind="stable")
@@ -248,7 +241,7 @@ def array_mask(input: Image, mask: Image) -> Image:
 
     def keep(pixels: Sequence[Pixels]) -> Pixels:
         values, flags, valid = pixels[0].values, pixels[1].values != 0, all_of(pixels)
-        axis = _long_axis(flags, values)
+        axis = axis_of_keys(flags.shape[2:], values.shape[2:])
         if axis is None:
             raise InvalidError("The mask may only extend along one axis, as far as the arrays.")
         counts = flags.sum(axis=tuple(range(2, flags.ndim)))

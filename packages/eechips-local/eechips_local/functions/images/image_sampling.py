@@ -327,7 +327,8 @@ def sample_regions(
                     yield sampled.with_properties({**copied, **sampled.properties, "system:index": index})
 
     # As recorded: none of points without properties.
-    own = {name: kind for name, kind in (collection.columns or {}).items() if properties is None or name in properties}
+    columns_of_regions = collection.columns or {}
+    own = {name: columns_of_regions[name] for name in _copied(columns_of_regions, properties)}
     return _sampled(image, elements, own)
 
 

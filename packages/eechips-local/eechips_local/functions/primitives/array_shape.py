@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -77,13 +78,32 @@ def sliced(array: Array, axis: int, start: int, end: int | None, step: int) -> A
     return Array(array.values[(slice(None),) * _axis(array, axis) + (slice(start, end, step),)])
 
 
+def axis_of_keys(keys: Sequence[int], values: Sequence[int]) -> int | None:
+    """Return the axis along which keys belong to values.
+
+    One key belongs to the last axis in which the values have one element, too. The change maps of eMapR/LT-GEE and
+    eMapR/lt-gee-py (``getChangeMap``) need this: what they leave of one segment, of shape (1, 1) or (8, 1), is masked
+    by ``arrayProject([0])`` only if it has shape (1, 0) or (8, 0).
+
+    Args:
+        keys: shape of the keys; more than one element in one axis at most.
+        values: shape of the values.
+
+    Returns:
+        The axis; None if there is none.
+    """
+    long = [axis for axis, size in enumerate(keys) if size != 1]
+    fitting = [axis for axis, (one, other) in enumerate(zip(keys, values, strict=False)) if one == other]
+    axes = [axis for axis in fitting if axis in (long or fitting)]
+    return axes[-1] if axes and len(long) <= 1 and len(keys) == len(values) else None
+
+
 @function("Array.mask")
 def mask(input: Array, mask: Array) -> Array:
     """Return the positions at which a mask, which extends along one axis, is not zero."""
     values, flags = input.values, mask.values != 0
-    long = [axis for axis, size in enumerate(flags.shape) if size != 1]
-    axis = long[0] if long else 0
-    if len(long) > 1 or flags.ndim != values.ndim or not values.ndim or flags.shape[axis] != values.shape[axis]:
+    axis = axis_of_keys(flags.shape, values.shape)
+    if axis is None:
         raise InvalidError(
             "The mask must extend along one axis only, and as far as the array does. "
             f"Found {list(flags.shape)} for an array of shape {list(values.shape)}."
@@ -190,11 +210,11 @@ def transpose(array: Array, axis1: int, axis2: int) -> Array:
 def sort(array: Array, keys: Array | None) -> Array:
     """Return the array in ascending order of its numbers, or of keys along one axis; equal ones stay in their order."""
     order = array if keys is None else keys
-    long = [axis for axis, size in enumerate(order.values.shape) if size != 1]
-    axis = long[0] if long else 0
-    if len(long) > 1:
+    if sum(size != 1 for size in order.values.shape) > 1:
         raise InvalidError(f"Keys may only have several elements along one axis. Found {list(order.values.shape)}.")
-    if not array.values.ndim or order.values.size != array.values.shape[min(axis, array.values.ndim - 1)]:
+    extra = array.values.ndim - order.values.ndim
+    axis = axis_of_keys((*order.values.shape, *[1] * extra), array.values.shape)
+    if axis is None:
         raise InvalidError(
             f"The keys must be as long as the array. Found {list(order.values.shape)} for {list(array.values.shape)}."
         )

@@ -34,6 +34,7 @@ from eechips_local.values.element_properties import property_of, with_properties
 from eechips_local.values.merged_parts import Part, Prefix
 from eechips_local.values.number_index import select_numbers
 from eechips_local.values.ordering import distinct_key
+from eechips_local.values.value_json import column_types
 from eechips_local.values.values import Collection, Feature, Filter, Geometry, Value
 
 
@@ -106,7 +107,8 @@ def from_features(features: list[Value]) -> Collection:
     (tests/test_ImageCollection/test_reduce_regions_by_dates.yml).
     """
     indices = [index for feature in features if (index := feature.properties.get("system:index")) is not None]
-    return Collection.of("Feature", _indexed(features, anew=len(set(indices)) < len(indices)))
+    indexed = _indexed(features, anew=len(set(indices)) < len(indices))
+    return Collection.of("Feature", indexed, columns=column_types(indexed))
 
 
 @function("ImageCollection.fromImages")
@@ -229,13 +231,19 @@ def iterate(context: Context, collection: Collection, function: Callable[..., Va
 
 @function("Collection.limit")
 def limit(collection: Collection, limit: int | None, key: str | None, ascending: bool) -> Collection:
-    """Return the first elements, perhaps in the order of a property."""
+    """Return the first elements, perhaps in the order of a property.
+
+    Columns are those of the whole collection, also where no element is left: tests of alxmrs/dask-ee, which run against
+    the service, read them from ``limit(0)`` (dask_ee/read_integrationtest.py).
+    """
     ordered = collection if key is None else sorted_by(collection, key, ascending)
     if limit is None:
         return ordered
     if limit < 0:
         raise InvalidError(f"Limit must be non-negative; found {limit}.")
-    return ordered.limited(limit)
+    limited = ordered.limited(limit)
+    limited.columns = ordered.columns
+    return limited
 
 
 @function("Collection.first")
