@@ -129,29 +129,50 @@ def count_masked(unit: Any) -> int:
     return int(np.ma.getmaskarray(read_window(unit, policy=ONCE)).sum())
 
 
+def write_described(folder: Path) -> Path:
+    """Write a raster and the file of its further metadata."""
+    (folder / "scene.tif.aux.xml").write_text("<PAMDataset/>")
+    return write(folder / "scene.tif")
+
+
+def write_mask(folder: Path, canary: Path, kind: str, suffix: str) -> None:
+    """Write a mask beside a raster that leads to another file."""
+    (folder / "inner.tif").write_text(CONTENT["raster"].format(path=canary))
+    target = folder / "inner.tif" if kind == "nested" else canary
+    text = CONTENT["raster" if kind == "nested" else kind].format(path=target)
+    (folder / f"scene.tif{suffix}").write_text(text.replace("<SRS>", f"{FLAGS}<SRS>"))
+
+
 @pytest.mark.parametrize("suffix", [".msk", ".MSK"])
 @pytest.mark.parametrize("kind", ["raster", "nested", "bytes of a file"])
 @pytest.mark.parametrize("where", ["file", "s3", "http"])
 def test_a_mask_beside_a_raster_leads_to_no_other_file(
     bucket: Bucket, canary: Path, process: ProcessPoolExecutor, where: str, kind: str, suffix: str
 ) -> None:
-    path = write(bucket.folder / "scene.tif")
-    (bucket.folder / "scene.tif.aux.xml").write_text("<PAMDataset/>")
+    write_described(bucket.folder)
     address = address_of(bucket, "scene.tif", where)
     (unit,) = elsewhere(process, bucket, planned, address)
-    (bucket.folder / "inner.tif").write_text(CONTENT["raster"].format(path=canary))
-    target = bucket.folder / "inner.tif" if kind == "nested" else canary
-    text = CONTENT["raster" if kind == "nested" else kind].format(path=target)
-    (bucket.folder / f"scene.tif{suffix}").write_text(text.replace("<SRS>", f"{FLAGS}<SRS>"))
+    write_mask(bucket.folder, canary, kind, suffix)
     with watch_folder(canary.parent) as watched:
         found = elsewhere(process, bucket, refusals, address, unit)
         assert [f"scene.tif{suffix} is no GeoTIFF, or damaged: remove it" in text for text in found] == [True, True]
+        assert watched.touched() == []
+
+
+@pytest.mark.parametrize("suffix", [".msk", ".MSK"])
+@pytest.mark.parametrize("kind", ["raster", "nested", "bytes of a file"])
+def test_a_mask_beside_a_raster_leads_an_ingestion_to_no_other_file(
+    tmp_path: Path, canary: Path, kind: str, suffix: str
+) -> None:
+    path = write_described(tmp_path)
+    write_mask(tmp_path, canary, kind, suffix)
+    with watch_folder(canary.parent) as watched:
         with RasterFiles() as every, RasterFiles(("GTiff",)) as some:
             for rasters in (every, some):
                 with pytest.raises(UnreadableFileError, match="is no GeoTIFF, or damaged: remove it"):
                     rasters.open(str(path))
         with pytest.raises(UnreadableFileError, match="is no GeoTIFF, or damaged: remove it"):
-            ingest([path], bucket.folder.parent / "assets", "scene")
+            ingest([path], tmp_path / "assets", "scene")
         assert watched.touched() == []
 
 
