@@ -163,11 +163,13 @@ class _Initialized:
     """What ``ee.Initialize`` left in the client of this process.
 
     Attributes:
-        functions: the functions that it read last.
+        listed: the list of functions that it read last, JSON.
+        functions: the functions that it has made of that list.
         states: its state for each server, by URL, with the names of the server's functions: that of a test may have
             fewer than others.
     """
 
+    listed: bytes = b""
     functions: Any = None
     states: dict[str, tuple[Any, frozenset[str]]] = field(default_factory=dict)
 
@@ -178,7 +180,7 @@ _initialized = _Initialized()
 def initialize(server: Server) -> Any:
     """Initialize the real client for a server.
 
-    For a server that it was initialized for before, the client gets a copy of the state that it had then, and keeps its
+    For a server that it was initialized for before, the client gets a copy of the state that it had then. It keeps its
     functions if the server has the same, and nothing else has replaced them. Reading a thousand functions takes 60 ms,
     the rest 14 ms.
     """
@@ -191,13 +193,19 @@ def initialize(server: Server) -> Any:
     state, names = _initialized.states.get(server.url, (None, frozenset()))
     functions = ee.ApiFunction._api
     if state is None or functions is not _initialized.functions or functions.keys() != names:
-        ee.Reset()
-        ee.deprecation.deprecated_assets = deprecated
-        ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
+        with urlopen(f"{server.url}/v1/projects/local/algorithms?prettyPrint=false&alt=json") as response:
+            listed = response.read()  # by the client's own request, which recorders know
+        if functions is _initialized.functions and listed == _initialized.listed:
+            ee.data.reset()
+            ee.data.initialize(AnonymousCredentials(), f"{server.url}/api", server.url, server.url, project="local")
+        else:
+            ee.Reset()
+            ee.deprecation.deprecated_assets = deprecated
+            ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
         ee.data.setMaxRetries(0)
         state, functions = ee.data._get_state(), ee.ApiFunction._api
         _initialized.states[server.url] = state, frozenset(functions)
-        _initialized.functions = functions
+        _initialized.functions, _initialized.listed = functions, listed
     ee.deprecation.deprecated_assets = deprecated
     _state._state = replace(state, workload_tag=type(state.workload_tag)())
     return ee
