@@ -31,11 +31,13 @@ class Agreement(IntEnum):
     """Images that are alike."""
     ROUGH_IMAGE = 2
     """Likewise, but types of bands may be integer or not."""
-    NUMBER = 3
-    """Numbers or dates."""
-    VALUE = 4
+    DATE = 3
+    """Dates of images, or their milliseconds, or dates at a constant distance from them."""
+    NUMBER = 4
+    """Numbers."""
+    VALUE = 5
     """Values of one kind."""
-    UNKNOWN = 5
+    UNKNOWN = 6
 
 
 _WITH_EXTENTS = {"Image.reproject", "Image.setDefaultProjection"}
@@ -52,9 +54,10 @@ OF_BANDS = (KEEPING | COMPUTING | PAIRING | {
 """Functions of images that fail by names and types of bands only, where their other arguments are the same."""
 _NAMES = {"Image.bandNames", "Image.bandTypes"}
 _OF_PROPERTIES = {"Element.get", "Element.getNumber", "Element.getString", "Image.date", "Image.id", "Image.metadata"}
-_NUMBERS = {"Date", "Date.advance", "Date.difference", "Date.get", "Date.getFraction", "Date.getRelative",
-            "Date.millis", "Date.update"}  # fmt: skip
-"""Functions of numbers and dates whose results are such."""
+_DATES = {"Date", "Date.advance", "Date.millis"}
+"""Functions of dates whose results are such. Of other numbers they may fail: as a day that a month lacks does."""
+_OF_DATES = {"Date.difference", "Date.get", "Date.getFraction", "Date.getRelative"}
+"""Functions of dates whose results are numbers."""
 _BY_DIGITS = {"Number.parse", "Number.expression", *(f"Number.{name.partition('.')[2]}" for name in _OF_INTEGERS)}
 """Functions of numbers that may fail by which number it is."""
 _TEXTS = {"Number.format", "String", "String.cat", "String.slice", "String.toLowerCase", "String.toUpperCase"}
@@ -158,9 +161,9 @@ class EffectTracer:
             return self._of_bands(name, inputs)
         if Agreement.IMAGE in inputs.values() or Agreement.ROUGH_IMAGE in inputs.values():
             return Agreement.UNKNOWN
-        if name in _NUMBERS or name == "Date.format":
-            known = Agreement.VALUE if name == "Date.format" else Agreement.NUMBER
-            return known if most is Agreement.NUMBER else Agreement.UNKNOWN
+        if name in _DATES or name in _OF_DATES or name == "Date.format":
+            known = Agreement.VALUE if name == "Date.format" else Agreement.NUMBER if name in _OF_DATES else most
+            return known if most is Agreement.DATE else Agreement.UNKNOWN
         if name in _TEXTS:
             return Agreement.VALUE
         is_plain = name.startswith("Number.") and name not in _BY_DIGITS
@@ -193,7 +196,9 @@ class EffectTracer:
         self.reads.add(key)
         if name == "Image.metadata":
             return Agreement.IMAGE
-        return Agreement.NUMBER if key in _TIMES or name == "Element.getNumber" else Agreement.VALUE
+        if key in _TIMES and name != "Element.getString":
+            return Agreement.DATE
+        return Agreement.NUMBER if name == "Element.getNumber" else Agreement.VALUE
 
     def _linked(self, arguments: Mapping[str, Any], inputs: Mapping[str, Agreement]) -> Agreement:
         """Return what images have in common that are linked to others, all of which must have the linked bands."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, overload
 
 T = TypeVar("T")
@@ -100,6 +100,12 @@ class LazyMapping(Mapping[str, Any]):
 def uncomputed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a mapping in which what is computed later stays :class:`Later`."""
     return dict(mapping._values if isinstance(mapping, LazyMapping) else mapping)
+
+
+def without(mapping: Mapping[str, Any], keys: Container[str]) -> Mapping[str, Any]:
+    """Return a mapping without some keys; what is computed later stays :class:`Later`."""
+    rest = {key: value for key, value in uncomputed(mapping).items() if key not in keys}
+    return LazyMapping(rest) if isinstance(mapping, LazyMapping) else rest
 
 
 def updated(mapping: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import shapely
 
-from eechips_local.evaluation.lazy_values import uncomputed, updated
+from eechips_local.evaluation.lazy_values import without
 from eechips_local.geometry.geometry import element_geometry
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.values.value_json import band_json
@@ -90,8 +90,7 @@ def property_names(element: Element) -> list[str]:
 def with_properties(element: Element, properties: Mapping[str, Value]) -> Element:
     """Return a copy of an element with other properties; an image's ``system:footprint`` becomes its outline."""
     if isinstance(element, Image) and FOOTPRINT in properties:
-        rest = {k: v for k, v in uncomputed(properties).items() if k != FOOTPRINT}
-        return replace(element, properties=updated({}, rest), footprint=_filled(properties[FOOTPRINT]))
+        return replace(element, properties=without(properties, {FOOTPRINT}), footprint=_filled(properties[FOOTPRINT]))
     return element.with_properties(properties)
 
 

@@ -107,6 +107,12 @@ READ: dict[str, tuple[Callable[[Ready], Ready], int]] = {
         "Element.toDictionary", element=invoke("Collection.first", collection=images)), 1),
     "whole": (lambda images: invoke("Collection.first", collection=images), 1),
     "twice": (lambda images: invoke("ImageCollection.merge", collection1=images, collection2=images), 5),
+    "linked": (lambda images: invoke(
+        "Image.linkCollection", input=invoke("Collection.first", collection=images), imageCollection=LOADED,
+        linkedProperties="cloud", matchPropertyName=INDEX), 1),
+    "outlined": (lambda images: invoke(
+        "Element.set", object=invoke("Collection.first", collection=images), key="system:footprint",
+        value=invoke("GeometryConstructors.Point", coordinates=[1, 1])), 1),
 }  # fmt: skip
 
 
@@ -131,6 +137,16 @@ class TestFailures:
 
     def test_one_that_is_not_asked_for_is_not(self) -> None:
         assert of_images(UNREAD["size"], lambda image: with_most(image, "x")) == (5, 0)
+
+
+def test_values_of_what_an_iteration_walks_through_are_computed_when_they_are_asked_for() -> None:
+    def counted(image: Ready, count: Ready) -> Ready:
+        return invoke("Number.add", left=count, right=invoke("Element.getNumber", object=image, property="cloud"))
+
+    archive, graph = PixelArchive(), Graph()
+    images = mapped(lambda image: with_most(image, "x"))(graph, LOADED)
+    total = invoke("Collection.iterate", collection=images, function=graph.function(counted, "image", "count"), first=0)
+    assert evaluated(archive, graph, total) == 0 + 1 + 2 + 3 + 4
 
 
 def test_values_of_an_iteration_do_not_wait_for_each_other() -> None:

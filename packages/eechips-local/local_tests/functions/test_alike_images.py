@@ -125,6 +125,18 @@ class TestImagesThatDiffer:
         archive = alike(20, lambda number: ONE if number == 14 else BOTH)
         assert "did not match any bands" in value_of(archive, LOADED, mapped(SURE["linked bands"]), ENDS["size"])
 
+    @pytest.mark.parametrize("body", [
+        lambda image: invoke("Date.update", date=date_of(image), day=30),
+        lambda image: invoke("Date", value=invoke(
+            "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e19)),
+        lambda image: invoke("Date.advance", date=date_of(image), unit="year", delta=invoke(
+            "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e12)),
+    ])  # fmt: skip
+    def test_a_date_that_there_is_not_for_some_is_refused(self, body: Callable[[Ready], Ready]) -> None:
+        archive = alike(71)  # the last is of March, and has no clouds
+        step = mapped(lambda image: invoke("Element.set", object=image, key="date", value=body(image)))
+        assert "Error in map(ID=i" in value_of(archive, LOADED, step, ENDS["size"])
+
     def test_a_function_that_depends_on_values_is_called_for_each(self) -> None:
         archive = alike(40)
         assert value_of(archive, LOADED, mapped(MAPS["choose"]), ENDS["size"]) == 40

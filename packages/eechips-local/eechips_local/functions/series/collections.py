@@ -222,9 +222,9 @@ def _retyped(
 def iterate(context: Context, collection: Collection, function: Callable[..., Value], first: Value) -> Value:
     """Return a function of each element and the result so far."""
     result = first
-    with context.iterating():
-        for element in collection:
-            context.check_time()
+    for element in collection:  # whose values may wait
+        context.check_time()
+        with context.iterating():
             result = function(element, result)
     return result
 

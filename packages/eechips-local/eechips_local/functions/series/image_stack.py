@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.asset_model import PixelType
-from eechips_local.evaluation.lazy_values import uncomputed, updated
+from eechips_local.evaluation.lazy_values import updated, without
 from eechips_local.functions.images.image_bands import add_bands, choose
 from eechips_local.functions.images.image_math import cast_band
 from eechips_local.functions.registration import function
@@ -247,7 +247,7 @@ def link_collection(
         linked = add_bands(input, source, None, True)
     if properties:
         linked_values = {name: None if match is None else property_of(match, name) for name in properties}
-        kept = {name: value for name, value in uncomputed(linked.properties).items() if name not in linked_values}
+        kept = without(linked.properties, linked_values)
         linked = linked.with_properties(updated(kept, {n: v for n, v in linked_values.items() if v is not None}))
     return linked
 
