@@ -166,7 +166,7 @@ def read_source(path: Path) -> ScriptSource:
         text, tree = python, parse_script(path, python)
     magics = _Magics(path)
     tree = ast.fix_missing_locations(magics.visit(tree))
-    return ScriptSource(path, text, tree, (*ignored, *magics.ignored))
+    return ScriptSource(path.absolute(), text, tree, (*ignored, *magics.ignored))
 
 
 def _code_of_cells(path: Path, text: str) -> str:

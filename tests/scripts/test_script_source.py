@@ -69,6 +69,18 @@ def test_the_root_of_a_script_has_its_package(name: str, imports: str, package: 
     assert others == ["installed"] if package else ["installed", str(tmp_path / root)]
 
 
+def test_modules_are_found_beside_a_script_that_is_named_by_a_relative_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They were looked for in the run's folder, in which it is executed."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "script.py").write_text("import helper\n")
+    monkeypatch.chdir(tmp_path)
+    source = read_source(Path("script.py"))
+    monkeypatch.chdir("run")
+    assert source.search_path(["installed"]) == [str(tmp_path), "installed", str(tmp_path)]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("changes", [("", ""), ("from .", "from project.tools."), ("__init__.py", "other.py")])
 def test_a_module_of_a_package_runs_as_by_python(changes: tuple[str, str], demo_server: Server, tmp_path: Path) -> None:
