@@ -39,6 +39,7 @@ _PARTS = 200
 _SHOWN_COLUMNS = 3
 _MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
+_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
@@ -175,6 +176,8 @@ def read_table(
     file, chosen = split_layer(path)
     if not file.is_file():
         raise RegionError(f"there is no file {file}")
+    if file.suffix.lower() in _SPREADSHEETS:
+        raise RegionError(f"{path} is a spreadsheet, which is not read: save it as CSV")
     if is_text_table(path):
         texts = read_text_table(path, notes=notes)
         name = find_wkt(texts)

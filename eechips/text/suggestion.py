@@ -30,4 +30,6 @@ def describe_choices(wanted: str, there: list[str]) -> str:
         by_lower = {name.lower(): name for name in there}
         return "did you mean " + " or ".join(repr(by_lower[name]) for name in alike) + "?"
     listed = ", ".join(there[:12])
-    return f"there are {listed}" + (f" and {len(there) - 12:,} more" if len(there) > 12 else "")
+    return f"there {'is' if len(there) == 1 else 'are'} {listed}" + (
+        f" and {len(there) - 12:,} more" if len(there) > 12 else ""
+    )

@@ -54,11 +54,14 @@ WRONG = {
     "composites --dataset S2 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "mosaic --dataset DEM --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "points --dataset DEM --points none.csv": "there is no file none.csv",
+    "points --dataset DEM --points plots.xlsx": "plots.xlsx is a spreadsheet, which is not read: save it as CSV",
+    "timeseries --dataset MODIS_LST --regions plots.xlsx --columns id=a": "plots.xlsx is a spreadsheet",
     "points --dataset DEM --points flat.geojson": "row 2 cannot be repaired: it has no area",
     "points --dataset DEM --points plots.csv --columns id=plot": "no column 'plot'",
     "points --dataset DEM --points plots.csv --columns date=species --near 3d": "species is not a date",
     "points --dataset DEM --points faulty.csv --columns date=day --near 3d": "--columns date=day:%m/%d/%Y",
     "points --dataset DEM --points plots.csv --columns date=species --near 3d --dry-run": "species is not a date",
+    "images --dataset S2 --regions good.geojson --columns id=fid": "Without --columns regions are numbered",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
     "timeseries --dataset MODIS_LST --regions flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "timeseries --dataset MODIS_LST --regions flat.geojson --dry-run": "(plot=B) cannot be repaired: it has no area",
@@ -78,6 +81,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     write(tmp_path / "flat.geojson", SQUARE, FLAT)
     write(tmp_path / "good.geojson", SQUARE)
     Path("plots.csv").write_text("species,lon,lat\noak,-105.1,39.9\n")
+    Path("plots.xlsx").write_bytes(b"PK\3\4")
     Path("faulty.csv").write_text("lon,lat,day\n-105.1,x,\n-105.1,39.9,06/07/2023\n-105.1,39.9,06/15/2023\n")
     found = run_command(*command.split(), "--local", "--out", "out", status=2)
     assert message in found.output

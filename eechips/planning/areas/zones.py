@@ -105,7 +105,9 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     elif id_field in fields:
         ids = [_id(region) for region in _whole(read.attributes[id_field].tolist())]
     else:
-        raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}")
+        # The key of a GeoPackage is no column.
+        numbers = ". Without `columns` regions are numbered from 1" if id_field.lower() == "fid" else ""
+        raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}{numbers}")
     parts: dict[Any, list[int]] = {}
     nameless: list[int] = []
     for index, region in enumerate(ids):
