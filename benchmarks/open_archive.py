@@ -4,8 +4,9 @@
     /opt/rivals/bin/pip install odc-stac stackstac rasterio "dask[array]" pystac async-tiff obstore
     python benchmarks/open_archive.py --rivals /opt/rivals/bin/python --chips 1000 --rounds 5
 
-Scenes are cloud-optimised GeoTIFFs of four bands of uint16 in deflated tiles, with predictor and
-overviews. A host on loopback serves them with a latency and a bandwidth (``slow_host.py``). In each round,
+Scenes are cloud-optimised GeoTIFFs of uint16 in deflated tiles, with predictor and overviews: one file of four bands
+(as NAIP), or with ``--apart`` four files of one band (as Sentinel-2 and Landsat). A host on loopback serves them with a
+latency and a bandwidth (``slow_host.py``). In each round,
 
 1. chips of 256 x 256 pixels are read: cold; with the headers kept; with all blocks kept that the run before has read;
 2. the median of 30 scenes over 1,024 x 1,024 pixels is computed, cold and with everything kept;
@@ -18,6 +19,7 @@ earthlens-imagery 0.31 is not compared: it searches anew for each box, and copie
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import shutil
@@ -63,8 +65,16 @@ OWN = ("eechips-local, cold", "eechips-local, headers kept", "eechips-local, blo
 OWN_MEDIANS = ("eechips-local median, cold", "eechips-local median, blocks kept")
 
 
-def make_scene(path: Path, side: int, block: int, seed: int) -> None:
-    """Write fields with edges, soft relief and the noise of a sensor, about as compressible as Sentinel-2."""
+def make_scene(folder: Path, names: Sequence[str], side: int, block: int, seed: int) -> None:
+    """Write fields with edges, soft relief and the noise of a sensor, about as compressible as Sentinel-2.
+
+    Args:
+        folder: where the files are written.
+        names: of one file of four bands, or of four files of one band.
+        side: pixels on a side of the scene.
+        block: pixels on a side of a tile.
+        seed: of the pixels.
+    """
     rng = np.random.default_rng(seed)
     fields = np.kron(rng.integers(300, 2500, (side // 64, side // 64)), np.ones((64, 64), np.int64))
     slope = np.add.outer(np.sin(np.arange(side) / 97.0), np.cos(np.arange(side) / 61.0)) * 150
@@ -72,26 +82,36 @@ def make_scene(path: Path, side: int, block: int, seed: int) -> None:
         np.clip(fields * (0.6 + 0.3 * band) + slope + rng.normal(0, 25, (side, side)), 1, 10_000).astype(np.uint16)
         for band in range(4)
     ]
+    count = 4 // len(names)
     profile = {
-        "driver": "GTiff", "width": side, "height": side, "count": 4, "dtype": "uint16", "crs": "EPSG:32613",
+        "driver": "GTiff", "width": side, "height": side, "count": count, "dtype": "uint16", "crs": "EPSG:32613",
         "transform": Affine(10.0, 0.0, 499_980.0, 0.0, -10.0, 4_400_040.0),
     }  # fmt: skip
-    with MemoryFile() as memory:
-        with memory.open(**profile) as dataset:
-            dataset.write(np.stack(bands))
-        rasterio.shutil.copy(
-            memory.name, str(path), driver="COG", blocksize=block, compress="DEFLATE", predictor="YES", level=1,
-            num_threads="ALL_CPUS",
-        )  # fmt: skip
+    for number, name in enumerate(names):
+        with MemoryFile() as memory:
+            with memory.open(**profile) as dataset:
+                dataset.write(np.stack(bands[number * count : (number + 1) * count]))
+            rasterio.shutil.copy(
+                memory.name, str(folder / name), driver="COG", blocksize=block, compress="DEFLATE", predictor="YES",
+                level=1, num_threads="ALL_CPUS",
+            )  # fmt: skip
 
 
-def make_plan(folder: Path, host: str, scenes: int, chips: int, side: int, seed: int) -> dict[str, Any]:
+def scene_files(number: int, apart: bool) -> list[str]:
+    return [f"scene-{number:02}-b{band}.tif" for band in range(1, 5)] if apart else [f"scene-{number:02}.tif"]
+
+
+def make_plan(host: str, options: argparse.Namespace, seed: int) -> dict[str, Any]:
+    scenes, chips, side = options.scenes, options.chips, options.side
     rng = np.random.default_rng(seed)
     transform = [10.0, 0.0, 499_980.0, 0.0, -10.0, 4_400_040.0]
     places = [
-        {"url": f"{host}/scene-{n:02}.tif", "epsg": 32613, "transform": transform, "width": side, "height": side}
-        for n in range(scenes)
-    ]
+        {
+            "urls": [f"{host}/{name}" for name in scene_files(number, options.apart)], "epsg": 32613,
+            "transform": transform, "width": side, "height": side,
+        }
+        for number in range(scenes)
+    ]  # fmt: skip
     found = [
         [int(rng.integers(scenes)), *(int(v) for v in rng.integers(0, side - EDGE, 2))] for _ in range(chips)
     ]  # fmt: skip
@@ -103,14 +123,20 @@ def make_plan(folder: Path, host: str, scenes: int, chips: int, side: int, seed:
 
 def true_sums(folder: Path, plan: dict[str, Any]) -> tuple[list[int], list[int]]:
     """Return the sums of all chips, and of the bands of the median twice, by rasterio from the files."""
-    chips = []
-    for scene, column, row in plan["chips"]:
-        with rasterio.open(folder / f"scene-{scene:02}.tif") as dataset:
-            chips.append(int(dataset.read(window=Window(column, row, EDGE, EDGE)).astype(np.int64).sum()))
-    stack = []
-    for scene in range(plan["stack"]):
-        with rasterio.open(folder / f"scene-{scene:02}.tif") as dataset:
-            stack.append(dataset.read(window=Window(*plan["corner"], plan["window"], plan["window"])))
+
+    def read(scene: int, window: Window) -> Any:
+        bands = []
+        for url in plan["scenes"][scene]["urls"]:
+            with rasterio.open(folder / url.rpartition("/")[2]) as dataset:
+                bands.append(dataset.read(window=window))
+        return np.concatenate(bands)
+
+    chips = [
+        int(read(scene, Window(column, row, EDGE, EDGE)).astype(np.int64).sum())
+        for scene, column, row in plan["chips"]
+    ]  # fmt: skip
+    window = Window(*plan["corner"], plan["window"], plan["window"])
+    stack = [read(scene, window) for scene in range(plan["stack"])]
     return chips, [int(band.sum() * 2) for band in np.median(np.stack(stack), axis=0)]
 
 
@@ -122,12 +148,19 @@ def open_reader(plan: dict[str, Any], folder: Path) -> RangeCogReader:
 
 def read_chips(plan: dict[str, Any], folder: Path) -> list[int]:
     reader = open_reader(plan, folder)
-    files = [reader.open(scene["url"], collection="c") for scene in plan["scenes"]]
+    scenes = [[reader.open(url, collection="c") for url in scene["urls"]] for scene in plan["scenes"]]
 
     def read(chip: Sequence[int]) -> int:
         scene, column, row = chip
-        values, _ = files[scene].read([0, 1, 2, 3], PixelWindow(column, row, EDGE, EDGE), 0)
-        return int(values.astype(np.int64).sum())
+        window, total = PixelWindow(column, row, EDGE, EDGE), 0
+        for file in scenes[scene]:
+            file.prefetch_header()
+        for file in scenes[scene]:
+            file.prefetch(list(range(4 // len(scenes[scene]))), window, 0)
+        for file in scenes[scene]:
+            values, _ = file.read(list(range(4 // len(scenes[scene]))), window, 0)
+            total += int(values.astype(np.int64).sum())
+        return total
 
     with ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(read, plan["chips"]))
@@ -135,21 +168,24 @@ def read_chips(plan: dict[str, Any], folder: Path) -> list[int]:
 
 def read_median(plan: dict[str, Any], folder: Path) -> list[int]:
     reader = open_reader(plan, folder)
-    images, window = [], plan["window"]
-    for file in [reader.open(scene["url"], collection="c") for scene in plan["scenes"][: plan["stack"]]]:
+    window = plan["window"]
+    scenes = [[reader.open(url, collection="c") for url in scene["urls"]] for scene in plan["scenes"][: plan["stack"]]]
+    for file in itertools.chain.from_iterable(scenes):
         file.prefetch_header()
-        images.append(file)
-    grid = images[0].header.grid
+    grid, count = scenes[0][0].header.grid, 4 // len(scenes[0])
     stored = [
         stored_image(
             ImageAsset(
                 "a",
-                tuple(BandInfo(f"b{i}", PixelType.of("uint16"), grid, file, i) for i in range(4)),
+                tuple(
+                    BandInfo(f"b{number}", PixelType.of("uint16"), grid, files[number // count], number % count)
+                    for number in range(4)
+                ),
                 {},
                 shapely.box(-180, -90, 180, 90),
             )
         )
-        for file in images
+        for files in scenes
     ]
     raster = Reduced(lambda bounds: iter(stored), tuple((i,) for i in range(4)), reduction(MEDIAN), 1)
     found = raster.read([0, 1, 2, 3], grid.window(*plan["corner"], window, window), Render(4 << 30))
@@ -261,6 +297,7 @@ def main() -> None:
     parser.add_argument("--chips", type=int, default=1000)
     parser.add_argument("--side", type=int, default=4096, help="pixels on a side of a scene")
     parser.add_argument("--block", type=int, default=512, help="pixels on a side of a tile; Sentinel-2 has 1024")
+    parser.add_argument("--apart", action="store_true", help="a file for each band, as Sentinel-2 has")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--latency", type=float, default=0.05)
     parser.add_argument("--rate", type=float, default=100e6)
@@ -273,16 +310,21 @@ def main() -> None:
         folder = options.folder or Path(scratch) / "scenes"
         folder.mkdir(parents=True, exist_ok=True)
         for number in range(options.scenes):
-            path, source = folder / f"scene-{number:02}.tif", folder / f"scene-{number % DIFFERENT:02}.tif"
-            if not path.exists():
-                os.link(source, path) if path != source else make_scene(path, options.side, options.block, number)
+            names, sources = scene_files(number, options.apart), scene_files(number % DIFFERENT, options.apart)
+            if (folder / names[-1]).exists():
+                continue
+            if number < DIFFERENT:
+                make_scene(folder, names, options.side, options.block, number)
+            else:
+                for name, source in zip(names, sources, strict=True):
+                    os.link(folder / source, folder / name)
         command = [sys.executable, str(HERE / "slow_host.py"), str(folder)]
         command += ["--latency", str(options.latency), "--rate", str(options.rate)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
             try:
                 assert server.stdout is not None
                 host = server.stdout.readline().strip()
-                plan = make_plan(folder, host, options.scenes, options.chips, options.side, 1)
+                plan = make_plan(host, options, 1)
                 truth = true_sums(folder, plan)
                 rounds = []
                 for number in range(options.rounds):

@@ -44,8 +44,11 @@ def rasterio_chips(plan: Plan) -> list[int]:
 
     def read(chip: list[int]) -> int:
         scene, column, row = chip
-        with rasterio.open(plan["scenes"][scene]["url"]) as dataset:
-            return total(dataset.read(window=Window(column, row, plan["edge"], plan["edge"])))
+        found = 0
+        for url in plan["scenes"][scene]["urls"]:
+            with rasterio.open(url) as dataset:
+                found += total(dataset.read(window=Window(column, row, plan["edge"], plan["edge"])))
+        return found
 
     with rasterio.Env(**GDAL), ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(read, plan["chips"]))
@@ -64,8 +67,9 @@ def rasterio_kept_chips(plan: Plan) -> list[int]:
         scene, column, row = chip
         files = local.__dict__.setdefault("files", {})
         if scene not in files:
-            files[scene] = rasterio.open(plan["scenes"][scene]["url"], sharing=False)
-        return total(files[scene].read(window=Window(column, row, plan["edge"], plan["edge"])))
+            files[scene] = [rasterio.open(url, sharing=False) for url in plan["scenes"][scene]["urls"]]
+        window = Window(column, row, plan["edge"], plan["edge"])
+        return sum(total(file.read(window=window)) for file in files[scene])
 
     with rasterio.Env(**GDAL), ThreadPoolExecutor(THREADS) as pool:
         return list(pool.map(read, plan["chips"]))
@@ -100,20 +104,27 @@ def stac_items(plan: Plan, bands_apart: bool = False) -> list[Any]:
             ],
         })  # fmt: skip
         raster = {"data_type": "uint16"}
-        if bands_apart:
+        if bands_apart or has_bands_apart(plan):
             for band in range(1, 5):
-                href = f"vrt:///vsicurl/{scene['url']}?bands={band}"
+                href = (
+                    scene["urls"][band - 1] if has_bands_apart(plan)
+                    else f"vrt:///vsicurl/{scene['urls'][0]}?bands={band}"
+                )  # fmt: skip
                 item.add_asset(f"b{band}", pystac.Asset(href, roles=["data"], extra_fields={"raster:bands": [raster]}))
         else:
             names = [{"name": f"b{band}"} for band in range(1, 5)]
             fields = {"raster:bands": [raster] * 4, "eo:bands": names}
-            item.add_asset("image", pystac.Asset(scene["url"], roles=["data"], extra_fields=fields))
+            item.add_asset("image", pystac.Asset(scene["urls"][0], roles=["data"], extra_fields=fields))
         items.append(item)
     return items
 
 
-def odc_bands() -> list[str]:
-    return [f"image.{band}" for band in range(1, 5)]
+def has_bands_apart(plan: Plan) -> bool:
+    return len(plan["scenes"][0]["urls"]) > 1
+
+
+def odc_bands(plan: Plan) -> list[str]:
+    return [f"b{band}" if has_bands_apart(plan) else f"image.{band}" for band in range(1, 5)]
 
 
 def odc_chips(plan: Plan) -> list[int]:
@@ -133,7 +144,7 @@ def odc_chips(plan: Plan) -> list[int]:
             (c + column * a, f + (row + edge) * e, c + (column + edge) * a, f + row * e),
             f"EPSG:{place['epsg']}", resolution=a, tight=True,
         )  # fmt: skip
-        found = odc.stac.load([items[scene]], bands=odc_bands(), geobox=box)
+        found = odc.stac.load([items[scene]], bands=odc_bands(plan), geobox=box)
         return sum(total(found[name].values) for name in found.data_vars)
 
     with ThreadPoolExecutor(THREADS) as pool:
@@ -176,32 +187,36 @@ def async_tiff_chips(plan: Plan) -> list[int]:
 
     async def run() -> list[int]:
         gate = asyncio.Semaphore(THREADS)
-        opened: dict[int, asyncio.Future[Any]] = {}
+        opened: dict[str, asyncio.Future[Any]] = {}
         store = HTTPStore(plan["host"], client_options={"allow_http": True})
 
         async def read(chip: list[int]) -> int:
             scene, column, row = chip
             async with gate:
-                if scene not in opened:
-                    name = plan["scenes"][scene]["url"].rpartition("/")[2]
-                    opened[scene] = asyncio.ensure_future(TIFF.open(name, store=store, prefetch=65536))
-                tiff = await opened[scene]
-                block = tiff.ifds[0].tile_width
-                places = [
-                    (x, y)
-                    for y in range(row // block, (row + edge - 1) // block + 1)
-                    for x in range(column // block, (column + edge - 1) // block + 1)
+                urls = plan["scenes"][scene]["urls"]
+                return sum(await asyncio.gather(*(read_file(url, 4 // len(urls), column, row) for url in urls)))
+
+        async def read_file(url: str, count: int, column: int, row: int) -> int:
+            name = url.rpartition("/")[2]
+            if name not in opened:
+                opened[name] = asyncio.ensure_future(TIFF.open(name, store=store, prefetch=65536))
+            tiff = await opened[name]
+            block = tiff.ifds[0].tile_width
+            places = [
+                (x, y)
+                for y in range(row // block, (row + edge - 1) // block + 1)
+                for x in range(column // block, (column + edge - 1) // block + 1)
+            ]
+            tiles = await tiff.fetch_tiles(places, 0)
+            values = np.empty((edge, edge, count), np.uint16)
+            for (x, y), tile in zip(places, tiles, strict=True):
+                decoded = np.asarray(await tile.decode()).reshape(block, block, count)
+                left, top = max(column, x * block), max(row, y * block)
+                right, bottom = min(column + edge, (x + 1) * block), min(row + edge, (y + 1) * block)
+                values[top - row : bottom - row, left - column : right - column] = decoded[
+                    top - y * block : bottom - y * block, left - x * block : right - x * block
                 ]
-                tiles = await tiff.fetch_tiles(places, 0)
-                values = np.empty((edge, edge, 4), np.uint16)
-                for (x, y), tile in zip(places, tiles, strict=True):
-                    decoded = np.asarray(await tile.decode()).reshape(block, block, 4)
-                    left, top = max(column, x * block), max(row, y * block)
-                    right, bottom = min(column + edge, (x + 1) * block), min(row + edge, (y + 1) * block)
-                    values[top - row : bottom - row, left - column : right - column] = decoded[
-                        top - y * block : bottom - y * block, left - x * block : right - x * block
-                    ]
-                return total(values)
+            return total(values)
 
         return list(await asyncio.gather(*map(read, plan["chips"])))
 
@@ -222,7 +237,7 @@ def odc_median(plan: Plan) -> list[int]:
         f"EPSG:{place['epsg']}", resolution=a, tight=True,
     )  # fmt: skip
     odc.stac.configure_rio(cloud_defaults=True)
-    found = odc.stac.load(items, bands=odc_bands(), geobox=box, chunks={"x": 512, "y": 512})
+    found = odc.stac.load(items, bands=odc_bands(plan), geobox=box, chunks={"x": 512, "y": 512})
     with dask.config.set(scheduler="threads", num_workers=THREADS):
         median = found.median("time").compute()
     return [int(median[name].values.astype(np.float64).sum() * 2) for name in median.data_vars]
