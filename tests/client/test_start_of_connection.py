@@ -6,7 +6,6 @@ import multiprocessing
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import ee
 import pytest
 
 from eechips.client.access.connection import ServiceTarget, connect
@@ -101,26 +100,3 @@ def test_the_client_has_the_functions_of_the_server_that_it_is_connected_to(
         assert "TemporalSegmentation.C2c" in initialize(demo_server).ApiFunction.allSignatures()
         assert initialize(Server(service.url)).ApiFunction.allSignatures().keys() == few
     assert "TemporalSegmentation.C2c" not in few
-
-
-def test_a_service_that_lists_the_functions_of_the_last_one_is_asked_and_its_functions_are_not_made_again(
-    demo_server: Server, service: Service
-) -> None:
-    throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=2, start=2), clients=1)
-
-    def functions(url: str) -> Any:
-        target = ServiceTarget(url, "p", None)
-        with connect(target, throttle.client(0), RetryPolicy(), Timeouts(connect=5, read=5, total=10)):
-            assert ee.Number(1).add(1).getInfo() == (2 if url == demo_server.url else 42)
-            return ee.ApiFunction._api
-
-    own = initialize(demo_server).ApiFunction._api
-    few = functions(service.url)
-    assert functions(service.url) is few
-    assert service.count("algorithms") == 2
-    assert functions(demo_server.url).keys() == own.keys() > few.keys()
-    assert functions(service.url).keys() == few.keys()
-    assert ee.ApiFunction._api is own  # each block leaves the client as it was
-    ee.Reset()
-    assert functions(service.url).keys() == functions(service.url).keys() == few.keys()
-    assert ee.ApiFunction._api == {}

@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.access.credentials import missing_project
-from eechips.client.access.discovery import ClientInit, Discovery, DiscoveryFile, requested_document
+from eechips.client.access.discovery import ClientInit, Discovery, DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.transport import Transport, use_transport
@@ -121,7 +121,7 @@ def connect(
             stack.enter_context(_own_client(target))
             try:
                 with waiting(transport), use_transport(transport), _socket_timeout(_CATALOG_TIMEOUT):
-                    _initialize_online(target, transport)
+                    _initialize(target, transport, offline=not is_google(target.endpoint))
             except (EechipsError, ee.EEException, GoogleError, GoogleAuthError) as error:
                 raise _refusal(target, error) from None
         transport.policy = policy
@@ -206,66 +206,6 @@ def skip_deprecated_assets() -> None:
     import ee
 
     ee.deprecation.deprecated_assets = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
-
-
-class _KnownFunctionsError(Exception):
-    """The service lists the functions that the client has."""
-
-
-@dataclass(slots=True)
-class _ListReader:
-    """Transport of the client that stops its initialisation where the service lists the functions of the last one.
-
-    Attributes:
-        transport: sends the requests.
-        listed: the list of the last service, JSON; empty for none.
-    """
-
-    transport: Transport
-    listed: bytes
-
-    def request(self, uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
-        """Send a request; the signature is that of ``httplib2.Http.request``."""
-        response, content = self.transport.request(uri, *args, **options)
-        if self.listed and requested_document(uri) == "algorithms":
-            listed, self.listed = self.listed, b""
-            if content == listed:
-                raise _KnownFunctionsError
-        return response, content
-
-
-@dataclass(slots=True)
-class _Functions:
-    """Functions that the client has made of the list of a service.
-
-    Attributes:
-        listed: the list, JSON.
-        made: the functions.
-        container: ``ee.Algorithms``, which has them until the client is reset.
-    """
-
-    listed: bytes = b""
-    made: Any = None
-    container: Any = None
-
-
-_LAST = _Functions()
-
-
-def _initialize_online(target: ServiceTarget, transport: Transport) -> None:
-    """Initialise the client; it keeps the functions of the last service if this one has the same.
-
-    To make a thousand functions takes 40 ms of 50. Programs that have a session of their own connect for each run.
-    """
-    import ee
-
-    reader = _ListReader(transport, _LAST.listed if ee.Algorithms is _LAST.container else b"")
-    try:
-        _initialize(target, reader, offline=not is_google(target.endpoint))
-    except _KnownFunctionsError:  # all else of the initialisation was before, or is left from the last
-        ee.ApiFunction._api = _LAST.made
-    if transport.discovery is not None:
-        _LAST.listed, _LAST.made, _LAST.container = transport.discovery.algorithms, ee.ApiFunction._api, ee.Algorithms
 
 
 def _initialize(target: ServiceTarget, transport: Any, *, offline: bool) -> None:
