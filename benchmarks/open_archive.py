@@ -70,10 +70,10 @@ def make_scene(folder: Path, names: Sequence[str], side: int, block: int, seed: 
 
     Args:
         folder: where the files are written.
-        names: of one file of four bands, or of four files of one band.
+        names: names of one file of four bands, or of four files of one band.
         side: pixels on a side of the scene.
         block: pixels on a side of a tile.
-        seed: of the pixels.
+        seed: seed of the pixels.
     """
     rng = np.random.default_rng(seed)
     fields = np.kron(rng.integers(300, 2500, (side // 64, side // 64)), np.ones((64, 64), np.int64))
