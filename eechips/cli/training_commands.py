@@ -291,11 +291,12 @@ def _class_lines(layer: LayerStatistics, split: str) -> list[str]:
     lines = []
     for band, counts in layer.split_classes.get(split, layer.classes).items():
         total = sum(counts.counts) or 1
+        unnamed = " not in the record" if any(counts.names) else ""
         lines += [f"  classes of {band:<32}{'pixels':>14}{'share':>8}{'inverse':>9}{'median':>9}"]
         columns = (counts.values, counts.names, counts.counts, counts.inverse_frequency, counts.median_frequency)
         for value, name, count, inverse, median in zip(*columns, strict=True):
             if count:
-                label = f"{value} {name or 'not in the record'}"[:41]
+                label = f"{value}{f' {name}' if name else unnamed}"[:41]
                 lines.append(f"    {label:<41}{count:>14,}{count / total:>8.2%}{inverse:>9.3g}{median:>9.3g}")
     return lines
 

@@ -177,6 +177,9 @@ def test_classes_of_labels_without_a_record_are_counted(tmp_path: Path) -> None:
     classes = found.layers["labels"].classes["x"]
     assert (classes.values, classes.counts) == (tuple(values.tolist()), tuple((10 * counts).tolist()))
     assert classes.names == (None,) * 3
+    shown = run_command("stats", str(tmp_path / "run")).output
+    assert f"900{counts[2] * 10:>52,}" in shown
+    assert "not in the record" not in shown
 
 
 def test_the_file_has_means_and_stds_in_the_order_of_the_bands(run: Run, found: DatasetStatistics) -> None:
