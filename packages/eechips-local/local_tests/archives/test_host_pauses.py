@@ -7,9 +7,12 @@ import pickle
 import socket
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
+from urllib3.exceptions import ConnectTimeoutError
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveUnreachedError
@@ -173,6 +176,28 @@ def test_reads_wait_together_for_the_first_answer_of_a_host(tmp_path: Path) -> N
         with pytest.raises(ArchiveAwayError):
             ranges.read(f"{host.url}/files/a.txt", "c", 0, 1)
         assert clock.monotonic() - began >= 18.0
+
+
+def test_a_host_that_never_answers_is_asked_once_before_a_run_stops(tmp_path: Path) -> None:
+    """As behind a firewall that drops packets: three attempts of 10 s each were made."""
+    clock = StoppedClock()
+
+    class Silent:
+        def open(self, url: str, headers: Mapping[str, str], connect: float, silence: float) -> Any:
+            clock.advance(connect)
+            raise ConnectTimeoutError
+
+    pauses = HostPauses(tmp_path / "pauses", clock=clock)
+    ranges = FileRanges(
+        Silent(),
+        Signer(ArchiveDescription("test", "A test", hosts=("files.example",))),
+        HostPermits(tmp_path, 4),
+        pauses,
+    )
+    for patience in (20.0, 20.0):
+        with pytest.raises(ArchiveUnreachedError, match=r"files\.example is not reached"):
+            ranges.read("https://files.example/a.tif", "c", 0, 1, patience=patience)
+    assert clock.monotonic() == 20.0
 
 
 def test_a_host_without_an_address_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -277,7 +277,8 @@ class FileRanges:
                     answer = self._request(signed.url, headers, href, spans, version)
                 is_reached = True
             except (HTTPError, OSError, ArchiveAwayError) as error:
-                if self.clock.monotonic() >= end and self._pauses.is_away(host):
+                is_late = self.clock.monotonic() >= end
+                if is_late and (self._pauses.is_away(host) or not self._pauses.responses):
                     raise away(host) from error
                 is_reached = is_reached or isinstance(error, _WrongAnswerError)
                 is_told = isinstance(error, (_WrongAnswerError, ArchiveAwayError))
