@@ -17,6 +17,7 @@ from eechips_local.protocol.request_errors import EarthEngineError, MemoryLimitE
 from eechips_local.quota.compute_cost import charge_pixels
 from eechips_local.values.values import Geometry
 
+_ALWAYS = 1 << 62  # uses of what is not let go
 _AHEAD = 32  # images of a stack whose pixels are fetched while others are read
 
 Mask = npt.NDArray[Any]
@@ -44,7 +45,8 @@ class Pixels:
 class LazyRaster(Protocol):
     """One or several bands that compute their pixels on any grid.
 
-    Two further methods are optional. ``inputs_of(band)`` returns the bands that a band reads on its own grid.
+    Further members are optional. ``inputs_of(band)`` returns the bands that a band reads on its own grid, by
+    ``Render.read_inputs``; ``is_intermediate`` says that it is computed from nothing else, at little cost.
     ``prefetch_header(band)`` begins to fetch what has to be known before pixels can be fetched, and returns whether
     there is anything to fetch at all; ``prefetch(bands, grid, render)`` then begins to fetch pixels.
     """
@@ -125,7 +127,8 @@ class Image:
 class Render:
     """One computation of pixels: caches what it reads and enforces the limits.
 
-    Common subexpressions are read once per grid. Not shared between requests or threads.
+    Common subexpressions are read once per grid. What only bands of the same grid are computed from is let go after the
+    last of them. Not shared between requests or threads.
 
     Attributes:
         budget: bytes that may be held at once.
@@ -138,11 +141,13 @@ class Render:
         self._cache: dict[tuple[int, int, PixelGrid], Pixels] = {}
         self._alive: list[LazyRaster] = []  # keeps id() of cached rasters unique
         self._notes: dict[tuple[Any, ...], Any] = {}
+        self._uses: dict[tuple[int, int, PixelGrid], int] = {}
+        self._released: set[tuple[int, int, PixelGrid]] = set()
         self._held = 0
 
     @property
     def held(self) -> int:
-        """Bytes of the pixels that it has read."""
+        """Bytes of the pixels that it has read and not let go."""
         return self._held
 
     def read(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
@@ -153,19 +158,50 @@ class Render:
         """
         self.check_time()
         self.prefetch(bands, grid, least=2)  # one alone is fetched by its read
-        wanted: dict[int, tuple[LazyRaster, list[int]]] = {}
         for band in bands:
-            if (id(band.raster), band.index, grid) not in self._cache:
-                indices = wanted.setdefault(id(band.raster), (band.raster, []))[1]
-                if band.index not in indices:
-                    indices.append(band.index)
-        for key, (raster, indices) in wanted.items():
+            self._uses[id(band.raster), band.index, grid] = _ALWAYS
+        return self._read(bands, grid)
+
+    def read_inputs(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
+        """Read the inputs of bands that are computed on their grid, and let go those that no other band needs."""
+        self.check_time()
+        self.prefetch(bands, grid, least=2)
+        pixels = self._read(bands, grid)
+        for band in bands:
+            key = id(band.raster), band.index, grid
+            self._uses[key] = self._uses.get(key, _ALWAYS) - 1
+            if self._uses[key] <= 0 and getattr(band.raster, "is_intermediate", False):
+                self._release(key)
+        return pixels
+
+    def _release(self, key: tuple[int, int, PixelGrid]) -> None:
+        pixels = self._cache.pop(key, None)
+        if pixels is not None:
+            self._held -= pixels.values.nbytes + pixels.mask.nbytes
+            self._released.add(key)
+
+    def _read(self, bands: Sequence[ImageBand], grid: PixelGrid) -> list[Pixels]:
+        keys = [(id(band.raster), band.index, grid) for band in bands]
+        # What others need no more may go from the cache while the rest is read.
+        read = {key: self._cache[key] for key in keys if key in self._cache}
+        rasters = {id(band.raster): band.raster for band, key in zip(bands, keys, strict=True) if key not in read}
+        for raster_id, raster in rasters.items():
             self._alive.append(raster)
+            own = [key for key in dict.fromkeys(keys) if key[0] == raster_id and key not in read]
+            read |= {key: self._cache[key] for key in own if key in self._cache}  # they were inputs just before
+            indices = [key[1] for key in own if key not in read]
             charge_pixels(len(indices) * grid.width * grid.height)
-            for index, pixels in zip(indices, raster.read(indices, grid, self), strict=True):
-                self._hold(pixels)
-                self._cache[key, index, grid] = pixels
-        return [self._cache[id(band.raster), band.index, grid] for band in bands]
+            for index, pixels in zip(indices, raster.read(indices, grid, self) if indices else (), strict=True):
+                read[raster_id, index, grid] = self._keep((raster_id, index, grid), pixels)
+        return [read[key] for key in keys]
+
+    def _keep(self, key: tuple[int, int, PixelGrid], pixels: Pixels) -> Pixels:
+        if key in self._released:  # a use that was not foreseen: others may follow
+            self._uses[key] = _ALWAYS
+        if key not in self._cache:
+            self._hold(pixels)
+        self._cache[key] = pixels
+        return pixels
 
     def read_each(self, stack: Sequence[Sequence[ImageBand]], grid: PixelGrid) -> Iterator[list[Pixels]]:
         """Read the bands of many images; while one is computed, pixels of the next few are fetched."""
@@ -195,7 +231,11 @@ class Render:
                 continue
             seen.add(key)
             if hasattr(raster, "inputs_of"):
-                waiting.extend(raster.inputs_of(band.index))
+                inputs = raster.inputs_of(band.index)
+                waiting.extend(inputs)
+                for used in inputs:
+                    use = id(used.raster), used.index, grid
+                    self._uses[use] = self._uses.get(use, 0) + 1
             elif hasattr(raster, "prefetch_header") and raster.prefetch_header(band.index):
                 rasters.setdefault(id(raster), (raster, []))[1].append(band.index)
         for raster, indices in rasters.values() if len(rasters) >= least else ():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -82,6 +82,8 @@ class PerPixel:
         functions: for each band, from the inputs' pixels to its own.
     """
 
+    is_intermediate: ClassVar[bool] = True
+
     inputs: tuple[tuple[ImageBand, ...], ...]
     functions: tuple[PixelFunction, ...]
 
@@ -92,7 +94,7 @@ class PerPixel:
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read all inputs of the bands at once, then compute."""
         flat = [band for b in bands for band in self.inputs[b]]
-        pixels = iter(render.read(flat, grid))
+        pixels = iter(render.read_inputs(flat, grid))
         return [self.functions[b]([next(pixels) for _ in self.inputs[b]]) for b in bands]
 
 
@@ -143,7 +145,7 @@ class Joint:
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Compute all bands at once, and return the requested ones."""
         computed: Sequence[Pixels] = render.note(
-            ("joint", self, grid), lambda: self.function(render.read(self.inputs, grid))
+            ("joint", self, grid), lambda: self.function(render.read_inputs(self.inputs, grid))
         )
         return [computed[band] for band in bands]
 

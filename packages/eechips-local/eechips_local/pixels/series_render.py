@@ -61,6 +61,11 @@ class _SeriesRender(Render):
             self._kept.held += _bytes_of(value) + _OBJECT
         return value
 
+    def _release(self, key: tuple[int, int, PixelGrid]) -> None:
+        before = self.held
+        super()._release(key)
+        self._kept.held -= before - self.held
+
     def _hold(self, pixels: Pixels) -> None:
         self._kept.held += _bytes_of(pixels) + _OBJECT
         super()._hold(pixels)
