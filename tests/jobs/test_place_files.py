@@ -16,6 +16,7 @@ import shapely
 
 import eechips
 from eechips.errors import RegionError, UsageError
+from local_tests.support.captured_log import CapturedLog
 
 AREAS = [shapely.box(-105.10, 39.90, -105.09, 39.91), shapely.box(-105.08, 39.90, -105.07, 39.91)]
 POINTS = [shapely.Point(-105.1, 39.9), shapely.Point(-105.0, 39.95)]
@@ -84,7 +85,7 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
 
 @pytest.mark.parametrize("is_dry", [False, True])
 def test_places_in_memory_are_warned_of_once(
-    demo_server: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, *, is_dry: bool
+    demo_server: Any, tmp_path: Path, caplog: CapturedLog, *, is_dry: bool
 ) -> None:
     bowtie = shapely.Polygon([(-105.1, 39.9), (-105.09, 39.91), (-105.09, 39.9), (-105.1, 39.91)])
     options: Mapping[str, Any] = {"out": tmp_path / "out", "endpoint": demo_server.url, "executor": "threads"}
