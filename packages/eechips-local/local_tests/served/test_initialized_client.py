@@ -31,3 +31,14 @@ def test_each_server_is_asked_again_after_another_and_after_a_reset(demo_server:
                     ee.data.getAsset(STACK)
             if reset:
                 ee.Reset()
+
+
+def test_classes_have_their_functions_again_where_a_block_connected_to_fewer(demo_server: Server) -> None:
+    """At its end it put the list of functions back, not those of the classes."""
+    ee = initialize(demo_server)
+    functions = ee.ApiFunction._api
+    ee.Reset()
+    ee.ApiFunction._api = {name: made for name, made in functions.items() if not name.startswith("Array.")}
+    ee.Array.initialize()
+    ee.ApiFunction._api = functions
+    assert initialize(demo_server).Array([1]).bitwise_not().getInfo() == [-2]

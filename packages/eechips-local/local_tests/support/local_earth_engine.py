@@ -165,12 +165,14 @@ class _Initialized:
     Attributes:
         listed: the list of functions that it read last, JSON.
         functions: the functions that it has made of that list.
+        container: ``ee.Algorithms``, which is another after a reset: then the classes of the client may lack functions.
         states: its state for each server, by URL, with the names of the server's functions: that of a test may have
             fewer than others.
     """
 
     listed: bytes = b""
     functions: Any = None
+    container: Any = None
     states: dict[str, tuple[Any, frozenset[str]]] = field(default_factory=dict)
 
 
@@ -192,10 +194,11 @@ def initialize(server: Server) -> Any:
     deprecated = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
     state, names = _initialized.states.get(server.url, (None, frozenset()))
     functions = ee.ApiFunction._api
-    if state is None or functions is not _initialized.functions or functions.keys() != names:
+    is_intact = functions is _initialized.functions and ee.Algorithms is _initialized.container
+    if state is None or not is_intact or functions.keys() != names:
         with urlopen(f"{server.url}/v1/projects/local/algorithms?prettyPrint=false&alt=json") as response:
             listed = response.read()  # by the client's own request, which recorders know
-        if functions is _initialized.functions and listed == _initialized.listed:
+        if is_intact and listed == _initialized.listed:
             ee.data.reset()
             ee.data.initialize(AnonymousCredentials(), f"{server.url}/api", server.url, server.url, project="local")
         else:
@@ -205,7 +208,7 @@ def initialize(server: Server) -> Any:
         ee.data.setMaxRetries(0)
         state, functions = ee.data._get_state(), ee.ApiFunction._api
         _initialized.states[server.url] = state, frozenset(functions)
-        _initialized.functions, _initialized.listed = functions, listed
+        _initialized.listed, _initialized.functions, _initialized.container = listed, functions, ee.Algorithms
     ee.deprecation.deprecated_assets = deprecated
     _state._state = replace(state, workload_tag=type(state.workload_tag)())
     return ee
