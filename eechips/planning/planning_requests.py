@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, classify_response
+from eechips.client.http.response_cache import RESPONSE_CACHE
 from eechips.client.quota.congestion import USUAL
 from eechips.client.table_rows import PAGE_SIZE, feature_pages, repeated_keys
 from eechips.errors import RequestError, ResponseTimeoutError, TooLargeError, ValidationError
@@ -95,7 +96,7 @@ def fetch_features(
             for page in feature_pages(collection, page_size):
                 if count and clock() - noticed >= _NOTICE_SECONDS:
                     noticed = clock()
-                    _log.info("Planning: %s %s so far", f"{count:,}", noun)
+                    _tell(f"{count:,} {noun} so far")
                 _check_distinct(page, noun)
                 fresh = page[max(count - position, 0) :]
                 position, count = position + len(page), count + len(fresh)
@@ -192,7 +193,14 @@ class _Progress:
         if self._count < self._total and now - self._noticed >= _NOTICE_SECONDS:
             self._noticed = now
             left = format_duration((now - self._began) / self._count * (self._total - self._count))
-            _log.info("Planning: %s of %s %s, about %s left", f"{self._count:,}", f"{self._total:,}", self._noun, left)
+            _tell(f"{self._count:,} of {self._total:,} {self._noun}, about {left} left")
+
+
+def _tell(progress: str) -> None:
+    """Log the progress of a plan, unless its run has stopped meanwhile."""
+    answers = RESPONSE_CACHE.get()
+    if answers is None or not answers.is_closed:
+        _log.info("Planning: %s", progress)
 
 
 def _batches(items: Sequence[T], size: int, costs: Sequence[float] | None) -> Iterator[Sequence[T]]:

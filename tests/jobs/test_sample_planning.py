@@ -11,6 +11,7 @@ import ee
 import pytest
 
 import eechips
+from eechips.client.http.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.errors import ResponseTimeoutError, TooLargeError, UnknownDatasetError
 from eechips.planning.planning_requests import fetch_features, request_each
 from local_tests.support.captured_log import CapturedLog
@@ -128,6 +129,24 @@ def test_a_long_plan_logs_how_far_it_is(caplog: CapturedLog) -> None:
         next(chips)
         now = 60.0
         assert list(chips) == [1, 2, 3]
+    assert caplog.messages == ["Planning: 2 of 4 chips, about 60 s left"]
+
+
+def test_a_plan_whose_run_has_stopped_logs_nothing(tmp_path: Path, caplog: CapturedLog) -> None:
+    """How much time was left came after the message that the run had stopped."""
+    now, cache = 0.0, ResponseCache(tmp_path / "answers")
+    token = RESPONSE_CACHE.set(cache)
+    try:
+        chips = request_each(range(4), lambda items: items, size=1, noun="chips", clock=lambda: now)
+        with caplog.at_level("INFO", logger="eechips.planning.planning_requests"):
+            next(chips)
+            now = 60.0
+            next(chips)
+            cache.close()
+            now = 120.0
+            assert list(chips) == [2, 3]
+    finally:
+        RESPONSE_CACHE.reset(token)
     assert caplog.messages == ["Planning: 2 of 4 chips, about 60 s left"]
 
 

@@ -32,6 +32,9 @@ class ResponseCache:
         path: path of the file, which is created if it does not exist.
         clock: seconds since 1970.
 
+    Attributes:
+        is_closed: whether it was closed: the plan is complete, or its run has stopped.
+
     Raises:
         StorageError: if it cannot be opened.
     """
@@ -55,12 +58,12 @@ class ResponseCache:
                 raise StorageError.of_write(path, OSError(errno.ENOSPC, "")) from error
             advice = "; remove it, if no run uses it: planning then sends its requests again"
             raise StorageError(f"cannot use {path}: {error}{advice}") from error
-        self._is_closed = False
+        self.is_closed = False
 
     def find(self, request: str) -> bytes | None:
         """Return the response to a request, by its URL and body; None if it is unknown or too old."""
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 return None
             try:
                 query = "SELECT body, received FROM responses WHERE request = ?"
@@ -74,7 +77,7 @@ class ResponseCache:
     def keep(self, request: str, body: bytes) -> None:
         """Store the response to a request."""
         with self._lock:
-            if self._is_closed:
+            if self.is_closed:
                 return
             try:
                 row = (_key(request), zlib.compress(body), self._clock())
@@ -88,8 +91,8 @@ class ResponseCache:
     def close(self) -> None:
         """Close the file; later look-ups find nothing."""
         with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
+            if not self.is_closed:
+                self.is_closed = True
                 self._db.close()
 
 
