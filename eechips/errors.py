@@ -293,8 +293,8 @@ class StorageError(EechipsError):
             folder = named if named.is_dir() or isinstance(path, str) else path.parent
             if not folder.is_dir() or not os.access(folder, os.W_OK):
                 return cls(
-                    f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Name"
-                    " another by --out or --to, or copy the run to where you may write"
+                    f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Copy"
+                    " the run to where you may write, or name another place by --out or --to, if the command has it"
                 )
         return cls(f"could not write {path}: {error.strerror or error}")
 

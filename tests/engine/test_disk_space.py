@@ -192,8 +192,8 @@ def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
         "the disk is full: could not write a.tif. Make room and repeat the command"
     )
     assert str(StorageError.of_write(Path("run/a.tif"), OSError(errno.EROFS, "Read-only file system"))) == (
-        "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Name another"
-        " by --out or --to, or copy the run to where you may write"
+        "could not write run/a.tif: run is a folder that you may not write in (Read-only file system). Copy the run"
+        " to where you may write, or name another place by --out or --to, if the command has it"
     )
     assert str(StorageError.of_write(path, OSError(errno.EACCES, "Permission denied"))) == (
         f"could not write {path}: Permission denied"  # a file that may not be written, in a folder that may
