@@ -304,3 +304,14 @@ def test_heights_of_merit_exceed_127_metres(stub_server: Server) -> None:
     ee: Any = initialize(stub_server)
     heights = ee.Image("MERIT/DEM/v1_0_3").reduceRegion(ee.Reducer.first(), ee.Geometry.Point(PLACE), 90)
     assert heights.get("dem").getInfo() > 1000
+
+
+def test_products_of_worldcereal_are_found(stub_server: Server) -> None:
+    """By the names of its record's description, as nasaharvest/galileo asks for them (worldcereal.py)."""
+    ee: Any = initialize(stub_server)
+    models = ee.ImageCollection("ESA/WorldCereal/2021/MODELS/v100")
+    for product in ("temporarycrops", "maize", "wintercereals", "springcereals", "irrigation"):
+        found = models.filter(f"product == '{product}'").mosaic().unmask(0).select("classification")
+        assert found.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(PLACE), 10).getInfo()["classification"] in (
+            0, 100,
+        )  # fmt: skip

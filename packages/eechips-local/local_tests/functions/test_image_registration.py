@@ -9,6 +9,7 @@ import pytest
 from affine import Affine
 
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
+from eechips_local.pixels.lazy_image import Render
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from local_tests.support.graphs import invoke
 from local_tests.support.images import UTM, asset, evaluate, read, stored
@@ -60,6 +61,23 @@ def test_registered_images_are_as_the_reference() -> None:
     inner = (slice(16, 32), slice(16, 48))
     assert pixels.valid[inner].all()
     assert pixels.values[inner] == pytest.approx(texture()[inner], abs=0.5)
+
+
+def test_what_led_to_displaced_pixels_is_not_held() -> None:
+    """Cloud scores, displaced by many heights of clouds as nasaharvest/galileo does (s2.py), exceeded the memory."""
+    image = stored("test/image")
+    for _ in range(10):
+        image = invoke("Image.add", image1=image, image2=stored("test/image"))
+    metres = [invoke("Image.constant", value=[10 * n, 0]) for n in range(10)]
+    moved = [
+        invoke("Image.displace", image=image, displacement=invoke("Image.reproject", image=by, crs=UTM.crs, scale=10))
+        for by in metres
+    ]
+    collection = evaluate(invoke("ImageCollection.fromImages", images=moved), asset(texture(), id="test/image"))
+    render = Render()
+    for result in collection:
+        render.read(result.bands, UTM)
+    assert render.held < 6 * len(metres) * 48 * 64 * 8  # bands of displacements among them
 
 
 def test_bands_of_two_pixel_sizes_are_displaced() -> None:

@@ -158,7 +158,8 @@ class _Displaced:
         level = self.lattice.scaled(factor)
         columns, rows = self._places(grid, level, shift)
         location = Location(columns, rows, scale / factor)
-        return read_lattice(chosen, level, location, grid, render, self.method)
+        # Others hardly read the same places: what led to these pixels is not kept.
+        return read_lattice(chosen, level, location, grid, render.emptied("location"), self.method)
 
     def _places(self, grid: PixelGrid, level: Projection, shift: Sequence[Pixels]) -> tuple[Floats, Floats]:
         """Return columns and rows of the level that are shown at each pixel, NaN where there are none."""
