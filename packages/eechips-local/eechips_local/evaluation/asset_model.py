@@ -230,7 +230,7 @@ class Exemplified(Protocol):
         """Return images to one of which each image of a query is alike.
 
         Alike images have bands of the same names and types in the same order, and properties of the same names and
-        kinds: number, text, or list. Examples need not match the query.
+        kinds: number, text, or list of texts. Examples need not match the query.
         """
         ...
 

@@ -165,7 +165,8 @@ class EffectTracer:
             known = Agreement.VALUE if name == "Date.format" else Agreement.NUMBER if name in _OF_DATES else most
             return known if most is Agreement.DATE else Agreement.UNKNOWN
         if name in _TEXTS:
-            return Agreement.VALUE
+            is_whole = name == "String.slice" and any(inputs.get(key) for key in ("start", "end"))  # no number may be
+            return Agreement.UNKNOWN if is_whole else Agreement.VALUE
         is_plain = name.startswith("Number.") and name not in _BY_DIGITS
         return Agreement.NUMBER if is_plain else Agreement.UNKNOWN
 

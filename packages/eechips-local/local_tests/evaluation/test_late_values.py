@@ -8,13 +8,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, PixelWindow, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.protocol.request_errors import EarthEngineError
 from eechips_local.values.value_json import Encoder
-from local_tests.functions.test_collection_searches import DAY, GRID, INDEX, LOADED, SOURCE, TIME, Archive, mapped
+from local_tests.functions.test_collection_searches import (
+    DAY,
+    ENDS,
+    GRID,
+    INDEX,
+    LOADED,
+    SOURCE,
+    STEPS,
+    TIME,
+    Archive,
+    comparable,
+    evaluate,
+    mapped,
+)
 from local_tests.support.graphs import Graph, Ready, invoke
 
 
@@ -137,6 +152,27 @@ class TestFailures:
 
     def test_one_that_is_not_asked_for_is_not(self) -> None:
         assert of_images(UNREAD["size"], lambda image: with_most(image, "x")) == (5, 0)
+
+
+@pytest.mark.slow
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.sampled_from(["cloud", "most"]), st.lists(st.sampled_from(sorted(STEPS)), max_size=4),
+       st.sampled_from(sorted(ENDS)))  # fmt: skip
+def test_chains_find_what_they_find_of_values_that_are_computed_at_once(key: str, names: list[str], end: str) -> None:
+    def found(most: Callable[[Ready], Any]) -> Any:
+        def with_value(image: Ready) -> Ready:
+            value = invoke("Number.add", left=most(image), right=invoke("Element.get", object=image, property="cloud"))
+            return invoke("Element.set", object=image, key=key, value=value)
+
+        graph, images = Graph(), LOADED
+        for step in (mapped(with_value), *(STEPS[name] for name in names), ENDS[end]):
+            images = step(graph, images)
+        try:
+            return comparable(evaluate(PixelArchive(), graph, images))
+        except EarthEngineError as error:
+            return str(error)
+
+    assert found(most_of) == found(lambda image: 15)
 
 
 def test_values_of_what_an_iteration_walks_through_are_computed_when_they_are_asked_for() -> None:

@@ -131,10 +131,12 @@ class TestImagesThatDiffer:
             "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e19)),
         lambda image: invoke("Date.advance", date=date_of(image), unit="year", delta=invoke(
             "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e12)),
+        lambda image: invoke("String.slice", string="text", start=invoke(
+            "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e308)),
     ])  # fmt: skip
-    def test_a_date_that_there_is_not_for_some_is_refused(self, body: Callable[[Ready], Ready]) -> None:
+    def test_a_value_that_there_is_not_for_some_is_refused(self, body: Callable[[Ready], Ready]) -> None:
         archive = alike(71)  # the last is of March, and has no clouds
-        step = mapped(lambda image: invoke("Element.set", object=image, key="date", value=body(image)))
+        step = mapped(lambda image: invoke("Element.set", object=image, key="x", value=body(image)))
         assert "Error in map(ID=i" in value_of(archive, LOADED, step, ENDS["size"])
 
     def test_a_function_that_depends_on_values_is_called_for_each(self) -> None:

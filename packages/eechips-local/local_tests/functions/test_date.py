@@ -235,7 +235,8 @@ def test_update():
     assert call("Date.update", date="2020-02-29", year=2021) == Date(at("2021-02-28"))
     assert call("Date.update", date="2020-02-29", second=1.5) == Date(at("2020-02-29T00:00:01.5"))
     assert call("Date.update", date="2020-01-01", hour=0, timeZone="US/Mountain") == Date(at("2019-12-31T07:00"))
-    for arguments in ({"month": 13}, {"day": 31, "month": 2}, {"hour": 24}, {"second": 60}):
+    infinite = invoke("Number.log", input=0)
+    for arguments in ({"month": 13}, {"day": 31, "month": 2}, {"hour": 24}, {"second": 60}, {"second": infinite}):
         with pytest.raises(InvalidError, match="must be in the range"):
             call("Date.update", date=SAMPLE, **arguments)
 

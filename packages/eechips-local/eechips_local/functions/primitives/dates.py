@@ -143,6 +143,8 @@ def update(
     replacements: dict[str, Any] = {"year": year, "month": month, "hour": hour, "minute": minute}
     fields = replace(fields, **{name: value for name, value in replacements.items() if value is not None})
     if second is not None:
+        if not math.isfinite(second):
+            raise InvalidError(f"Value {second} for secondOfMinute must be in the range [0,59]")
         whole = math.floor(second)
         fields = replace(fields, second=whole, millisecond=math.floor((second - whole) * SECOND))
     if day is not None:
