@@ -115,8 +115,9 @@ def rebuild_command() -> click.Command:
 
 def _summary(rebuild: Rebuild) -> list[str]:
     """Describe a rebuild: how many files are the same, and what the others are."""
+    verb = "is" if rebuild.files == 1 else "are"
     lines = [
-        f"{rebuild.same:,} of {format_count(rebuild.files, 'file')} are the same to the byte, in {rebuild.run.path}"
+        f"{rebuild.same:,} of {format_count(rebuild.files, 'file')} {verb} the same to the byte, in {rebuild.run.path}"
     ]
     if rebuild.empty:
         lines.append(f"{format_count(rebuild.empty, 'unit')} without data, as before")
