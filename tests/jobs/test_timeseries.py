@@ -224,10 +224,10 @@ def test_one_region_is_a_box_a_file_or_features_of_a_table(demo_server: Server, 
         assert set(table.pop("region")) == {"roi"}
         pd.testing.assert_frame_equal(table, expected)
         assert [unit["file"] for unit in run.units.to_dict("records")] == ["series/roi.csv"]
-    run = timeseries(demo_server, tmp_path / "table", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=39", **dates)
-    assert set(read(run, 39)["ECO_ID"]) == {39}
-    with pytest.raises(RegionError, match="no feature whose ECO_ID is '3999'"):
-        timeseries(demo_server, tmp_path / "none", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=3999", **dates)
+    run = timeseries(demo_server, tmp_path / "table", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=351", **dates)
+    assert set(read(run, 351)["ECO_ID"]) == {351}
+    with pytest.raises(RegionError, match="no feature whose ECO_ID is '3519'"):
+        timeseries(demo_server, tmp_path / "none", roi="RESOLVE/ECOREGIONS/2017:ECO_ID=3519", **dates)
 
 
 @pytest.mark.parametrize(
