@@ -30,6 +30,9 @@ OF_TWO = [
 
 
 def plain(value: Any) -> Any:
+    """A value that can be compared; what is not a number is null, as it is masked in images."""
+    if isinstance(value, float) and value != value:
+        return None
     if isinstance(value, Array):
         return plain(value.values.tolist())
     if isinstance(value, dict):
