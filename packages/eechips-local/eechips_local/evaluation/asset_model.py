@@ -209,7 +209,7 @@ class Counted(Protocol):
     """A stored image collection that knows numbers of images without creating them."""
 
     def count(self, query: Query) -> int | None:
-        """Return the number of images that begin in the time of a query; None if it asks for anything else, too."""
+        """Return the number of images that match a query exactly; None if it asks for what takes creating them."""
         ...
 
 

@@ -162,7 +162,7 @@ class Filter:
         pairs: whether two elements match, for joins; None where the filter is of one element only.
         fields: names of the properties that decide whether an element passes, ".geo" for its geometry; None if anything
             else may.
-        is_exact: whether the times and names of bands of the narrowed query say as much as the filter.
+        is_exact: whether the narrowed query says as much as the filter.
         description: type and arguments, as ``getInfo`` shows them.
     """
 

@@ -79,10 +79,26 @@ def test_each_layout_of_naip_has_an_example() -> None:
     assert names == {("R", "G", "B"), ("N", "R", "G"), ("R", "G", "B", "N")}
 
 
-def test_the_number_of_scenes_of_sentinel_1_is_that_of_a_search() -> None:
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"equals": {"instrumentMode": "IW"}}, {"having": frozenset({"HV"})}, {"lacking": frozenset({"VV"})},
+     {"equals": {"orbitProperties_pass": "ASCENDING"}},
+     {"holding": frozenset({("transmitterReceiverPolarisation", "VH")}), "equals": {"relativeOrbitNumber_start": 92}}],
+)  # fmt: skip
+def test_the_number_of_scenes_of_sentinel_1_is_that_of_a_search(asked: Any) -> None:
     collection: Any = STORE.get("COPERNICUS/S1_GRD")
-    query = Query(start=millis(2021, 6, 1), end=millis(2021, 6, 1, 6))
-    assert collection.count(query) == len(found("COPERNICUS/S1_GRD", query)) > 100
+    query = Query(start=millis(2021, 6, 1), end=millis(2021, 6, 1, 6), **asked)
+    number = collection.count(query)
+    scenes = found("COPERNICUS/S1_GRD", query)
+    names = ["instrumentMode", "orbitProperties_pass", "relativeOrbitNumber_start"]
+    exact = [s for s in scenes if all(s.properties[n] == query.equals.get(n, s.properties[n]) for n in names)]
+    assert number == len(exact) > 0
+
+
+def test_scenes_of_a_place_are_not_counted() -> None:
+    collection: Any = STORE.get("COPERNICUS/S1_GRD")
+    assert collection.count(Query(bounds=(-105.0, 39.0, -104.0, 40.0))) is None
+    assert collection.count(Query(equals={"orbitNumber_start": 4})) is None
 
 
 def test_a_search_by_polarisation_and_mode_makes_such_scenes_only() -> None:

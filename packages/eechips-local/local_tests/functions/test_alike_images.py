@@ -25,6 +25,7 @@ from local_tests.functions.test_collection_searches import (
     between,
     comparable,
     evaluate,
+    filtered,
     joined,
     limited,
     mapped,
@@ -158,6 +159,11 @@ class TestLookedAt:
         assert value_of(archive, LOADED, select("a"), limited(30), ENDS["size"]) == 30
         assert value_of(archive, LOADED, between(3, 13), limited(30), select("a"), ENDS["size"]) == 10
         assert archive.made <= 2
+
+    def test_no_image_has_two_values_of_a_property(self) -> None:
+        clouds = [filtered("Filter.equals", leftField="cloud", rightValue=value) for value in (1, 2)]
+        assert value_of(alike(40), LOADED, *clouds, ENDS["size"]) == 0
+        assert value_of(alike(40), LOADED, clouds[0], clouds[0], ENDS["size"]) == 6
 
     def test_a_join_by_time_looks_at_the_images_of_the_time(self) -> None:
         archive = alike(40)

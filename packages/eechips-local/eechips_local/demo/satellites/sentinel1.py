@@ -43,6 +43,10 @@ _LAST_SINGLE = date(2015, 12, 31)
 _HORIZONTAL = np.float32(0.8)
 """Power in HH of that in VV; in HV it is that in VH."""
 
+_POLARISATIONS = "transmitterReceiverPolarisation"
+_COUNTED = {"instrumentMode", "orbitProperties_pass", "relativeOrbitNumber_start"}
+"""Properties by whose values scenes are counted without making them."""
+
 _NAME = re.compile(r"S1A_(?:EW_GRDM|IW_GRDH)_1S[DS][HV]_(\d{8}T\d{6})_\d{8}T\d{6}_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}")
 
 
@@ -69,7 +73,7 @@ class Acquisition:
     def meets(self, query: Query) -> bool:
         """Return whether scenes of the kind may match a query."""
         names, mode = {*self.bands, "angle"}, query.equals.get("instrumentMode", self.mode)
-        held = {name for field, name in query.holding if field == "transmitterReceiverPolarisation"}
+        held = {name for field, name in query.holding if field == _POLARISATIONS}
         return mode == self.mode and held <= set(self.bands) and query.having <= names and not query.lacking & names
 
 
@@ -225,14 +229,13 @@ class Sentinel1(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
-        start, end = self._span(query)
         direction = query.equals.get("orbitProperties_pass")
         track = query.equals.get("relativeOrbitNumber_start")
         scenes = sentinel1_orbit.slices(query.bounds)
         is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
         for kind in sorted((kind for kind in kinds if kind.meets(query)), key=lambda kind: kind.label):
-            for orbit, scene in self._passes(scenes, start, end, track):
+            for orbit, scene in self._passes(scenes, *self._span(query), track):
                 if acquisition(orbit, scene) is kind and (direction is None or scene.direction == direction):
                     yield self._image(orbit, scene)
 
@@ -249,10 +252,19 @@ class Sentinel1(ImageSearch):
         return list(firsts.values())
 
     def count(self, query: Query) -> int | None:
-        """See ``Counted.count``."""
-        if query != Query(start=query.start, end=query.end):
+        """See ``Counted.count``. Modes, polarisations, bands, directions and orbits are known as well."""
+        is_listed = query.bounds is not None or query.indices is not None or query.ranges
+        if is_listed or not query.equals.keys() <= _COUNTED or {field for field, _ in query.holding} - {_POLARISATIONS}:
             return None
-        return sum(1 for _ in self._passes(sentinel1_orbit.slices(None), *self._span(query), None))
+        kinds = (*_POLAR, *_USUAL)
+        wanted = [kind for kind in kinds if kind.meets(query)]
+        direction, track = (query.equals.get(name) for name in ("orbitProperties_pass", "relativeOrbitNumber_start"))
+        passes = self._passes(sentinel1_orbit.slices(None), *self._span(query), track)
+        if len(wanted) == len(kinds) and direction is None:
+            return sum(1 for _ in passes)
+        return sum(
+            1 for orbit, scene in passes if acquisition(orbit, scene) in wanted and direction in (None, scene.direction)
+        )
 
     def _span(self, query: Query) -> tuple[float, float]:
         """Return the time of a query in which there are images."""

@@ -15,17 +15,28 @@ INDEX = "system:index"
 TIME_START = "system:time_start"
 
 
-def narrow_equal(left: Operand, right: Operand) -> Narrow:
-    """Ask the store for one value of a property only."""
+def asked_value(left: Operand, right: Operand) -> tuple[str, Value] | None:
+    """Return the property that is to have a value of which the store can be asked, and the value; None for others."""
     if left.field is not None and right.field is not None:
-        return lambda query: query
+        return None
     name, value = (left.field, right.value) if right.field is None else (right.field, left.value)
     simple = isinstance(value, (str, int, float)) and not isinstance(value, bool)
     if name is None or not simple or (is_system(name) and name not in (INDEX, TIME_START)) or name in GEOMETRY_FIELDS:
+        return None
+    return name, value
+
+
+def narrow_equal(left: Operand, right: Operand) -> Narrow:
+    """Ask the store for one value of a property only; for nothing, if another value is asked for already."""
+    asked = asked_value(left, right)
+    if asked is None:
         return lambda query: query
+    name, value = asked
 
     def narrow(query: Query) -> Query:
-        return query if name in query.equals else replace(query, equals={**query.equals, name: value})
+        if query.equals.get(name, value) != value:
+            return replace(query, indices=frozenset())
+        return replace(query, equals={**query.equals, name: value})
 
     if name == TIME_START and is_number(value):
         then = narrow_time(value, value + 1.0)

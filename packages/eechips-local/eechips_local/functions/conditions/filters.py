@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 
 from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.evaluation.graph_nodes import complete_error
@@ -16,6 +17,7 @@ from eechips_local.functions.conditions.filter_logic import of_one, opposite
 from eechips_local.functions.conditions.filter_queries import (
     INDEX,
     TIME_START,
+    asked_value,
     is_number,
     narrow_equal,
     narrow_in_list,
@@ -107,8 +109,12 @@ Build = Callable[[Operand, Operand], FilterCondition]
 
 def _equals(left: Operand, right: Operand) -> FilterCondition:
     seek = _seeking(left, right, lambda value: _equals(Operand(None, value), right))
-    narrow, lookup = narrow_equal(left, right), lookup_equal(left, right)
-    return comparison(left, right, equal, narrow=narrow, lookup=lookup, seek=seek)
+    narrow, lookup, is_exact = (
+        narrow_equal(left, right),
+        lookup_equal(left, right),
+        asked_value(left, right) is not None,
+    )
+    return comparison(left, right, equal, narrow=narrow, lookup=lookup, seek=seek, is_exact=is_exact)
 
 
 def _seeking(
@@ -151,6 +157,10 @@ def _in_list(left: Operand, right: Operand) -> FilterCondition:
     return comparison(left, right, test, narrow=narrow_in_list(left, right))
 
 
+def _holding(held: frozenset[tuple[str, str]], query: Query) -> Query:
+    return replace(query, holding=query.holding | held)
+
+
 def _contains(left: Operand, right: Operand) -> FilterCondition:
     """Return whether a list has an item, if that is a text; the store is asked for such images only."""
     name, field = right.value, left.field
@@ -158,9 +168,7 @@ def _contains(left: Operand, right: Operand) -> FilterCondition:
         return _in_list(left, right)
     if field != "system:band_names":
         held = frozenset({(field, name)})
-        return comparison(
-            left, right, _list_contains, narrow=lambda query: replace(query, holding=query.holding | held)
-        )
+        return comparison(left, right, _list_contains, narrow=partial(_holding, held), is_exact=True)
 
     def having(query: Query) -> Query:
         return replace(query, having=query.having | {name})
