@@ -165,8 +165,9 @@ class EffectTracer:
             known = Agreement.VALUE if name == "Date.format" else Agreement.NUMBER if name in _OF_DATES else most
             return known if most is Agreement.DATE else Agreement.UNKNOWN
         if name in _TEXTS:
-            is_whole = name == "String.slice" and any(inputs.get(key) for key in ("start", "end"))  # no number may be
-            return Agreement.UNKNOWN if is_whole else Agreement.VALUE
+            # Positions must be whole, and no number may be; "%d" refuses infinity, which computed numbers may be.
+            may_fail = inputs.get("number") is Agreement.NUMBER or inputs.get("start") or inputs.get("end")
+            return Agreement.UNKNOWN if may_fail else Agreement.VALUE
         is_plain = name.startswith("Number.") and name not in _BY_DIGITS
         return Agreement.NUMBER if is_plain else Agreement.UNKNOWN
 

@@ -132,6 +132,8 @@ class TestImagesThatDiffer:
             "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e19)),
         lambda image: invoke("Date.advance", date=date_of(image), unit="year", delta=invoke(
             "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e12)),
+        lambda image: invoke("Number.format", pattern="%d", number=invoke(
+            "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e308)),
         lambda image: invoke("String.slice", string="text", start=invoke(
             "Number.multiply", left=invoke("Element.get", object=image, property="cloud"), right=1e308)),
     ])  # fmt: skip
