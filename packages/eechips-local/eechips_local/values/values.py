@@ -387,10 +387,10 @@ class Collection:
 
     def limited(self, most: int) -> Collection:
         """Return the first elements, so many at most."""
-        known = self.known_count
         return Collection(
             self.element, lambda _: islice(iter(self), min(most, maxsize)), is_stored=False, examples=self._like,
-            count=lambda _: None if known is None else min(most, known), **self._facts_of_others(),
+            count=lambda _: None if (known := self.known_count) is None else min(most, known),
+            **self._facts_of_others(),
         )  # fmt: skip
 
     def with_properties(self, properties: Mapping[str, Value]) -> Collection:

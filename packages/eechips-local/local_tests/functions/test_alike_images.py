@@ -46,6 +46,16 @@ class AlikeArchive(Archive):
         return list(firsts.values())
 
 
+class CountedArchive(AlikeArchive):
+    """One that notes how often it is asked for the number of its images, which may take seconds."""
+
+    counts = 0
+
+    def count(self, query: Query) -> int | None:
+        self.counts += 1
+        return super().count(query)
+
+
 def alike(count: int, bands: Callable[[int], tuple[str, ...]] = lambda _: BOTH) -> AlikeArchive:
     return AlikeArchive([(day * DAY, day % 7, day % 3) for day in range(count)], bands)
 
@@ -166,6 +176,13 @@ class TestLookedAt:
         clouds = [filtered("Filter.equals", leftField="cloud", rightValue=value) for value in (1, 2)]
         assert value_of(alike(40), LOADED, *clouds, ENDS["size"]) == 0
         assert value_of(alike(40), LOADED, clouds[0], clouds[0], ENDS["size"]) == 6
+
+    def test_a_limit_counts_nothing_where_no_size_is_asked_for(self) -> None:
+        archive = CountedArchive([(day * DAY, 0, 0) for day in range(40)], lambda _: BOTH)
+        assert len(value_of(archive, LOADED, limited(2), ENDS["times"])) == 2
+        assert archive.counts == 0
+        assert value_of(archive, LOADED, limited(2), ENDS["size"]) == 2
+        assert archive.counts == 1
 
     def test_a_join_by_time_looks_at_the_images_of_the_time(self) -> None:
         archive = alike(40)
