@@ -184,7 +184,7 @@ class EffectTracer:
         return Agreement.UNKNOWN if most is Agreement.ROUGH_IMAGE and name in _OF_INTEGERS else most
 
     def _property(self, name: str, arguments: Mapping[str, Any]) -> Agreement:
-        """Return what the values of a property have in common, which are those of the element."""
+        """Return what the values of a property of the element have in common."""
         own = {"Image.date": "system:time_start", "Image.id": "system:index"}.get(name)
         key = self._metadata.constant(arguments.get("property")) if own is None else own
         element = next((arguments[n] for n in ("object", "image", "element") if n in arguments), None)

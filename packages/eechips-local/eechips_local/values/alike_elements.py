@@ -16,7 +16,7 @@ from eechips_local.values.merged_parts import Part
 Collection = Any
 """A ``values.Collection``, whose module uses this one."""
 
-_MOST = 64  # examples: of more, as those of a collection that is merged with itself again and again, none is looked at
+_MOST = 64  # examples; with more, as in merges of many collections, the elements are walked
 _NONE: frozenset[str] = frozenset()
 
 

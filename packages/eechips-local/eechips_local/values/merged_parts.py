@@ -19,7 +19,7 @@ def _nothing_known() -> None:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Part:
-    """Elements that follow one by one from those of a collection.
+    """Elements, each of which is derived from one element of a collection.
 
     Attributes:
         transform: yields what follows from elements of the source, in their order; one or none for each.

@@ -1,4 +1,4 @@
-"""Sizes and properties of images that are alike are known without making them all, and are those of a walk."""
+"""The server knows sizes and properties of alike images without making all of them; a walk gives the same."""
 
 from __future__ import annotations
 

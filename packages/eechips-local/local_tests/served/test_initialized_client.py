@@ -34,7 +34,7 @@ def test_each_server_is_asked_again_after_another_and_after_a_reset(demo_server:
 
 
 def test_classes_have_their_functions_again_where_a_block_connected_to_fewer(demo_server: Server) -> None:
-    """At its end it put the list of functions back, not those of the classes."""
+    """A block restored the list of functions only, and left the classes without some of theirs."""
     ee = initialize(demo_server)
     functions = ee.ApiFunction._api
     ee.Reset()

@@ -85,9 +85,9 @@ def main() -> None:
 
 
 def _load_for_all() -> None:
-    """Load what workers of folders and of the demo planet need in the process that forks those of all servers.
+    """Load the code for folders and the demo planet in the process that forks the workers of all servers.
 
-    Else it loads what those of the first server need.
+    Otherwise it loads only what workers of the first server need.
     """
     connection, process = start_process(worker_context(StoreConfig((Path(),))), Connection.close)
     process.join()

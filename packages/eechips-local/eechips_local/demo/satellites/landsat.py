@@ -183,7 +183,7 @@ class Landsat(ImageSearch):
         self, scene: WrsScene, overpass: PaintedScene, stored: Mapping[str, tuple[str, bool]]
     ) -> Sequence[BandInfo]:
         """Return the bands of a scene, by the dtype of each and whether it is read smoothly."""
-        # A search looks at the properties of many images whose bands nobody asks for.
+        # A search reads the properties of many images, and the bands of few.
         return LazySequence(partial(_bands, scene, self.swath, overpass, stored))
 
 

@@ -358,7 +358,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         properties |= sentinel2_product.classified(
             lambda: granule.source(20, scene, "uint8", smooth=False), lambda: granule.cloudy
         )
-    # A search looks at the properties of many images whose bands nobody asks for.
+    # A search reads the properties of many images, and the bands of few.
     return LazySequence(partial(_reflectance_bands, granule, at_top, offset)), properties
 
 

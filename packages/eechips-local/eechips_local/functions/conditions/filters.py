@@ -109,11 +109,8 @@ Build = Callable[[Operand, Operand], FilterCondition]
 
 def _equals(left: Operand, right: Operand) -> FilterCondition:
     seek = _seeking(left, right, lambda value: _equals(Operand(None, value), right))
-    narrow, lookup, is_exact = (
-        narrow_equal(left, right),
-        lookup_equal(left, right),
-        asked_value(left, right) is not None,
-    )
+    narrow, lookup = narrow_equal(left, right), lookup_equal(left, right)
+    is_exact = asked_value(left, right) is not None
     return comparison(left, right, equal, narrow=narrow, lookup=lookup, seek=seek, is_exact=is_exact)
 
 

@@ -233,8 +233,8 @@ def iterate(context: Context, collection: Collection, function: Callable[..., Va
 def limit(collection: Collection, limit: int | None, key: str | None, ascending: bool) -> Collection:
     """Return the first elements, perhaps in the order of a property.
 
-    Columns are those of the whole collection, also where no element is left: tests of alxmrs/dask-ee, which run against
-    the service, read them from ``limit(0)`` (dask_ee/read_integrationtest.py).
+    The result keeps the columns of the collection, even without elements: tests of alxmrs/dask-ee, which run against
+    the service, read columns from ``limit(0)`` (dask_ee/read_integrationtest.py).
     """
     ordered = collection if key is None else sorted_by(collection, key, ascending)
     if limit is None:
