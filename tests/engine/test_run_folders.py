@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
+import shutil
 import threading
 from collections.abc import Iterator, Mapping
 from multiprocessing.synchronize import Barrier
@@ -200,8 +202,11 @@ class Moved(Texts):
 
     def _move(self) -> None:
         self._folder.rename(self._folder.with_name("moved"))
-        if self._is_replaced:
-            self._folder.with_name("other").rename(self._folder)
+        while self._is_replaced and not (self._folder / LEDGER_NAME).exists():
+            # Between the two names, other units may have made the folder again for their files.
+            shutil.rmtree(self._folder, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                self._folder.with_name("other").rename(self._folder)
         self.is_moved.set()
 
 
