@@ -160,6 +160,7 @@ class BandRecord:
         value: how its numbers become Earth Engine's.
         common_name: STAC's name of the band ("nir") of files whose bands may have another order, which items then
             declare; empty for other files.
+        is_always: whether images whose item lacks the asset have the band, too, wholly masked.
     """
 
     name: str
@@ -167,6 +168,7 @@ class BandRecord:
     number: int
     value: ValueRule
     common_name: str = ""
+    is_always: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,7 +357,8 @@ def _conditions(conditions: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> 
 def _bands(bands: Mapping[str, Any], rules: Mapping[str, ValueRule]) -> Iterator[BandRecord]:
     for name, band in bands.items():
         number, common_name = int(band.get("number", 1)), str(band.get("common_name", ""))
-        yield BandRecord(name, band["asset"], number, rules[band["value"]], common_name)
+        is_always = bool(band.get("always", False))
+        yield BandRecord(name, band["asset"], number, rules[band["value"]], common_name, is_always)
 
 
 def _tiles(tiles: Mapping[str, Any]) -> TiledGrid:

@@ -260,3 +260,26 @@ def test_box_across_the_antimeridian_meets_both_sides() -> None:
     assert meets_bounds(item, (-179.6, -15.0, -179.5, -14.0))
     assert not meets_bounds(item, (0.0, -15.0, 1.0, -14.0))
     assert meets_bounds({"bbox": [179.0, -20.0, 0.0, 180.0, -10.0, 9.0]}, (179.5, -15.0, -179.5, -14.0))
+
+
+@pytest.mark.parametrize(
+    ("band", "asset", "masked"),
+    [
+        ("occurrence", "occurrence", (0, 255)),
+        ("seasonality", "seasonality", (0, 255)),
+        ("transition", "transitions", (0, 255)),
+        ("max_extent", "extent", (255,)),
+    ],
+)
+def test_places_without_water_are_masked(band: str, asset: str, masked: tuple[int, ...], tmp_path: Path) -> None:
+    """Earth Engine's catalogue: "Areas where water has never been detected are masked"; scripts use max_extent's 0."""
+    codes = np.array([[[0, 1, 255]]], np.uint8).repeat(3, axis=1)
+    grid = Affine(0.00025, 0.0, 10.0, 0.0, -0.00025, 50.0)
+    declared = write_cog(tmp_path / "water.tif", codes, grid, "EPSG:4326")
+    assets = {asset: {"href": f"{AZURE}/jrc/water.tif", **declared}}
+    properties = {"datetime": "2020-12-31T00:00:00Z", "proj:epsg": 4326}
+    item = stac_item("10E_50Nv1_3_2020", "jrc-gsw", [10.0, 40.0, 20.0, 50.0], properties, assets)
+    image: Any = store_of(tmp_path, "jrc-gsw", [item])[0].get("JRC/GSW1_3/GlobalSurfaceWater")
+    [source] = [own.source for own in image.bands if own.name == band]
+    _, valid = source.read([0], window_at(image, 10.0, 50.0, 3, 3), 0)
+    assert np.array_equal(valid, ~np.isin(codes, masked))

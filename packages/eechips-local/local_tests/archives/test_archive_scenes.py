@@ -111,8 +111,8 @@ def test_landsat_of_another_satellite_or_tier_is_left_out(real: RealItems) -> No
         assert len(list(collection.images(Query()))) == number
 
 
-def test_landsat_without_thermal_bands_has_the_others(tmp_path: Path) -> None:
-    """Products L2SR have no surface temperature."""
+def test_landsat_without_surface_temperature_has_its_bands_masked(tmp_path: Path) -> None:
+    """Earth Engine's catalogue: "Some assets have only SR data, in which case ST bands are present but empty"."""
     declared = write_cog(tmp_path / "red.tif", np.ones((1, 8, 8), np.uint16), GRID)
     item = stac_item(
         "LC08_L2SR_081119_20200101_02_T2",
@@ -130,7 +130,14 @@ def test_landsat_without_thermal_bands_has_the_others(tmp_path: Path) -> None:
     store, _ = store_of(PLANETARY_COMPUTER, tmp_path, item)
     collection: Any = store.get("LANDSAT/LC08/C02/T2_L2")
     [image] = collection.images(Query())
-    assert [band.name for band in image.bands] == ["SR_B4"]
+    assert [band.name for band in image.bands] == ["SR_B4", *(name for name in OLI if name.startswith("ST_"))]
+    assert whole(image, "SR_B4")[1].all()
+    values, valid = whole(image, "ST_B10")
+    assert values.shape == valid.shape == (8, 8)
+    assert values.dtype == np.uint16
+    assert not valid.any()
+    assert len({(band.grid, band.source.levels) for band in image.bands}) == 1
+    assert store.files(image.id, ("ST_B10", "SR_B4")) == store.files(image.id)
     assert image.properties["system:time_start"] == 1577898346733.0
 
 

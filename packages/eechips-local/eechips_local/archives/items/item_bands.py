@@ -5,6 +5,7 @@ The offset of Sentinel-2 since baseline 04.00 is such a rule.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -22,6 +23,8 @@ from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindo
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 _NEAR = 1e-2  # pixels by which an item's grid may be off: items round their numbers
+# Colour infrared of NAIP: "NRG asset ids begin with 'c_'" (Earth Engine's catalogue, USDA/NAIP/DOQQ).
+_INFRARED = re.compile(r"[A-Za-z]{2}_c_\d{7}_")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,6 +112,36 @@ class ArchiveRaster:
         return header
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class MaskedRaster:
+    """A band that an image has without pixels, on the grid of another of its rasters. A ``RasterSource``.
+
+    Attributes:
+        like: the other raster.
+        dtype: data type of the values.
+    """
+
+    like: ArchiveRaster
+    dtype: str
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """See ``RasterSource``."""
+        return self.like.levels
+
+    @property
+    def level_sizes(self) -> Sequence[tuple[int, int]]:
+        """See ``SizedLevels``."""
+        return self.like.level_sizes
+
+    def read(
+        self, bands: Sequence[int], window: PixelWindow, level: int
+    ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return zeros, none of them valid."""
+        shape = len(bands), window.height, window.width
+        return np.zeros(shape, self.dtype), np.zeros(shape, dtype=bool)
+
+
 def are_alike(one: PixelGrid, other: PixelGrid) -> bool:
     """Return whether two grids have one size, and the same corners to a hundredth of a pixel."""
     return one == other or (one.shape == other.shape and one.lies_on(other, _NEAR))
@@ -125,22 +158,22 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
         item: as JSON.
         record: record of the dataset; its bands whose asset, or whose band of it, the item does not have are left out,
             and those that are JPEG 2000 beside others that are not: no windows of these can be read.
-        reader: opens files; nothing is read.
+        reader: opens files; only headers are read, of files whose bands may have another order and are not declared.
 
     Raises:
-        ArchiveError: if an address is none that the archive's description allows.
+        ArchiveError: if an address is none that the archive's description allows, or such a header cannot be read.
         ArchiveRefusedError: if an item does not say whether an offset is to be subtracted, or contradicts itself.
     """
     assets, properties = item["assets"], item["properties"]
     groups: dict[tuple[str, ValueRule], list[BandRecord]] = {}
     own_assets = {band.asset: assets[band.asset] for band in record.bands if band.asset in assets}
     readable = {key for key, asset in own_assets.items() if not is_jpeg2000(asset)} or set(own_assets)
+    hrefs = {key: href_of(assets[key], record.alternate) for key in readable}
+    files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
     for band in record.bands:
-        number = _number(band, assets[band.asset]) if band.asset in readable else None
+        number = _number(band, item, files[band.asset]) if band.asset in readable else None
         if number is not None:
             groups.setdefault((band.asset, band.value), []).append(replace(band, number=number))
-    hrefs = {key: href_of(assets[key], record.alternate) for key in {key for key, _ in groups}}
-    files = {key: reader.open(href, collection=record.collection) for key, href in hrefs.items()}
     band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
     for (key, declared_rule), own in groups.items():
         rule = declared_rule.for_item(properties)
@@ -178,6 +211,10 @@ def bands_of(item: Item, record: ArchiveRecord, reader: CogReader) -> tuple[Band
         if band.name in rasters:
             raster, position = rasters[band.name]
             bands.append(BandInfo(band.name, PixelType.of(band.value.dtype), raster.grid, raster, position))
+        elif band.is_always and rasters:
+            raster, _ = next(iter(rasters.values()))
+            masked = MaskedRaster(raster, band.value.dtype)
+            bands.append(BandInfo(band.name, PixelType.of(masked.dtype), raster.grid, masked, 0))
     return tuple(bands)
 
 
@@ -201,13 +238,16 @@ def href_of(asset: Mapping[str, Any], alternate: str = "") -> str:
     return str(other.get("href") or "")
 
 
-def _number(band: BandRecord, asset: Mapping[str, Any]) -> int | None:
-    """Return the number of a band in an asset's file; None if the asset declares its bands, and it is none of them."""
-    declared = declared_bands(asset)
+def _number(band: BandRecord, item: Item, file: CogFile) -> int | None:
+    """Return the number of a band in an item's file; None if the item, or the file where it must be asked, lacks it."""
+    declared = declared_bands(item["assets"][band.asset])
     names = [entry.get("common_name", entry.get("eo:common_name")) for entry in declared]  # of STAC 1.0 and 1.1
+    if not declared and _INFRARED.match(str(item["id"])):
+        names = ["nir", "red", "green"]
     if band.common_name and all(names) and names:
         return names.index(band.common_name) + 1 if band.common_name in names else None
-    return band.number if band.number <= (len(declared) or band.number) else None
+    count = len(declared) or (len(file.header.dtypes) if band.common_name else band.number)
+    return band.number if band.number <= count else None
 
 
 def _offset(asset: Mapping[str, Any], number: int) -> Any:

@@ -23,8 +23,9 @@ _SENTINEL2 = re.compile(rf"({_MOMENT})_({_MOMENT})_T(\d{{2}}[A-Z]{{3}})")
 _LANDSAT_ITEM = re.compile(r"(L[A-Z]\d{2})_[A-Z0-9]{4}_(\d{6})_(\d{8})_")
 _LANDSAT = re.compile(r"L[A-Z]\d{2}_(\d{3})(\d{3})_(\d{8})")
 # Quarter quads: state, kind of film, quad, quarter, zone, resolution, date, and in some years date of publication.
-_NAIP_ITEM = re.compile(r"[a-z]{2}_([a-z]_\d{7}_[ns][ew]_\d{1,2}_[a-z0-9]+_\d{8})(?:_\d{8})?$")
-_NAIP = re.compile(r"[a-z]_(\d{2})(\d{3})(\d{2})_[ns][ew]_\d{1,2}_[a-z0-9]+_(\d{8})")
+_NAIP_ITEM = re.compile(r"[A-Za-z]{2}_([a-z]_\d{7}_[ns][ew]_\d{1,2}_[a-z0-9]+_(\d{4})\d{4})(_\d{8})?$")
+_NAIP = re.compile(r"[a-z]_(\d{2})(\d{3})(\d{2})_[ns][ew]_\d{1,2}_[a-z0-9]+_(\d{8})(?:_\d{8})?")
+_NAIP_PUBLISHED = "2018"  # USDA/NAIP/DOQQ/m_4407137_nw_19_060_20181205_20190326 (code 27719576088)
 _HLS_ITEM = re.compile(r"HLS\.[LS]30\.(T\d{2}[A-Z]{3})\.(\d{7})T(\d{6})\.v2\.0")
 _HLS = re.compile(r"(T\d{2}[A-Z]{3})_(\d{8})T(\d{6})")
 _DEM_ITEM = re.compile(r"Copernicus_DSM_COG_(\d+_[NS]\d{2}_00_[EW]\d{3}_00)_DEM")
@@ -111,9 +112,11 @@ def _landsat_search(index: str, prefix: str) -> IndexSearch | None:
 
 
 def _naip_index(item: Item) -> str | None:
-    """Return the file's name without the state and the date of publication."""
+    """Return the file's name without the state and, in years before Earth Engine has it, the date of publication."""
     match = _NAIP_ITEM.match(str(item["id"]))
-    return match[1] if match else None
+    if match is None:
+        return None
+    return match[1] + (match[3] or "" if match[2] >= _NAIP_PUBLISHED else "")
 
 
 def _naip_search(index: str, prefix: str) -> IndexSearch | None:
