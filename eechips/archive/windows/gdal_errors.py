@@ -29,6 +29,10 @@ _NETWORK = re.compile(
     r"|recv failure|send failure|empty reply|transfer closed|slow ?down|server returned nothing",
     re.IGNORECASE,
 )
+# Texts of OpenSSL and GnuTLS, of curl: https://github.com/curl/curl/blob/master/lib/vtls.
+_UNTRUSTED = re.compile(
+    r"certificate (?:problem|verif\w+)|peer certificate|no alternative certificate subject name", re.IGNORECASE
+)
 _REFUSED = re.compile(
     r"access ?denied|forbidden|invalid ?(?:access ?key|credentials|token)|signature ?does ?not ?match|expired ?token"
     r"|token (?:has|is) expired|token .{0,40} is invalid|time ?too ?skewed|authentication ?failed"
@@ -65,7 +69,7 @@ def classify_gdal(
 
     Returns:
         TransientError for failures of the network or an overloaded server. ValidationError, which is transient too, for
-        data that cannot be decoded. ConfigurationError for rejected credentials. PermanentError for all others, such as
+        data that cannot be decoded. ConfigurationError for rejected credentials and untrusted certificates. PermanentError for all others, such as
         a missing raster.
     """
     text = "; ".join(dict.fromkeys(_messages(error)))
@@ -77,6 +81,10 @@ def classify_gdal(
         return ConfigurationError(
             f"{location}. The store denies access: check the credentials that GDAL finds (for S3, AWS_ACCESS_KEY_ID and"
             " AWS_SECRET_ACCESS_KEY, or AWS_PROFILE; AWS_NO_SIGN_REQUEST=YES for public data)"
+        )
+    if _UNTRUSTED.search(text):
+        return ConfigurationError(
+            f"{location}. The server's certificate is not trusted: check the clock, and CURL_CA_BUNDLE behind a proxy"
         )
     if status is not None:
         return (TransientError if is_transient_status(status) else PermanentError)(location, status=status)

@@ -242,6 +242,8 @@ def test_versions_differ_only_in_fields_that_both_have() -> None:
         ("InvalidAccessKeyId: the AWS Access Key Id does not exist", ConfigurationError, None),
         ("CURL error: Could not resolve host: a.b", TransientError, None),
         ("CURL error: Recv failure: Connection reset by peer", TransientError, None),
+        ("CURL error: SSL certificate problem: self-signed certificate in certificate chain", ConfigurationError, None),
+        ("CURL error: SSL: no alternative certificate subject name matches target host name", ConfigurationError, None),
         ("NoSuchKey", PermanentError, None),
         ("'a.tif' not recognized as being in a supported file format.", PermanentError, None),
         ("TIFFReadEncodedTile() failed.", ValidationError, None),

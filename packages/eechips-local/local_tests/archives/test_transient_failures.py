@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,8 @@ from eechips_local.archives.hosts.host_throttle import HostThrottles
 from eechips_local.archives.items.item_search import ApiSearch
 from local_tests.archives.cog_files import NumberedSigner
 from local_tests.archives.stac_server import make_item, stac_server
+from local_tests.support.google_front import make_certificate
+from local_tests.support.loopback import QuietServer, serving
 from local_tests.support.stopped_clock import StoppedClock
 
 HREF = "https://files.example/a.tif"
@@ -164,6 +167,29 @@ def test_a_proxy_that_is_no_address_is_told_of_at_once(
         session.fetch(ArchiveRequest("GET", HREF))
     (counts,) = session.throttles.counts().values()
     assert counts.requests == 1
+
+
+@pytest.mark.parametrize("kind", ["of an unknown authority", "of another name"])
+def test_an_untrusted_certificate_is_told_of_at_once(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encryption, authority = make_certificate(("files.example",), tmp_path)
+    if kind == "of another name":
+        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    with QuietServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        server.socket = encryption.wrap_socket(server.socket, server_side=True)
+        with serving(server):
+            host = f"127.0.0.1:{server.server_address[1]}"
+            hosts, clock = AllowedHosts((host,)), StoppedClock()
+            transport = CountingTransport(others=HostTransport(hosts))
+            with pytest.raises(ArchiveRefusedError, match=f"certificate of {host} is not trusted .*nothing was sent"):
+                read(transport, tmp_path, clock, f"https://{host}/a.tif")
+            session = ArchiveSession(hosts, HostThrottles(clock=clock))
+            with pytest.raises(ArchiveRefusedError, match=f"certificate of {host} is not trusted"):
+                session.fetch(ArchiveRequest("GET", f"https://{host}/search"))
+    assert len(transport.urls) == 1
+    assert [counts.requests for counts in session.throttles.counts().values()] == [1]
+    assert clock.waits == []
 
 
 @pytest.mark.parametrize("status", [401, 403, 404, 406, 410, 413, 451])

@@ -71,7 +71,7 @@ def google_front(servers: Mapping[str, str], folder: Path) -> Iterator[GoogleFro
         servers: base URL of the plain server on loopback behind each host; its path comes before that of a request.
         folder: for the certificate.
     """
-    encryption, authority = _make_certificate(tuple(servers), folder)
+    encryption, authority = make_certificate(tuple(servers), folder)
 
     class Handler(_Handler):
         tls = encryption
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
-def _make_certificate(hosts: tuple[str, ...], folder: Path) -> tuple[ssl.SSLContext, Path]:
+def make_certificate(hosts: tuple[str, ...], folder: Path) -> tuple[ssl.SSLContext, Path]:
     """Write the certificate of an authority, and return it with the context of a server that has one of its own."""
     now = datetime.now(timezone.utc)
     root_key, key = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
