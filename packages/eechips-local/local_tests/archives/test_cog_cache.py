@@ -356,3 +356,19 @@ def test_processes_share_the_connections_of_a_host(host: ObjectHost, tmp_path: P
     for file in files:
         check(content, file, [0], PixelWindow(10, 10, 20, 20))
     assert host.most_busy == 3
+
+
+def test_clock_that_is_set_back_costs_one_request_a_file(host: ObjectHost, tmp_path: Path) -> None:
+    host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
+    area, clock = PixelWindow(10, 10, 20, 20), StoppedClock()
+    found = raster(host, tmp_path, clock=clock)
+    clock.advance(10)
+    check(content, found, [0], area)
+    clock.start -= 7200.0
+    before = host.requests()
+    for _ in range(4):
+        check(content, found, [0], area)
+    assert host.requests() == before + 1
+    host.objects["a.tif"] = tiff(1000, 1300, tiled=True)
+    with pytest.raises(ArchiveRefusedError, match="has changed since it was first read"):
+        found.read([0], PixelWindow(900, 900, 20, 20), 0)

@@ -297,8 +297,12 @@ class CogParts:
         return known if known is not None and self._is_recent(known.checked) else None
 
     def _is_recent(self, checked: float) -> bool:
-        now = self.ranges.clock.time()
+        now = self._now()
         return max(self._since, now - _LONGEST_UNCHECKED) <= checked <= now
+
+    def _now(self) -> float:
+        """Return the time in seconds since 1970, never before ``since``: the clock may be set back."""
+        return max(self._since, self.ranges.clock.time())
 
     def _kept_header(self, address: RasterAddress) -> tuple[_KeptHeader | None, bool]:
         """Return a header that is kept, if the file still has its version, and whether the file was asked now.
@@ -309,7 +313,7 @@ class CogParts:
         kept = _unpacked(self._headers.get(address.href))
         if kept is None or self._is_recent(kept.checked):
             return kept, False
-        now = self.ranges.clock.time()
+        now = self._now()
         is_used = kept.checked >= self._since and not address.is_local
         try:
             fetched = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
@@ -333,7 +337,7 @@ class CogParts:
         """Return a header that is kept, or fetch it."""
         kept, is_new = self._kept_header(address)
         if kept is None:
-            now = self.ranges.clock.time()
+            now = self._now()
             first = self.ranges.read(address.href, address.collection, 0, _FIRST_BYTES)
             kept, is_new = _KeptHeader(HeaderBytes(first.size, {0: first.data}), first.version, now), True
         header, version = kept.header, kept.version
