@@ -69,8 +69,8 @@ def classify_gdal(
 
     Returns:
         TransientError for failures of the network or an overloaded server. ValidationError, which is transient too, for
-        data that cannot be decoded. ConfigurationError for rejected credentials and untrusted certificates. PermanentError for all others, such as
-        a missing raster.
+        data that cannot be decoded. ConfigurationError for rejected credentials and untrusted certificates.
+        PermanentError for all others, such as a missing raster.
     """
     text = "; ".join(dict.fromkeys(_messages(error)))
     location = redact(text if href in text else f"{href}: {text}")[:_LONGEST]

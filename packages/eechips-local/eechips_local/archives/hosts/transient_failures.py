@@ -39,8 +39,8 @@ def unsendable(host: str, error: Exception) -> ArchiveRefusedError:
     if untrusted is not None:
         reason = getattr(untrusted, "verify_message", "") or "it is of another host"
         return ArchiveRefusedError(
-            f"The certificate of {host} is not trusted ({reason}): nothing was sent. Check this machine's clock; behind "
-            "a proxy that reads along, set REQUESTS_CA_BUNDLE to a file with its certificate."
+            f"The certificate of {host} is not trusted ({reason}): nothing was sent. Check this machine's clock; "
+            "behind a proxy that reads along, set REQUESTS_CA_BUNDLE to a file with its certificate."
         )
     return ArchiveRefusedError(
         f"No request can be sent to {host} ({type(error).__name__}): is the proxy that HTTPS_PROXY or HTTP_PROXY names "
