@@ -21,6 +21,7 @@ from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.run import ASSEMBLED
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from local_tests.support.parameters import slow_except
 from tests.cli.test_retry import typed
 from tests.support.engine_recipes import run_chips
 from tests.support.engine_service import Service
@@ -187,7 +188,12 @@ def test_a_ledger_that_does_not_say_which_run_it_is_of_is_made_again(project: Pa
 
 
 @pytest.mark.parametrize(
-    "damage", ["a page", "the header", "the file is empty", "the file is gone", "an older format", "a row"]
+    "damage",
+    slow_except(
+        ["a page", "the header", "the file is empty", "the file is gone", "an older format", "a row"],
+        "a page",
+        "the file is gone",
+    ),
 )
 def test_the_ledger_of_a_finished_run_is_made_again_of_its_manifest(project: Path, damage: str) -> None:
     ledger = project / OUT / LEDGER_NAME

@@ -21,6 +21,7 @@ from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, TransientError, UnreachableError
+from local_tests.support.parameters import slow_except
 from local_tests.support.token_server import TokenServer, token_server
 
 PATIENT = RetryPolicy(retries=3, delay=0.01, max_delay=0.02, offline=3600.0)
@@ -141,7 +142,7 @@ def test_an_outage_of_the_token_endpoint_costs_no_attempt(server: TokenServer) -
     assert asking.throttle.sent == 2  # what was never sent does not count against a budget
 
 
-@pytest.mark.parametrize("fault", ["reset", "503 backend", "html", "empty"])
+@pytest.mark.parametrize("fault", slow_except(["reset", "503 backend", "html", "empty"], "reset"))
 def test_an_outage_that_is_over_before_the_token_expires_delays_no_request(server: TokenServer, fault: str) -> None:
     asking = Clocked(server, server.user())
     assert asking.ask() == 200

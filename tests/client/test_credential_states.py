@@ -24,6 +24,7 @@ from eechips.engine.service.session import find_target
 from eechips.errors import ConfigurationError
 from local_tests.support.google_front import HIGH_VOLUME, SECURITY_TOKENS, TOKENS, GoogleFront, google_front
 from local_tests.support.local_earth_engine import Server, initialize
+from local_tests.support.parameters import slow_except
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.engine_service import DISCOVERY, serving
 
@@ -364,7 +365,7 @@ def test_a_401_after_the_public_description_says_what_to_do(world: World) -> Non
     assert world.server.requests["token"] == 2
 
 
-@pytest.mark.parametrize("is_first", [True, False])
+@pytest.mark.parametrize("is_first", slow_except([True, False], True))
 @pytest.mark.parametrize(
     ("project", "message"),
     [

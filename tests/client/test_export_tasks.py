@@ -27,6 +27,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import PermanentError, TransientError, ValidationError
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Host, Server, initialize, wait_until
+from local_tests.support.parameters import slow_except
 from tests.support.engine_service import ALGORITHMS, DISCOVERY
 from tests.support.export_runs import ExportService, export_service
 
@@ -168,7 +169,7 @@ def test_what_does_not_describe_a_task_is_no_state_of_it(ee: Any) -> None:
 
 
 @pytest.mark.parametrize("status", [400, 409])
-@pytest.mark.parametrize("refused", [1, 4, 5])
+@pytest.mark.parametrize("refused", slow_except([1, 4, 5], 5))
 def test_an_id_that_was_used_up_is_followed_by_another(ee: Any, status: int, refused: int) -> None:
     """A task that was refused since too many waited has used up its id: public file 57160282156."""
     asked: list[str] = []

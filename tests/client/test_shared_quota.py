@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from eechips.client.quota.quota_folder import FOLDER_TIMES, STORE_TIMES
 from eechips.client.quota.quota_members import LeaseTimes, RunReport, TermRecord, fair_shares
+from local_tests.support.parameters import slow_except
 from tests.support.quota_world import QUOTA, Run, View, World, shares
 
 
@@ -38,7 +39,7 @@ def test_a_run_alone_has_the_whole_quota() -> None:
     assert world.rejected <= 0.02 * world.attempts
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_except(range(3), 0))
 def test_two_runs_have_half_each_and_fill_the_quota(seed: int) -> None:
     world = World(seed)
     world.start()
@@ -79,7 +80,7 @@ def test_a_finished_run_returns_its_slots_at_once() -> None:
     assert world.records.reports == {}
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", slow_except([0, 1], 0))
 def test_the_slots_of_a_killed_run_are_free_after_its_lease(victim: int) -> None:
     world = World(3)
     world.start()
@@ -96,7 +97,7 @@ def test_the_slots_of_a_killed_run_are_free_after_its_lease(victim: int) -> None
     assert sum(run.quota.is_leader for run in world.runs if not run.is_dead) == 1
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", slow_except([0, 1], 0))
 def test_on_one_machine_the_slots_of_a_killed_run_are_free_when_its_requests_are_over(victim: int) -> None:
     world = World(3)
     world.is_visible = world.lasts = True
@@ -110,7 +111,7 @@ def test_on_one_machine_the_slots_of_a_killed_run_are_free_when_its_requests_are
     assert world.busy >= 0.95 * QUOTA
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@pytest.mark.parametrize("victim", slow_except([0, 1], 0))
 def test_the_slots_of_a_killed_run_are_left_for_the_time_that_its_requests_take(victim: int) -> None:
     world = World(3, times=STORE_TIMES)
     world.is_visible = world.lasts = True
@@ -126,7 +127,7 @@ def test_the_slots_of_a_killed_run_are_left_for_the_time_that_its_requests_take(
     assert world.rejected <= 0.02 * world.attempts
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_except(range(3), 0))
 def test_runs_that_begin_together_fill_the_quota_before_long_in_a_store(seed: int) -> None:
     world = World(seed, seconds=2.0, times=STORE_TIMES)
     for _ in range(8):
@@ -286,7 +287,7 @@ def test_a_smaller_quota_is_learned_by_all() -> None:
     assert world.rejected <= 0.05 * world.attempts
 
 
-@pytest.mark.parametrize("seed", [2, 10, 18])
+@pytest.mark.parametrize("seed", slow_except([2, 10, 18], 2))
 def test_a_quota_that_shrinks_is_kept_and_full_after_half_a_minute(seed: int) -> None:
     world = World(seed)
     for _ in range(4):
@@ -299,7 +300,7 @@ def test_a_quota_that_shrinks_is_kept_and_full_after_half_a_minute(seed: int) ->
     assert world.rejected <= 0.02 * world.attempts
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_except(range(3), 0))
 def test_a_small_quota_is_full(seed: int) -> None:
     world = World(seed, quota=6)
     for _ in range(4):
@@ -326,7 +327,7 @@ def test_a_limit_that_runs_did_not_use_while_they_were_short_of_cpu_falls_when_t
     assert world.rejected <= 0.02 * world.attempts
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", slow_except(range(3), 0))
 def test_a_limit_that_runs_did_not_use_while_they_started_falls_when_they_do(seed: int) -> None:
     world = World(seed, quota=10)
     runs = [world.start(demand=0, skew=False) for _ in range(4)]

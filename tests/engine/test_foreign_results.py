@@ -184,7 +184,7 @@ USUAL = {"other dates", "another unit's file", "changed bytes of the same size"}
 """Results that are tested by default: of another plan, another unit, and changed."""
 
 
-@pytest.mark.parametrize("kind", slow_except(FOREIGN, *USUAL, "an earlier run of the folder"))
+@pytest.mark.parametrize("kind", slow_except(FOREIGN, *USUAL))
 def test_join_refuses_foreign_results(place: Place, kind: str) -> None:
     make, said = FOREIGN[kind]
     lines = place.plan()

@@ -34,6 +34,7 @@ from eechips.manifest.failures import reopen_failures
 from eechips.manifest.sqlite.ledger import Ledger
 from local_tests.support.call_counts import count_calls
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script
 from tests.support.engine_service import Service, picture, serving
 from tests.support.programs import name_ended_writer, run_program
@@ -48,7 +49,7 @@ def hashes_of(finished: Run) -> dict[str, str]:
     return dict(zip(finished.units["id"], finished.units["sha256"], strict=True))
 
 
-@pytest.mark.parametrize("method", ["url", "pixels"])
+@pytest.mark.parametrize("method", slow_except(["url", "pixels"], "url"))
 @pytest.mark.parametrize("file_format", ["png", "jpg", "tif", "npy"])
 def test_chips_of_every_format_by_every_method(service: Service, tmp_path: Path, method: str, file_format: str) -> None:
     finished = run_chips(

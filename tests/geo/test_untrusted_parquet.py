@@ -28,6 +28,7 @@ from eechips_local.archives.archive_model import ItemQuery
 from eechips_local.archives.items.file_items import ParquetItems
 from eechips_local.assets.vectors import untrusted_parquet as local_untrusted_parquet
 from local_tests.support.function_server import Answer, serve_function
+from local_tests.support.parameters import slow_except
 from tests.support.stac_search import feature, search
 
 MIB = 1 << 20
@@ -94,7 +95,7 @@ BOMBS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.usefixtures("_small_limits")
-@pytest.mark.parametrize("bomb", BOMBS)
+@pytest.mark.parametrize("bomb", slow_except(BOMBS, *list(BOMBS)[::3]))
 def test_a_small_file_that_becomes_large_is_refused_before_it_is_decoded(bomb: str, tmp_path: Path) -> None:
     data = BOMBS[bomb]()
     assert len(data) < 1 << 18
@@ -140,7 +141,7 @@ HONEST: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("options", HONEST)
+@pytest.mark.parametrize("options", slow_except(HONEST, *list(HONEST)[::3]))
 def test_other_files_are_read_as_pyarrow_reads_them(options: str, tmp_path: Path) -> None:
     rng, count = np.random.default_rng(3), 3000
     table = pa.table({

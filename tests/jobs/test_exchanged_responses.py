@@ -13,6 +13,7 @@ import pytest
 import eechips
 from eechips.errors import ValidationError
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from local_tests.support.stack_store import STACK, TABLE
 from tests.support.altering_front import altering_front
 from tests.support.framing_front import Answer
@@ -81,8 +82,8 @@ def test_a_series_with_the_rows_of_another_region_is_an_error(stack_server: Serv
     assert set(pd.read_csv(run.path / file)["name"]) == {region["region"]}
 
 
-@pytest.mark.parametrize("is_empty", [False, True])
-@pytest.mark.parametrize("options", [{}, pytest.param({"output": "one"}, marks=pytest.mark.slow), {"of_points": True}])
+@pytest.mark.parametrize("is_empty", slow_except([False, True], False))
+@pytest.mark.parametrize("options", slow_except([{}, {"output": "one"}, {"of_points": True}], {}))
 def test_the_table_of_another_request_is_an_error(
     stack_server: Server, tmp_path: Path, options: dict[str, Any], is_empty: bool
 ) -> None:
@@ -118,10 +119,10 @@ def reverse(table: dict[str, Any]) -> dict[str, Any]:
     ("alter", "options", "message"),
     [
         (lose_last, {}, "3 rows of a table of 4 came back: a cache or proxy"),
-        (reverse, {}, "the rows of the response are not in the order of their dates"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
+                (reverse, {}, "the rows of the response are not in the order of their dates"),
                 (lose_last, {"output": "one"}, "3 rows of a table of 4 came back: a cache or proxy"),
                 (lose_last, {"of_points": True}, "3 rows of a table of 4 came back: a cache or proxy"),
                 (lose_last, PERIODS, "2 rows of a table of 3 came back: a cache or proxy"),

@@ -21,6 +21,7 @@ from local_tests.support.captured_log import CapturedLog
 AREAS = [shapely.box(-105.10, 39.90, -105.09, 39.91), shapely.box(-105.08, 39.90, -105.07, 39.91)]
 POINTS = [shapely.Point(-105.1, 39.9), shapely.Point(-105.0, 39.95)]
 FIELDS = geopandas.GeoDataFrame({"code": ["a", "b"]}, geometry=AREAS, crs=4326).to_crs(32613)
+SLOW = pytest.mark.slow
 
 
 def planned(function: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
@@ -32,9 +33,7 @@ def planned(function: Callable[..., Any], *arguments: Any, **options: Any) -> An
     [
         pd.DataFrame({"lon": [-105.1, -105.0], "lat": [39.9, 39.95]}, index=["x", "y"]),
         geopandas.GeoDataFrame({"plot": [7, 8]}, geometry=POINTS, crs=4326).to_crs(32613),
-        geopandas.GeoSeries(POINTS, crs=4326),
-        POINTS,
-        np.array(POINTS),
+        *(pytest.param(each, marks=SLOW) for each in (geopandas.GeoSeries(POINTS, crs=4326), POINTS, np.array(POINTS))),
     ],
     ids=lambda value: type(value).__name__,
 )
@@ -48,10 +47,15 @@ def test_points_in_memory_are_sampled(points: Any, demo_server: Any, tmp_path: P
     ("function", "regions"),
     [
         (partial(eechips.timeseries, "MODIS_LST", start="2019-01-01", end="2019-02-01"), FIELDS),
-        (partial(eechips.images, "S2", start="2020-06-01", end="2020-06-06"), FIELDS.geometry),
-        (partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"), AREAS),
-        (partial(eechips.mosaic, "SRTM"), FIELDS),
-        (partial(eechips.sample, "SRTM"), FIELDS.geometry),
+        *(
+            pytest.param(*each, marks=SLOW)
+            for each in (
+                (partial(eechips.images, "S2", start="2020-06-01", end="2020-06-06"), FIELDS.geometry),
+                (partial(eechips.composites, "S2", start="2020-06-01", end="2020-07-01", every="1 month"), AREAS),
+                (partial(eechips.mosaic, "SRTM"), FIELDS),
+                (partial(eechips.sample, "SRTM"), FIELDS.geometry),
+            )
+        ),
     ],
     ids=lambda value: value.func.__name__ if isinstance(value, partial) else type(value).__name__,
 )
@@ -60,11 +64,13 @@ def test_regions_in_memory(function: Any, regions: Any, demo_server: Any, tmp_pa
     assert planned(function, endpoint=demo_server.url, out=tmp_path / "out", regions=regions).units >= 2
 
 
+@pytest.mark.slow
 def test_cells_and_other_places_in_memory(demo_server: Any, tmp_path: Path) -> None:
     options: Mapping[str, Any] = {"cells": FIELDS, "away_from": AREAS[:1], "min_distance": "10m"}
     assert planned(eechips.sample, "SRTM", endpoint=demo_server.url, out=tmp_path / "out", **options).units == 1
 
 
+@pytest.mark.slow
 def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: Any, tmp_path: Path) -> None:
     options: Mapping[str, Any] = {"out": tmp_path / "out", "endpoint": demo_server.url, "executor": "threads"}
     for _ in range(2):
@@ -83,7 +89,7 @@ def test_places_are_kept_in_the_folder_and_the_same_call_continues(demo_server: 
     assert path.read_bytes() == content
 
 
-@pytest.mark.parametrize("is_dry", [False, True])
+@pytest.mark.parametrize("is_dry", [pytest.param(False, marks=SLOW), True])
 def test_places_in_memory_are_warned_of_once(
     demo_server: Any, tmp_path: Path, caplog: CapturedLog, *, is_dry: bool
 ) -> None:

@@ -94,12 +94,14 @@ def test_each_file_is_the_image_that_rasterio_clips(clipped: eechips.Run, folder
         check_clipped(clipped.path / unit["file"], folder / f"{image}.tif", shapes[region])
 
 
+@pytest.mark.slow
 def test_the_manifest_has_the_region_of_each_file(clipped: eechips.Run) -> None:
     table = gpd.read_parquet(clipped.path / "manifest.parquet")
     assert table.groupby("region").size().to_dict() == dict.fromkeys(field_shapes(), len(DATES))
     assert clipped.info["parameters"]["id_field"] == "field"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("recipe", [Images, Composites])
 def test_columns_of_the_file_are_properties_of_each_file(
     server: Server, folder: Path, tmp_path: Path, recipe: Callable[..., Images | Composites]

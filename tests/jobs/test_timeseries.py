@@ -211,6 +211,7 @@ def test_regions_on_the_server_by_id_and_box(demo_server: Server, demo_ee: Any, 
     assert demo_server.requests() == before
 
 
+@pytest.mark.slow
 def test_one_region_is_a_box_a_file_or_features_of_a_table(demo_server: Server, tmp_path: Path) -> None:
     """As other commands take it; the series is that of the same polygon as the only one of a file."""
     shape = shapely.box(-105.2, 39.6, -105.0, 39.8)

@@ -87,6 +87,7 @@ def test_a_panel_for_each_region_with_what_its_table_has(alone: eechips.Run) -> 
     assert figure.get_supylabel() == f"mean of {BAND} × 0.02 − 273.15 (°C)"
 
 
+@pytest.mark.slow
 def test_values_without_neighbours_are_dots(alone: eechips.Run) -> None:
     panel = eechips.plot(alone, regions="Boulder").axes[0]
     whole, lone = panel.get_lines()
@@ -225,6 +226,7 @@ def test_plots_have_their_own_files_and_replacements_are_reported(alone: eechips
     assert alone.verify() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [

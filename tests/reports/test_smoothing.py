@@ -206,6 +206,7 @@ def test_rows_in_steps_and_how_the_table_was_made(one: eechips.Run) -> None:
     assert found["LST_Night_1km"].notna().sum() < found["LST_Night_1km_smooth"].notna().sum()
 
 
+@pytest.mark.slow
 def test_wrong_options_and_files_of_others_are_refused(one: eechips.Run, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="unknown method 'loess'"):
         eechips.smooth(one, method="loess")  # type: ignore[arg-type]
@@ -223,6 +224,7 @@ def test_wrong_options_and_files_of_others_are_refused(one: eechips.Run, tmp_pat
         eechips.smooth(one, out=one.assembled[0])
 
 
+@pytest.mark.slow
 def test_the_suffix_chooses_csv(one: eechips.Run, tmp_path: Path) -> None:
     """A file called ``smooth.csv`` had Parquet in it, which no spreadsheet reads."""
     path = eechips.smooth(one, out=tmp_path / "smooth.csv")
@@ -235,6 +237,7 @@ def test_the_suffix_chooses_csv(one: eechips.Run, tmp_path: Path) -> None:
             eechips.smooth(one, out=tmp_path / name)
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_path(one: eechips.Run) -> None:
     words = ["smooth", str(one.path), "--method", "savgol", "--days", "91", "--band", "LST_Day_1km"]
     done = run_command(*words)

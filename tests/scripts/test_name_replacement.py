@@ -36,6 +36,7 @@ from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.serialization import deserialize, function_name, serialize
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.engine_service import Service
 from tests.support.user_scripts import files, run
 
@@ -401,7 +402,7 @@ def test_requests_to_other_hosts_are_sent_as_they_are() -> None:
             observer.close()
 
 
-@pytest.mark.parametrize("library", SENDERS)
+@pytest.mark.parametrize("library", slow_except(SENDERS, "subprocess", "requests"))
 def test_requests_of_calls_are_counted_or_their_library_is_named(
     library: str, service: Service, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -444,6 +444,7 @@ def test_a_summary_opens_no_file(tmp_path: Path) -> None:
     assert (found.samples, found.files, found.stratum) == (50, 50, "eco_name")
 
 
+@pytest.mark.slow
 def test_samples_are_counted_by_the_label_of_their_file(tmp_path: Path) -> None:
     """Also if its column has a name of its own; names of plots and rounded measurements are no labels."""
     labels = ["oak | elm", "oak | elm", "beech", "beech", "beech", "oak | elm"]

@@ -29,6 +29,7 @@ from eechips.training.quality.chip_pixels import BandPixels
 from eechips.training.quality.statistics_passes import DatasetStatistics
 from eechips.training.samples import read_samples
 from eechips.training.splits import split_table
+from local_tests.support.parameters import slow_except
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, write_run
 
@@ -152,6 +153,7 @@ def test_classes_are_counted_and_weighted_by_both_formulas(found: DatasetStatist
         assert names[99] is None
 
 
+@pytest.mark.slow
 def test_classes_of_labels_without_a_record_are_counted(tmp_path: Path) -> None:
     """As a class raster of one's own has them; what has many values in a file, or in all, is no map of classes."""
     draw, mask = np.random.default_rng(2), np.ones((SIZE, SIZE), dtype=bool)
@@ -210,7 +212,7 @@ def test_of_one_layer_means_are_a_list_that_normalises_a_tensor(tmp_path: Path) 
     assert np.allclose(normal.std(axis=1), 1)
 
 
-@pytest.mark.parametrize("name", ["webdataset", "parquet", "hdf5"])
+@pytest.mark.parametrize("name", slow_except(["webdataset", "parquet", "hdf5"], "parquet"))
 def test_a_pack_has_the_statistics_of_its_run(run: Run, found: DatasetStatistics, name: str, tmp_path: Path) -> None:
     eechips.pack(run, name, out=tmp_path / "pack", quiet=True)
     packed = eechips.stats(tmp_path / "pack", quiet=True).to_json()

@@ -27,6 +27,7 @@ from eechips_local.assets import ingest
 from eechips_local.assets.asset_errors import UnreadableFileError
 from eechips_local.assets.ingestion.raster_files import RasterFiles
 from local_tests.support.loopback import LoopbackServer
+from local_tests.support.parameters import slow_except
 from tests.support.raster_server import Bucket
 from tests.support.watched_folder import watch_folder
 
@@ -62,7 +63,7 @@ def canary(tmp_path: Path) -> Path:
     return write(tmp_path / "outside" / "canary.tif")
 
 
-@pytest.mark.parametrize("where", ["file", "s3", "http"])
+@pytest.mark.parametrize("where", slow_except(["file", "s3", "http"], "http"))
 @pytest.mark.parametrize("kind", CONTENT)
 def test_the_content_of_a_named_format_leads_to_no_other_file(
     bucket: Bucket, canary: Path, kind: str, where: str
@@ -143,9 +144,9 @@ def write_mask(folder: Path, canary: Path, kind: str, suffix: str) -> None:
     (folder / f"scene.tif{suffix}").write_text(text.replace("<SRS>", f"{FLAGS}<SRS>"))
 
 
-@pytest.mark.parametrize("suffix", [".msk", ".MSK"])
+@pytest.mark.parametrize("suffix", slow_except([".msk", ".MSK"], ".msk"))
 @pytest.mark.parametrize("kind", ["raster", "nested", "bytes of a file"])
-@pytest.mark.parametrize("where", ["file", "s3", "http"])
+@pytest.mark.parametrize("where", slow_except(["file", "s3", "http"], "file"))
 def test_a_mask_beside_a_raster_leads_to_no_other_file(
     bucket: Bucket, canary: Path, process: ProcessPoolExecutor, where: str, kind: str, suffix: str
 ) -> None:

@@ -174,6 +174,7 @@ def test_filters_of_dates_and_properties_find_the_scenes(ee: Any) -> None:
     assert found.filterDate("2022-06-07", "2022-07-01").size().getInfo() == 0
 
 
+@pytest.mark.slow
 def test_image_is_found_by_its_id(ee: Any, folder: Path) -> None:
     image = ee.Image("COPERNICUS/S2_SR_HARMONIZED/20220606T102559_20220606T102602_T32UPU").select("B4")
     values, valid = harmonized(folder, 1)
@@ -182,6 +183,7 @@ def test_image_is_found_by_its_id(ee: Any, folder: Path) -> None:
     assert np.array_equal(found, expected)
 
 
+@pytest.mark.slow
 def test_statistics_have_what_all_workers_have_taken(ee: Any, server: Server, files: Files) -> None:
     images = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").select("B4").toList(3)
     with ThreadPoolExecutor(3) as pool:
@@ -193,6 +195,7 @@ def test_statistics_have_what_all_workers_have_taken(ee: Any, server: Server, fi
     assert taken["requests"] > 0
 
 
+@pytest.mark.slow
 def test_window_over_two_tiles_of_a_global_image(ee: Any, folder: Path) -> None:
     image = ee.ImageCollection("MODIS/061/MOD11A1").filterDate("2022-01-01", "2022-02-01").first().select("LST_Day_1km")
     assert image.get("system:index").getInfo() == "2022_01_17"

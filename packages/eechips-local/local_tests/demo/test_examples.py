@@ -64,6 +64,7 @@ def test_each_image_of_a_stub_is_like_an_example() -> None:
     assert [image for collection in collections for image in unlike(collection)] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", [millis(2018, 11, 20), millis(2022, 1, 20), millis(2024, 2, 20), millis(2024, 6, 20)])
 def test_images_of_sentinel_2_around_a_change_are_like_an_example(start: float) -> None:
     query = Query(start=start, end=start + 15 * DAY)

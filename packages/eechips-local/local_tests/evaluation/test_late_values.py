@@ -185,6 +185,7 @@ def test_values_of_what_an_iteration_walks_through_are_computed_when_they_are_as
     assert evaluated(archive, graph, total) == 0 + 1 + 2 + 3 + 4
 
 
+@pytest.mark.slow
 def test_values_of_an_iteration_do_not_wait_for_each_other() -> None:
     """Two thousand of them would be nested more deeply than calls may be."""
 

@@ -61,6 +61,7 @@ def rows_near(graph: Graph, values: list[Any], times: list[float]) -> Any:
     return evaluate(invoke("List.map", list=times, baseAlgorithm=own), graph)
 
 
+@pytest.mark.slow
 def test_ranges_of_a_table_do_not_try_all_its_rows_for_each_element() -> None:
     times = [float(t) for t in range(0, 2000, 40)]
     with count_calls() as counts:

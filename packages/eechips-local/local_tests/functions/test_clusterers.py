@@ -66,6 +66,7 @@ def test_x_means_counts_the_clusters(seed: int) -> None:
     assert is_same_grouping(nearest_centre(samples, centres), labels)
 
 
+@pytest.mark.slow
 def test_x_means_keeps_its_bounds() -> None:
     samples, _ = blobs()
     assert len(x_means(samples, options(most=3))) == 3
