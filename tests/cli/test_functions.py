@@ -122,6 +122,7 @@ def test_wrong_calls_are_answered_in_python_s_terms(
     assert "--" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_unknown_options_and_lines_are_refused(lines: list[str], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there is no option 'in_fligt'; did you mean 'in_flight'"):
         eechips.work(lines, tmp_path / "out", in_fligt=3)

@@ -291,6 +291,7 @@ def test_the_command_of_another_user_is_shown_and_not_executed(project: Path) ->
     assert len(open_run(project / "outputs" / "half").failures) == 3
 
 
+@pytest.mark.slow
 def test_permission_is_asked_for_the_service_of_the_run_from_any_folder(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, ResponseTimeoutError
 from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function
+from local_tests.support.parameters import slow_except
 from tests.support.framing_front import ILLEGAL, LEGAL, Answer, framing_front
 from tests.support.raw_server import raw_server
 
@@ -153,7 +154,7 @@ _ENDLESS = {
 }
 
 
-@pytest.mark.parametrize("name", _ENDLESS)
+@pytest.mark.parametrize("name", slow_except(_ENDLESS, "a trailer", "a body"))
 def test_a_response_that_comes_byte_by_byte_has_a_deadline(name: str) -> None:
     """Each byte comes within the time-out of a read, and there is no last one."""
     start, piece = _ENDLESS[name]

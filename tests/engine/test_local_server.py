@@ -102,6 +102,7 @@ def test_both_request_methods_return_the_same_pixels(
             assert array[name].tobytes() == band.tobytes()
 
 
+@pytest.mark.slow
 def test_a_run_on_the_demo_planet_says_so(tif_by_url: Run) -> None:
     assert tif_by_url.info["source"] == "local:demo"
     assert "synthetic" in tif_by_url.info["notes"][0]

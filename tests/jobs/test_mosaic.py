@@ -372,12 +372,17 @@ def test_a_killed_mosaic_resumes(
         (IMAGE, {"roi": "10,50,10.1,50.1"}, RegionError, "the region does not meet users/someone/stack/image_0"),
         (IMAGE, {"bands": "rde"}, UnknownDatasetError, "no band 'rde'; did you mean 'red'"),
         (f"{STACK}/image_9", {}, UnknownDatasetError, "there is no dataset"),
-        (IMAGE, {"nodata": -1.0}, UsageError, "`nodata` -1 is no uint16, which holds whole numbers 0 to 65535"),
-        (IMAGE, {"compress": "deflat"}, UsageError, "`compress` deflat: did you mean 'deflate'"),
-        (IMAGE, {"reducer": "medain"}, UsageError, "`reducer` medain: did you mean 'median' or 'mean'"),
-        (IMAGE, {"dtype": "float16"}, UsageError, "`dtype` float16: did you mean"),
-        (IMAGE, {"window": 8}, UsageError, "`window` must be at least 16 pixels, not 8"),
-        (IMAGE, {"clip": True}, UsageError, "`clip` needs a region"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (IMAGE, {"nodata": -1.0}, UsageError, "`nodata` -1 is no uint16, which holds whole numbers 0 to 65535"),
+                (IMAGE, {"compress": "deflat"}, UsageError, "`compress` deflat: did you mean 'deflate'"),
+                (IMAGE, {"reducer": "medain"}, UsageError, "`reducer` medain: did you mean 'median' or 'mean'"),
+                (IMAGE, {"dtype": "float16"}, UsageError, "`dtype` float16: did you mean"),
+                (IMAGE, {"window": 8}, UsageError, "`window` must be at least 16 pixels, not 8"),
+                (IMAGE, {"clip": True}, UsageError, "`clip` needs a region"),
+            )
+        ),
         (IMAGE, {"mask": "auto"}, UsageError, "no mask is known for"),
         (IMAGE, {"bands": "red,red"}, UsageError, "names a band twice"),
         (

@@ -159,6 +159,7 @@ def test_a_region_that_an_image_covers_in_part_has_that_valid_fraction(
     assert ((table["valid_fraction"] > 0) & (table["valid_fraction"] < 0.5)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", [pytest.param("region", marks=pytest.mark.slow), "one"])
 def test_a_series_has_only_images_that_meet_the_conditions(
     stack_server: Server, stack: Stack, tmp_path: Path, output: str

@@ -13,6 +13,7 @@ from eechips_local.demo import DemoStore
 from eechips_local.demo.land import embedding, embedding_tiles
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.pixels.grids.pixel_grid import transformer
+from local_tests.support.parameters import slow_except
 
 STORE = DemoStore(date(2026, 1, 1))
 FARMS = (-98.0, 38.0)
@@ -52,7 +53,7 @@ def test_bands_properties_and_dates_are_those_of_the_catalogue() -> None:
     assert years == {str(year) for year in range(2017, 2026)}
 
 
-@pytest.mark.parametrize("level", [0, 1, 3])
+@pytest.mark.parametrize("level", slow_except([0, 1, 3], 1))
 @pytest.mark.parametrize("place", [FARMS, FOREST])
 def test_vectors_have_unit_length(place: tuple[float, float], level: int) -> None:
     found = vectors(place, 2020, level=level)

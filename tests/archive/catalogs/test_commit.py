@@ -18,6 +18,7 @@ from eechips.archive.catalogs.update import repair
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.files.removal import NotOwnedError
 from eechips.manifest.folder_lock import lock_run
+from local_tests.support.parameters import slow_except
 from tests.support.catalog_items import contents, digests, item, put
 from tests.support.commands import run_command
 
@@ -208,7 +209,7 @@ HOSTILE_LISTS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("number", range(len(HOSTILE_LISTS)))
+@pytest.mark.parametrize("number", slow_except(range(len(HOSTILE_LISTS)), *range(0, len(HOSTILE_LISTS), 4)))
 def test_a_foreign_commit_list_changes_nothing_outside_its_catalogue(tmp_path: Path, number: int) -> None:
     out, outside = tmp_path / "catalog", tmp_path / "outside"
     listed = half_changed(out)

@@ -209,6 +209,7 @@ def test_window_over_two_tiles_of_a_global_image(ee: Any, folder: Path) -> None:
     assert np.array_equal(found, np.hstack([left, right]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("asset", "said"),
     [

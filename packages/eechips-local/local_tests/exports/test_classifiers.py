@@ -224,6 +224,7 @@ def test_a_document_that_others_wrote_is_checked(stored: tuple[Path, str]) -> No
         assert load(Context(store), name).description["type"] == "Classifier.smileCart"
 
 
+@pytest.mark.slow
 def test_a_rebuilt_index_knows_classifiers(stored: tuple[Path, str]) -> None:
     folder, name = stored
     (folder / ".index.sqlite").unlink()

@@ -276,6 +276,7 @@ class TestGMeans:
         cells = read_pixels(ee, gmeans(ee.Image("test/normal"), gridSize=64, uniqueLabels=False), 0, 0, 128, 64)
         assert np.unique(cells["clusters"]).tolist() == [0, 1, 2, 3]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shape", ["normal", "uniform", "exponential"])
     def test_the_statistic_is_that_of_scipy(self, shape: str) -> None:
         stats = pytest.importorskip("scipy.stats")
