@@ -14,6 +14,7 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from eechips.client.quota.permits import Stopped
 from eechips.client.service_errors import (
     ErrorAction,
     ErrorBody,
@@ -36,8 +37,8 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from eechips.text.formatting import replace_control_characters
-from eechips.web.redaction import redact
+from eechips.text.formatting import describe_exception, replace_control_characters
+from eechips.web.redaction import redact, redact_beginning
 from eechips.web.retry_after import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
@@ -72,7 +73,7 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     """
     if isinstance(body, str):
         body = ErrorBody(replace_control_characters(body))
-    text = redact(body.message).strip()[:_MAX_MESSAGE] or f"HTTP {status} without a message"
+    text = redact_beginning(body.message.strip(), _MAX_MESSAGE) or f"HTTP {status} without a message"
     row = find_error(status, body)
     if body.damage and (row is None or row.kind in _OF_SERVICE):
         return ValidationError(f"{body.damage}: {text}", status=status, retry_after=retry_after)
@@ -195,7 +196,7 @@ def internal_error(error: BaseException) -> EechipsError:
     classified = classify_exception(error)
     if classified is not None:
         return classified
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    what = describe_exception(error)
     if isinstance(error, MemoryError):
         text = (
             f"this machine has too little memory for the unit ({what}): fetch fewer units at once (`processes`,"
@@ -223,7 +224,9 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
         yield
     except EechipsError:
         raise
-    except (Exception, SystemExit) as error:
+    except (Stopped, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # as of asyncio, gevent and func_timeout; it would end the worker
         classified = classify_exception(error)
         if classified is not None:
             raise classified from error
@@ -234,7 +237,7 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
 
 def recipe_error(error: BaseException) -> RecipeError:
     """Make a RecipeError of an exception of the recipe's own code."""
-    return RecipeError(f"{type(error).__name__}: {error}", traceback="".join(traceback.format_exception(error)))
+    return RecipeError(describe_exception(error), traceback="".join(traceback.format_exception(error)))
 
 
 @contextlib.contextmanager
@@ -337,9 +340,9 @@ def _classify_auth(error: BaseException) -> EechipsError | None:
     import google.auth.exceptions
 
     if isinstance(error, google.auth.exceptions.TransportError):
-        return TransientError(f"could not refresh the credentials: {redact(str(error))[:_MAX_MESSAGE]}")
+        return TransientError(f"could not refresh the credentials: {redact_beginning(str(error), _MAX_MESSAGE)}")
     if isinstance(error, google.auth.exceptions.GoogleAuthError):
-        text = redact(str(error.args[0] if error.args else error))[:_MAX_MESSAGE]
+        text = redact_beginning(str(error.args[0] if error.args else error), _MAX_MESSAGE)
         return ConfigurationError(f"the credentials do not work ({text}). To resume: {_AUTHENTICATE}.")
     return None
 
@@ -354,7 +357,7 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
     chain = [error, *(a for a in error.args if isinstance(a, BaseException))]
     if any(isinstance(e, http.client.IncompleteRead) for e in chain):
         return ValidationError("truncated: the connection ended before the whole answer was there")
-    if any("CERTIFICATE_VERIFY_FAILED" in str(e) for e in chain):
+    if any("CERTIFICATE_VERIFY_FAILED" in describe_exception(e) for e in chain):
         text = "the server's certificate is not trusted: check the clock, and REQUESTS_CA_BUNDLE behind a proxy"
         return ConfigurationError(text)
     timeouts = (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError)

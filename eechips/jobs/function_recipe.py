@@ -17,6 +17,7 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.recipe import CodeErrors, Redraw, canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
+from eechips.recipe.script import list_requests
 from eechips.scripts.serialization import describe, deserialize, function_name, serialize
 
 _NOTEBOOK = "notebook"
@@ -110,10 +111,7 @@ class FunctionRecipe:
         assert self._get_requests is not None  # not pickled: it is only called where the recipe was made
         name = function_name(self._get_requests)
         with CodeErrors(name):
-            requests = self._get_requests()
-            if requests is None:
-                raise TypeError(f"{name} returned nothing: it must return a list of JSON values")
-            return list(requests)
+            return list_requests(self._get_requests(), name)
 
     def get_result(self, index: int, unit: Any) -> Any:
         """Call the function with the parameters in its signature; its exceptions are not caught."""

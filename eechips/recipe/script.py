@@ -6,10 +6,12 @@ import ast
 import functools
 import hashlib
 import json
+import sys
 import traceback
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 
 from eechips.errors import EechipsError, RecipeError, UsageError
@@ -19,6 +21,7 @@ from eechips.recipe.protocol import Redraw, RequestWindow, with_identity
 from eechips.recipe.results import Result
 from eechips.recipe.units import canonical_json
 from eechips.storage.untrusted_files import parse_json
+from eechips.text.formatting import describe_exception
 
 
 class CodeErrors:
@@ -37,7 +40,7 @@ class CodeErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, EechipsError):
             text = "".join(traceback.format_exception(kind, error, trace))
-            raise RecipeError(f"{self._place}: {type(error).__name__}: {error}", traceback=text) from error
+            raise RecipeError(f"{self._place}: {describe_exception(error)}", traceback=text) from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,10 +137,7 @@ class ScriptRecipe:
             raise UsageError(f"{self.path} cannot do without: {needed}")
         function = self._function(self._requests_name)
         with CodeErrors(self.path):
-            requests = function()
-            if requests is None:
-                raise TypeError(f"{self._requests_name} returned nothing: it must return a list of JSON values")
-            return list(requests)
+            return list_requests(function(), self._requests_name)
 
     def get_result(self, index: int, unit: Any) -> Result:
         """Call the script's ``get_result``; the worker classifies its exceptions."""
@@ -188,10 +188,12 @@ class ScriptRecipe:
     def _function(self, name: str) -> Callable[..., Any]:
         """Return a function of the script, with the parameters in its signature."""
         if self._namespace is None:
-            namespace: dict[str, Any] = {"__name__": f"recipe_{self.name}", "__file__": str(self.path)}
+            module = ModuleType(f"recipe_{self.name}")
+            module.__file__ = str(self.path)
+            sys.modules[module.__name__] = module  # dataclasses and pickle look up the module of a class
             with CodeErrors(self.path):
-                exec(compile(self._source, str(self.path), "exec"), namespace)
-            self._namespace = namespace
+                exec(compile(self._source, str(self.path), "exec", dont_inherit=True), module.__dict__)
+            self._namespace = module.__dict__
         return functools.partial(self._namespace[name], **self._signatures[name].taken(self.parameters))
 
     def _convert(self, parameters: Mapping[str, str]) -> dict[str, Any]:
@@ -203,6 +205,18 @@ class ScriptRecipe:
             there = ", ".join(names) or "none"
             raise UsageError(f"{self.path} has no parameter '{unknown[0]}'; it takes: {there}")
         return {name: convert_parameter(name, text, known.get(name)) for name, text in parameters.items()}
+
+
+def list_requests(requests: Any, function: str) -> list[Any]:
+    """Return what a function has returned for units as a list.
+
+    Raises:
+        TypeError: if it is nothing, or one value, whose letters or keys would be units.
+    """
+    if requests is None or isinstance(requests, (str, bytes, Mapping)):
+        what = "nothing" if requests is None else f"one {type(requests).__name__}"
+        raise TypeError(f"{function} returned {what}: it must return a list of JSON values")
+    return list(requests)
 
 
 def load_recipe(path: str | Path, parameters: Mapping[str, str] | None = None) -> ScriptRecipe:

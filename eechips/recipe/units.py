@@ -20,17 +20,28 @@ COMPLETES = "completes"
 
 
 def canonical_json(value: Any) -> str:
-    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN, in UTF-8.
+    """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN, in UTF-8; numbers of numpy as others.
 
     Raises:
         UsageError: if the value is not JSON, or contains a lone surrogate, as Python's file names may.
     """
     try:
-        text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(
+            value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=_plain
+        )
         text.encode()
         return text
     except (TypeError, ValueError, RecursionError) as error:
-        raise UsageError(f"a work unit must be JSON, and this one is not ({error}): {value!r:.200}") from None
+        raise UsageError(
+            f"a work unit must be JSON (numbers, texts, lists and dicts), and this one is not ({error}): {value!r:.200}"
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    """Return numbers and arrays of numpy as values of Python."""
+    if type(value).__module__ == "numpy" and hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{type(value).__name__} is none of these")
 
 
 def recipe_identity(recipe: str, results: Mapping[str, Any]) -> str:

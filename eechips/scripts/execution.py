@@ -157,7 +157,9 @@ class CallExecutor:
             files = self._files()
             if self._observer.is_stopped:
                 raise Stopped
-        except (Exception, SystemExit) as error:
+        except (Stopped, KeyboardInterrupt):
+            raise
+        except BaseException as error:
             if self._observer.is_stopped:
                 raise Stopped from None
             folder.keep(position, CallResult(error=error, logged=self._texts(logged)))

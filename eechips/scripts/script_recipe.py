@@ -49,7 +49,7 @@ from eechips.scripts.replacements.random_numbers import seeded
 from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder, named_inputs
-from eechips.text.formatting import some_of
+from eechips.text.formatting import describe_exception, some_of
 
 _RECORDED = (
     "Pools of multiprocessing, concurrent.futures, joblib, loky, multiprocess, pathos, pqdm and tqdm are recorded"
@@ -246,7 +246,7 @@ class ScriptRecipe:
         assert self._source is not None
         try:
             with guard_retries(wait=self._wait):
-                exec(compile(self._source.tree, str(self.path), "exec"), main.__dict__)
+                exec(compile(self._source.tree, str(self.path), "exec", dont_inherit=True), main.__dict__)
                 if self._source.is_recipe:
                     self._use_functions(main, host, *(self._source.functions or ()))
         except SystemExit as error:
@@ -265,7 +265,7 @@ class ScriptRecipe:
             of_cells = " of its code cells" if is_notebook(self.path) else ""
             where = f"{self.path}, line {own[-1]}{of_cells}" if own else str(self.path)
             hint = self._hint if lacks_file(error) else _PROCESSES_APART if _is_of_process_apart(error) else ""
-            message = f"{where}: {type(error).__name__}: {error}"
+            message = f"{where}: {describe_exception(error)}"
             raise RecipeError(f"{message.rstrip('.')}. {hint}" if hint else message, traceback=text) from error
         finally:
             sys.stdout.flush()

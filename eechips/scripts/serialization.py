@@ -103,6 +103,8 @@ def _substitute(thing: Any) -> tuple[Callable[..., Any], tuple[Any, ...]] | None
         return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
     if isinstance(thing, (ee.ComputedObject, ee.Function)):
         return _restored, (_nodes(thing),)
+    if _is_own_error(thing):  # pickle calls its class with the message alone, which its constructor may not take
+        return _error, (type(thing), thing.args, thing.__dict__)
     if isinstance(thing, _LOCKS):  # calls have separate files, so a new lock suffices
         return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
     if isinstance(thing, _CACHED) and not _is_importable(thing):
@@ -296,6 +298,20 @@ def _named(module: str, name: str) -> Any:
 
 def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
+
+
+def _is_own_error(thing: Any) -> bool:
+    """Return whether a thing is an exception whose class has a constructor of Python, and pickles as exceptions do."""
+    kind: Any = type(thing)
+    is_usual = isinstance(thing, Exception) and kind.__reduce__ is BaseException.__reduce__
+    return is_usual and kind.__reduce_ex__ is object.__reduce_ex__ and isinstance(kind.__init__, FunctionType)
+
+
+def _error(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:
+    error = kind.__new__(kind)
+    error.args = arguments
+    error.__dict__.update(attributes)
+    return error
 
 
 def _code(make: Callable[..., CodeType], arguments: tuple[Any, ...], path: str) -> CodeType:

@@ -183,3 +183,12 @@ def _cell(value: Any) -> Any:
 
 def _escaped(match: re.Match[str]) -> str:
     return json.dumps(match[0])[1:-1]
+
+
+def describe_exception(error: BaseException) -> str:
+    """Return the class of an exception and its message, which classes of others may be unable to make."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - any code of theirs
+        text = f"its message cannot be made ({type(broken).__name__})"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

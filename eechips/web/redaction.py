@@ -15,6 +15,8 @@ from eechips.web.urls import EXPIRY_ENDS, SIGNATURE_NAMES
 REDACTED = "***"
 """Replaces a secret."""
 
+_LONGEST = 20_000
+"""Characters beyond the end of a part of a text in which a secret that begins in the part ends."""
 _LEAST = 4
 """Characters of a secret that is replaced by its value: a shorter one occurs in innocent words."""
 _NAME = (
@@ -134,6 +136,22 @@ def redact(text: str, secrets: Collection[str] = ()) -> str:
     for pattern, replacement in _PATTERNS:
         text = pattern.sub(replacement, text)
     return text
+
+
+def redact_beginning(text: str, most: int, secrets: Collection[str] = ()) -> str:
+    """Return the beginning of a text that may have megabytes, without secrets; see :func:`redact`.
+
+    More of it is redacted than is returned: a secret that the cut divides is known by its whole form only.
+
+    Args:
+        most: characters that are returned at most.
+    """
+    return redact(text[: most + _LONGEST], secrets)[:most]
+
+
+def redact_end(text: str, most: int, secrets: Collection[str] = ()) -> str:
+    """Return the end of a text; see :func:`redact_beginning`."""
+    return redact(text[-most - _LONGEST :], secrets)[-most:]
 
 
 def redact_json(value: Any) -> Any:

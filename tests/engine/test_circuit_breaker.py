@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
+from eechips.client.quota.permits import Stopped
 from eechips.engine.features.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.results.outcome_records import failed
@@ -146,6 +149,31 @@ def test_exceptions_of_a_recipe_are_recipe_errors_except_memory_errors() -> None
         raise MemoryError
     with pytest.raises(RecipeError, match="SystemExit: 3"), raising_recipe_errors():
         raise SystemExit(3)
+    with pytest.raises(RecipeError, match="CancelledError"), raising_recipe_errors():
+        raise asyncio.CancelledError
+    for of_parent in (KeyboardInterrupt, Stopped):
+        with pytest.raises(of_parent), raising_recipe_errors():
+            raise of_parent
+
+
+class UnreadableError(Exception):
+    def __str__(self) -> str:
+        return str(self.args[7])
+
+
+def test_an_exception_without_a_message_is_a_recipe_error() -> None:
+    message = r"^UnreadableError: its message cannot be made \(IndexError\)$"
+    with pytest.raises(RecipeError, match=message), raising_recipe_errors():
+        raise UnreadableError
+
+
+def test_of_a_message_of_megabytes_the_beginning_is_recorded_without_secrets() -> None:
+    text = "HTTP 500: " + "x" * 1970 + f" token={'k' * 500} " + "s/x" * 1_000_000
+    record = failed(unit(0), RecipeError(text, traceback=f"{text}\nEnd")).record
+    assert record is not None
+    assert record.error == f"{text[:1980]} token=*** s/xs/xs/x"
+    assert record.traceback is not None
+    assert (len(record.traceback), record.traceback[-7:]) == (8000, "s/x\nEnd")
 
 
 def recipe_error() -> RecipeError:

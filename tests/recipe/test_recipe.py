@@ -8,6 +8,7 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -47,7 +48,9 @@ def test_an_id_is_the_sha256_of_canonical_json() -> None:
     assert len({unit_id(unit, "r"), unit_id(unit, "s"), unit_id(unit, "r", 1)}) == 3
 
 
-@pytest.mark.parametrize("value", [float("nan"), {1, 2}, object(), float("inf"), "\ud800", {"\udcff": 1}])
+@pytest.mark.parametrize(
+    "value", [float("nan"), np.array([np.nan]), {1, 2}, object(), float("inf"), "\ud800", {"\udcff": 1}]
+)
 def test_units_must_be_json(value: object) -> None:
     with pytest.raises(UsageError, match="must be JSON"):
         canonical_json(value)
@@ -187,9 +190,45 @@ def test_a_planner_that_raises_is_a_recipe_error_with_its_traceback(tmp_path: Pa
     with pytest.raises(RecipeError, match="ZeroDivisionError") as caught:
         load_recipe(path).get_requests()
     assert "1 / 0" in caught.value.traceback
-    path.write_text("def get_requests(): pass\ndef get_result(i, u): pass\n")
-    with pytest.raises(RecipeError, match="returned nothing"):
-        load_recipe(path).get_requests()
+    for returned, message in (("None", "nothing"), ("'abc'", "one str"), ("{'a': 1}", "one dict")):
+        path.write_text(f"def get_requests(): return {returned}\ndef get_result(i, u): pass\n")
+        with pytest.raises(RecipeError, match=f"get_requests returned {message}: it must return a list"):
+            load_recipe(path).get_requests()
+
+
+CLASSES = """
+import pickle
+from dataclasses import asdict, dataclass
+
+@dataclass
+class Place:
+    name: str
+
+def get_requests():
+    return [asdict(pickle.loads(pickle.dumps(Place("a"))))]
+
+def get_result(index, place):
+    return repr(Place.__annotations__).encode()
+"""
+
+
+@pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])
+def test_a_recipe_may_define_classes(tmp_path: Path, future: str) -> None:
+    path = tmp_path / "classes.py"
+    path.write_text(future + CLASSES)
+    recipe = load_recipe(path)
+    assert recipe.get_requests() == [{"name": "a"}]
+    assert recipe.get_result(0, {}) == (b"{'name': 'str'}" if future else b"{'name': <class 'str'>}")
+
+
+def test_numbers_of_numpy_are_numbers_of_units() -> None:
+    values = [np.int64(7), {"id": np.int32(8), "at": np.array([1.5, 2.0]), "is_wet": np.bool_(1), "h": np.float32(0.5)}]
+    first, second = plan_units(values, "r", NameTemplate("{kind}"))
+    assert unit_value(json.loads(first.unit)) == 7
+    assert unit_value(json.loads(second.unit)) == {"id": 8, "at": [1.5, 2.0], "is_wet": True, "h": 0.5}
+    assert first.id == unit_id(to_unit(7), "r")
+    (named,) = plan_units([{"plot": np.int64(9)}], "r", NameTemplate("{plot}"))
+    assert named.name == "9"
 
 
 def test_a_script_may_draw_other_units(tmp_path: Path) -> None:

@@ -249,3 +249,23 @@ def test_calls_that_need_what_a_process_has() -> None:
     )  # fmt: skip
     assert [function for function in needing if not is_of_process(function)] == []
     assert [function for function in others if is_of_process(function)] == []
+
+
+class OwnError(Exception):
+    """An exception that pickle cannot make again by its message."""
+
+    def __init__(self, status: int, place: dict[str, int]) -> None:
+        super().__init__(f"{place}: {status}")
+        self.status, self.place = status, place
+
+
+def test_an_exception_with_a_constructor_of_its_own_keeps_class_and_attributes() -> None:
+    error = deserialize(serialize(OwnError(404, {"plot": 7}), "an error"))
+    assert (type(error), str(error), vars(error)) == (
+        OwnError,
+        "{'plot': 7}: 404",
+        {"status": 404, "place": {"plot": 7}},
+    )
+    for usual in (OSError(2, "no such file", "a.tif"), UnicodeDecodeError("utf-8", b"a", 0, 1, "x"), KeyError("x")):
+        copy = deserialize(serialize(usual, "an error"))
+        assert (type(copy), str(copy)) == (type(usual), str(usual))

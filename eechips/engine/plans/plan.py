@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import math
 import random
@@ -108,6 +109,7 @@ def plan_units(
     for position, value in zip(count() if positions is None else positions, values, strict=False):
         unit = to_unit(value)
         text = canonical_json(unit)  # before the id, so that an error shows the unit alone
+        unit = json.loads(text)  # as it is stored: numbers of numpy are fields of names, too
         if position in planned and planned[position].unit == text:
             yield planned[position]
             continue

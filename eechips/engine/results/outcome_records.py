@@ -29,14 +29,15 @@ from eechips.recipe import Chip, Frame, FrameStack
 from eechips.storage import StagedFile
 from eechips.text.formatting import replace_control_characters
 from eechips.text.timestamps import utc_now
-from eechips.web.redaction import redact
+from eechips.web.redaction import redact, redact_beginning, redact_end
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from eechips.client.template_requests import TemplateMismatch
 
-_MAX_TRACEBACK = 8000  # characters
+_MAX_MESSAGE = 2000  # characters; a recipe may raise a whole response as the message
+_MAX_TRACEBACK = 8000
 _PASSING = (TransientError, InternalError)
 """Errors of units that the next run tries again."""
 
@@ -180,8 +181,8 @@ def failed(assignment: WorkUnit, error: BaseException, secrets: Collection[str] 
         position=assignment.position,
         state=State.FAILED_TRANSIENT if isinstance(classified, _PASSING) else State.FAILED_PERMANENT,
         error_class=type(classified).__name__,
-        error=replace_control_characters(redact(str(classified), secrets)),
-        traceback=replace_control_characters(redact(trace, secrets)[-_MAX_TRACEBACK:]) if trace else None,
+        error=replace_control_characters(redact_beginning(str(classified), _MAX_MESSAGE, secrets)),
+        traceback=replace_control_characters(redact_end(trace, _MAX_TRACEBACK, secrets)) if trace else None,
     )
     return Outcome(
         assignment.position, record, recipe_failure=recipe_failure, service_failure=service_failure_of(classified)
