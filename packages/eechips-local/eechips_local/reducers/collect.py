@@ -59,7 +59,7 @@ def _per_place(sample: ReducerSample) -> tuple[tuple[int, ...], list[ReducerSamp
     return places, [
         ReducerSample(
             values[:, :, i], weights[:, :, i], inside[:, :, i], None if present is None else present[:, i],
-            sample.arrays,
+            sample.arrays, whole=sample.whole,
         )
         for i in range(count)
     ]  # fmt: skip
@@ -140,14 +140,16 @@ def group(reducer: Reducer, field: int, name: str) -> Reducer:
         columns = sample.columns()
         key = columns[field]
         kept = key.weights > 0 if any(reducer.weighted) else key.inside
+        inputs = sample.select(others)
         groups: list[Value] = []
         for value, chosen in _partition(key.values, kept):
             part = ReducerSample(
-                sample.values[others][:, chosen],
-                np.stack([columns[i].weights[chosen] for i in others]),
-                np.stack([columns[i].inside[chosen] for i in others]),
+                inputs.values[:, chosen],
+                inputs.weights[:, chosen],
+                inputs.inside[:, chosen],
                 None if sample.present is None else sample.present[chosen],
                 sample.arrays,
+                whole=inputs.whole,
             )
             is_empty = not (part.weights.any() or part.inside.any())
             if is_empty and sample.present is None:  # pixels

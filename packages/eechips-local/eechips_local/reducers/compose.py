@@ -10,7 +10,7 @@ import numpy as np
 
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers.collect import collecting, items
-from eechips_local.reducers.reducer_samples import ReducerSample, sample_of
+from eechips_local.reducers.reducer_samples import ReducerSample, sample_of, stacked
 from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, boxed, numbers, plain_value
 from eechips_local.values.values import Array, Value
 
@@ -52,7 +52,8 @@ def split_weights(reducer: Reducer) -> Reducer:
             else:
                 weights.append(column.inside.astype(np.float64))
                 inside.append(column.inside)
-        return replace(sample, values=np.stack(values), weights=np.stack(weights), inside=np.stack(inside))
+        together, whole = stacked(values)
+        return replace(sample, values=together, weights=np.stack(weights), inside=np.stack(inside), whole=whole)
 
     return _changed(reducer, change, [False] * (len(weighted) + sum(weighted)))
 
@@ -68,7 +69,7 @@ def side_by_side(reducers: Sequence[Reducer], outputs: Sequence[OutputSpec], *, 
     def parts(sample: ReducerSample) -> list[ReducerSample]:
         if shared:
             return [sample] * len(reducers)
-        return [sample.select(start, start + r.inputs) for start, r in zip(starts, reducers, strict=False)]
+        return [sample.select(range(start, start + r.inputs)) for start, r in zip(starts, reducers, strict=False)]
 
     def summarise(sample: ReducerSample) -> list[Any]:
         return [reducer.summarise(part) for reducer, part in zip(reducers, parts(sample), strict=True)]

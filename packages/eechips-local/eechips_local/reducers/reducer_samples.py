@@ -46,6 +46,8 @@ class ReducerSample:
         arrays: dimensions of each value: 0 for numbers.
         pixels: shape (n, \\*places): pixels whose centre is in the region, masked or not. None: no region.
         counts_nulls: the reducer is made unweighted, and counts masked pixels if it counts nulls.
+        whole: for each input, whether its values are whole numbers that only have the type of the other inputs. Empty:
+            the type says so.
     """
 
     values: Values
@@ -55,13 +57,17 @@ class ReducerSample:
     arrays: int = 0
     pixels: Flags | None = None
     counts_nulls: bool = False
+    whole: tuple[bool, ...] = ()
 
     def column(self, index: int) -> SampleColumn:
         """Return one of the inputs."""
+        values = self.values[index]
+        if self.whole and self.whole[index]:
+            values = values.astype(np.int64)
         own = self.weights.ndim == self.values.ndim - self.arrays
         weights = self.weights[index] if own else self.weights
         inside = self.inside[index] if self.inside.ndim == self.values.ndim - self.arrays else self.inside
-        return SampleColumn(self.values[index], weights, inside, inside if self.present is None else self.present)
+        return SampleColumn(values, weights, inside, inside if self.present is None else self.present)
 
     def null_counts(self) -> npt.NDArray[np.int64]:
         """Return how many masked pixels count at each place."""
@@ -74,14 +80,16 @@ class ReducerSample:
         """Return all inputs."""
         return [self.column(index) for index in range(len(self.values))]
 
-    def select(self, start: int, stop: int) -> ReducerSample:
-        """Return some of the inputs, one after the other."""
-        columns = [self.column(index) for index in range(start, stop)]
+    def select(self, inputs: Sequence[int]) -> ReducerSample:
+        """Return some of the inputs."""
+        columns = [self.column(index) for index in inputs]
+        values, whole = stacked([c.values for c in columns]) if columns else (self.values[:0], ())
         return replace(
             self,
-            values=self.values[start:stop],
+            values=values,
             weights=np.stack([c.weights for c in columns]) if columns else self.weights[:0],
             inside=np.stack([c.inside for c in columns]) if columns else self.inside[:0],
+            whole=whole,
         )
 
     def tuples(self) -> tuple[Weights, Flags]:
@@ -91,6 +99,15 @@ class ReducerSample:
         for column in columns[1:]:
             weights, inside = np.minimum(weights, column.weights), inside & column.inside
         return weights, inside
+
+
+def stacked(inputs: Sequence[Values]) -> tuple[Values, tuple[bool, ...]]:
+    """Return the values of inputs together, and which are whole numbers where others are not: see `ReducerSample`."""
+    values = np.stack(inputs)
+    if values.dtype.kind != "f":
+        return values, ()
+    whole = tuple(part.dtype.kind in "biu" for part in inputs)
+    return values, whole if any(whole) else ()
 
 
 def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]] | None = None) -> ReducerSample:
@@ -104,13 +121,14 @@ def sample_of(rows: Sequence[Sequence[Value]], weights: Sequence[Sequence[Value]
     arrays = {values.ndim - 1 for values, _ in columns if values.dtype != object}
     if len({values.shape[1:] for values, _ in columns}) > 1 or len(arrays) > 1:
         columns = [_packed(row, plain=False) for row in rows]
-    dtype = object if any(v.dtype == object for v, _ in columns) else np.result_type(*(v for v, _ in columns))
+    objects = any(v.dtype == object for v, _ in columns)
     inside = np.stack([flags for _, flags in columns])
     counted = inside.astype(np.float64)
     if weights is not None:
         counted *= [[0.0 if w is None else float(w) for w in row] for row in weights]
-    values = np.stack([v.astype(dtype) for v, _ in columns])
-    return ReducerSample(values, counted, inside, np.ones(inside.shape[1:], dtype=bool), values.ndim - 2)
+    values, whole = stacked([v.astype(object) if objects else v for v, _ in columns])
+    present = np.ones(inside.shape[1:], dtype=bool)
+    return ReducerSample(values, counted, inside, present, values.ndim - 2, whole=whole)
 
 
 def _packed(row: Sequence[Value], *, plain: bool = True) -> tuple[Values, Flags]:
@@ -151,4 +169,5 @@ def joined(samples: Sequence[ReducerSample]) -> ReducerSample:
         np.concatenate([s.inside for s in samples], axis=flags_axis),
         present,
         first.arrays,
+        whole=first.whole if all(s.whole == first.whole for s in samples) else (),
     )

@@ -327,6 +327,14 @@ class TestCompositions:
             {"outer": 1, "groups": [{"inner": "x", "sum": 4}]},
         ]
 
+    def test_whole_numbers_beside_fractions_stay_whole(self) -> None:
+        """Text of the group must be "7": Google's tutorial of surface water looks its name up by it."""
+        found = reduce_values([[1.5, 3, 7], [2.5, 4, 7]], r.group(r.repeat(r.FIRST, 2), 2, "class"))
+        assert repr(found) == "[{'class': 7, 'first': [1.5, 3]}]"
+        rows = [[1.5, 3], [2.5, 4]]
+        assert repr(reduce_values(rows, r.to_list(2, 0))) == "[[1.5, 3], [2.5, 4]]"
+        assert repr(reduce_values(rows, r.combine(r.SUM, r.MODE, shared=False))) == "{'sum': 4.0, 'mode': 3}"
+
     def test_groups_of_pixels_without_groups_are_left_out(self) -> None:
         """As groups of pixels without values are: the inner group of one is masked wherever the outer is 1."""
         made = r.group(r.group(r.SUM, 1, "inner"), 2, "outer")

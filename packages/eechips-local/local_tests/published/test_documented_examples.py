@@ -18,6 +18,14 @@ def _sampled(ee: Any, image: Any) -> Any:
     return image.sample(ee.Geometry.Point([-121, 42]), 500).first().get("array")
 
 
+def _grouped_names(ee: Any, band: Any) -> Any:
+    """Names of the classes of a band, looked up by the groups of areas, as a tutorial does for a chart."""
+    names = ee.Dictionary.fromLists(ee.List([6, 7]).map(lambda number: ee.Number(number).format()), ["lost", "gained"])
+    region = ee.Geometry.Rectangle([7, 46, 7.01, 46.01])
+    areas = ee.Image.pixelArea().addBands(band).reduceRegion(ee.Reducer.sum().group(1, "class"), region, 100)
+    return ee.List(areas.get("groups")).map(lambda area: names.get(ee.Dictionary(area).get("class")))
+
+
 def _constant(precision: str, value: float) -> dict[str, Any]:
     return {"constant": {"type": "PixelType", "precision": precision, "min": value, "max": value}}
 
@@ -215,6 +223,7 @@ EXAMPLES: dict[str, list[tuple[Example, Any]]] = {
         (lambda ee: ee.Geometry.Point(-122.082, 37.42).coordinates(), [-122.082, 37.42]),
         (lambda ee: ee.Geometry.Polygon([[[-122.08, 37.4], [-122.09, 37.42], [-122.07, 37.41]]]).type(), "Polygon"),
     ],
+    "tutorial_global_surface_water_04": [(lambda ee: _grouped_names(ee, ee.Image(7).toByte()), ["gained"])],
     "ee-date": [
         (lambda ee: ee.Date("2020-01-15").difference("2020-01-01", "days"), 14),
         (lambda ee: ee.Date("2020-01-01").difference("2020-01-15", "weeks"), -2),

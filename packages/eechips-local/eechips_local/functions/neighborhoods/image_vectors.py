@@ -25,6 +25,7 @@ from eechips_local.pixels.pixelwise_rasters import nowhere
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import COUNT_EVERY, Reducer, ReducerSample
+from eechips_local.reducers.reducer_samples import stacked
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
 # Metres by which the outlines of pixels may be off in longitude and latitude.
@@ -115,10 +116,10 @@ class _SegmentReduction:
         """Return the outputs that are not null, by name."""
         if self.reducer is None:
             return {self.labels[0]: len(segment.pixels)}
-        values = np.stack([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
+        values, whole = stacked([p.values.reshape(-1)[segment.pixels] for p in pixels[1:]])
         masks = np.stack([p.mask.reshape(-1)[segment.pixels] for p in pixels[1:]]).astype(np.float64)
-        whole = ReducerSample(values, masks, masks > 0)
-        outputs = [v for group in self.groups for v in self.reducer.results(whole.select(group[0], group[-1] + 1))]
+        sample = ReducerSample(values, masks, masks > 0, whole=whole)
+        outputs = [v for group in self.groups for v in self.reducer.results(sample.select(group))]
         return {name: value for name, value in zip(self.labels, outputs, strict=True) if value is not None}
 
 

@@ -22,6 +22,7 @@ from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.series_render import series_render
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
+from eechips_local.reducers.reducer_samples import stacked
 from eechips_local.reducers.reducer_types import plain_values
 from eechips_local.values.values import Geometry, Value
 
@@ -37,8 +38,8 @@ def _sample(
     shapes = {band.values.shape[1:] for band in bands}
     if len(shapes) > 1:
         raise InvalidError("The bands must hold arrays of the same shape.")
-    values = np.stack([band.values for band in bands])
-    return ReducerSample(values, weights, inside, None, values.ndim - 2, centre)
+    values, whole = stacked([band.values for band in bands])
+    return ReducerSample(values, weights, inside, None, values.ndim - 2, centre, whole=whole)
 
 
 def reduce_region(
@@ -140,4 +141,5 @@ def _tabled(sample: ReducerSample, table: Indices, present: npt.NDArray[np.bool_
         None,
         sample.arrays,
         None if sample.pixels is None else sample.pixels[table] & present,
+        whole=sample.whole,
     )
