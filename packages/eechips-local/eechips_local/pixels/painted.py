@@ -39,6 +39,7 @@ class Painted:
         features: what is painted, the last on top.
         color: the value of a feature, or None to leave it out.
         width: width of a feature's outline in pixels; None to fill it.
+        reach: pixels by which features may reach into a grid from beside it.
     """
 
     inputs: Sequence[ImageBand]
@@ -46,6 +47,7 @@ class Painted:
     features: Features
     color: Callable[[Feature], float | None]
     width: Callable[[Feature], float | None]
+    reach: Callable[[], int]
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs and paints over them."""
@@ -64,7 +66,7 @@ class Painted:
 
     def _paint(self, grid: PixelGrid) -> tuple[npt.NDArray[np.float64], Mask]:
         paint, painted = np.zeros(grid.shape), np.zeros(grid.shape, dtype=bool)
-        for feature in self.features(lonlat_bounds(grid)):
+        for feature in self.features(lonlat_bounds(grid.around(self.reach()))):
             value = self.color(feature)
             if value is None or feature.geometry is None:
                 continue

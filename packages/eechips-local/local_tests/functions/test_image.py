@@ -293,6 +293,15 @@ class TestPaint:
         assert found[distance < 9].all()
         assert not found[distance > 11].any()
 
+    @pytest.mark.parametrize("width", [7, "wide"])
+    def test_windows_beside_an_outline_have_their_part_of_it(self, width: Any) -> None:
+        features = self.collection(self.feature(self.POLYGON, wide=7))
+        image = evaluate(invoke("Image.paint", image=constant(0), featureCollection=features, color=1, width=width))
+        whole = values_of(image)
+        beside = UTM.window(0, 0, 9, 48)  # the polygon begins at column 10
+        assert whole[:, :9].any()
+        assert np.array_equal(values_of(image, beside), whole[:, :9])
+
     def test_features_without_the_property_are_left_out(self) -> None:
         features = self.collection(self.feature(self.POLYGON))
         assert (

@@ -46,20 +46,49 @@ def test_footprint() -> None:
     assert new.y == pytest.approx(old.y, abs=1e-4)
 
 
+ONE_IMAGE = invoke("ImageCollection.fromImages", images=[stored()])
+DEGREES = PixelGrid("EPSG:4326", Affine(0.0001, 0, -104.998, 0, -0.0001, 39.748), 30, 10)
+
+
 def test_in_another_projection() -> None:
-    """A grid in degrees shows what lies 100 m further west and 50 m further south."""
+    """A grid in degrees shows what lies 100 m further west and 50 m further south, by PROJ."""
     rows, columns = np.indices((48, 64))
     image = evaluate(
         invoke("Image.translate", input=stored(), x=100, y=50), asset((columns + 70 * rows).astype(np.int16))
     )
-    degrees = PixelGrid("EPSG:4326", Affine(0.0001, 0, -104.998, 0, -0.0001, 39.748), 30, 10)
-    (found,) = read(image, degrees)
+    (found,) = read(image, DEGREES)
     lon, lat = np.meshgrid(-104.998 + 0.0001 * (np.arange(30) + 0.5), 39.748 - 0.0001 * (np.arange(10) + 0.5))
     x, y = transformer("EPSG:4326", UTM.crs).transform(lon, lat)
     column, row = (x - 100 - 500_000) / 10, (4_400_000 - (y - 50)) / 10
     assert found.valid.all()
-    assert np.abs(found.values % 70 + 0.5 - column).max() < 1.5
-    assert np.abs(found.values // 70 + 0.5 - row).max() < 1.5
+    assert np.array_equal(found.values, np.floor(column) + 70 * np.floor(row))
+
+
+def test_interpolation_in_another_projection() -> None:
+    """Between the pixels of a plane."""
+    rows, columns = np.indices((48, 64))
+    plane = asset((3.0 * columns - 2.0 * rows).astype(np.float32))
+    resampled = invoke("Image.resample", image=stored(), mode="bilinear")
+    (found,) = read(evaluate(invoke("Image.translate", input=resampled, x=100, y=50), plane), DEGREES)
+    lon, lat = np.meshgrid(-104.998 + 0.0001 * (np.arange(30) + 0.5), 39.748 - 0.0001 * (np.arange(10) + 0.5))
+    x, y = transformer("EPSG:4326", UTM.crs).transform(lon, lat)
+    expected = 3.0 * ((x - 100 - 500_000) / 10 - 0.5) - 2.0 * ((4_400_000 - (y - 50)) / 10 - 0.5)
+    np.testing.assert_allclose(found.values, expected, atol=1e-2)
+
+
+@pytest.mark.parametrize("name", ["Image.translate", "Image.changeProj"])
+@pytest.mark.parametrize("lattice", [stored(), invoke("ImageCollection.mosaic", collection=ONE_IMAGE)])
+def test_a_window_has_the_pixels_of_the_whole(name: str, lattice: Any) -> None:
+    how = {"x": 93, "y": 51} if name == "Image.translate" else {"srcProj": UTM.crs, "dstProj": "EPSG:32614"}
+    moved_image = evaluate(invoke(name, input=lattice, **how), asset(VALUES))
+    crs = UTM.crs if name == "Image.translate" else "EPSG:32614"
+    west, north = transformer(crs, "EPSG:4326").transform(500_150, 4_399_900)
+    whole = PixelGrid("EPSG:4326", Affine(0.00012, 0, west, 0, -0.00009, north), 30, 28)
+    (all_pixels,) = read(moved_image, whole)
+    (part,) = read(moved_image, whole.window(3, 11, 17, 9))
+    assert all_pixels.valid.any()
+    assert np.array_equal(part.values, all_pixels.values[11:20, 3:20])
+    assert np.array_equal(part.valid, all_pixels.valid[11:20, 3:20])
 
 
 def test_change_of_projection_keeps_coordinates() -> None:

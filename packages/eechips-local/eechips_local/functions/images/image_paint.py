@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -55,6 +57,12 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
         line_width = width_of(feature)
         return None if line_width is None else min(line_width, _WIDEST)
 
+    @cache
+    def reach() -> int:
+        """Return pixels by which lines may reach into a grid from beside it; one, if they have no width."""
+        some = featureCollection if isinstance(width, str) else [Feature(None, {})]
+        return 1 + math.ceil(max((line for line in map(widths, some) if line is not None), default=0.0) / 2)
+
     def features(bounds: Bounds | None) -> Iterator[Feature]:
         from eechips_local.pixels.vector_image import outlined, within_bounds
 
@@ -64,7 +72,7 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
     types = [_painted_type(band.type, color) for band in image.bands]
     if any(kind.dimensions for kind in types):
         raise InvalidError("Array images cannot be painted.")
-    raster = Painted(image.bands, tuple(map(dtype_of, types)), features, colors, widths)
+    raster = Painted(image.bands, tuple(map(dtype_of, types)), features, colors, widths, reach)
     return image.with_bands(
         [replace(band, raster=raster, index=i, type=types[i]) for i, band in enumerate(image.bands)]
     )

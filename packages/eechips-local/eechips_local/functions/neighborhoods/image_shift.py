@@ -14,11 +14,12 @@ from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.functions.images.image_projection import projection_of
 from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_shape
-from eechips_local.pixels.grids.location import Location, centres_of, locate
+from eechips_local.pixels.grids.location import Location, centres_of, locate, locate_once
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
-from eechips_local.pixels.grids.reprojection import level_factor, read_lattice
+from eechips_local.pixels.grids.reprojection import Reprojected, Resampled, held_by, level_factor, read_lattice
 from eechips_local.pixels.grids.resampling import Method, read_computed
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips_local.pixels.stored_image import Stored
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.values.values import Geometry
@@ -48,23 +49,60 @@ class _Moved:
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs on the grid that the output's becomes in the source projection.
 
-        A grid of another CRS than the target's is read from a lattice in the target's, with pixels of its size.
+        For a grid of another CRS than the target's they are computed on lattices in the target's, and taken from there.
         """
         chosen = [self.inputs[b] for b in bands]
         if parse_crs(grid.crs) == parse_crs(self.target.crs):
             return render.read(chosen, self._back(grid))
-        location = locate(grid, self.target)
-        lattice = self.target.scaled(location.scale or 1.0)
+        alike: dict[tuple[Projection, Method], list[int]] = {}
+        for position, band in enumerate(chosen):
+            alike.setdefault((self._level(band, grid, render), _method_of(band)), []).append(position)
+        pixels: dict[int, Pixels] = {}
+        for (level, method), positions in alike.items():
+            inputs = [chosen[position] for position in positions]
+            pixels.update(zip(positions, self._resampled(inputs, level, method, grid, render), strict=True))
+        return [pixels[position] for position in range(len(chosen))]
 
-        def read(window: PixelWindow) -> list[Pixels]:
-            under = lattice.window(window.column, window.row, window.width, window.height)
-            return render.read(chosen, self._back(under))
+    def _level(self, band: ImageBand, grid: PixelGrid, render: Render) -> Projection:
+        """Return the lattice to compute a band on: one that is the same for all windows of an output.
 
-        return read_computed(read, len(chosen), locate(grid, lattice), grid.shape, "nearest")
+        That is the level of its own lattice, where it appears, as of an image that is not moved; else one of the target
+        whose pixels are no larger than the output's.
+        """
+        if band.fixed and parse_crs(band.projection.crs) == parse_crs(self.source.crs):
+            own = Projection(self.target.crs, self.step @ band.projection.transform)
+            return own.scaled(level_factor(locate_once(own, grid, render).scale))
+        scale = locate_once(self.target, grid, render).scale
+        return self.target.scaled(2.0 ** math.floor(math.log2(scale)) if scale > 0.0 else 1.0)
+
+    def _resampled(
+        self, inputs: Sequence[ImageBand], level: Projection, method: Method, grid: PixelGrid, render: Render
+    ) -> list[Pixels]:
+        def back(window: PixelWindow) -> PixelGrid:
+            return self._back(level.window(window.column, window.row, window.width, window.height))
+
+        def held(window: PixelWindow) -> npt.NDArray[np.bool_]:
+            return np.stack([held_by(band, back(window), render) for band in inputs])
+
+        location = locate_once(level, grid, render)
+        return read_computed(
+            lambda window: render.read(inputs, back(window)), len(inputs), location, grid.shape, method, held
+        )
+
+    @property
+    def step(self) -> Affine:
+        """Takes coordinates of the source's CRS to those of the target's."""
+        step: Affine = self.target.transform @ ~self.source.transform
+        return step
 
     def _back(self, grid: PixelGrid) -> PixelGrid:
-        step = self.source.transform @ ~self.target.transform
-        return PixelGrid(self.source.crs, step @ grid.transform, grid.width, grid.height)
+        return PixelGrid(self.source.crs, ~self.step @ grid.transform, grid.width, grid.height)
+
+
+def _method_of(band: ImageBand) -> Method:
+    """Return how a band is interpolated between pixels of its lattice."""
+    raster = band.raster
+    return raster.method if isinstance(raster, (Stored, Reprojected, Resampled)) else "nearest"
 
 
 def _moved_bands(bands: Sequence[ImageBand], source: Projection, target: Projection) -> list[ImageBand]:

@@ -132,8 +132,7 @@ class _DrawnFeatures:
         return replace(self.options, **known).style()
 
     def _drawn(self, grid: PixelGrid) -> list[Pixels]:
-        around = grid.window(-self.reach, -self.reach, grid.width + 2 * self.reach, grid.height + 2 * self.reach)
-        bounds, whole = lonlat_bounds(around), self.options.style()
+        bounds, whole = lonlat_bounds(grid.around(self.reach)), self.options.style()
         color, opacity = np.zeros((3, *grid.shape)), np.zeros(grid.shape)
         for element in self.collection if bounds is None else self.collection.filtered(within_bounds(bounds)):
             feature = outlined(element)

@@ -174,6 +174,10 @@ class PixelGrid:
         moved = Affine(a, b, a * column + b * row + c, d, e, d * column + e * row + f)
         return PixelGrid(self.crs, moved, width, height)
 
+    def around(self, pixels: int) -> PixelGrid:
+        """Return the grid with so many more pixels on each side."""
+        return self.window(-pixels, -pixels, self.width + 2 * pixels, self.height + 2 * pixels)
+
     def level(self, factor: int, *, keeps_extent: bool = True) -> PixelGrid:
         """Return the grid of the pyramid level that is decimated by ``factor``. Sizes are rounded up.
 

@@ -61,12 +61,12 @@ def read_lattice(
 
     def held(window: PixelWindow) -> npt.NDArray[np.bool_]:
         pixels = lattice.window(window.column, window.row, window.width, window.height)
-        return np.stack([_held(band, pixels, render) for band in bands])
+        return np.stack([held_by(band, pixels, render) for band in bands])
 
     return read_computed(read, len(bands), location, grid.shape, method, held)
 
 
-def _held(band: ImageBand, grid: PixelGrid, render: Render) -> npt.NDArray[np.bool_]:
+def held_by(band: ImageBand, grid: PixelGrid, render: Render) -> npt.NDArray[np.bool_]:
     """Return which pixels of a grid have their centre within the extent of a band; all if it has none."""
     extent = band.extent
     if extent is None:
