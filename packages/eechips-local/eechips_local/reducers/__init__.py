@@ -65,6 +65,7 @@ from eechips_local.reducers.moments import (
     SUM,
     VARIANCE,
 )
+from eechips_local.reducers.pairs import SENS_SLOPE, kendalls_correlation
 from eechips_local.reducers.rank_statistics import MEDIAN, MODE, interval_mean, percentile
 from eechips_local.reducers.reducer_samples import ReducerSample, SampleColumn, joined, sample_of
 from eechips_local.reducers.reducer_types import Accumulator, Output, OutputSpec, Reducer, by_name, scattered
@@ -73,10 +74,8 @@ from eechips_local.reducers.regressions import (
     COVARIANCE,
     LINEAR_FIT,
     PEARSONS_CORRELATION,
-    SENS_SLOPE,
     SPEARMANS_CORRELATION,
     geometric_median,
-    kendalls_correlation,
     linear_regression,
     ridge_regression,
     robust_linear_regression,

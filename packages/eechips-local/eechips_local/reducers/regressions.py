@@ -10,15 +10,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.distributions import regularized_beta, two_sided
-from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
+from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers.moments import ratio, weighted_mean
 from eechips_local.reducers.reducer_samples import Flags, ReducerSample, flat_places
 from eechips_local.reducers.reducer_types import Output, OutputSpec, Reducer, directly, numbers
 
 Floats = npt.NDArray[np.float64]
 
-# Pairs of values that a slope between all pairs may need.
-_MOST_PAIRS = 1 << 25
 _ROBUST_STEPS = 50
 
 
@@ -29,7 +27,8 @@ def _tuples(sample: ReducerSample) -> tuple[Floats, Floats]:
     return np.where(weights > 0, values, 0.0), weights
 
 
-def _unweighted(sample: ReducerSample) -> tuple[Floats, Flags]:
+def unweighted_inputs(sample: ReducerSample) -> tuple[Floats, Flags]:
+    """Return the inputs as numbers, and where none of them is null."""
     _, inside = sample.tuples()
     values = np.stack([numbers(column.values) for column in sample.columns()]).astype(np.float64)
     return np.where(inside, values, 0.0), inside
@@ -227,7 +226,7 @@ def _significance(correlation: Floats, count: Floats, valid: Flags) -> Output:
 
 
 def _pearson(sample: ReducerSample) -> list[Output]:
-    (x, y), inside = _unweighted(sample)
+    (x, y), inside = unweighted_inputs(sample)
     correlation, valid = _correlation(x, y, inside)
     return [Output(correlation, valid), _significance(correlation, inside.sum(axis=0), valid)]
 
@@ -253,75 +252,13 @@ def _ranks(values: Floats, inside: Flags) -> Floats:
 
 
 def _spearman(sample: ReducerSample) -> list[Output]:
-    (x, y), inside = _unweighted(sample)
+    (x, y), inside = unweighted_inputs(sample)
     if not len(x):
         return [Output(np.zeros(inside.shape[1:]), np.zeros(inside.shape[1:], dtype=bool))]
     return [Output(*_correlation(_ranks(x, inside), _ranks(y, inside), inside))]
 
 
 SPEARMANS_CORRELATION = directly((OutputSpec("correlation"),), (False, False), _spearman)
-
-
-def _check_pairs(count: int, places: int) -> None:
-    if count * count * max(places, 1) > _MOST_PAIRS * 64 or count * count > _MOST_PAIRS:
-        raise MemoryLimitError()
-
-
-def kendalls_correlation(inputs: int) -> Reducer:
-    """Return Kendall's tau-b. The p-value is NaN, and of images masked: users measure so, and compute their own.
-
-    Sources: codes 60287229598 (tau 0.909 of 12 pairs, August 2026) and 55098955523.
-    """
-    if inputs not in (1, 2):
-        raise InvalidError(f"The number of inputs must be 1 or 2; found {inputs}.")
-
-    def reduce(sample: ReducerSample) -> list[Output]:
-        values, inside = _unweighted(sample)
-        y = values[-1]
-        x = values[0] if inputs == 2 else np.cumsum(inside, axis=0).astype(np.float64)
-        _check_pairs(len(y), math.prod(y.shape[1:]))
-        score, ties_x, ties_y = (np.zeros(y.shape[1:]) for _ in range(3))
-        for index in range(len(y) - 1):
-            both = inside[index] & inside[index + 1 :]
-            sign_x = np.sign(x[index + 1 :] - x[index]) * both
-            sign_y = np.sign(y[index + 1 :] - y[index]) * both
-            score += (sign_x * sign_y).sum(axis=0)
-            ties_x += (both & (sign_x == 0)).sum(axis=0)
-            ties_y += (both & (sign_y == 0)).sum(axis=0)
-        count = inside.sum(axis=0)
-        pairs = count * (count - 1) / 2
-        below = np.sqrt((pairs - ties_x) * (pairs - ties_y))
-        valid = (count > 1) & (below > 0)
-        tau = ratio(score, below, valid)
-        return [Output(tau, valid), Output(np.full(tau.shape, np.nan), valid & (y.ndim == 1))]
-
-    return directly((OutputSpec("tau"), OutputSpec("p-value")), (False,) * inputs, reduce)
-
-
-def _sens_slope(sample: ReducerSample) -> list[Output]:
-    """Return the median of the slopes between all pairs of different x, and the median of what that leaves of y."""
-    (x, y), inside = _unweighted(sample)
-    places = inside.shape[1:]
-    _check_pairs(len(x), math.prod(places))
-    first, second = np.triu_indices(len(x), 1)
-    flat_x, flat_y, flat = (flat_places(part, 1) for part in (x, y, inside))
-    slope, offset = np.zeros(flat.shape[1]), np.zeros(flat.shape[1])
-    valid = np.zeros(flat.shape[1], dtype=bool)
-    for place in range(flat.shape[1]):
-        run = flat_x[second, place] - flat_x[first, place]
-        some = flat[second, place] & flat[first, place] & (run != 0)
-        if not some.any():
-            continue
-        rise = flat_y[second, place] - flat_y[first, place]
-        held = flat[:, place]
-        slope[place] = np.median(rise[some] / run[some])
-        offset[place] = np.median(flat_y[held, place] - slope[place] * flat_x[held, place])
-        valid[place] = True
-    flags = valid.reshape(places)
-    return [Output(slope.reshape(places), flags), Output(offset.reshape(places), flags)]
-
-
-SENS_SLOPE = directly((OutputSpec("slope"), OutputSpec("offset")), (False, False), _sens_slope)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -400,7 +337,7 @@ def geometric_median(inputs: int, improvement: float) -> Reducer:
         raise InvalidError(f"eta must be positive; found {improvement}.")
 
     def reduce(sample: ReducerSample) -> list[Output]:
-        values, inside = _unweighted(sample)
+        values, inside = unweighted_inputs(sample)
         there = np.asarray(inside.any(axis=0))
         count = np.maximum(inside.sum(axis=0), 1)
         centre = np.where(inside, values, 0.0).sum(axis=1) / count

@@ -163,6 +163,28 @@ class TestRegressions:
         rows[4][1] = 500
         assert reduce_values(rows, r.SENS_SLOPE) == {"slope": pytest.approx(3), "offset": pytest.approx(2)}
 
+    def test_sens_slope_of_many_places_is_the_median_of_slopes(self) -> None:
+        count, places = 9, 4_000  # several blocks
+        x, y = (self.RANDOM.integers(0, 30, (count, places)).astype(float) for _ in range(2))
+        inside = self.RANDOM.random((count, places)) < 0.7
+        slope, offset = r.SENS_SLOPE.apply(ReducerSample(np.stack([x, y]), inside.astype(float), inside))
+        for place in range(0, places, 397):
+            held = list(zip(x[inside[:, place], place], y[inside[:, place], place], strict=True))
+            slopes = [(b[1] - a[1]) / (b[0] - a[0]) for a, b in itertools.combinations(held, 2) if a[0] != b[0]]
+            assert slope.valid[place] == offset.valid[place] == bool(slopes)
+            if slopes:
+                assert slope.values[place] == pytest.approx(np.median(slopes))
+                rest = np.median([b - np.median(slopes) * a for a, b in held])
+                assert offset.values[place] == pytest.approx(rest)
+
+    @pytest.mark.slow
+    def test_tau_of_a_tile_of_many_images_needs_little_memory(self) -> None:
+        """A user's map has the trend of 391 images of MODIS."""
+        values = np.arange(4_200.0)[:, None] * np.linspace(-1, 1, 128)
+        inside = np.ones(values.shape, dtype=bool)
+        tau, _ = r.kendalls_correlation(1).apply(ReducerSample(values[None], inside.astype(float), inside))
+        np.testing.assert_array_equal(tau.values, np.sign(values[1]))
+
     def test_student_has_closed_forms(self) -> None:
         """One degree of freedom is Cauchy's distribution; two have 1 - t / sqrt(2 + t^2)."""
         t = np.array([0.0, 0.1, 1.0, 3.0, 40.0])
