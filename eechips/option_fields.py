@@ -103,12 +103,7 @@ class Option:
 
 
 def option(help: str, heading: str = "", **details: Any) -> Mapping[str, Option]:
-    """Make the metadata of a field that is an option.
-
-    Args:
-        help: see :class:`Option`.
-        heading: see :class:`Option`.
-        details: the other attributes of :class:`Option`.
+    """Make the metadata of a field that is an option, from the attributes of :class:`Option`.
 
     Example:
         >>> seed: int = field(default=0, metadata=option("The same seed draws the same points."))
@@ -117,13 +112,7 @@ def option(help: str, heading: str = "", **details: Any) -> Mapping[str, Option]
 
 
 def option_field(value: Any, help: str, heading: str = "", /, **details: Any) -> Any:
-    """Declare a field that is an option.
-
-    Args:
-        value: default of the field.
-        help: see :class:`Option`.
-        heading: see :class:`Option`.
-        details: the other attributes of :class:`Option`.
+    """Declare a field with a default that is an option, from the attributes of :class:`Option`.
 
     Example:
         >>> seed: int = option_field(0, "The same seed draws the same points.")

@@ -153,7 +153,6 @@ class ClusterJob:
         verb: command that fetches.
         words: its options.
         after: commands to run once the results are joined, each with its words.
-        out: where the results go.
         tasks: parts of the plan.
         quota_folder: in which the tasks share the quota.
         files: folder of the plan and the outcomes, as the tasks see it.

@@ -144,11 +144,7 @@ class OneSentence(click.ClickException):
 
 
 def show_messages(is_shown: Callable[[logging.LogRecord], bool] = lambda _: True) -> None:
-    """Show messages of eechips on standard error, with options as they are typed; an earlier handler is replaced.
-
-    Args:
-        is_shown: whether a message is shown.
-    """
+    """Show messages of eechips on standard error, with options as they are typed; an earlier handler is replaced."""
     handler = logging.StreamHandler()
     handler.setFormatter(OptionFormatter("%(message)s"))
     handler.addFilter(is_shown)

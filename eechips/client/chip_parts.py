@@ -90,8 +90,6 @@ def fits(chip: Chip, window: Window, limits: PixelLimits, most_pixels: int | Non
     """Return whether a window of a chip fits into one request, as far as that is known before sending it.
 
     Args:
-        chip: chip of which it is a part.
-        window: the pixels.
         most_pixels: greatest number of pixels that worked for such chips before; None if nothing was too large yet.
     """
     if max(window.width, window.height) > limits.side or _least_bytes(chip, window) > limits.bytes:

@@ -113,7 +113,6 @@ def call(
 
     Args:
         attempt: sends the request once; raises TransientError where repeating can help.
-        policy: bounds.
         pause: waits for so many seconds before a repeat; may raise to stop.
         await_service: waits, for so many seconds at most, until the service can be reached again; returns whether
             to try.

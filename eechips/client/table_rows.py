@@ -177,7 +177,6 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
     """Return an iterator of the features of a computed collection as GeoJSON, a list for each page.
 
     Args:
-        source: to compute.
         size: features per request, at most.
 
     Raises:

@@ -149,7 +149,6 @@ class TemplateRequests:
         """Attribute requests of this thread to a unit inside the block, or to several that share them.
 
         Args:
-            *positions: positions of the units.
             is_repeated: whether they were tried before. Their requests are then not filled in, in case that caused the
                 failure.
         """

@@ -40,11 +40,9 @@ class RunUpdate:
 
     Attributes:
         until: the end of its dates now, exclusive, ISO 8601; None if it has none.
-        added: number of units that were added.
         replaced: ids of images that have changed at the source after their results were fetched.
-        is_refetched: whether the results of these were fetched again.
+        is_refetched: whether the results of the added units were fetched again.
         kept: results that would be made of other images now, and were kept; a sentence each.
-        is_interrupted: whether the user has stopped it.
     """
 
     run: Run

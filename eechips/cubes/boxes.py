@@ -101,8 +101,6 @@ class BoxLimits:
     Attributes:
         bytes: uncompressed, as the service counts them.
         images: images at most; None for no limit of the user's.
-        rows: rows at most.
-        columns: columns at most.
     """
 
     bytes: int
@@ -160,7 +158,6 @@ def spread_shape(shape: Index, slots: int) -> Index:
     each request computes all of its own.
 
     Args:
-        shape: shape of the box.
         slots: requests at most.
     """
     bands, images, rows, columns = shape

@@ -49,7 +49,6 @@ class CubeDescription:
     Attributes:
         bands: bands of the first image, as the service describes them: id, data_type, dimensions, crs, crs_transform.
         primary: values of the first coordinate, one for each image.
-        attributes: attributes of the collection.
     """
 
     images: CubeImages

@@ -125,11 +125,7 @@ class CubeReader:
     """A cube that is read by boxes. Picklable, without credentials.
 
     Attributes:
-        bands: names.
-        grid: grid of the pixels.
         mask_value: value that masked pixels have in responses; pixels with this value are NaN.
-        limits: limits of a request.
-        retries: retries of a request.
         cache: where pixels are kept; None to keep none.
         threads: arguments of the ThreadPoolExecutor of a read.
     """

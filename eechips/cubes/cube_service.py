@@ -66,7 +66,6 @@ class ExpressionRequests(TemplateRequests):
     """Requests for expressions. Threads may share it.
 
     Args:
-        project: whose quota is used.
         workload_tag: sent with each computation.
     """
 

@@ -27,9 +27,6 @@ class PendingUnits:
         suspects: units that may have ended their worker; each gets a worker of its own.
         under_way: positions of the units that an executor has.
         is_exhausted: no unit of the plan is left.
-
-    Args:
-        count: number of units, so far.
     """
 
     def __init__(self, count: int) -> None:

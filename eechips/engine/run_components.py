@@ -38,7 +38,6 @@ class RunComponents:
         now: the present time, UTC.
         log: log of the run, if something is to be fetched.
         scratch: folder of temporary files, once the run is connected.
-        session: the connection.
         discovery: file by which workers connect.
         requests: how chips are requested.
         compute: keeps account of the compute; None if the recipe needs no service.

@@ -149,7 +149,6 @@ class Worker:
         After an internal error, which may be due to lack of memory, a unit is repeated a few times.
 
         Args:
-            assignment: one unit, or several that may share requests.
             report: receives the progress of several units.
         """
         if not self._shares_requests or assignment.attempts > 0 or assignment.exported:

@@ -41,7 +41,6 @@ def is_abandoned_path(path: Path, asking: Writer, *, own: bool = False) -> bool:
     """Return whether a file or folder of a file system is abandoned, by the clock of that file system.
 
     Args:
-        path: the file or folder.
         asking: as of :func:`is_abandoned`.
         own: as of :func:`is_abandoned`.
     """

@@ -20,7 +20,6 @@ def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]
     """Make a scratch folder for the duration of the block.
 
     Args:
-        parent: folder in which it is made.
         writer: its writer; None for a new writer of this process.
 
     Raises:

@@ -140,12 +140,7 @@ def is_numbered_token(name: str) -> bool:
 
 
 def no_locks(folder: Path, error: OSError) -> StorageError:
-    """Return the error of a folder whose file system has no locks.
-
-    Args:
-        folder: folder that cannot be locked.
-        error: error of the system.
-    """
+    """Return the error of a folder whose file system has no locks."""
     return StorageError(
         f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "
         "could write there at once. Choose a folder on a local disk, or mount the file system with locks (Lustre: "

@@ -78,8 +78,6 @@ class Mosaic:
     """A raster to make from windows. Pixels outside all windows have no data.
 
     Attributes:
-        grid: grid of its pixels.
-        bands: names.
         dtype: numpy name of the type of all bands.
         tiles: the windows, in row-major order; windows of a row have the same rows of pixels.
         nodata: value of pixels without data; None for an internal mask.

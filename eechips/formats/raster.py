@@ -26,7 +26,6 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     """Open image bytes with one GDAL driver; turn errors of GDAL inside the block into ValidationError.
 
     Args:
-        data: the whole file.
         driver: GDAL's name for the format.
         **options: GDAL configuration options.
     """

@@ -29,7 +29,6 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     Args:
         path: file, for messages.
         own: CRS that the file says.
-        requested: CRS that the caller gives.
         option: option of the caller for that, for messages; None if there is none.
 
     Raises:

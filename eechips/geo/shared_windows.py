@@ -38,7 +38,6 @@ class GridGroup:
     """Grids, and the window that covers them.
 
     Attributes:
-        grid: grid that covers all members.
         members: members of each member, its index among the grids and its window of ``grid``.
     """
 

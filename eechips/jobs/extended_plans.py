@@ -285,7 +285,6 @@ def add_series(
 
     Args:
         zones: regions of the file as it is now; None for a table on the server, whose regions stay.
-        options: options of the extension.
         spans: dates that are new.
         plan: plans regions with all dates.
 

@@ -182,7 +182,6 @@ class CheckedRecipe:
         is_open: whether the plan may become longer.
         is_through: whether the test is complete; False if the user stopped it.
         files: files of the units, below the run's folder.
-        forecast: estimate of all units.
     """
 
     def __init__(self, recipe: Recipe, config: RunConfig) -> None:

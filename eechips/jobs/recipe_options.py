@@ -271,10 +271,7 @@ class PlaceColumns:
     """Columns of a file of places; None where the usual names count.
 
     Attributes:
-        lon: name of the column of longitudes.
-        lat: name of the column of latitudes.
         id: name of the column that identifies a row, a cell or a region.
-        date: column of dates.
     """
 
     lon: str | None = None

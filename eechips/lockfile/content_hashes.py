@@ -70,8 +70,6 @@ class PixelHashes:
     """Hashes of the pixels of a chip.
 
     Attributes:
-        width: columns of pixels.
-        height: rows of pixels.
         bands: two bytes for each band.
         tiles: a byte for each tile, in rows.
         samples: a byte for one pixel of each tile.

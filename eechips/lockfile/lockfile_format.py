@@ -48,9 +48,6 @@ class Lockfile:
     Attributes:
         header: what it says of the run.
 
-    Args:
-        path: path of the file.
-
     Raises:
         UsageError: if it is not a lockfile, or another version's.
         StorageError: if it is damaged.

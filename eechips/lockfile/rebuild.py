@@ -57,7 +57,6 @@ class RebuiltFile:
         file: path below the folder.
         unit: its id, hexadecimal; empty for a file made of all results.
         layer: its name among the files of the unit; empty if there is one.
-        difference: see :class:`Difference`.
         change: change of the content; None if it was not compared.
         bands: names of the bands that have changed; empty if all have, or it is unknown.
         sources: ids of the assets that the file shows, as far as the lockfile knows them.
@@ -115,7 +114,6 @@ class Rebuild:
     """The results of a lockfile that were fetched again.
 
     Attributes:
-        run: the new run.
         same: number of files that are the same to the byte.
         files: number of files of the lockfile.
         empty: number of units without a file, in the lockfile and now.

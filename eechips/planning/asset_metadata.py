@@ -50,7 +50,6 @@ class AssetMetadata:
 
     Attributes:
         id: asset id of the dataset.
-        kind: one image, or a collection.
         bands: in order; where no record describes the dataset, with types that hold the bands of all images.
         tests: conditions on the properties of images: the user's, and those that images have the needed bands.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all; and bands

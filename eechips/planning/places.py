@@ -57,7 +57,6 @@ class Places:
 
     Attributes:
         sha256: SHA-256 of its bytes.
-        kind: points or polygons.
         geometries: shapely geometries in EPSG:4326, shape (n,), longitudes within -180 to 180; None for a row without
             a geometry.
         table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text,
@@ -84,7 +83,6 @@ class Places:
         """Read a column of dates.
 
         Args:
-            field: name of the column.
             date_format: format of the dates for ``datetime.strptime`` (``%d/%m/%Y``); None for ISO 8601.
 
         Returns:

@@ -177,7 +177,6 @@ class _Progress:
     """Logs from time to time how much of a slow plan is left.
 
     Args:
-        total: number of items.
         noun: what the items are.
     """
 

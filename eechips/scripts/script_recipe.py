@@ -229,7 +229,6 @@ class ScriptRecipe:
         """Make one call, in a worker.
 
         Args:
-            index: position in the plan.
             unit: number of the pool's use, name of the function, description of the arguments.
 
         Returns:

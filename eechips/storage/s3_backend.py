@@ -323,9 +323,6 @@ def open_bucket(bucket: str, environment: Mapping[str, str] = os.environ) -> S3S
 
     botocore reads profiles, and finds credentials of machines and containers, unless variables say it all.
 
-    Args:
-        environment: variables.
-
     Raises:
         requests.RequestException: if Amazon does not say in which region the bucket is.
         botocore.exceptions.BotoCoreError: if there are no credentials.

@@ -144,12 +144,7 @@ def connect_to_nothing(quota: QuotaClient, policy: RetryPolicy, timeouts: Timeou
 def connect_worker(
     target: ServiceTarget, quota: QuotaClient, policy: RetryPolicy, timeouts: Timeouts, discovery: DiscoveryFile
 ) -> Connection:
-    """Initialise the client of a worker, without a single request.
-
-    Args:
-        target: as the parent's.
-        discovery: the documents that the parent has fetched.
-    """
+    """Initialise the client of a worker, without a single request."""
     if target == NO_SERVICE:
         return connect_to_nothing(quota, policy, timeouts)
     import ee

@@ -265,7 +265,6 @@ def describe_credentials(credentials: Any, endpoint: str) -> str:
 
     Args:
         credentials: google.auth credentials, or None.
-        endpoint: endpoint that they are sent to.
     """
     if credentials is None:
         reason = "it is this machine" if is_loopback(endpoint) else "it is not https at one of Google's hosts"

@@ -56,12 +56,7 @@ class DiscoveryFile:
 
 @dataclass(frozen=True, slots=True)
 class ClientInit:
-    """Parameters with which a process initialises the client without a request.
-
-    Attributes:
-        project: whose quota is used.
-        discovery: documents with which the client is initialised.
-    """
+    """Parameters with which a process initialises the client without a request."""
 
     endpoint: str
     project: str

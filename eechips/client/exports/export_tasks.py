@@ -77,9 +77,6 @@ def selected_columns(table: Table) -> list[str]:
 def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
     """Read the file of a table; raise ValidationError if the file is not that of an exported table, or not whole.
 
-    Args:
-        table: table that was exported.
-
     Returns:
         The same as :meth:`eechips.client.fetcher.Fetcher.rows`. Numbers without a fraction are integers, as in
         responses. Of geometries the coordinates are the same.

@@ -32,7 +32,6 @@ class TaskStatus:
     """The state of a task.
 
     Attributes:
-        is_done: it has ended.
         error: why it has not succeeded, classified; None if it has, or has not ended.
         eecu_seconds: compute of all attempts so far.
     """

@@ -204,7 +204,6 @@ class HttpResponse:
         (https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset).
 
         Args:
-            url: what was requested.
             asset: name of the asset whose description was requested, as :func:`requested_asset` returns it.
 
         Raises:

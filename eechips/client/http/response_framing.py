@@ -72,9 +72,6 @@ class StrictResponse(http.client.HTTPResponse):
     """A response that is whole, alone, and framed in one way only.
 
     Methods that read raise a :class:`FramingError` where it is not; :meth:`close` does not.
-
-    Args:
-        host: what is known of the host.
     """
 
     def __init__(self, sock: socket.socket, *args: Any, host: HostFraming, **kwargs: Any) -> None:

@@ -51,7 +51,6 @@ class Transport:
     """Sender of the requests to one endpoint.
 
     Attributes:
-        quota: what its requests pass.
         policy: policy of retries; may be changed between requests.
         unmetered: counts the requests outside of :meth:`metered`.
 
@@ -149,12 +148,7 @@ class Transport:
 
     @contextlib.contextmanager
     def metered(self, *, logs: bool = False, profiles: bool = False) -> Iterator[Usage]:
-        """Count what this thread sends inside the block; a block around it counts it as well.
-
-        Args:
-            logs: whether every request is logged.
-            profiles: whether requests to the service are profiled.
-        """
+        """Count what this thread sends inside the block; a block around it counts it as well."""
         usage = Usage(request_logs=[] if logs else None, profiles=[] if profiles else None)
         with self._changed_mode(usage=usage) as outside:
             try:

@@ -73,7 +73,11 @@ _HOLD = 30.0
 
 
 class CongestionController:
-    """Controller that raises and lowers a limit, in cells that processes may share. The caller holds their lock."""
+    """Controller that raises and lowers a limit, in cells that processes may share. The caller holds their lock.
+
+    Its methods take the time, ``now`` (seconds, monotonic), and ``restricted``: whether a response announces the
+    restricted mode.
+    """
 
     def __init__(self, cells: CongestionCells) -> None:
         self._cells = cells
@@ -84,7 +88,6 @@ class CongestionController:
         Args:
             limit: permits to begin with.
             ceiling: permits at most.
-            now: seconds, monotonic.
             ramps: whether the limit is unknown: it grows fast until the first rejection.
             free: permits up to which the limit grows without a check that this raises the throughput; None for the
                 ceiling.
@@ -124,7 +127,6 @@ class CongestionController:
 
         Args:
             limit: permits that were accepted.
-            now: seconds, monotonic.
         """
         cells = self._cells
         if not cells.ramping:
@@ -138,7 +140,6 @@ class CongestionController:
 
         Args:
             limit: permits.
-            now: seconds, monotonic.
         """
         self.begin(limit, max(limit, self._cells.ceiling), now, ramps=False, free=max(limit, USUAL))
 
@@ -147,8 +148,6 @@ class CongestionController:
 
         Args:
             in_flight: permits in use, that of this request included.
-            now: seconds, monotonic.
-            restricted: whether the service announces its restricted mode.
         """
         cells = self._cells
         before = int(cells.limit)
@@ -168,7 +167,6 @@ class CongestionController:
 
         Args:
             in_flight: permits in use.
-            now: seconds, monotonic.
         """
         if self._cells.ramping:
             self._grow(in_flight, now)
@@ -178,8 +176,6 @@ class CongestionController:
 
         Args:
             in_flight: permits in use by other requests.
-            now: seconds, monotonic.
-            restricted: whether the service announces its restricted mode.
         """
         cells = self._cells
         self._restrict(restricted, now)
@@ -260,9 +256,6 @@ class CongestionController:
 
     def announced(self, restricted: bool) -> bool:
         """Record whether a response announces the restricted mode, which begins after several in a row.
-
-        Args:
-            restricted: whether it does.
 
         Returns:
             Whether the mode has begun with this response.

@@ -75,9 +75,7 @@ class PermitIssuer:
             of processes need ``/dev/shm``, which AWS Lambda does not have.
         limits: what the run may use.
         clients: number of processes that can take part.
-        clock: see above.
         lease_clock: as ``clock``, for the end of a lease.
-        sleep: see above.
 
     Raises:
         ConfigurationError: if processes take part, and the system has no memory or no locks for them.

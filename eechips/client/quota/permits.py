@@ -66,7 +66,6 @@ class UsageDelta:
         received: bytes of responses.
         in_flight: requests that are with the service now.
         slots: permits that it may use now.
-        is_restricted: whether the service announces its restricted mode.
     """
 
     sent: int
@@ -88,7 +87,6 @@ class QuotaUse:
         in_flight: requests that are with the service now.
         sent: requests since the beginning.
         rejected: requests with the response 429 since the beginning.
-        is_restricted: whether the service announces its restricted mode.
     """
 
     limit: int

@@ -11,7 +11,6 @@ class RunReport:
     """What a run reports.
 
     Attributes:
-        run: id of the run.
         count: number of its reports; a run whose count changes is alive.
         term: number of the term whose record it has read.
         seen: count of that record.
@@ -21,7 +20,6 @@ class RunReport:
         most: slots that it is allowed at most.
         sent: requests since its beginning.
         rejected: requests with the response 429 since its beginning.
-        is_restricted: whether the service announces its restricted mode.
         seconds: seconds that a request of it takes on average; 0 if that is not known.
         about: what it is, for people.
     """

@@ -115,8 +115,6 @@ class RunCells(ctypes.Structure):
         refilled: time of the last change of the tokens.
         closed_until: no request is sent before this time.
         offline: time at which the service became unreachable; 0 while it can be reached.
-        most_requests: requests that the run may send.
-        most_bytes: bytes that the run may receive.
         woken: threads that are woken and have not tried yet, of those that begin a unit.
         woken_next: such threads that continue a unit.
         learns: whether the throttle learns the limit itself.
@@ -158,7 +156,6 @@ class ClientCells(ctypes.Structure):
         paced: requests among these that wait for their token.
         waiting: threads that wait for a permit to begin a unit.
         waiting_next: threads that wait for a permit to continue a unit.
-        sent: requests sent.
         rejected: requests that the service rejected with 429.
         received: bytes received.
         share: permits that a process on another machine has.

@@ -330,7 +330,6 @@ class SharedQuota:
         """Leave the slots of a run that was killed unused for a while: its requests may still be with the service.
 
         Args:
-            slots: slots of the run.
             seconds: seconds that a request of it takes on average; 0 if that is not known.
         """
         most = _LINGER * self._times.lease

@@ -189,11 +189,7 @@ class Throttle(PermitIssuer):
             self._wake_some()
 
     def learn_from(self, delta: UsageDelta) -> None:
-        """Learn from the requests of another run that shares the quota.
-
-        Args:
-            delta: delta of its requests since its previous report.
-        """
+        """Learn from the requests of another run that shares the quota."""
         with self._locked():
             now = self.clock()
             # How many requests were in flight at that moment is unknown: the limit falls step by step. More rejections
@@ -223,7 +219,6 @@ class Throttle(PermitIssuer):
 
         Args:
             number: number of the client that represents it.
-            delta: requests since its last message.
             wanted: permits that all such processes together can use. The requests in flight when a process reports
                 are slightly fewer than it could have.
         """

@@ -243,7 +243,6 @@ def forecast_traffic(left: int, tried: Sequence[ArchiveTraffic], pixels: float =
     """Extrapolate what units take from open archives; None if those that were tried have taken nothing.
 
     Args:
-        left: units that are left.
         tried: what each of the tried units has taken.
         pixels: mean pixels of the remaining units, divided by that of the tried units.
     """

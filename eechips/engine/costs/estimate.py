@@ -94,7 +94,6 @@ def estimate_planned(
     """Estimate the cost of the open units of a run, of which some, or all, are in the ledger. Send no request.
 
     Args:
-        session: in which it was planned.
         seconds: seconds that planning has taken so far.
 
     Returns:

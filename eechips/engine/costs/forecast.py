@@ -140,9 +140,8 @@ def forecast_rest(
 
     Args:
         totals: totals of the units that were tried, by this command or earlier ones; at least one.
-        left: units that are left.
         sample: the profiled units; None if there are none.
-        unplanned: units of these that are not planned yet.
+        unplanned: units that are left and not planned yet.
         planning: cost of planning; None if it is unknown, or if all units are planned.
         joined: requests of units that share some, with repeats; None if none does.
         pixels: mean pixels of the remaining units, divided by that of the tried units.

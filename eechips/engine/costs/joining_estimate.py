@@ -79,7 +79,6 @@ class JoiningEstimate:
         they show is not known yet.
 
         Args:
-            points: places of all units.
             first: a unit; all have its size.
         """
         window, alone = self._request_window(unit_value(first)), self._count([_as_unit(0, first)])

@@ -81,7 +81,6 @@ class PartialPlan:
     """A plan of which only some units are made, for an estimate.
 
     Attributes:
-        unplanned: units that are not planned yet.
         sample: what planning these has taken; None if an earlier command has planned them.
     """
 
@@ -139,7 +138,6 @@ def extrapolate_planning(session: Session, sample: PlanningSample, preview: Plan
 
     Args:
         sample: the units that were made, and what was sent for them.
-        preview: size of the plan.
     """
     once, repeated, tried, count = sample.once, sample.repeated, sample.tried, len(preview.points)
     if tried >= count:
@@ -173,7 +171,6 @@ def _extrapolate_batch(sample: PlanningSample, size: int, slots: int, compute: f
     What every request takes is at most what the shortest has taken.
 
     Args:
-        sample: units that were planned.
         size: number of units.
         slots: requests in flight.
         compute: EECU-seconds of each unit at most; 0 if they are unknown.

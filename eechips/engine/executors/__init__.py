@@ -34,7 +34,6 @@ class ExecutorChoice:
     """The executor of a run, as the option ``executor`` has it: ``NAME``, ``NAME:N`` or ``dask:ADDRESS``.
 
     Attributes:
-        workers: maximum number of worker processes.
         scheduler: address of a Dask scheduler; None without one.
     """
 

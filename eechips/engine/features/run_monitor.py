@@ -223,11 +223,7 @@ class SlowUnitReports(_ResultWatch):
 
 
 def advice_for(recipe: Recipe, archives: Sequence[str] = ()) -> str:
-    """Return advice that usually makes the units of a recipe faster, judging by its file.
-
-    Args:
-        archives: open archives that the run reads.
-    """
+    """Return advice that usually makes the units of a recipe faster, judging by its file."""
     traits = traits_of(recipe)
     path = traits.path
     try:

@@ -56,7 +56,6 @@ class WorkItem:
 
     Attributes:
         job: words of the command that planned it, from the verb on.
-        identity: identity of the recipe.
         files: paths and SHA-256 of the files that the command reads, its recipe among them.
         signature: signature of all these, by the user who planned it; see :mod:`eechips.manifest.run_signature`.
     """
@@ -234,10 +233,6 @@ def run_in_turn(
     """Start a run as soon as no other process runs in its folder.
 
     A worker that a scheduler has cancelled ends some time after another one takes its place.
-
-    Args:
-        clock: returns the time in seconds.
-        sleep: waits for a number of seconds.
 
     Raises:
         RunLockedError: if the other process has not ended after five minutes.

@@ -72,7 +72,6 @@ def join_results(
 
     Args:
         config: configuration of the run that it becomes: its folder, and where the results are.
-        items: items of the whole plan.
         outcomes: outcomes that workers have reported, in addition to those beside the results; of several of a unit,
             one whose files are there counts.
 

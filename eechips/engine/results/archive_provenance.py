@@ -84,8 +84,7 @@ class ServedArchives:
     """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs.
 
     Attributes:
-        url: address of the server.
-        archives: as it describes them.
+        archives: as the server describes them.
         before: what the server has taken from them for others; None if it does not say.
         instance: tells the server that took it from one that is started anew.
     """

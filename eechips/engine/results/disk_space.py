@@ -28,7 +28,6 @@ def refuse_small_disk(folder: Path, need: int, advice: str) -> None:
     Args:
         folder: folder of the results; it need not exist yet.
         need: bytes of the results.
-        advice: what to do.
     """
     free = free_bytes(folder)
     if free < need:

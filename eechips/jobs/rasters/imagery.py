@@ -68,8 +68,6 @@ class ImageTreatment:
     """Processing of all images of a run on the server: the fixed part of their templates.
 
     Attributes:
-        selection: the bands to fetch.
-        mask: cloud mask; None for none.
         dtype: common type of all bands; None to keep their types.
         area: pixels outside it are masked; None to keep all.
     """
@@ -100,7 +98,6 @@ class ResolvedImagery:
     """Checked options of a command that fetches images of a collection over a region; made without requests.
 
     Attributes:
-        source: the dataset, its bands and mask.
         layers: the bands of the first plan, and those that were added, if any were; ``source`` has all.
     """
 

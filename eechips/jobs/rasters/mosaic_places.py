@@ -46,7 +46,6 @@ class MosaicPlace:
         """Yield windows, and the polygons to clip them to; None for those inside the region.
 
         Args:
-            tiling: all windows.
             is_clipped: leave out windows outside the region. The polygons are coordinates of a GeoJSON MultiPolygon in
                 the CRS of the mosaic.
         """

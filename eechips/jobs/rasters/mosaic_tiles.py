@@ -40,9 +40,7 @@ class MosaicLayout:
     """The common description of the windows of a mosaic.
 
     Attributes:
-        kind: kind of the dataset.
         bands: names, in the order of the output.
-        tests: conditions on properties of images.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
@@ -76,8 +74,6 @@ class TileComposite:
         dataset: id of the collection.
         start: first day of the images, inclusive; None for no bound.
         end: last day, exclusive.
-        tests: conditions on their properties.
-        mask: mask of clouds, applied to every image.
         reducer: one of :data:`eechips.jobs.rasters.imagery_options.MOSAIC_REDUCERS`.
         input_dtype: data type that the bands of each image are converted to before they are combined; None to keep
             their own.
@@ -178,8 +174,6 @@ class MosaicPart:
     Attributes:
         window: its position in the mosaic.
         file: path below the output folder.
-        bytes: number of bytes of the file.
-        valid_fraction: share of its pixels that are not masked.
     """
 
     layout: MosaicLayout
@@ -211,7 +205,6 @@ def assemble_mosaic(
 
     Args:
         pieces: all windows with data.
-        mosaic: grid, bands and encoding of the mosaic.
         name: name of its file, ending in ``.tif``.
 
     Raises:

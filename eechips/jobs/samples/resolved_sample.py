@@ -45,7 +45,6 @@ class ResolvedSample:
         strata: the table of ``per_ecoregion``, and the column that identifies its features; None for other strategies.
         class_map: the map of ``per_class``; None for other strategies.
         classes: its wanted classes; None for all.
-        columns: columns of a file of places.
         grid_mode: ``native`` or ``thumb``.
         dimensions: width and height of a chip in pixels; without a meaning for regions.
         region: the region; None for the whole world. Several regions have a chip each.

@@ -37,9 +37,7 @@ class FrameSettings:
 
     Attributes:
         periods: the interval of each frame; empty if frames are chosen from the whole time.
-        choice: how images are chosen.
         reducer: reduces the images of a period to one; None to choose one image.
-        min_clear: least clear share of a chosen image.
         rank_by: formula whose mean over clear pixels is the score that images are chosen by; None for the clear share.
         mask: tells clear pixels; None if the dataset has no quality band: then valid pixels are clear.
         needs_all: whether a place with fewer suitable images is empty; otherwise its missing frames are masked.

@@ -86,7 +86,6 @@ def check_grid(alignment: GridAlignment, mode: str, dimensions: tuple[int, int])
     """Raise UsageError if grid and size of chips contradict each other, or the size is out of range.
 
     Args:
-        alignment: the requested pixel grid.
         mode: ``native`` or ``thumb``; the user's, or the default.
         dimensions: width and height in pixels.
     """

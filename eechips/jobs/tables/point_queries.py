@@ -45,11 +45,9 @@ class PointQuery:
     geometry.
 
     Attributes:
-        dataset: id of the dataset.
         start: first day of the images, inclusive.
         end: last day, exclusive.
         composite: reducer of the values of all images; None for separate values.
-        mask: cloud mask; None for none.
         scale: edge of a pixel in metres; None for the images' own.
         statistics: reducers over polygons.
         reach: maximum time between an image and a place's moment, in milliseconds.
@@ -390,9 +388,6 @@ class _Footprints:
     Edges of footprints are straight in longitude and latitude, or geodesic, but edges of images are straight in their
     projection. Within 63 degrees of the equator, an edge of length L deviates by up to L²/4R; footprints are enlarged
     by as much.
-
-    Attributes:
-        count: number of places.
 
     Args:
         at: the places, if they are points.

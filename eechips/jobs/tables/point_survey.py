@@ -120,7 +120,6 @@ def count_images(
 
     Args:
         images: images of the collection, on these days and with the needed bands.
-        dataset: id of the collection.
         grid_bands: for each group of bands the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).
         days: first and last day (exclusive) of the images; None for no bound.

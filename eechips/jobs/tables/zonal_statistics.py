@@ -46,7 +46,6 @@ class Reduction:
     """Parameters of the reduction of pixels.
 
     Attributes:
-        bands: names of the reduced bands.
         id_column: name of the column with the region's id.
         crs: CRS of the pixels; None for the CRS of each image's first band.
         transform: transform of the pixels, with ``crs``.
@@ -213,7 +212,6 @@ def reduce_regions(elements: Elements, reduction: Reduction, regions: Sequence[t
 
     Args:
         elements: elements that meet any of the regions.
-        reduction: parameters.
         regions: id and geometry of each region.
     """
     outputs = reduction.statistics.outputs(reduction.bands, of_collection=True)
@@ -228,7 +226,6 @@ class _RegionsRequest:
     """A request of a row for each element, whose cells are lists of the regions' outputs.
 
     Attributes:
-        regions: ids and geometries.
         outputs: names that ``reduceRegions`` gives the outputs.
     """
 

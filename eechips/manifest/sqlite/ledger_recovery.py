@@ -46,7 +46,6 @@ class RecoveredLedger:
 
     Attributes:
         source: name of the file from which it was made.
-        units: number of units that it has.
         is_whole: whether it has the whole plan; if not, the command of the run adds the rest.
         reopened: units that are fetched again, as it is unknown which files they have.
         kept: the damaged ledger under its new name; None if there was none.

@@ -105,7 +105,6 @@ class TableCell:
     """A cell of a table.
 
     Attributes:
-        table: id of the table.
         path: numbers of the halves that led to it; sorting by it keeps neighbours together.
     """
 

@@ -158,7 +158,6 @@ class ClipArea:
         """Return the area of a region.
 
         Args:
-            region: the region, or several.
             unit: which of several regions it is.
         """
         if isinstance(region, SeparateRegions) and unit is not None:

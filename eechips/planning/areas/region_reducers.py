@@ -99,7 +99,6 @@ class Statistics:
         https://developers.google.com/earth-engine/guides/reducers_reduce_regions
 
         Args:
-            bands: reduced bands.
             of_collection: whether ``reduceRegions`` is used, not ``reduceRegion``.
         """
         is_lone = len(self._outputs) == 1

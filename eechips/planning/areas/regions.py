@@ -149,7 +149,6 @@ class AssetRegion:
 
     Attributes:
         asset: id of the table.
-        field: name of the column.
         value: required value, as text.
     """
 
@@ -227,7 +226,6 @@ def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[obj
 
     Args:
         geometries: polygons, shape (n,); None if the service has them.
-        names: names of the regions.
     """
     if geometries is None:
         return

@@ -111,7 +111,6 @@ class SeparateRegions:
 
         Args:
             region: id of the region.
-            is_clipped: whether pixels outside of it are masked.
         """
         outline = {"outline": self._outlines[region]} if is_clipped else {}
         properties = {"properties": self._properties[region]} if self._properties else {}

@@ -156,7 +156,6 @@ def fetch_zones(asset: str, id_field: str | None, box: BoxRegion | None = None) 
     """Fetch the ids of the regions of a table on the server. Features with the same id are one region.
 
     Args:
-        id_field: column of the ids.
         box: selects regions with a feature that meets it; None for all.
 
     Raises:

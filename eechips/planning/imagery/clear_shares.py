@@ -158,7 +158,6 @@ class ClearSource:
         collection: asset id.
         band: whose mask says which pixels are clear if there is no quality band.
         mask: quality band or score, with its settings; None if the dataset has none.
-        tests: conditions on properties that images meet.
         score: what is measured of the clear pixels besides; None for nothing.
     """
 

@@ -37,13 +37,11 @@ class LayerImages:
 
     Attributes:
         dataset: asset id.
-        kind: one image, or a collection.
         start: first day, inclusive; None for no bound.
         end: last day, exclusive; None for no bound.
         mask: mask of clouds, applied to every image; None for none.
         dtype: numpy name of the type to which all bands are converted; None to keep their types.
         types: numpy names of the types of the bands, for an image without a valid pixel; empty if unknown.
-        tests: conditions on properties that the images meet.
         area: pixels of a chip outside it are masked; None to keep all.
     """
 

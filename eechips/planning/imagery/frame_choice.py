@@ -86,7 +86,6 @@ def choose_frames(
     Args:
         count: number of frames; even for ``before-after``.
         moment: date of the place, milliseconds since 1970; for ``nearest`` and ``before-after``.
-        min_clear: least clear share of a frame.
 
     Returns:
         ``count`` frames by time. Missing ones are None: in their interval or half, otherwise at the end.

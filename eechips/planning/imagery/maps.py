@@ -64,8 +64,6 @@ class MapBand:
     """A band of a map, and the pixel grid on which it is read.
 
     Attributes:
-        name: name of the dataset and the band.
-        kind: one image, or a collection.
         dtype: numpy name of the type of its values.
         grid: native pixel grid of the first image in the region; its size is ignored.
         within: another map; pixels count only where it is valid and not zero. None for all pixels.

@@ -54,7 +54,6 @@ class Step:
 
     Attributes:
         count: spans in a step, at least 1.
-        span: ``day``, ``week``, ``month``, ``season`` or ``year``.
 
     Raises:
         UsageError: if the count is not at least 1.

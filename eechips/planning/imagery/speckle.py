@@ -57,7 +57,6 @@ class SpeckleFilter:
         """Return an image with the filtered values of its polarisations, as float32, in place of the stored ones.
 
         Args:
-            image: image of the dataset.
             bands: the names of all its bands.
         """
         names = list(filter(self.filters, bands))

@@ -65,8 +65,6 @@ class _Feature:
 
     Attributes:
         index: its ``system:index``.
-        id: id of the stratum.
-        name: name of the stratum.
         bounds: west, south, east, north in degrees, within -180 to 180.
         length: length of its outline in metres.
         is_inside: whether it lies inside the region, so that it need not be clipped.

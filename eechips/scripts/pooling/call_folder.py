@@ -64,7 +64,6 @@ class StateChange:
     """A change of a list, dict or set of the script by a call.
 
     Attributes:
-        name: name of the variable.
         added: items of a list or set, or pairs of a dict.
     """
 

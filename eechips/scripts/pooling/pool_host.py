@@ -404,7 +404,6 @@ def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes
 
     Args:
         before: folder with the original content of the files, for a script that is run again.
-        out: the run's folder.
         appended: content that each call has appended, by name of the file.
     """
     for name in dict.fromkeys(name for additions in appended for name in additions):

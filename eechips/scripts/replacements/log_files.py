@@ -31,7 +31,6 @@ class LogHandler:
     Attributes:
         destination: absolute path of a file, as the handler has it; or ``stdout`` or ``stderr``.
         logger: name of the logger with the handler; empty for the root.
-        level: level of the handler.
     """
 
     destination: str
@@ -161,7 +160,6 @@ def write_logged(texts: Mapping[str, str], out: Path) -> None:
 
     Args:
         texts: by :func:`name_in_run` of the file.
-        out: the run's folder.
     """
     written: set[str] = set()
     for logger in _loggers().values():
