@@ -177,8 +177,7 @@ class Verbs(click.Group):
         if module is None:
             return None
         attribute = getattr(importlib.import_module(f"eechips.cli.{module}"), f"{cmd_name.replace('-', '_')}_command")
-        command: click.Command = attribute if isinstance(attribute, click.Command) else attribute()
-        return command
+        return attribute if isinstance(attribute, click.Command) else attribute()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run the command of this process; errors and warnings that nothing else shows are cleaned like all texts."""

@@ -34,8 +34,7 @@ class ChipStack(Chip):
 
     def rendered(self) -> ee.Image:
         """Return the requested image."""
-        image: ee.Image = self.image.image() if isinstance(self.image, Template) else self.image
-        return image
+        return self.image.image() if isinstance(self.image, Template) else self.image
 
 
 def stack_chips(chips: Sequence[Chip]) -> ChipStack:

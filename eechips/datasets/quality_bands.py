@@ -70,8 +70,7 @@ class ValueRange:
         """Return an image of 1 where the band has no value of the range, else 0."""
         tests = [] if self.least is None else [quality.lt(self.least)]
         tests += [] if self.most is None else [quality.gt(self.most)]
-        excluded: ee.Image = reduce(lambda one, other: one.Or(other), tests)
-        return excluded
+        return reduce(lambda one, other: one.Or(other), tests)
 
 
 def exclude_bits(quality: ee.Image, fields: Sequence[BitField]) -> list[ee.Image]:

@@ -155,8 +155,7 @@ def _cut(pixels: Sequence[DecodedChip], member: SharedMember, chip: Chip) -> Enc
     encode = CHIP_FORMATS.get(chip.format).encode
     assert chip.grid is not None
     assert encode is not None
-    file: EncodedFile = encode(pixels[member.part].cut(member.window, chip.grid.transform), expectation_of(chip))
-    return file
+    return encode(pixels[member.part].cut(member.window, chip.grid.transform), expectation_of(chip))
 
 
 def _decode(chips: Sequence[Chip], part: Chip, body: bytes) -> list[DecodedChip]:

@@ -63,8 +63,7 @@ class TangentPlanes:
 def normals_of(lonlat: npt.ArrayLike) -> Floats:
     """Return the unit normals (…, 3) of places (…, 2), longitude and latitude in degrees."""
     lon, lat = np.moveaxis(np.radians(np.asarray(lonlat, dtype=np.float64)), -1, 0)
-    normals: Floats = np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
-    return normals
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def lonlat_of(normals: Floats) -> Floats:

@@ -110,8 +110,7 @@ def _flat_parts(geometries: Geometries) -> Geometries:
     bounds = shapely.bounds(parts).reshape(-1, 4)
     beyond = (bounds[:, 0] < -180.0) | (bounds[:, 2] > 180.0)
     moved = [part for wide_part in parts[beyond] for part in _wrapped(wide_part)]
-    flat: Geometries = np.concatenate([parts[~beyond], np.array(moved, dtype=object)])
-    return flat
+    return np.concatenate([parts[~beyond], np.array(moved, dtype=object)])
 
 
 def _wrapped(part: Any) -> Iterator[Any]:
@@ -133,8 +132,7 @@ def _short_lines(lines: Geometries) -> Geometries:
         vertices = shapely.get_coordinates(line)
         for start in range(0, len(vertices) - 1, _MOST_VERTICES - 1):
             pieces.append(shapely.LineString(vertices[start : start + _MOST_VERTICES]))
-    short: Geometries = np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
-    return short
+    return np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
 
 
 def _search_boxes(shapes: Geometries, metres: float) -> tuple[Geometries, Indices]:

@@ -101,8 +101,7 @@ def _candidates(region: BaseGeometry, number: int, hemisphere: bool, edge: int) 
     first, last = np.floor(xy.min(axis=0) / edge) - 1, np.floor(xy.max(axis=0) / edge) + 1
     columns, rows = np.arange(first[0], last[0] + 1), np.arange(last[1], first[1] - 1, -1)
     x, y = np.meshgrid(columns, rows)
-    centres: Floats = (np.column_stack([x.ravel(), y.ravel()]) + 0.5) * edge
-    return centres
+    return (np.column_stack([x.ravel(), y.ravel()]) + 0.5) * edge
 
 
 def _crs(number: int, hemisphere: bool) -> str:

@@ -91,8 +91,7 @@ def _encode(face: Integers, i: Integers, j: Integers, level: int) -> npt.NDArray
         position = _POSITIONS[orientation, quarter]
         path_bits = (path_bits << np.uint64(2)) | position
         orientation = orientation ^ _TURNS[position.astype(np.int64)]
-    ids: npt.NDArray[np.uint64] = ((path_bits << np.uint64(1)) | np.uint64(1)) << np.uint64(2 * (LEVELS - level))
-    return ids
+    return ((path_bits << np.uint64(1)) | np.uint64(1)) << np.uint64(2 * (LEVELS - level))
 
 
 def _index(value: Floats, level: int) -> Integers:

@@ -89,5 +89,4 @@ def read_region_polygons(folder: Path, info: Mapping[str, Any]) -> Sequence[Base
     except RegionError as error:
         _log.warning("The region of the run is left out: %s", error)
         return ()
-    polygons: Sequence[BaseGeometry] = [geometry for geometry in vectors.geometries if geometry is not None]
-    return polygons
+    return [geometry for geometry in vectors.geometries if geometry is not None]

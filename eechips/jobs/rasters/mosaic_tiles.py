@@ -125,8 +125,7 @@ def compose_images(composite: TileComposite, box: Sequence[float]) -> ee.Image:
 
 def _cast(image: ee.Image, bands: tuple[str, ...], dtype: str) -> ee.Image:
     """Convert all bands of an image to one type, as GeoTIFF requires."""
-    cast: ee.Image = image.cast(dict.fromkeys(bands, TYPE_NAMES.get(dtype, dtype)), list(bands))
-    return cast
+    return image.cast(dict.fromkeys(bands, TYPE_NAMES.get(dtype, dtype)), list(bands))
 
 
 def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Image:
@@ -136,8 +135,7 @@ def clip_image(image: ee.Image, place: Grid, polygons: Sequence[Any]) -> ee.Imag
         place: grid whose CRS the polygons have.
         polygons: coordinates of a GeoJSON MultiPolygon.
     """
-    clipped: ee.Image = image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(service_crs(place.crs)), False))
-    return clipped
+    return image.clip(ee.Geometry.MultiPolygon(polygons, ee.Projection(service_crs(place.crs)), False))
 
 
 def input_dtype(reducer: str, dtype: str | None) -> str | None:

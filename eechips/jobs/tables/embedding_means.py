@@ -62,5 +62,4 @@ def normalize(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         squares += column * column
     lengths = np.sqrt(squares)
     lengths[lengths == 0] = np.nan
-    normalized: npt.NDArray[np.float64] = vectors / lengths[:, None]
-    return normalized
+    return vectors / lengths[:, None]

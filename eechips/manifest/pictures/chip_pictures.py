@@ -431,5 +431,4 @@ def _stretched(band: npt.NDArray[Any], low: float, high: float) -> npt.NDArray[n
     if high <= low:
         return np.full(band.shape, 127.0)
     values = np.clip(np.nan_to_num(band.astype(np.float64)) / 2.0, low, high)
-    stretched: npt.NDArray[np.float64] = (values - low) / (high - low) * 255.0
-    return stretched
+    return (values - low) / (high - low) * 255.0

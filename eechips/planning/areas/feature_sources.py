@@ -103,8 +103,7 @@ class FeatureSource:
     def rows(self, table: str, tests: Sequence[PropertyFilter], within: ee.Geometry) -> ee.FeatureCollection:
         """Return the same features with the properties to request."""
         features = self.features(table, tests, within)
-        chosen: ee.FeatureCollection = features if self.columns is None else features.select(list(self.columns))
-        return chosen
+        return features if self.columns is None else features.select(list(self.columns))
 
     def list_tables(self, within: ee.Geometry) -> list[str]:
         """Return the ids of the tables that may have features in a geometry, between the dates.

@@ -204,8 +204,7 @@ def _find(
         places = [planar_geometry(shapes[n]) if grids is None else grid_rectangle(grids[n]) for n in numbers]
 
         def list_indices(place: object) -> ee.ComputedObject:
-            index_list: ee.ComputedObject = near.filterBounds(ee.Geometry(place)).aggregate_array("system:index")
-            return index_list
+            return near.filterBounds(ee.Geometry(place)).aggregate_array("system:index")
 
         indices: Any = ee.List(places).map(list_indices).getInfo()
         if not any(indices):

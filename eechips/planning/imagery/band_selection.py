@@ -111,8 +111,7 @@ class ComputedBand:
         }
         computed = self.formula.compose(values | dict(self.constants)).toFloat().rename([self.name])
         # A result that begins with a constant would have the projection of a constant: degrees.
-        placed: ee.Image = computed.setDefaultProjection(stored.select([self.reference]).projection())
-        return placed
+        return computed.setDefaultProjection(stored.select([self.reference]).projection())
 
 
 @dataclass(frozen=True, slots=True)

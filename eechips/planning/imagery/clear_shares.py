@@ -170,8 +170,7 @@ class ClearSource:
     def clear(self, image: ee.Image) -> ee.Image:
         """Return an image of 1 where a pixel is clear, else 0, also outside the footprint."""
         is_clear = image.select([self.band]).mask().gt(0) if self.mask is None else self.mask.clear(image, self.band)
-        clear: ee.Image = is_clear.rename(["clear"]).unmask(0, False)
-        return clear
+        return is_clear.rename(["clear"]).unmask(0, False)
 
 
 def fetch_candidates(

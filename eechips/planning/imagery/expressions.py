@@ -78,8 +78,7 @@ class LayerImages:
         images = images.select(list(self.bands)) if self.has_stored_pixels else images.map(self.select)
         if others:
             images = images.merge(ee.ImageCollection(list(others)))
-        shown: ee.Image = images.mosaic()
-        return shown
+        return images.mosaic()
 
     def over(self, box: ee.Geometry) -> ee.ImageCollection:
         """Return the images that meet a box, by time."""
@@ -90,8 +89,7 @@ class LayerImages:
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
         """Return the images that meet a box from ``first`` to ``last``, the nearest to ``moment`` last."""
         images = self.over(box).filterDate(first, last)
-        ordered: ee.ImageCollection = sort_nearest_first(images, ee.Date(moment).millis(), ascending=False)
-        return ordered
+        return sort_nearest_first(images, ee.Date(moment).millis(), ascending=False)
 
     def select(self, image: ee.Image) -> ee.Image:
         """Return the bands of an image of the dataset, in order, with the cloud mask applied."""

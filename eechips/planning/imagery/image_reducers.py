@@ -52,5 +52,4 @@ def make_reducer(name: str) -> ee.Reducer:
     import ee
 
     percentile = _PERCENTILE.fullmatch(name)
-    reducer: ee.Reducer = ee.Reducer.percentile([float(percentile[1])]) if percentile else getattr(ee.Reducer, name)()
-    return reducer
+    return ee.Reducer.percentile([float(percentile[1])]) if percentile else getattr(ee.Reducer, name)()

@@ -303,8 +303,7 @@ def chip_reaches(
     far = np.max([great_circle(points, corner) for corner in corners], axis=0)
     # A corner outside the area of the CRS: the distance follows from the size of the pixels.
     nominal = nominal_scale(base_grid) * math.hypot(size[0] + 1, size[1] + 1) / 2.0
-    reach: npt.NDArray[np.float64] = np.where(np.isfinite(far), far, nominal)
-    return reach
+    return np.where(np.isfinite(far), far, nominal)
 
 
 def _source(answer: dict[str, Any]) -> PointImage:

@@ -74,8 +74,7 @@ class SpeckleFilter:
             values = values.add(weight.multiply(power.subtract(values)))
         if self.is_decibel:
             values = values.log().divide(_TO_EXPONENT)
-        filtered: ee.Image = image.addBands(values.toFloat().rename(names), None, True)
-        return filtered
+        return image.addBands(values.toFloat().rename(names), None, True)
 
 
 def parse_speckle(text: str | None, dataset: str) -> SpeckleFilter | None:

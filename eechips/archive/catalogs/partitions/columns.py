@@ -367,8 +367,7 @@ def _mixed(values: Sequence[Any]) -> pa.Array:
 def _moments(table: pa.Table, names: Sequence[str], pick: np.ufunc) -> npt.NDArray[np.datetime64]:
     there = (table[name] for name in names if name in table.column_names)
     plain = (column.cast(MOMENT).cast(pa.timestamp("us")).to_numpy(zero_copy_only=False) for column in there)
-    moments: npt.NDArray[np.datetime64] = functools.reduce(pick, plain)
-    return moments
+    return functools.reduce(pick, plain)
 
 
 def _is_deep(type: pa.DataType) -> bool:

@@ -37,8 +37,7 @@ LocateCells = Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64]], list[
 def look_up_steps(metres: npt.NDArray[np.float64], *steps: tuple[float, int]) -> npt.NDArray[np.int64]:
     """Return for each diameter the number of the first step above it; ``UNBOUNDED_CELLS`` beyond the last."""
     numbers = np.array([*(number for _, number in steps), UNBOUNDED_CELLS])
-    step_numbers: npt.NDArray[np.int64] = numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
-    return step_numbers
+    return numbers[np.searchsorted([reach for reach, _ in steps], metres, side="right")]
 
 
 def exceeds_cells(geometry: BaseGeometry, cells: int, locate: LocateCells, *, largest: float, step: float) -> bool:
