@@ -81,11 +81,9 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         ConfigurationError: if credentials, project or endpoint do not work.
         UsageError: if the budget of requests is too small to connect.
     """
-    executor = config.executor_class
+    context, clients = config.executor_class.sharing_context(), config.chosen_executor.workers + 1
     if recipe is not None and not traits_of(recipe).needs_service:
-        throttle = Throttle(
-            executor.sharing_context(), _own_limits(recipe, config), clients=config.chosen_executor.workers + 1
-        )
+        throttle = Throttle(context, _own_limits(recipe, config), clients=clients)
         alone = connect_to_nothing(throttle.client(0), config.policy, config.timeouts)
         with use_transport(alone.transport):
             yield Session(alone, throttle, (), None)
@@ -94,9 +92,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
         server = _start_server(stack, config, server_log, recipe) if config.is_local else None
         target = find_target(config, server.url if server is not None else config.service)
         target = replace(target, workload_tag=config.workload_tag or workload_tag_of(recipe))
-        throttle = Throttle(
-            executor.sharing_context(), quota_limits(config, target), clients=config.chosen_executor.workers + 1
-        )
+        throttle = Throttle(context, quota_limits(config, target), clients=clients)
         name = "eechips" if recipe is None else f"eechips {recipe.name}"
         sharing = stack.enter_context(share_quota(config, target, throttle, name))
         try:

@@ -115,33 +115,28 @@ class Images(ImageryRecipe[ImagesOptions]):
 
     def _windows(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Sequence[Scene], Grid]]:
         """Yield the fields of a unit about its region, if there are several, its images, and its pixel grid."""
-        imagery, limit = self.imagery, self.options.limit
-        if self.options.mosaic_by is not None:
+        imagery, limit, by = self.imagery, self.options.limit, self.options.mosaic_by
+        dataset = imagery.source.dataset_id
+        if by is not None or imagery.regions is not None:
             for region_scenes in self._places(selection):
-                region = imagery.region_fields(region_scenes.region)
-                passes = group_passes(region_scenes.scenes, self.options.mosaic_by, imagery.source.dataset_id)
-                for joined in passes[:limit]:
-                    is_native = all(map(region_scenes.is_native, joined))
-                    yield {**region, **({} if is_native else {"is_resampled": True})}, joined, region_scenes.grid
-            return
-        if imagery.regions is not None:
-            for region_scenes in imagery.find_regions(selection):
-                for scene in region_scenes.scenes[:limit]:
-                    resampled = {} if region_scenes.is_native(scene) else {"is_resampled": True}
-                    yield {**imagery.region_fields(region_scenes.region), **resampled}, (scene,), region_scenes.grid
+                region, scenes = imagery.region_fields(region_scenes.region), region_scenes.scenes
+                files = [(scene,) for scene in scenes] if by is None else group_passes(scenes, by, dataset)
+                for shown in files[:limit]:
+                    is_native = all(map(region_scenes.is_native, shown))
+                    yield {**region, **({} if is_native else {"is_resampled": True})}, shown, region_scenes.grid
             return
         there = selection.collection.filterBounds(selection.region)
-        scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band)
+        scenes = inventory.list_scenes(there, dataset, selection.grid_band)
         overlap = Overlap(selection.polygon, imagery.alignment.resolved())
         windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in scenes)
         for scene, grid in islice(((scene, grid) for scene, grid in windows if grid is not None), limit):
             yield {}, (scene,), grid
 
     def _places(self, selection: ImageSelection) -> Iterator[RegionScenes]:
-        """Yield the images of each region on one pixel grid, with the properties that tell their passes."""
+        """Yield the images of each region on one pixel grid; to join them, with the properties that tell their passes."""
         imagery = self.imagery
         if imagery.regions is not None:
-            yield from imagery.find_regions(selection, PASS_PROPERTIES)
+            yield from imagery.find_regions(selection, () if self.options.mosaic_by is None else PASS_PROPERTIES)
             return
         there = selection.collection.filterBounds(selection.region)
         scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band, PASS_PROPERTIES)
