@@ -21,6 +21,9 @@ class UnitThreadPool:
     A thread that has received a unit starts another one to receive the next, unless one waits already. If there is no
     memory for it, units wait until a running thread has finished its own.
 
+    Attributes:
+        delivering: held while an outcome is delivered.
+
     Args:
         receive: waits for the next unit and returns it; None if no other follows. Called by one thread at a time.
         deliver: receives each outcome; called by one thread at a time.
@@ -35,7 +38,7 @@ class UnitThreadPool:
         fail: Callable[[BaseException], None],
     ) -> None:
         self._receive, self._execute, self._deliver, self._fail = receive, execute, deliver, fail
-        self._receiving, self._delivering, self._counting = threading.Lock(), threading.Lock(), threading.Lock()
+        self._receiving, self.delivering, self._counting = threading.Lock(), threading.Lock(), threading.Lock()
         self._waiting = 0  # threads that wait for a unit
         self._ended = threading.Event()
 
@@ -49,17 +52,12 @@ class UnitThreadPool:
         """Wait until no other unit follows. Those that were received may still be executed."""
         self._ended.wait()
 
-    @property
-    def delivering(self) -> threading.Lock:
-        """Return the lock that is held while an outcome is delivered."""
-        return self._delivering
-
     def _work(self) -> None:
         try:
             threading.current_thread().name = "eechips-unit"
             while (assignment := self._receive_next()) is not None:
                 outcome = self._execute(assignment)
-                with self._delivering:  # may block until the other side has sent a unit, which another thread receives
+                with self.delivering:  # may block until the other side has sent a unit, which another thread receives
                     self._deliver(outcome)
                 with self._counting:
                     self._waiting += 1
