@@ -38,11 +38,7 @@ def find_codec(name: str) -> str | None:
 
 @dataclass(frozen=True)
 class Dbase:
-    """The attribute table of a Shapefile.
-
-    Attributes:
-        path: the file.
-    """
+    """The attribute table of a Shapefile."""
 
     path: Path
 
