@@ -133,7 +133,7 @@ class Images(ImageryRecipe[ImagesOptions]):
             yield {}, (scene,), grid
 
     def _places(self, selection: ImageSelection) -> Iterator[RegionScenes]:
-        """Yield the images of each region on one pixel grid; to join them, with the properties that tell their passes."""
+        """Yield the images of each region on one pixel grid; to join them, with what tells their passes."""
         imagery = self.imagery
         if imagery.regions is not None:
             yield from imagery.find_regions(selection, () if self.options.mosaic_by is None else PASS_PROPERTIES)
