@@ -119,8 +119,8 @@ class Images(ImageryRecipe[ImagesOptions]):
         dataset = imagery.source.dataset_id
         if by is not None or imagery.regions is not None:
             for region_scenes in self._places(selection):
-                region, scenes = imagery.region_fields(region_scenes.region), region_scenes.scenes
-                files = [(scene,) for scene in scenes] if by is None else group_passes(scenes, by, dataset)
+                region, all_scenes = imagery.region_fields(region_scenes.region), region_scenes.scenes
+                files = [[scene] for scene in all_scenes] if by is None else group_passes(all_scenes, by, dataset)
                 for shown in files[:limit]:
                     is_native = all(map(region_scenes.is_native, shown))
                     yield {**region, **({} if is_native else {"is_resampled": True})}, shown, region_scenes.grid
