@@ -334,6 +334,17 @@ def test_settled_searches_stay_fresh_for_a_week(tmp_path: Path) -> None:
             assert len(server.searches) == count
 
 
+def test_a_search_of_before_the_clock_was_set_back_hides_no_newer_one(tmp_path: Path) -> None:
+    clock = StoppedClock(JULY / 1000.0)
+    with stac_server(days(3)) as server:
+        search = ApiSearch(server.describe(), tmp_path, clock=clock)
+        ids(search, ItemQuery(start=JUNE, end=JULY))
+        clock.start -= 2 * 86_400.0
+        for _ in range(3):
+            ids(search, ItemQuery(start=JUNE, end=JUNE + 86_400_000.0))
+        assert len(server.searches) == 2
+
+
 def test_results_are_bounded_on_disk(tmp_path: Path) -> None:
     kept = KeptSearches(tmp_path / "searches.sqlite", largest=20_000)
     page = pack_items([make_item(number) for number in range(100)])

@@ -90,8 +90,9 @@ class KeptSearches:
         text = encode_query(query)
         with self._open() as database:
             rows = database.execute(
-                "SELECT number, query, is_whole, made FROM searches WHERE collection = ? ORDER BY made DESC",
-                (collection,),
+                # One from the future was made before the clock was set back: it comes last.
+                "SELECT number, query, is_whole, made FROM searches WHERE collection = ? ORDER BY made > ?, made DESC",
+                (collection, self._now()),
             ).fetchall()
             for number, kept, is_whole, search_time in rows:
                 if kept == text or (is_whole and holds(decode_query(kept), query)):
