@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from pathlib import Path
 
 import pytest
+from rasterio.crs import CRS
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.evaluation.asset_model import PixelWindow
@@ -110,3 +112,18 @@ def test_header_of_gigabytes_is_refused_before_it_is_fetched(host: ObjectHost, t
     with pytest.raises(ArchiveRefusedError, match="header takes more than 32 MB"):
         assert raster(host, tmp_path).header
     assert host.requests() == 1
+
+
+@pytest.mark.parametrize("ellipsoid", ["WGS 84", "GRS 1980"])
+def test_zone_of_an_unspecified_datum_is_that_of_its_ellipsoid(
+    ellipsoid: str, host: ObjectHost, tmp_path: Path
+) -> None:
+    """Files of HLS are in such a CRS; this is that of NASA-IMPACT/hls-cmr_stac, tests/data."""
+    zone = CRS.from_epsg(32619).to_wkt()
+    datum = f'DATUM["Not specified (based on {ellipsoid} spheroid)",SPHEROID["{ellipsoid}",6378137,298.257223563]]'
+    unspecified = re.sub(r'DATUM\["WGS_1984",SPHEROID\[.*?\],AUTHORITY\["EPSG","6326"\]\]', datum, zone)
+    unspecified = re.sub(r',AUTHORITY\["EPSG","(?:4326|32619)"\]', "", unspecified)
+    host.objects["a.tif"] = tiff(crs=unspecified)
+    found = raster(host, tmp_path).header.grid.crs
+    assert (found == "EPSG:32619") == (ellipsoid == "WGS 84")
+    assert ellipsoid == "WGS 84" or ellipsoid in found

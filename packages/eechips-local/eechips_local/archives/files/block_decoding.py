@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,13 +22,15 @@ from eechips_local.archives.files.inflated_blocks import Buffer
 from eechips_local.archives.files.tiff_header import TiffDirectory, TiffTag
 from eechips_local.assets.asset_errors import IngestError
 from eechips_local.assets.ingestion.raster_files import crs_of
-from eechips_local.pixels.grids.pixel_grid import PixelGrid
+from eechips_local.pixels.grids.pixel_grid import PixelGrid, parse_crs, transformer
 from eechips_local.warning_filters import ignore
 
 _LONG8 = 16
 # Of georeferencing: GeoTIFF 1.1 (OGC 19-008r4); of GDAL: https://gdal.org/en/stable/drivers/raster/gtiff.html.
 _GEO = frozenset({33550, 33922, 34264, 34735, 34736, 34737, tiff_header.METADATA})
 _COLORS = frozenset({320, 529, 530, 531, 532})
+_UNSPECIFIED = re.compile(r'DATUM\["(?:Not specified|unknown)[^"]*",\s*(?:SPHEROID|ELLIPSOID)\["WGS 84"', re.IGNORECASE)
+_UTM = re.compile(r"32[67]\d\d")  # on WGS 84
 _NODATA_VALUES = b"NODATA_VALUES"  # of GDAL's metadata: pixels are masked where all bands have theirs
 _GREY_RGB_PALETTE = (0, 1, 2, 3)  # others are turned into these by GDAL
 # What decoding depends on; 347 is JPEGTables, 50674 LercParameters. GDAL masks by nodata.
@@ -95,7 +99,7 @@ def describe(image: TiffDirectory) -> RasterDescription:
         with _opened(_small_tiff(image, tags, image.block_height, empty)) as dataset:
             if any(dtype.startswith("complex") for dtype in dataset.dtypes):
                 raise ArchiveRefusedError("it has complex numbers, which no image holds")
-            transform, crs = dataset.transform, crs_of(dataset, None)
+            transform, crs = dataset.transform, _name_zone(crs_of(dataset, None))
             flags, nodata = dataset.mask_flag_enums[0], dataset.nodatavals[0]
             if image.is_planar and (
                 (MaskFlags.nodata in flags and MaskFlags.per_dataset in flags)
@@ -115,6 +119,22 @@ def describe(image: TiffDirectory) -> RasterDescription:
     except RasterioError as error:
         said = str(error).rpartition(".tif: ")[2].rstrip(".")  # without the name of the small file
         raise ArchiveRefusedError(f"GDAL does not read it: {said}") from error
+
+
+@lru_cache(maxsize=64)
+def _name_zone(crs: str) -> str:
+    """Return the EPSG code of a UTM zone of an unspecified datum on the ellipsoid of WGS 84; other CRS as they are.
+
+    Files of HLS are such: their items name the zone of WGS 84 (NASA-IMPACT/hls-cmr_stac, ``process_projection``).
+    """
+    if _UNSPECIFIED.search(crs) is None:
+        return crs
+    _, code = parse_crs(crs).to_authority("EPSG", min_confidence=50) or ("", "")
+    if _UTM.fullmatch(code) is None:
+        return crs
+    places = np.array([[200_000.0, 500_000.0, 800_000.0], [-1e6, 1e6, 9e6]])
+    is_same = np.allclose(transformer(crs, f"EPSG:{code}").transform(*places), places, rtol=0.0, atol=1e-3)
+    return f"EPSG:{code}" if is_same else crs
 
 
 def decode(image: TiffDirectory, numbers: Sequence[int], data: Sequence[Buffer]) -> list[DecodedBlock]:
