@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 from eechips_local.archives.archive_model import ArchiveDescription
 from local_tests.support.loopback import QuietServer, serving
@@ -40,6 +40,7 @@ class StacServer:
         too_large: status of such a response.
         deepest: items after which there is no further page, as with OpenSearch.
         ignores: members of a search that have no effect.
+        has_post: whether it can be searched by POST, which STAC API 1.0 recommends.
         searches: bodies of the searches.
         paths: paths of all requests, with their methods.
         sent: bytes of the bodies of all responses.
@@ -57,6 +58,7 @@ class StacServer:
     too_large: int = 500
     deepest: int = 1_000_000
     ignores: frozenset[str] = frozenset()
+    has_post: bool = True
     searches: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     sent: int = 0
@@ -82,7 +84,10 @@ class StacServer:
 
     def next_link(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the link to a page."""
-        return {"rel": "next", "method": "POST", "href": f"{self.url}/search", "body": dict(body)}
+        if self.has_post:
+            return {"rel": "next", "method": "POST", "href": f"{self.url}/search", "body": dict(body)}
+        texts = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in body.items()}
+        return {"rel": "next", "href": f"{self.url}/search?{urlencode(texts)}"}
 
 
 @contextmanager
@@ -121,13 +126,15 @@ class _Handler(BaseHTTPRequestHandler):
             fault = api.always if api.always is not None else api.faults.popleft() if api.faults else "ok"
         if parts.path == "/search" and body.get("limit", 0) > api.most:
             fault = api.too_large
+        if self.command == "POST" and not api.has_post:
+            fault = 405
         if isinstance(fault, int):
             return self._send(fault, b'{"code": "error"}', api.headers)
         if fault == "reset":
             self.close_connection = True
             return None
         if parts.path == "/search":
-            page: Any = api.search(body or {name: value[0] for name, value in parse_qs(parts.query).items()})
+            page: Any = api.search(body or _parse_search(parts.query))
         elif parts.path == "/collections":
             names = sorted({item["collection"] for item in api.items})
             page = {"collections": [{"id": name, "type": "Collection"} for name in names], "links": []}
@@ -155,6 +162,13 @@ class _Handler(BaseHTTPRequestHandler):
         with self.api.lock:
             self.api.sent += len(content)
         self.wfile.write(content)
+
+
+def _parse_search(query: str) -> dict[str, Any]:
+    """Return the search of an address, whose lists are separated by commas."""
+    search: dict[str, Any] = {name: value[0] for name, value in parse_qs(query).items()}
+    search |= {name: search[name].split(",") for name in ("ids", "collections") if name in search}
+    return search | ({"bbox": [float(edge) for edge in search["bbox"].split(",")]} if "bbox" in search else {})
 
 
 def _is_found(item: Mapping[str, Any], body: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
-from urllib.parse import urljoin
+from urllib.parse import urlencode, urljoin
 
 from pystac_client import ItemSearch as ClientSearch
 from pystac_client.stac_api_io import StacApiIO
@@ -34,6 +34,7 @@ _DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth
 _LEAST_ESTIMATE = 10_000  # items of a search whose count may be an estimate
 _LEAST_SPAN = 86_400_000.0  # milliseconds of a half of a search
 _IDS = 100  # of one request
+_NO_POST = 405  # Method Not Allowed (RFC 9110, 15.5.6)
 _QUERY = "item-search#query"
 _FILTER = ("item-search#filter", "cql2-json")
 
@@ -49,6 +50,9 @@ class StacItemSearch:
         self._description, self._session = description, session
         self._api = description.api.rstrip("/")
         self._language = "filter" if description.has_cql2 else ""
+        self._method = (
+            "POST"  # which STAC API 1.0 (Item Search) recommends; GET, which it demands, has limits of length
+        )
 
     def pages(self, collection: str, query: ItemQuery, patience: float | None = None) -> Iterator[Sequence[Item]]:
         """Yield items of a collection, page by page. Some may come twice, or not match.
@@ -89,12 +93,13 @@ class StacItemSearch:
         seen: set[str] = set()
         repeats = 0
         while True:
-            search = self._search(collection, query, box, ids, limit=size, **conditions)
+            method = self._method
+            search = self._search(collection, query, box, ids, method=method, limit=size, **conditions)
             began = False
             totals: list[int] = []
             lengths: list[int] = []
             try:
-                for page in self._read_pages(search.url, "POST", search.get_parameters(), patience):
+                for page in self._read_pages(search.url, method, search.get_parameters(), patience):
                     halves = () if began or ids is not None else _halve(query, page)
                     for half in halves:
                         yield from self._pages(collection, half, box, ids, patience)
@@ -120,6 +125,8 @@ class StacItemSearch:
                     size = max(1, size // 4)
                 elif error.http_status in (400, 422) and conditions and not began:
                     conditions = {}  # the caller filters, too
+                elif error.http_status == _NO_POST and method == "POST":
+                    self._method, conditions = "GET", {}
                 else:
                     with _refusing(f"the search of {collection}"):
                         raise
@@ -129,7 +136,6 @@ class StacItemSearch:
     ) -> ClientSearch:
         return ClientSearch(
             f"{self._api}/search",
-            method="POST",
             stac_io=StacApiIO(),  # pages are read by another, which knows the search's patience
             collections=[collection],
             ids=ids,
@@ -146,7 +152,9 @@ class StacItemSearch:
         )  # fmt: skip
 
     def _conditions(self, query: ItemQuery, patience: float | None) -> dict[str, Any]:
-        """Return what filters by properties, as arguments of a search."""
+        """Return what filters by properties, as arguments of a search: nothing for GET, where the caller filters."""
+        if self._method == "GET":
+            return {}
         ranges = {name: value for name, value in query.ranges.items() if not value.others and _is_bounded(value)}
         if not (query.equals or ranges):
             return {}
@@ -210,7 +218,7 @@ class _SessionIO(StacApiIO):
         method = (method or "GET").upper()
         if method not in ("GET", "POST"):
             raise ArchiveRefusedError(f"{shown_url(href)}: the next page is to be had by {method[:20]!r}.")
-        key = json.dumps([method, href, parameters if method == "POST" else None], sort_keys=True)
+        key = json.dumps([method, href, parameters], sort_keys=True)
         if key in self._seen or len(self._seen) >= _PAGES:
             raise ArchiveRefusedError(
                 f"{shown_url(href)} leads from page to page without end, of which {len(self._seen)} were read: narrow "
@@ -218,6 +226,8 @@ class _SessionIO(StacApiIO):
             )
         self._seen.add(key)
         body = parameters if method == "POST" else None
+        if method == "GET" and parameters:
+            href = f"{href}?{urlencode(parameters)}"
         self._page = self._items._fetch(ArchiveRequest(method, href, body=body), self._patience)
         for link in (
             self._page.get("links") or ()
