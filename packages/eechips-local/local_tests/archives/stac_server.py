@@ -40,7 +40,7 @@ class StacServer:
         too_large: status of such a response.
         deepest: items after which there is no further page, as with OpenSearch.
         ignores: members of a search that have no effect.
-        has_post: whether it can be searched by POST, which STAC API 1.0 recommends.
+        no_post: status of searches by POST, which STAC API 1.0 recommends; 0 if it has them.
         searches: bodies of the searches.
         paths: paths of all requests, with their methods.
         sent: bytes of the bodies of all responses.
@@ -58,7 +58,7 @@ class StacServer:
     too_large: int = 500
     deepest: int = 1_000_000
     ignores: frozenset[str] = frozenset()
-    has_post: bool = True
+    no_post: int = 0
     searches: list[dict[str, Any]] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
     sent: int = 0
@@ -84,7 +84,7 @@ class StacServer:
 
     def next_link(self, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the link to a page."""
-        if self.has_post:
+        if not self.no_post:
             return {"rel": "next", "method": "POST", "href": f"{self.url}/search", "body": dict(body)}
         texts = {name: ",".join(map(str, value)) if isinstance(value, list) else value for name, value in body.items()}
         return {"rel": "next", "href": f"{self.url}/search?{urlencode(texts)}"}
@@ -126,8 +126,8 @@ class _Handler(BaseHTTPRequestHandler):
             fault = api.always if api.always is not None else api.faults.popleft() if api.faults else "ok"
         if parts.path == "/search" and body.get("limit", 0) > api.most:
             fault = api.too_large
-        if self.command == "POST" and not api.has_post:
-            fault = 405
+        if self.command == "POST" and api.no_post:
+            fault = api.no_post
         if isinstance(fault, int):
             return self._send(fault, b'{"code": "error"}', api.headers)
         if fault == "reset":

@@ -85,10 +85,11 @@ def test_links_to_further_pages_are_followed_as_archives_write_them(link: Any, t
     assert len(server.paths) == 3
 
 
-def test_an_api_without_searches_by_post_is_searched_by_get(tmp_path: Path) -> None:
+@pytest.mark.parametrize("status", [404, 405])
+def test_an_api_without_searches_by_post_is_searched_by_get(status: int, tmp_path: Path) -> None:
     """STAC API 1.0, Item Search: GET is to be there, and POST is recommended."""
     others = days(3, collection="others")
-    with stac_server([*days(25), *days(5, cloud=90.0, west=30.0), *others], has_post=False) as server:
+    with stac_server([*days(25), *days(5, cloud=90.0, west=30.0), *others], no_post=status) as server:
         search = search_of(server, tmp_path, page_items=10)
         query = ItemQuery(
             bounds=(11.0, 46.0, 12.0, 47.0), start=JUNE, end=JULY, ranges={"eo:cloud_cover": Range(greatest=20.0)}

@@ -34,7 +34,7 @@ _DEEPEST = 10_000  # items of a search: OpenSearch, behind LandsatLook and Earth
 _LEAST_ESTIMATE = 10_000  # items of a search whose count may be an estimate
 _LEAST_SPAN = 86_400_000.0  # milliseconds of a half of a search
 _IDS = 100  # of one request
-_NO_POST = 405  # Method Not Allowed (RFC 9110, 15.5.6)
+_NO_POST = (404, 405)  # of hosts that know an address by GET only (RFC 9110, 15.5.6)
 _QUERY = "item-search#query"
 _FILTER = ("item-search#filter", "cql2-json")
 
@@ -125,7 +125,7 @@ class StacItemSearch:
                     size = max(1, size // 4)
                 elif error.http_status in (400, 422) and conditions and not began:
                     conditions = {}  # the caller filters, too
-                elif error.http_status == _NO_POST and method == "POST":
+                elif error.http_status in _NO_POST and method == "POST":
                     self._method, conditions = "GET", {}
                 else:
                     with _refusing(f"the search of {collection}"):
