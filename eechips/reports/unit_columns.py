@@ -37,7 +37,7 @@ _READ = (
 # Fields with the location or the id of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index"})
-_IMAGES = frozenset({"image", "latest"})
+_UNGROUPED = frozenset({"image", "latest", "images", "start", "end", "time", "outline"})
 _LENGTH = 200  # characters of a message
 
 T = TypeVar("T")
@@ -115,13 +115,13 @@ class UnitColumns:
     def stratum(self) -> UnitColumn | None:
         """The best category to group units by: names before numbers, in the order of the units' own fields.
 
-        Which image a chip shows is none.
+        Which images or days a chip shows is none, nor the hash of an outline.
         """
         sorting = [
             column
             for column in self.columns
             if column.name in self.tallies
-            and column.name not in _IMAGES
+            and column.name not in _UNGROUPED
             and 2 * len(column.categories()) <= len(self.ids)
         ]
         named = [column for column in sorting if any(isinstance(value, str) for value in column.values)]

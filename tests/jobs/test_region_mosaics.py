@@ -103,6 +103,19 @@ def test_a_table_lists_the_windows_of_all_mosaics(clipped: eechips.Run) -> None:
 
 
 @pytest.mark.slow
+def test_windows_have_the_columns_of_the_file(server: Server, folder: Path, tmp_path: Path) -> None:
+    fields = gpd.read_file(folder / "fields.gpkg").assign(crop=["wheat", None, "maize", "oats"], row=7)
+    fields.to_file(tmp_path / "fields.gpkg")
+    run = _make(server, tmp_path, tmp_path / "run", f"{SCENES}/a", window=16)
+    manifest = gpd.read_parquet(run.path / "manifest.parquet")
+    crops = fields.set_index("field")["crop"].reindex(manifest["region"]).tolist()
+    assert [crop or None for crop in manifest["crop"]] == [crop or None for crop in crops]
+    assert set(manifest["unit_row"]) == {7}  # that of the window names the files
+    assert manifest["row"].tolist() == [unit["row"] for unit in run.units["unit"]]
+    assert len(set(manifest["region"])) == len(REGIONS) < len(manifest)
+
+
+@pytest.mark.slow
 def test_a_margin_shows_the_window_of_the_source_around_the_region(
     server: Server, folder: Path, tmp_path: Path
 ) -> None:

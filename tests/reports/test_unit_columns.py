@@ -296,7 +296,13 @@ def test_categories_are_most_frequent_first() -> None:
     assert UnitColumn("x", "category", ["b", "a", "b", None, "c", "c"]).categories() == ["b", "c", "a"]
 
 
-def test_which_image_a_chip_shows_is_no_stratum(tmp_path: Path) -> None:
-    found = read_units(make(tmp_path, [{"kind": "point", "image": f"scene {i // 3}"} for i in range(6)]))
-    assert found.column("image").kind == "category"
+@pytest.mark.parametrize("name", ["image", "end", "start", "time", "outline"])
+def test_which_image_or_days_a_chip_shows_is_no_stratum(tmp_path: Path, name: str) -> None:
+    units = [{"kind": "dates", name: f"2020-0{1 + i // 3}-01", "region": f"field {i % 3}"} for i in range(6)]
+    found = read_units(make(tmp_path, units))
+    assert found.column(name).kind == "category"
+    assert found.stratum is not None
+    assert found.stratum.name == "region"
+    (tmp_path / "other").mkdir()
+    found = read_units(make(tmp_path / "other", [{name: unit[name]} for unit in units]))
     assert found.stratum is None

@@ -152,8 +152,9 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
 
         Yields:
             ``{"kind": "tile", "row", "column", "width", "height"}`` in pixels of the mosaic, and ``"mosaic"`` with the
-            layout of the mosaic; with ``regions`` ``"region"``, its id. With ``clip``, windows outside the region are
-            omitted, and windows on its edge have ``"clip"``: polygons in the mosaic's CRS.
+            layout of the mosaic; with ``regions`` ``"region"``, its id, and ``"properties"``, its columns. With
+            ``clip``, windows outside the region are omitted, and windows on its edge have ``"clip"``: polygons in the
+            mosaic's CRS.
 
         Raises:
             UnknownDatasetError: if the dataset or a band does not exist.
@@ -317,7 +318,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
 
     def _units(self, place: MosaicPlace, layout: MosaicLayout, tiling: Tiling) -> Iterator[Unit]:
         shared = layout.to_json()
-        region = {} if place.region is None else {"region": place.region}
+        region = {} if self.regions is None else self.regions.unit_fields(place.region, is_clipped=False)
         for window, clip in place.windows(tiling, is_clipped=self.options.clip):
             box = {"row": window.row, "column": window.column, "width": window.width, "height": window.height}
             yield {"kind": "tile", **region, **box, "mosaic": shared, **({} if clip is None else {"clip": clip})}
