@@ -310,13 +310,19 @@ def _refuse(others: Collection[str]) -> None:
             )
         if name in _FILTERS:
             raise UsageError(
-                f"open_cube has no argument `{name}`: pass a collection with .{_FILTERS[name]}, as in"
-                ' ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").filterDate("2020-01-01", "2020-03-01")'
+                f"open_cube has no argument `{name}`: pass a collection, as in"
+                f' ee.ImageCollection("LANDSAT/LC08/C02/T1_L2").{_FILTERS[name]}'
             )
         raise UsageError(f"open_cube has no argument `{name}`{did_you_mean(name, _ARGUMENTS)}")
 
 
-_FILTERS = {"start": "filterDate", "end": "filterDate", "roi": "filterBounds", "bands": "select"}
+_DATES = 'filterDate("2020-01-01", "2020-03-01")'
+_FILTERS = {
+    "start": _DATES,
+    "end": _DATES,
+    "roi": "filterBounds(ee.Geometry.Rectangle(-105.3, 39.9, -105.2, 40.0))",
+    "bands": 'select("SR_B4", "SR_B5")',
+}
 """Arguments of other functions here, and what a collection has for them."""
 _ARGUMENTS = tuple(open_cube.__kwdefaults__ or ()) + _GRID
 

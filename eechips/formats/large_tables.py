@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +27,7 @@ class TableAppender(ExitStack):
     """Append rows to a Parquet or CSV file. Use it in a ``with`` block; the file is complete when the block ends.
 
     A CSV file has a header even without rows, dates in ISO 8601, ``true`` and ``false``, integers without decimal
-    point, and empty cells for missing values, as in :mod:`eechips.formats.csv`.
+    point, lists as JSON, and empty cells for missing values, as in :mod:`eechips.formats.csv`.
 
     Args:
         path: path of the file, which is replaced.
@@ -123,6 +124,9 @@ def _frame(table: pa.Table) -> pd.DataFrame:
     def text(column: pa.ChunkedArray) -> pa.ChunkedArray:
         if pa.types.is_boolean(column.type):
             return column.cast(pa.string())
+        if pa.types.is_nested(column.type):
+            texts = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+            return pa.chunked_array([texts], pa.string())
         return _iso(column) if column.type == TIMESTAMP else column
 
     def nullable(kind: pa.DataType) -> Any:

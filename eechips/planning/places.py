@@ -7,7 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +62,7 @@ class Places:
         table: columns of the file, with a row for each geometry; columns of a CSV file are unchanged text,
             but for decimal commas of coordinates.
         reading: options without which the geometries would differ, as JSON: ``input_crs``.
+        has_geometries: whether the file has geometries, and not columns of coordinates.
     """
 
     path: Path
@@ -70,6 +71,7 @@ class Places:
     geometries: npt.NDArray[np.object_]
     table: pa.Table
     reading: dict[str, Any] = field(default_factory=dict)
+    has_geometries: bool = False
 
     def __len__(self) -> int:
         return len(self.geometries)
@@ -135,6 +137,16 @@ class Places:
         if not is_text_table(self.path):
             return self.table
         return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
+
+    def with_coordinates(self) -> Places:
+        """Return points of geometries with the columns ``lon`` and ``lat``, as points of columns have them."""
+        has_columns = not {"lon", "lat"}.isdisjoint(map(str.lower, self.table.column_names))
+        if not self.has_geometries or self.kind != "points" or has_columns:
+            return self
+        table, missing = self.table, shapely.is_missing(self.geometries)
+        for name, read in (("lon", shapely.get_x), ("lat", shapely.get_y)):
+            table = table.append_column(name, pa.array(read(self.geometries), mask=missing))
+        return replace(self, table=table)
 
     def warn_of_unused_dates(self) -> None:
         """Log the first column whose name is that of a date. Call this where dates would choose the images."""
@@ -219,6 +231,7 @@ def read_places(
     digest = hash_vectors(path)
     faults: list[_Fault] = []
     kind: Kind = "points"
+    has_geometries = geometries is not None
     if geometries is None:
         _check_kind(path, kind, only)
         lon = _find_column(path, table, lon_field, LON_NAMES, "longitude")
@@ -236,7 +249,7 @@ def read_places(
             _log.warning("%s", note)
     faults += _range_faults(path, geometries)
     reading = {} if crs is None else {"input_crs": crs}
-    places = Places(path, digest, kind, _normalized(kind, geometries), table, reading)
+    places = Places(path, digest, kind, _normalized(kind, geometries), table, reading, has_geometries)
     _raise_faults(path, faults + places._row_faults(faults, dates, is_complete=is_complete))
     return places
 

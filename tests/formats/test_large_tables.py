@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
@@ -51,6 +53,16 @@ def test_a_csv_file_is_the_same_whatever_the_pieces(tmp_path: Path, rows: int) -
     )
     types = pa.csv.ConvertOptions(column_types=SCHEMA, strings_can_be_null=True)
     assert pa.csv.read_csv(path, convert_options=types) == TABLE
+
+
+def test_lists_are_json_in_a_csv_file(tmp_path: Path) -> None:
+    """As vector files have them, and not as numpy prints them."""
+    table = pa.table({"tags": [["a", "é"], None], "place": [{"x": 1}, {"x": None}]})
+    with TableAppender(tmp_path / "table.csv", table.schema, "csv") as file:
+        file.write(table)
+    frame = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
+    assert [json.loads(text) if text else None for text in frame["tags"]] == [["a", "é"], None]
+    assert [json.loads(text) for text in frame["place"]] == [{"x": 1}, {"x": None}]
 
 
 @pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])

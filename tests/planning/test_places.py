@@ -212,6 +212,21 @@ def test_points_of_vector_files_are_reprojected(tmp_path: Path, name: str) -> No
         read_places(tmp_path / name, lon_field="x")
 
 
+def test_points_of_geometries_get_columns_of_coordinates(tmp_path: Path) -> None:
+    """A table of values without a place is of no use to a map."""
+    shapes = [shapely.Point(7.5, 46.5), None, shapely.Point(8.25, 46.0)]
+    frame = geopandas.GeoDataFrame({"plot": ["a", "b", "c"]}, geometry=shapes, crs=4326)
+    frame.to_crs(32632).to_file(tmp_path / "plots.gpkg")
+    table = read_places(tmp_path / "plots.gpkg").with_coordinates().table
+    assert table.column_names == ["plot", "lon", "lat"]
+    assert table["lon"].to_pylist() == [pytest.approx(7.5), None, pytest.approx(8.25)]
+    assert table["lat"].to_pylist() == [pytest.approx(46.5), None, pytest.approx(46.0)]
+    (tmp_path / "own.csv").write_text("WKT,Lon\nPOINT (7 46),east\n")
+    (tmp_path / "table.csv").write_text("x,y\n7,46\n")
+    for name, columns in (("own.csv", ["Lon"]), ("table.csv", ["x", "y"])):
+        assert read_places(tmp_path / name).with_coordinates().table.column_names == columns
+
+
 @pytest.mark.slow
 def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
     square = shapely.box(8, 47, 8.1, 47.1)

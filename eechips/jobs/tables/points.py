@@ -121,7 +121,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         choices = (dates, options.start, options.end, options.each_image, options.composite)
         if is_points and not any(choices) and not (known and known.is_single_period):
             file_places.warn_of_unused_dates()
-        return file_places
+        return file_places.with_coordinates()
 
     @cached_property
     def sha256(self) -> str:
