@@ -62,6 +62,13 @@ def test_an_address_is_of_a_host_of_the_archive(host: str, url: str, is_allowed:
             hosts.check(url)
 
 
+@pytest.mark.parametrize("user", ["ann:secret", "ann", ":secret", ""])
+def test_an_address_with_a_user_is_refused_as_such_without_its_password(user: str) -> None:
+    with pytest.raises(ArchiveRefusedError, match="a user's name or password") as caught:
+        AllowedHosts(("a.example",)).check(f"https://{user}@a.example/b")
+    assert "secret" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     "host", ["*", "*.", "", "a b/c", "*a.example", "a.*.example", "https://a.example", "a:b:c", "u@a"]
 )

@@ -112,8 +112,12 @@ class AllowedHosts:
         port = parts.port
         default = _PORTS.get(parts.scheme)
         name = (parts.hostname or "").rstrip(".")
-        if default is None or not name or parts.username:
+        if default is None or not name:
             raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}, but only http(s) addresses are opened.")
+        if "@" in parts.netloc:
+            raise ArchiveRefusedError(
+                f"The archive refers to {shown_url(url)}, which has a user's name or password: such are not opened."
+            )
         if _NEVER_IN_ADDRESSES.search(url):
             raise ArchiveRefusedError(
                 f"The archive refers to '{shown_url(url)}', which has blanks, backslashes or control characters: "
