@@ -301,6 +301,20 @@ def test_changed_table_is_fetched_again(mirror: tuple[Files, ArchiveDescription]
     assert count_of(description, tmp_path / "kept", days=31.0) == 7
 
 
+def test_kept_table_that_is_damaged_is_fetched_again(mirror: tuple[Files, ArchiveDescription], tmp_path: Path) -> None:
+    files, description = mirror
+    assert count_of(description, tmp_path / "kept") == 3
+    [table] = (tmp_path / "kept").rglob("table.parquet")
+    whole = table.read_bytes()
+    for damaged in (whole[:-100], b"", whole[:40] + bytes(4) + whole[44:]):
+        table.write_bytes(damaged)
+        assert count_of(description, tmp_path / "kept") == 3
+        assert table.read_bytes() == whole
+    sent = files.bytes["aef_index.parquet"]
+    assert count_of(description, tmp_path / "kept") == 3
+    assert files.bytes["aef_index.parquet"] == sent
+
+
 @pytest.mark.slow
 def test_table_that_was_never_reached_is_an_error_that_is_not_retried(tmp_path: Path) -> None:
     description = ArchiveDescription(name="away", title="Away", index="https://nothing.invalid/aef_index.parquet")

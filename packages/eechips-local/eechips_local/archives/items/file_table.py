@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from isal import isal_zlib
+
 from eechips_local.archives.archive_clock import CLOCK, Clock
 from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery
@@ -30,6 +32,7 @@ from eechips_local.assets.store_files import locked
 
 _LOG = logging.getLogger("eechips_local.archives")
 _PART = 8 << 20  # bytes of a request
+_CHUNK = 1 << 20
 _LARGEST = 1 << 30  # bytes of a table; that of Satellite Embeddings has some 70 MB
 _IMPATIENCE = 5.0  # seconds to wait for a host that is away
 _FRESH = 30 * 86_400.0  # seconds after which the archive is asked whether the table has changed
@@ -91,12 +94,13 @@ class KeptTable:
     def _keep(self) -> None:
         """Fetch the table, unless one is kept that is new enough, unchanged, or all that can be had."""
         path, mark = self._folder / _TABLE, self._folder / _VERSION
-        is_kept = path.is_file() and mark.is_file()
+        version, _, checksum = mark.read_text(encoding="utf-8").partition("\n") if mark.is_file() else ("", "", "")
+        is_kept = path.is_file() and checksum == _checksum(path)  # else it is damaged
         if is_kept and 0 <= self._now() - mark.stat().st_mtime < _FRESH:
             return
         try:
             first = self._ranges.read(self._url, "", 0, 1 if is_kept else _PART, patience=_IMPATIENCE)
-            if is_kept and is_same_version(mark.read_text(encoding="utf-8"), first.version):
+            if is_kept and is_same_version(version, first.version):
                 os.utime(mark, (self._now(), self._now()))
                 return
             self._fetch(first.size, first.version, path)
@@ -107,7 +111,7 @@ class KeptTable:
                 raise
             _LOG.warning("The list of files at %s is an old one: %s", shown_url(self._url), error)
             return
-        mark.write_text(first.version, encoding="utf-8")
+        mark.write_text(f"{first.version}\n{_checksum(path)}", encoding="utf-8")
         os.utime(mark, (self._now(), self._now()))
 
     def _fetch(self, size: int, version: str, path: Path) -> None:
@@ -123,3 +127,11 @@ class KeptTable:
         except BaseException:
             Path(draft).unlink()
             raise
+
+
+def _checksum(path: Path) -> str:
+    checksum = 0
+    with path.open("rb") as file:
+        while part := file.read(_CHUNK):
+            checksum = isal_zlib.crc32(part, checksum)
+    return f"{checksum:08x}"
