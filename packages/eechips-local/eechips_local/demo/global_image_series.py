@@ -72,6 +72,7 @@ class GlobalSeries:
 
     def _within(self, query: Query) -> Sequence[tuple[date, date]]:
         """Return the dates in the time of a query."""
+        query = query.timed()
         dates = self.dates()
         begin = 0 if query.start is None else bisect_left(dates, query.start, key=_start_of)
         end = len(dates) if query.end is None else bisect_left(dates, query.end, key=_start_of)

@@ -21,7 +21,7 @@ class ImageSearch(ABC):
         """See ``CollectionAsset.images``."""
         wanted = wanted_indices(query)
         if wanted is None:
-            yield from self.search(query)
+            yield from self.search(query.timed())
             return
         yield from (image for index in wanted if (image := self.image(index)) is not None)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
@@ -179,6 +179,21 @@ class Query:
     having: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
     holding: frozenset[tuple[str, str]] = frozenset()
+
+    def timed(self) -> Query:
+        """Return the query with the range of its times as start and end, for images that all have a time."""
+        span = self.ranges.get("system:time_start")
+        if span is None:
+            return self
+        start = span.least if self.start is None else max(span.least, self.start)
+        after = math.nextafter(span.greatest, math.inf)
+        ranges = {name: known for name, known in self.ranges.items() if name != "system:time_start"}
+        return replace(
+            self,
+            start=None if start == -math.inf else start,
+            end=self.end if span.greatest == math.inf else min(after, math.inf if self.end is None else self.end),
+            ranges=ranges,
+        )
 
     def admits(self, name: str, number: float) -> bool:
         """Return whether an element whose property ``name`` is a number may match."""

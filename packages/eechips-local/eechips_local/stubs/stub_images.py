@@ -258,6 +258,7 @@ class StubCollection:
 
     def _numbers(self, query: Query) -> range:
         """Return the numbers of the intervals in the time of a query."""
+        query = query.timed()
         first = 0 if query.start is None else max(0, self._number_of(query.start))
         return range(first, self._size if query.end is None else max(first, self._number_of(query.end)))
 

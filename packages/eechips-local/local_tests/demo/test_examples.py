@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eechips_local.demo.demo_store import catalogue
-from eechips_local.evaluation.asset_model import Exemplified, ImageAsset, Query
+from eechips_local.evaluation.asset_model import Exemplified, ImageAsset, Query, Range
 from eechips_local.evaluation.lazy_values import Later, uncomputed
 from eechips_local.stubs.stub_store import StubStore, open_sources
 from local_tests.support.demo_store import STORE, found, millis
@@ -108,3 +108,22 @@ def test_a_search_by_polarisation_and_mode_makes_such_scenes_only() -> None:
     scenes = found("COPERNICUS/S1_GRD", query)
     assert {tuple(image.properties["transmitterReceiverPolarisation"]) for image in scenes} == {("VV", "VH")}
     assert len(found("COPERNICUS/S1_GRD", Query(start=query.start, end=query.end))) > len(scenes)
+
+
+@pytest.mark.parametrize(
+    ("store", "name", "count"),
+    [
+        (STORE, "MODIS/061/MOD11A1", 30),
+        (STORE, "COPERNICUS/S1_GRD", None),
+        (StubStore(open_sources(None), UNTIL, frozenset), "NASA/GLDAS/V021/NOAH/G025/T3H", 240),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_range_of_times_makes_the_images_in_it_alone(store: Any, name: str, count: int | None) -> None:
+    start, end = 1_527_811_200_000, 1_530_403_200_000  # June 2018
+    bounds = (7.0, 46.0, 7.1, 46.1)
+    query = Query(bounds=bounds, ranges={"system:time_start": Range(start, end - 1, others=True)})
+    made = [image.properties["system:time_start"] for image in store.get(name).images(query)]
+    assert made
+    assert start <= min(made) <= max(made) < end
+    assert count is None or len(made) == count

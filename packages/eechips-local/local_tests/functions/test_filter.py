@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -178,6 +178,32 @@ def test_calendar_ranges_wrap(moment: datetime, first: int, last: int) -> None:
     element = Feature(None, {"system:time_start": ms(moment.replace(microsecond=0).isoformat())})
     months = range(first, last + 1) if first <= last else [*range(first, 13), *range(1, last + 1)]
     assert passes("calendarRange", element, start=first, end=last, field="month") is (moment.month in months)
+
+
+@given(st.data(), st.sampled_from(("year", "month", "day_of_year", "hour")), st.integers(1, 800), st.booleans())
+def test_calendar_ranges_ask_for_all_that_they_pass(data: Any, field: str, days: int, wraps: bool) -> None:
+    begin = data.draw(st.datetimes(datetime(1999, 1, 1), datetime(2004, 1, 1)))
+    moment = begin + data.draw(st.floats(0, days - 1e-6)) * timedelta(days=1)
+    value = moment.timetuple().tm_yday if field == "day_of_year" else getattr(moment, field)
+    first, last = value - data.draw(st.integers(0, min(value, 3))), value + data.draw(st.integers(0, 3))
+    made = condition("calendarRange", start=last if wraps else first, end=first if wraps else last, field=field)
+    time = ms(moment.isoformat())
+    asked = Query(start=ms(begin.isoformat()), end=ms((begin + timedelta(days=days)).isoformat()) + 1)
+    narrowed = made.narrow(asked).timed()
+    if made.matches(Feature(None, {"system:time_start": time})):
+        assert narrowed.start is not None
+        assert narrowed.end is not None
+        assert narrowed.start <= time < narrowed.end
+
+
+def test_a_month_of_a_year_is_all_that_a_store_is_asked_for() -> None:
+    """Scripts loop over years and months: each asked ERA5-Land for its 28,000 days, 5 seconds a month."""
+    year = condition("calendarRange", start=2018, end=2018, field="year").narrow(Query())
+    month = condition("calendarRange", start=6, end=6, field="month").narrow(year)
+    assert month.ranges["system:time_start"].others  # the filter refuses what has no time
+    assert (month.timed().start, month.timed().end) == (ms("2018-06-01"), ms("2018-07-01"))
+    days = condition("calendarRange", start=32, end=59, field="day_of_year").narrow(year).timed()
+    assert (days.start, days.end) == (ms("2018-02-01"), ms("2018-03-01"))
 
 
 @pytest.mark.parametrize(

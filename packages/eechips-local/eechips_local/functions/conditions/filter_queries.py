@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.functions.conditions.filter_logic import Narrow
+from eechips_local.values.calendar import DAY, date_of, days_in_month, days_of
 from eechips_local.values.element_properties import GEOMETRY_FIELDS, is_system
 from eechips_local.values.filter_conditions import Operand
 from eechips_local.values.ordering import plain
@@ -80,6 +82,38 @@ def narrow_range(name: str, span: Range) -> Narrow:
         return replace(query, ranges={**query.ranges, name: span if known is None else known.within(span)})
 
     return narrow
+
+
+def narrow_calendar(first: int, last: int, field: str) -> Narrow:
+    """Ask the store for years, or for months or days of the one year that it is asked for already."""
+
+    def narrow(query: Query) -> Query:
+        days = _calendar_days(first, last, field, query.timed())
+        if days is None:
+            return query
+        latest = math.nextafter(days[1] * DAY, -math.inf)
+        # What has no time is refused by the filter itself.
+        return narrow_range(TIME_START, Range(days[0] * DAY, latest, others=True))(query)
+
+    return narrow
+
+
+def _calendar_days(first: int, last: int, field: str, query: Query) -> tuple[int, int] | None:
+    """Return the days since 1970 from the first to after the last that may match; None if they are not one span."""
+    if first > last:
+        return None
+    if field == "year":
+        return days_of(first, 1, 1), days_of(last + 1, 1, 1)
+    if query.start is None or query.end is None or not math.isfinite(query.start) or not math.isfinite(query.end):
+        return None
+    year = date_of(math.floor(query.start / DAY))[0]
+    if date_of(math.ceil(query.end / DAY) - 1)[0] != year:
+        return None
+    if field == "day_of_year":
+        return days_of(year, 1, first), days_of(year, 1, last + 1)
+    if field == "month" and 1 <= first <= last <= 12:
+        return days_of(year, first, 1), days_of(year, last, days_in_month(year, last) + 1)
+    return None
 
 
 def narrow_span(left: Operand, right: Operand, *, opposite: bool) -> Narrow:

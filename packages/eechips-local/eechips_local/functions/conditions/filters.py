@@ -19,6 +19,7 @@ from eechips_local.functions.conditions.filter_queries import (
     TIME_START,
     asked_value,
     is_number,
+    narrow_calendar,
     narrow_equal,
     narrow_in_list,
     narrow_less,
@@ -347,7 +348,7 @@ def calendar_range(start: int, end: int | None, field: str) -> FilterCondition:
         value = shown(Fields.at(checked(moment)))
         return start <= value <= last if start <= last else value >= start or value <= last
 
-    return of_one(matches, [TIME_START])
+    return of_one(matches, [TIME_START], narrow_calendar(start, last, field))
 
 
 @function("Filter.dayOfYear")
