@@ -14,6 +14,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ LOOKS = 4.4
 """Equivalent number of looks of the speckle at full resolution."""
 
 _MIDDLE_ANGLE, _ANGLE_SPAN, _HALF_WIDTH = 38.3, 7.7, 125_000.0
-_LAST_SINGLE = date(2015, 12, 31)
+_SINGLE_UNTIL = synthetic_label.midnight(date(2016, 1, 1))
 _HORIZONTAL = np.float32(0.8)
 """Power in HH of that in VV; in HV it is that in VH."""
 
@@ -88,8 +89,29 @@ def acquisition(orbit: int, scene: Slice) -> Acquisition:
     """Return the kind of a scene."""
     if sentinel1_orbit.is_polar(scene):
         return _POLAR[orbit % len(_POLAR)]
-    is_early = _moment(sentinel1_orbit.node_time(orbit)).date() <= _LAST_SINGLE
-    return _SINGLE if is_early and orbit % 2 else _PAIR
+    return _SINGLE if orbit % 2 and _is_early(orbit) else _PAIR
+
+
+def _is_early(orbit: int) -> bool:
+    return sentinel1_orbit.node_time(orbit) < _SINGLE_UNTIL
+
+
+_ALIKE = 6
+"""Orbits so far apart have alike kinds of scenes, on the same side of ``_SINGLE_UNTIL``."""
+
+
+@cache
+def _kinds_of_scenes(relative: int) -> Sequence[tuple[Slice, int]]:
+    """Return a scene of a relative orbit for each direction, around the poles and elsewhere, and how many there are."""
+    alike: dict[tuple[bool, str], list[Slice]] = {}
+    for scene in sentinel1_orbit.slices(None).get(relative, ()):
+        alike.setdefault((sentinel1_orbit.is_polar(scene), scene.direction), []).append(scene)
+    return [(scenes[0], len(scenes)) for scenes in alike.values()]
+
+
+def _orbits(start: float, end: float) -> range:
+    """Return the orbits of which scenes may be seen between two times; all but three at each end lie in it wholly."""
+    return range(sentinel1_orbit.orbit_at(start) - 1, sentinel1_orbit.orbit_at(max(start, end)) + 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,11 +253,11 @@ class Sentinel1(ImageSearch):
         """See ``ImageSearch.search``."""
         direction = query.equals.get("orbitProperties_pass")
         track = query.equals.get("relativeOrbitNumber_start")
-        scenes = sentinel1_orbit.slices(query.bounds)
+        scenes, span = sentinel1_orbit.slices(query.bounds), self._span(query)
         is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
         for kind in sorted((kind for kind in kinds if kind.meets(query)), key=lambda kind: kind.label):
-            for orbit, scene in self._passes(scenes, *self._span(query), track):
+            for orbit, scene in self._passes(scenes, _orbits(*span), *span, track):
                 if acquisition(orbit, scene) is kind and (direction is None or scene.direction == direction):
                     yield self._image(orbit, scene)
 
@@ -243,7 +265,8 @@ class Sentinel1(ImageSearch):
         """See ``Exemplified.examples``: one image of each kind."""
         wanted = {kind for kind in (*_POLAR, *_USUAL) if kind.meets(query)}
         firsts: dict[Acquisition, ImageAsset] = {}
-        for orbit, scene in self._passes(sentinel1_orbit.slices(None), *self._span(query), None) if wanted else ():
+        scenes, span = sentinel1_orbit.slices(None), self._span(query)
+        for orbit, scene in self._passes(scenes, _orbits(*span), *span, None) if wanted else ():
             kind = acquisition(orbit, scene)
             if kind in wanted and kind not in firsts:
                 firsts[kind] = self._image(orbit, scene)
@@ -256,15 +279,25 @@ class Sentinel1(ImageSearch):
         is_listed = query.bounds is not None or query.indices is not None or query.ranges
         if is_listed or not query.equals.keys() <= _COUNTED or {field for field, _ in query.holding} - {_POLARISATIONS}:
             return None
-        kinds = (*_POLAR, *_USUAL)
-        wanted = [kind for kind in kinds if kind.meets(query)]
+        wanted = {kind for kind in (*_POLAR, *_USUAL) if kind.meets(query)}
         direction, track = (query.equals.get(name) for name in ("orbitProperties_pass", "relativeOrbitNumber_start"))
-        passes = self._passes(sentinel1_orbit.slices(None), *self._span(query), track)
-        if len(wanted) == len(kinds) and direction is None:
-            return sum(1 for _ in passes)
-        return sum(
-            1 for orbit, scene in passes if acquisition(orbit, scene) in wanted and direction in (None, scene.direction)
+        scenes, (start, end) = sentinel1_orbit.slices(None), self._span(query)
+
+        def is_wanted(orbit: int, scene: Slice) -> bool:
+            return acquisition(orbit, scene) in wanted and direction in (None, scene.direction)
+
+        orbits = _orbits(start, end)
+        alike: dict[tuple[int, int, bool], list[int]] = {}  # those that lie in the time as a whole, by what decides
+        for orbit in orbits[3:-3]:
+            key = sentinel1_orbit.relative_orbit(orbit), orbit % _ALIKE, _is_early(orbit)
+            alike.setdefault(key, []).append(orbit)
+        whole = sum(
+            len(members) * sum(count for scene, count in _kinds_of_scenes(relative) if is_wanted(members[0], scene))
+            for (relative, _, _), members in alike.items()
+            if track in (None, relative)
         )
+        edges = sorted({*orbits[:3], *orbits[-3:]})
+        return whole + sum(is_wanted(*seen) for seen in self._passes(scenes, edges, start, end, track))
 
     def _span(self, query: Query) -> tuple[float, float]:
         """Return the time of a query in which there are images."""
@@ -272,10 +305,10 @@ class Sentinel1(ImageSearch):
         return start, self._end if query.end is None else min(self._end, query.end)
 
     def _passes(
-        self, scenes: Mapping[int, Sequence[Slice]], start: float, end: float, track: Any
+        self, scenes: Mapping[int, Sequence[Slice]], orbits: Sequence[int], start: float, end: float, track: Any
     ) -> Iterator[tuple[int, Slice]]:
-        """Yield orbit and slice of the scenes that are seen between two times, in milliseconds."""
-        for orbit in range(sentinel1_orbit.orbit_at(start) - 1, sentinel1_orbit.orbit_at(max(start, end)) + 1):
+        """Yield orbit and slice of the scenes of some orbits that are seen between two times, in milliseconds."""
+        for orbit in orbits:
             relative = sentinel1_orbit.relative_orbit(orbit)
             if track is not None and relative != track:
                 continue

@@ -1,0 +1,58 @@
+"""Numbers of scenes of Sentinel-1 are known without going through them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date
+from functools import cache
+from typing import Any
+
+import pytest
+
+from eechips_local.demo.satellites import sentinel1
+from eechips_local.demo.synthetic_label import midnight
+from eechips_local.evaluation.asset_model import Query
+from local_tests.support.call_counts import count_calls
+
+SCENES = sentinel1.collections(date(2025, 1, 1))[0]
+HOUR = 3_600_000
+TURN_OF_THE_YEAR = Query(start=midnight(date(2015, 12, 31)) + 7 * HOUR, end=midnight(date(2016, 1, 1)) + 11 * HOUR)
+"""Scenes of one band end in between."""
+
+
+@cache
+def properties() -> list[Any]:
+    return [image.properties for image in SCENES.search(TURN_OF_THE_YEAR)]
+
+
+@pytest.mark.parametrize(
+    ("mode", "bands", "direction"),
+    [
+        (None, (), None),
+        ("IW", (), None),
+        ("IW", ("VV", "VH"), "ASCENDING"),
+        ("EW", ("HV",), "DESCENDING"),
+        (None, ("HH",), None),
+    ],
+)
+def test_the_number_is_that_of_the_scenes(mode: str | None, bands: tuple[str, ...], direction: str | None) -> None:
+    named = {"instrumentMode": mode, "orbitProperties_pass": direction}
+    query = replace(
+        TURN_OF_THE_YEAR,
+        equals={name: value for name, value in named.items() if value is not None},
+        holding=frozenset(("transmitterReceiverPolarisation", band) for band in bands),
+    )
+    expected = [
+        scene
+        for scene in properties()
+        if mode in (None, scene["instrumentMode"])
+        and direction in (None, scene["orbitProperties_pass"])
+        and set(bands) <= set(scene["transmitterReceiverPolarisation"])
+    ]
+    assert SCENES.count(query) == len(expected) > 0
+
+
+def test_few_calls_count_years_of_scenes() -> None:
+    with count_calls() as calls:
+        assert SCENES.count(Query(equals={"instrumentMode": "IW"})) > 3_000_000
+    assert sum(calls.values()) < 1_500_000
