@@ -113,7 +113,7 @@ def test_a_search_by_polarisation_and_mode_makes_such_scenes_only() -> None:
 @pytest.mark.parametrize(
     ("store", "name", "count"),
     [
-        (STORE, "MODIS/061/MOD11A1", 30),
+        (STORE, "UCSB-CHG/CHIRPS/DAILY", 30),
         (STORE, "COPERNICUS/S1_GRD", None),
         (StubStore(open_sources(None), UNTIL, frozenset), "NASA/GLDAS/V021/NOAH/G025/T3H", 240),
     ],
