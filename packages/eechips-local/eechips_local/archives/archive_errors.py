@@ -23,6 +23,10 @@ class DoubtfulResponseError(ArchiveRefusedError):
     """A response refuses what was asked for, but a proxy or cache in between may have sent it."""
 
 
+class UntrustedHostError(ArchiveRefusedError):
+    """The certificate of a host is not trusted: nothing was sent, and what is kept of it may be used."""
+
+
 class ArchiveStatusError(ArchiveError):
     """An archive answers a request with an error.
 

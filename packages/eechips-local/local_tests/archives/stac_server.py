@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 from http.server import BaseHTTPRequestHandler
+from ssl import SSLContext
 from typing import Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -91,15 +92,22 @@ class StacServer:
 
 
 @contextmanager
-def stac_server(items: Sequence[Mapping[str, Any]] = (), **options: Any) -> Iterator[StacServer]:
-    """Serve until the end of the block."""
+def stac_server(
+    items: Sequence[Mapping[str, Any]] = (), encryption: SSLContext | None = None, **options: Any
+) -> Iterator[StacServer]:
+    """Serve until the end of the block, encrypted under the name ``localhost`` where there is a certificate for it."""
     found = StacServer(items, **options)
 
     class Handler(_Handler):
         api = found
 
-    with QuietServer(("127.0.0.1", 0), Handler) as server, serving(server) as found.url:
-        yield found
+    with QuietServer(("127.0.0.1", 0), Handler) as server:
+        if encryption is not None:
+            server.socket = encryption.wrap_socket(server.socket, server_side=True)
+        with serving(server) as found.url:
+            if encryption is not None:
+                found.url = found.url.replace("http://127.0.0.1", "https://localhost")
+            yield found
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -192,6 +192,24 @@ def test_an_untrusted_certificate_is_told_of_at_once(
     assert clock.waits == []
 
 
+def test_a_kept_answer_serves_where_a_login_page_answers_for_its_archive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encryption, authority = make_certificate(("localhost",), tmp_path)
+    clock = StoppedClock()
+    with stac_server([make_item(1)], encryption) as server:
+        search = ApiSearch(server.describe(), tmp_path / "kept", clock=clock)
+        with monkeypatch.context() as patch:
+            patch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+            assert len(list(search.items("s2", ItemQuery()))) == 1
+        clock.advance(7200.0)
+        again = ApiSearch(server.describe(), tmp_path / "kept", clock=clock)
+        assert len(list(again.items("s2", ItemQuery()))) == 1
+        with pytest.raises(ArchiveRefusedError, match="is not trusted"):
+            list(again.items("others", ItemQuery()))
+        assert server.paths == ["POST /search"]
+
+
 @pytest.mark.parametrize("status", [401, 403, 404, 406, 410, 413, 451])
 def test_searches_and_lists_that_an_archive_refuses_are_final(status: int) -> None:
     with stac_server([make_item(1)]) as server:

@@ -10,7 +10,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    UntrustedHostError,
+)
 from eechips_local.archives.files.block_decoding import RasterDescription, describe
 from eechips_local.archives.files.block_parts import BlockPart, grouped
 from eechips_local.archives.files.file_ranges import FileRanges
@@ -317,7 +322,7 @@ class CogParts:
         is_used = kept.checked >= self._since and not address.is_local
         try:
             fetched = self.ranges.read(address.href, address.collection, 0, 1, kept.version if is_used else "", 0.0)
-        except ArchiveAwayError:  # there is no network
+        except (ArchiveAwayError, UntrustedHostError):  # there is no network, or none but that of a login page
             return kept, False
         return (replace(kept, checked=now) if is_same_version(fetched.version, kept.version) else None), True
 

@@ -23,7 +23,12 @@ from typing import Any
 from urllib.parse import quote, urlsplit
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
-from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError, ArchiveStatusError
+from eechips_local.archives.archive_errors import (
+    ArchiveError,
+    ArchiveRefusedError,
+    ArchiveStatusError,
+    UntrustedHostError,
+)
 from eechips_local.archives.archive_model import ArchiveDescription
 from eechips_local.archives.files.file_ranges import SignedAddress
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
@@ -171,7 +176,7 @@ class Signer:
             if known is None or not known.is_good(now) or is_refused:
                 try:
                     known = self._tokens[name] = fetch(name)
-                except ArchiveError:
+                except (ArchiveError, UntrustedHostError):
                     if known is None or is_refused or now >= known.expires:
                         raise  # else the old one holds for some minutes
             return known.text

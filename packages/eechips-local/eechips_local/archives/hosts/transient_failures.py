@@ -7,7 +7,12 @@ from collections.abc import Iterator
 
 from urllib3.util.ssl_match_hostname import CertificateError
 
-from eechips_local.archives.archive_errors import ArchiveRefusedError, ArchiveStatusError, DoubtfulResponseError
+from eechips_local.archives.archive_errors import (
+    ArchiveRefusedError,
+    ArchiveStatusError,
+    DoubtfulResponseError,
+    UntrustedHostError,
+)
 
 # RFC 9110 and 6585: the client's request is not at fault, or not for long. 407 is a proxy's own answer.
 _TRANSIENT = frozenset({407, 408, 425, 429})
@@ -38,7 +43,7 @@ def unsendable(host: str, error: Exception) -> ArchiveRefusedError:
     untrusted = _find_untrusted(error)
     if untrusted is not None:
         reason = getattr(untrusted, "verify_message", "") or "it is of another host"
-        return ArchiveRefusedError(
+        return UntrustedHostError(
             f"The certificate of {host} is not trusted ({reason}): nothing was sent. Check this machine's clock; "
             "behind a proxy that reads along, set REQUESTS_CA_BUNDLE to a file with its certificate."
         )

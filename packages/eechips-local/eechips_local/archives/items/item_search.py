@@ -12,7 +12,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError, ArchiveRefusedError, unreached
+from eechips_local.archives.archive_errors import (
+    ArchiveAwayError,
+    ArchiveError,
+    ArchiveRefusedError,
+    UntrustedHostError,
+    unreached,
+)
 from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQuery, ItemSearch
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.archive_session import ArchiveSession
@@ -140,7 +146,7 @@ class ApiSearch:
                 patience = self._patience if self._responses else self._first_patience
             try:
                 answer, is_whole = self._ask(collection, query, patience)
-            except ArchiveError as error:
+            except (ArchiveError, UntrustedHostError) as error:
                 if kept is None or (pages := self._read(kept)) is None:
                     if isinstance(error, ArchiveAwayError) and not self._responses:
                         raise unreached(error) from error
