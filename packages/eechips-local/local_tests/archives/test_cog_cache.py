@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pickle
 import socket
+import ssl
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from urllib3.exceptions import SSLError
 
 from eechips_local.archives.archive_errors import ArchiveError, ArchiveRefusedError
 from eechips_local.archives.archive_model import ArchiveDescription
@@ -80,8 +82,15 @@ def test_file_is_asked_for_its_version_again_after_an_hour(host: ObjectHost, tmp
         found.read([0], area, 0)
 
 
+@pytest.mark.parametrize(
+    ("place", "error"),
+    [
+        ("socket.getaddrinfo", socket.gaierror(socket.EAI_AGAIN, "no network")),
+        ("urllib3.PoolManager.request", SSLError(ssl.SSLCertVerificationError("of a login page"))),
+    ],
+)
 def test_what_is_kept_is_used_without_a_network(
-    host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    place: str, error: Exception, host: ObjectHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host.objects["a.tif"] = content = tiff(1000, 1000, tiled=True)
     host.url = host.url.replace("127.0.0.1", "localhost")
@@ -89,9 +98,9 @@ def test_what_is_kept_is_used_without_a_network(
     check(content, raster(host, tmp_path), [0], area)
 
     def fail(*_: object, **__: object) -> None:
-        raise socket.gaierror(socket.EAI_AGAIN, "no network")
+        raise error
 
-    monkeypatch.setattr("socket.getaddrinfo", fail)
+    monkeypatch.setattr(place, fail)
     check(content, raster(host, tmp_path, clock=StoppedClock()), [0], area)
     assert host.requests() == 2
 
