@@ -70,6 +70,8 @@ class Interrupt:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if _is_ignored(frame):
             _send_again(number)
+        elif _held and len(_held[-1]) < _MOST_HELD:
+            _held[-1].append(number)
         elif self.requested or not self._is_patient:
             raise KeyboardInterrupt
         else:
@@ -80,6 +82,26 @@ class Interrupt:
             _send_again(signal.SIGINT)
         else:
             self._report_before(ignored)
+
+
+_MOST_HELD = 2
+"""Signals that a block delays: the third is that of a user whose block does not end."""
+_held: list[list[int]] = []
+"""Signals that arrived in the blocks of :func:`holding_signals` that the main thread is in."""
+
+
+@contextlib.contextmanager
+def holding_signals() -> Iterator[None]:
+    """Handle signals that arrive inside the block at its end, as an :class:`Interrupt` does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    _held.append([])
+    try:
+        yield
+    finally:
+        for number in _held.pop():
+            signal.raise_signal(number)
 
 
 _handling: list[Interrupt] = []

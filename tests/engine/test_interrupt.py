@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from eechips.engine.interrupt import Interrupt
+from eechips.engine.interrupt import Interrupt, holding_signals
 
 
 def test_the_first_signal_asks_and_the_second_stops() -> None:
@@ -19,6 +19,26 @@ def test_the_first_signal_asks_and_the_second_stops() -> None:
         assert interrupt.requested
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_block_delays_signals_to_its_end() -> None:
+    """As while a worker is started, which is killed only if it is known."""
+    steps: list[str] = []
+
+    def hold(count: int) -> None:
+        with holding_signals():
+            for number in range(count):
+                steps.append(f"{number}, {interrupt.requested}")
+                signal.raise_signal(signal.SIGINT)
+            steps.append("end")
+
+    with Interrupt() as interrupt, interrupt.patient():
+        with pytest.raises(KeyboardInterrupt):
+            hold(2)
+        assert steps == ["0, False", "1, False", "end"]
+        with pytest.raises(KeyboardInterrupt):
+            hold(9)  # a block that does not end
+        assert steps[3:] == ["0, True", "1, True", "2, True"]
 
 
 @pytest.mark.skipif("fork" not in multiprocessing.get_all_start_methods(), reason="the system has no forks")

@@ -27,6 +27,7 @@ from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors import worker_preload, worker_process
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.executors.worker_process import Broken, Ready
+from eechips.engine.interrupt import holding_signals
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.errors import ConfigurationError
 from eechips.manifest.sqlite.unit_record import WorkUnit
@@ -207,7 +208,8 @@ class ProcessExecutor(Executor[_ProcessHandle]):
             start_fork_server(self._context, self._spec.recipe, self._client_init)
             # A recipe of the caller's program can only be unpickled where that is imported.
             is_of_main = type(self._spec.recipe).__module__ == "__main__"
-            with contextlib.nullcontext() if is_of_main else hide_main():
+            # A process that is not known is not killed, and prints a traceback if the parent ends before it.
+            with contextlib.nullcontext() if is_of_main else hide_main(), holding_signals():
                 process = self._context.Process(  # type: ignore[attr-defined]
                     target=worker_process.main,
                     args=(self._spec, self._target, self._discovery, self.throttle, number, theirs, dict(os.environ)),
@@ -215,18 +217,23 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                     name=f"eechips-worker-{number}",
                 )
                 process.start()
+                self._add(process, ours, number)
         except (EOFError, OSError) as error:
             ours.close()
             self._note_broken_start(f"{type(error).__name__}: {error}")
             return False
         finally:
             theirs.close()
-        self._free_numbers.pop()
-        started = _ProcessHandle(process, ours, number, process.pid, self._broken_starts)
-        self._handles.append(started)
-        self._selector.register(ours, selectors.EVENT_READ, started)
-        self._selector.register(process.sentinel, selectors.EVENT_READ, started)
         return True
+
+    def _add(self, process: BaseProcess, pipe: Pipe, number: int) -> None:
+        """Note a started worker."""
+        assert process.pid is not None
+        self._free_numbers.pop()
+        started = _ProcessHandle(process, pipe, number, process.pid, self._broken_starts)
+        self._handles.append(started)
+        self._selector.register(pipe, selectors.EVENT_READ, started)
+        self._selector.register(process.sentinel, selectors.EVENT_READ, started)
 
     def _remove(self, handle: _ProcessHandle) -> None:
         self._handles.remove(handle)
