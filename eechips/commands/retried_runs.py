@@ -89,11 +89,7 @@ def has_open_units(run: Run) -> bool:
 
 
 def find_recorded(verb: str) -> click.Command:
-    """Return a command that makes a run.
-
-    Raises:
-        UsageError: if there is none of this name.
-    """
+    """Return a command that makes a run; raise UsageError if there is none of this name."""
     if verb == REBUILD:
         return click.Command(REBUILD, params=rebuild_parameters(), context_settings=HELP)
     return find_command(verb)

@@ -66,11 +66,7 @@ class Writer:
 
     @classmethod
     def parse(cls, token: str) -> Writer:
-        """Parse a token.
-
-        Raises:
-            ValueError: if it is not the token of a writer.
-        """
+        """Parse a token; raise ValueError if it is not the token of a writer."""
         match = _TOKEN.fullmatch(token)
         if match is None:
             raise ValueError(f"no token of a writer: {token!r}")

@@ -46,11 +46,7 @@ class TableAppender(ExitStack):
             _frame(schema.empty_table()).to_csv(self._text, index=False, lineterminator=LINE_END)
 
     def write(self, table: pa.Table) -> None:
-        """Append rows with the columns of the schema.
-
-        Raises:
-            OSError: if they cannot be written.
-        """
+        """Append rows with the columns of the schema; raise OSError if they cannot be written."""
         if self._parquet is not None:
             self._parquet.write_table(table)
         else:

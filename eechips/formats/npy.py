@@ -136,11 +136,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
 
 
 def encode(array: np.ndarray[Any, Any]) -> bytes:
-    """Return an array as a ``.npy`` file.
-
-    Raises:
-        ValidationError: if it holds Python objects.
-    """
+    """Return an array as a ``.npy`` file; raise ValidationError if it holds Python objects."""
     if array.dtype.hasobject:
         raise ValidationError("an array of Python objects cannot be saved")
     buffer = io.BytesIO()

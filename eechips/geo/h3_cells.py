@@ -18,11 +18,7 @@ _WIDEST = 60.0  # degrees of longitude
 
 @functools.cache
 def load_h3() -> Any:
-    """Import H3.
-
-    Raises:
-        UsageError: if it is not installed.
-    """
+    """Import H3; raise UsageError if it is not installed."""
     try:
         import h3
     except ImportError as error:

@@ -277,11 +277,7 @@ def _compare_pixels(before: ChipPixels, after: ChipPixels) -> ContentChange | No
 
 
 def content_hashes_from_json(value: Any) -> ContentHashes | None:
-    """Read hashes of a lockfile.
-
-    Raises:
-        ValueError: if they are none.
-    """
+    """Read hashes of a lockfile; raise ValueError if they are none."""
     if value is None:
         return None
     if isinstance(value, dict) and value.keys() == {"rows", "columns", "smallest", "total"}:

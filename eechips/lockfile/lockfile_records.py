@@ -127,11 +127,7 @@ class LockedAsset:
 
     @classmethod
     def from_line(cls, line: bytes) -> LockedAsset:
-        """Read a line of :meth:`to_line`.
-
-        Raises:
-            ValueError, KeyError, TypeError: if it is none.
-        """
+        """Read a line of :meth:`to_line`; raise ValueError, KeyError or TypeError if it is none."""
         content = parse_json(line)
         name, version, updated = content["id"], content.get("version"), content.get("updated")
         etags = None if content.get("etags") is None else _digest(content["etags"])

@@ -145,11 +145,7 @@ class Rebuild:
 
 
 def check_identity(header: LockHeader, identity: str, here: str) -> None:
-    """Check that a recipe requests what the run of a lockfile requested.
-
-    Raises:
-        RunMismatchError: if it does not.
-    """
+    """Check that a recipe requests what the run of a lockfile requested; raise RunMismatchError if it does not."""
     if header.identity != identity:
         there = str(header.versions.get("eechips"))
         if there == here or not _VERSION.fullmatch(there):  # others write it, and the message has it in a command

@@ -35,11 +35,7 @@ class SampleSize:
 
     @classmethod
     def parse(cls, text: str | int) -> SampleSize:
-        """Parse ``60`` or ``1%``.
-
-        Raises:
-            UsageError: if it is neither.
-        """
+        """Parse ``60`` or ``1%``; raise UsageError if it is neither."""
         percent = _PERCENT.fullmatch(str(text))
         if percent is not None and 0.0 < float(percent[1]) <= 100.0:
             return cls(None, float(percent[1]) / 100.0)
@@ -95,11 +91,7 @@ class Audit:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Audit:
-        """Read an audit of the ledger.
-
-        Raises:
-            TypeError, ValueError, KeyError: if it is none.
-        """
+        """Read an audit of the ledger; raise TypeError, ValueError or KeyError if it is none."""
         counts = {name: int(value[name]) for name in ("seed", "population", "compared", "different", "failed")}
         if not 0 <= counts["different"] <= counts["compared"] <= counts["population"]:
             raise ValueError("its counts contradict each other")

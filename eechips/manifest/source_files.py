@@ -69,11 +69,7 @@ def read_source_files(folder: Path) -> list[SourceFile]:
 
 
 def write_source_files(folder: Path, files: Sequence[SourceFile]) -> None:
-    """Write sources.parquet: a row for each file.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
+    """Write sources.parquet: a row for each file; raise StorageError if it cannot be written."""
     import pyarrow
 
     texts = [pyarrow.field(name, pyarrow.string()) for name in ("source", "item", "href")]

@@ -99,11 +99,7 @@ class ReaderPlace:
 
 
 def note_place(folder: Path, place: ReaderPlace) -> None:
-    """Store the place of a reader.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
+    """Store the place of a reader; raise StorageError if it cannot be written."""
     places = folder / PLACES_FOLDER
     make_folder(places)
     content = json.dumps({"epoch": place.epoch, "ordinal": place.ordinal})

@@ -96,11 +96,7 @@ def plot_regions(
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Save a figure atomically.
-
-    Raises:
-        UsageError: if matplotlib does not know the suffix.
-    """
+    """Save a figure atomically; raise UsageError if matplotlib does not know the suffix."""
     suffix = path.suffix.lstrip(".").lower() or "png"
     there = figure.canvas.get_supported_filetypes()
     if suffix not in there:

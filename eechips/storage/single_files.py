@@ -61,10 +61,6 @@ def _named(path: Path) -> Iterator[None]:
 
 
 def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, and rename it.
-
-    Raises:
-        StorageError: if it cannot be written.
-    """
+    """Write a file under a temporary name, and rename it; raise StorageError if it cannot be written."""
     store = LocalStore(path.parent)
     store.commit(store.stage(path.name, data, str(new_writer())))

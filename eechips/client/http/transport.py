@@ -123,11 +123,7 @@ class Transport:
             raise Stopped
 
     def pause(self, seconds: float) -> None:
-        """Wait, without a permit, before a repeat.
-
-        Raises:
-            Stopped: if the run is stopping.
-        """
+        """Wait, without a permit, before a repeat; raise Stopped if the run is stopping."""
         self.check_open()
         self.quota.pause(seconds)
 

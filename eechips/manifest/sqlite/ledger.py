@@ -181,11 +181,7 @@ class Ledger:
         return [unit for unit in units if unit.position not in known]
 
     def check_integrity(self) -> None:
-        """Read every page of the database.
-
-        Raises:
-            StorageError: if one is damaged.
-        """
+        """Read every page of the database; raise StorageError if one is damaged."""
         (verdict,) = self.database.execute("PRAGMA integrity_check(1)").fetchone()
         if verdict != "ok":
             raise damaged(self.path, " ".join(str(verdict).split()))

@@ -103,21 +103,13 @@ class Formula:
         return image
 
     def calculate(self, values: Mapping[str, float]) -> float:
-        """Return the number of the formula.
-
-        Raises:
-            UsageError: if the formula has no value there.
-        """
+        """Return the number of the formula; raise UsageError if the formula has no value there."""
         number: float = _Composer(values, self.text).visit(_parse(self.text))
         return number
 
 
 def parse_formula(text: str) -> Formula:
-    """Parse a formula.
-
-    Raises:
-        UsageError: if it is not one, or no band is in it.
-    """
+    """Parse a formula; raise UsageError if it is not one, or no band is in it."""
     tree = _parse(text)
     names = _NameCollector()
     names.visit(tree)

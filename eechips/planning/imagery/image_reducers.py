@@ -22,11 +22,7 @@ _PERCENTILE = re.compile(r"p(\d{1,3}(?:\.\d+)?)")
 
 
 def check_reducer(name: str) -> None:
-    """Check the name of a reducer.
-
-    Raises:
-        UsageError: if there is no such reducer.
-    """
+    """Check the name of a reducer; raise UsageError if there is no such reducer."""
     percentile = _PERCENTILE.fullmatch(name)
     if percentile and float(percentile[1]) > 100:
         raise UsageError(f"reducer={name!r}: a percentile is at most 100")

@@ -193,11 +193,7 @@ class RequestObserver:
         return not self._is_closed and (scheme, host and host.lower(), port) == self._origin
 
     def pause(self, seconds: float) -> None:
-        """Wait, as the script's ``time.sleep``.
-
-        Raises:
-            Stopped: if the run is stopping.
-        """
+        """Wait, as the script's ``time.sleep``; raise Stopped if the run is stopping."""
         try:
             self._transport.pause(seconds)
         except Stopped:
