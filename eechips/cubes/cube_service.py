@@ -63,11 +63,7 @@ class ExpressionChip(Chip):
 
 
 class ExpressionRequests(TemplateRequests):
-    """Requests for expressions. Threads may share it.
-
-    Args:
-        workload_tag: sent with each computation.
-    """
+    """Requests for expressions. Threads may share it."""
 
     def __init__(self, endpoint: str, project: str, workload_tag: str) -> None:
         super().__init__(_no_client)

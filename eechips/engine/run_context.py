@@ -35,11 +35,7 @@ from eechips.storage import Store
 
 
 class RunControl(abc.ABC):
-    """What a feature may see of a run, and do to it.
-
-    Attributes:
-        progress: progress that the user sees.
-    """
+    """What a feature may see of a run, and do to it."""
 
     def __init__(self, executor: Executor[Any], log: RunLog, progress: Progress, count: int) -> None:
         self.log, self.progress, self.throttle = log, progress, executor.throttle

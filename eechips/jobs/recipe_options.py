@@ -315,11 +315,7 @@ def region_column(columns: str | Mapping[str, str]) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class TableColumn:
-    """A column of a table on the server.
-
-    Attributes:
-        table: id of the asset.
-    """
+    """A column of a table on the server, which is named by its asset id."""
 
     table: str
     field: str

@@ -78,11 +78,7 @@ def _message(task: Mapping[str, Any]) -> str:
 
 
 def remove_repeats(folder: Path) -> None:
-    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before.
-
-    Args:
-        folder: folder of the exports.
-    """
+    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before."""
     for path in sorted(folder.rglob("*")):
         match = _NUMBERED.match(path.name)
         first = None if match is None else path.with_name(f"{match[1]}{match[2]}")

@@ -107,11 +107,7 @@ class ScriptSource:
         return next((folder.parent for folder in folders if folder.name in self.imports), folders[0])
 
     def search_path(self, path: Sequence[str]) -> list[str]:
-        """Return where the script finds modules, as by ``python FILE``, or ``python -m`` if it needs its package.
-
-        Args:
-            path: the interpreter's search path.
-        """
+        """Return where the script finds modules, as by ``python FILE``, or ``python -m`` if it needs its package."""
         if self.package:
             return [str(self.root), *path]
         return [str(self.path.absolute().parent), *path, str(self.root)]  # last: folders may have names of packages

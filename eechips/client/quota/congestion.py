@@ -123,11 +123,7 @@ class CongestionController:
         cells.limit = min(cells.limit, ceiling)
 
     def refute(self, limit: float, now: float) -> None:
-        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it.
-
-        Args:
-            limit: permits that were accepted.
-        """
+        """Return to a limit that was accepted, because a raise was rejected where this controller does not see it."""
         cells = self._cells
         if not cells.ramping:
             cells.wait = min(2.0 * cells.wait, _LONG_WAIT)
@@ -136,11 +132,7 @@ class CongestionController:
         cells.limit = min(cells.limit, max(1.0, limit))
 
     def resume(self, limit: float, now: float) -> None:
-        """Continue with the limit that another controller has learned.
-
-        Args:
-            limit: permits.
-        """
+        """Continue with the limit that another controller has learned."""
         self.begin(limit, max(limit, self._cells.ceiling), now, ramps=False, free=max(limit, USUAL))
 
     def answered(self, in_flight: int, now: float, *, restricted: bool) -> None:
@@ -163,11 +155,7 @@ class CongestionController:
             cells.raised, cells.answers, cells.doubts = 1.0, 0.0, 0.0
 
     def waited(self, in_flight: int, now: float) -> None:
-        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected.
-
-        Args:
-            in_flight: permits in use.
-        """
+        """Record that a request waits for a permit: while the limit is unknown, it grows if nothing was rejected."""
         if self._cells.ramping:
             self._grow(in_flight, now)
 

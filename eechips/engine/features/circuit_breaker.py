@@ -193,11 +193,7 @@ class _FirstUnits:
 
 
 def service_failure_of(error: EechipsError) -> tuple[int, str] | None:
-    """Return the status of an unknown or lasting failure of the service, and a key that failures of its kind share.
-
-    Args:
-        error: error that a unit failed with.
-    """
+    """Return the status of an unknown or lasting failure of the service, and a key that failures of its kind share."""
     if not isinstance(error, (UnknownServiceError, TransientError)) or error.status is None:
         return None
     kind = re.sub(r"'[^']*'|\"[^\"]*\"|\d+", "", str(error))[:200] if error.status == _BAD_REQUEST else ""

@@ -10,11 +10,7 @@ from eechips.text.formatting import format_duration
 
 
 class BudgetLimit(RunFeature):
-    """Start no further unit once the throttle may send no request, or the time is over.
-
-    Args:
-        deadline: no unit starts after this time, on the clock.
-    """
+    """Start no further unit once the throttle may send no request, or the time is over."""
 
     def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
         self._deadline, self._clock = deadline, clock

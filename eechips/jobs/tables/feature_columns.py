@@ -31,11 +31,7 @@ _PREFIX = "property_"  # of a property that is called as one of the columns besi
 
 
 def column_of(name: str, *, has_table: bool) -> str:
-    """Return the column of a property; different properties have different columns.
-
-    Args:
-        has_table: whether there is a column of tables.
-    """
+    """Return the column of a property; different properties have different columns."""
     own = (GEOMETRY, TABLE) if has_table else (GEOMETRY,)
     bare = name
     while bare.startswith(_PREFIX):

@@ -19,11 +19,7 @@ from eechips.scripts.replacements.name_replacement import replace_names
 
 
 class _Starred:
-    """A function that takes its arguments as a tuple.
-
-    Attributes:
-        func: takes them one by one.
-    """
+    """A function that takes its arguments as a tuple."""
 
     def __init__(self, func: Callable[..., Any]) -> None:
         self.func = func
