@@ -20,6 +20,7 @@ from eechips.archive.catalogs.options import (
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import VerbCommand, typed_options
 from eechips.commands.parameters import HELP, LocalPath, config_options
+from eechips.errors import UsageError
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -185,7 +186,6 @@ def partitions_command(
       eechips catalog partitions outputs/catalog --bbox=-105.3,39.9,-105.2,40.0 --start 2021-06-01 --end 2021-09-01
     """
     from eechips.archive.catalogs.catalog import open_catalog
-    from eechips.errors import UsageError
 
     if bbox is not None and point is not None:
         raise UsageError("choose one of --bbox and --point")

@@ -12,6 +12,7 @@ from eechips.cli.terminal import echo
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, FunctionT, LocalPath
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
+from eechips.storage import safe_component
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -227,7 +228,6 @@ def georeference_command(folder: Path) -> None:
 def _picture_name(regions: tuple[str, ...], bands: tuple[str, ...]) -> str:
     """Return the default name of a picture, which contains the selected regions and columns."""
     from eechips.reports.figure import PLOT_NAME
-    from eechips.storage import safe_component
 
     usual = Path(PLOT_NAME)
     chosen = ",".join((*regions, *bands))

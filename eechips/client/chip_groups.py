@@ -23,8 +23,6 @@ from eechips.recipe.results import Template
 if TYPE_CHECKING:
     import ee
 
-    from eechips.recipe import Chip
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ChipStack(Chip):

@@ -6,8 +6,10 @@ The errors of the service are in :mod:`eechips.client.service_errors`; those of 
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import re
+import ssl
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta, timezone, tzinfo
@@ -348,9 +350,6 @@ def _classify_auth(error: BaseException) -> EechipsError | None:
 
 
 def _classify_transport(error: BaseException) -> EechipsError | None:
-    import http.client
-    import ssl
-
     import requests
     import urllib3.exceptions
 

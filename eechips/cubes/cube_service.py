@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.client.access.connection import Connection, ServiceTarget
+from eechips.client.access.credentials import find_project, missing_project
 from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.chip_parameters import file_format
 from eechips.client.fetcher import Fetcher
@@ -296,8 +297,6 @@ def _find_target(config: RunConfig, address: ServiceAddress, credentials: Any) -
 
 
 def _with_project(config: RunConfig, credentials: Any) -> ServiceTarget:
-    from eechips.client.access.credentials import find_project, missing_project
-
     project = find_project(config.project, credentials)
     if not project:
         raise missing_project()

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from affine import Affine
 from zlib_ng import zlib_ng as zlib
 
 from eechips.errors import ValidationError
@@ -66,7 +67,6 @@ def writer_of(kind: FileKind) -> GeotiffWriter:
     """Return the writer of a kind of file. GDAL writes the header with the first call."""
     import_rasterio()
     import rasterio
-    from affine import Affine
     from rasterio.io import MemoryFile
 
     count, height, width = kind.shape

@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from eechips.errors import UsageError
 from eechips.manifest.run import Run
@@ -232,9 +234,6 @@ def _ids_in(path: Path, column: str, texts: Sequence[str] = ()) -> list[Any]:
 
 
 def _rows(path: Path, column: str, region: Any, texts: Sequence[str]) -> pd.DataFrame:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     if path.suffix == ".parquet":
         with open_parquet(path) as file:
             tables = (pa.Table.from_batches([batch]) for batch in file.iter_batches(_BATCH))

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from eechips.errors import UsageError
@@ -140,8 +141,6 @@ def _write_csv(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame]) 
 
 def _write_parquet(path: Path, first: pd.DataFrame, frames: Iterator[pd.DataFrame], smoothing: Smoothing) -> Path:
     """Write the smoothed series of all regions as Parquet, some at a time."""
-    import pyarrow as pa
-
     schema = pa.Schema.from_pandas(first, preserve_index=False)
     schema = pa.schema(
         [pa.field(field.name, pa.float64() if pa.types.is_null(field.type) else field.type) for field in schema],

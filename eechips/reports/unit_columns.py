@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.crs import is_usable
@@ -244,8 +245,6 @@ def _fields(unit: Mapping[str, Any], identifier: str, number: int) -> dict[str, 
 
 def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
     """Return outlines and centres of units."""
-    import shapely
-
     # Recipes may name any CRS.
     outlines = footprints([row.grid if row.grid is not None and is_usable(row.grid.crs) else None for row in rows])
     for number in np.flatnonzero(outlines == None).tolist():  # noqa: E711 - element by element
@@ -327,8 +326,6 @@ def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def centres_of(outlines: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
     """Return longitude and latitude of the middle of outlines, (n, 2); NaN without an outline."""
-    import shapely
-
     centres = np.full((len(outlines), 2), np.nan)
     known = outlines != None  # noqa: E711 - element by element
     if known.any():

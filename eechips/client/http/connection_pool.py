@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast
 import requests
 import requests.adapters
 import urllib3
+import urllib3.exceptions
 
 from eechips.client.error_classification import classify_exception
 from eechips.client.http.http_messages import HttpRequest, HttpResponse, Timeouts
@@ -128,6 +129,4 @@ def _release(response: urllib3.BaseHTTPResponse) -> None:
 
 def _is_unreachable(error: BaseException) -> bool:
     """Return whether no connection could be made, for which the request is not to blame."""
-    import urllib3.exceptions
-
     return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))

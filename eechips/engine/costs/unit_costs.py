@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from operator import add
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
@@ -139,8 +141,6 @@ def _assumed(kind: str, requests: int, megapixels: float) -> Range:
 
 def _byte_range(chip: Chip, class_bands: Collection[str], dtype: str) -> Range | None:
     """Return the bytes of a chip's file; None if the chip's size is unknown."""
-    import numpy as np
-
     if chip.size is None:
         return None
     pixels = chip.size[0] * chip.size[1]

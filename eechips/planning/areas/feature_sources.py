@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import ee
+
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning import planning_requests
 from eechips.planning.imagery.image_filters import PropertyFilter
@@ -85,8 +87,6 @@ class FeatureSource:
 
     def collection(self, table: str) -> ee.FeatureCollection:
         """Return all features of one of :meth:`list_tables`."""
-        import ee
-
         value: Any = ee.deserializer.fromJSON(self.dataset) if table == _COMPUTED else table
         features: ee.FeatureCollection = ee.FeatureCollection(value)
         return features
@@ -112,8 +112,6 @@ class FeatureSource:
             UnknownDatasetError: if there is no such table.
             UsageError: if there are dates, and features have none.
         """
-        import ee
-
         if not self._is_index():
             self._check_dates()
             return [self.name]
@@ -142,16 +140,12 @@ class FeatureSource:
 
     def _is_index(self) -> bool:
         """Return whether the features of the dataset name one table each."""
-        import ee
-
         if self.is_computed or not self.dataset.endswith(_INDEX_SUFFIX):
             return False
         named: Any = ee.FeatureCollection(self.dataset).filter(ee.Filter.notNull([_TABLE])).limit(1).size()
         return bool(self._ask(named.getInfo))
 
     def _check_dates(self) -> None:
-        import ee
-
         if self.start is None and self.end is None:
             return
         dated: Any = self.collection(self.name).filter(ee.Filter.notNull([_TIME])).limit(1).size()
@@ -160,8 +154,6 @@ class FeatureSource:
 
     def _ask(self, request: Callable[[], T], table: str | None = None) -> T:
         """Send a request about the dataset, or one of its tables; raise UnknownDatasetError if it does not exist."""
-        import ee
-
         try:
             return request()
         except ee.EEException as error:
@@ -174,8 +166,6 @@ class FeatureSource:
 
 def _between(name: str, start: Any, end: Any) -> ee.Filter:
     """Return the filter of values of a property from ``start`` to before ``end``; None for no limit."""
-    import ee
-
     limits = [ee.Filter.gte(name, start)] if start is not None else []
     limits += [ee.Filter.lt(name, end)] if end is not None else []
     interval: ee.Filter = ee.Filter.And(*limits)
@@ -184,6 +174,4 @@ def _between(name: str, start: Any, end: Any) -> ee.Filter:
 
 def _moment(text: str | None) -> Any:
     """Return a date as the service's milliseconds since 1970."""
-    import ee
-
     return None if text is None else ee.Date(text).millis()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import ee
 import numpy as np
@@ -24,10 +24,6 @@ from eechips.geo.vector_paths import is_vector_file
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices
-
-if TYPE_CHECKING:
-    import ee
-
 
 _NUMBER = r"\s*[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?\s*"
 _BOX = re.compile(rf"{_NUMBER},{_NUMBER},{_NUMBER},{_NUMBER}")
@@ -167,8 +163,6 @@ class AssetRegion:
         Raises:
             RegionError: if the field or the value does not exist; the message lists fields, or similar values.
         """
-        import ee
-
         table = ee.FeatureCollection(self.asset)
         try:
             fields = fetch_fields(self.asset)
@@ -276,8 +270,6 @@ def planar_geometry(polygon: BaseGeometry) -> ee.Geometry:
     Raises:
         RegionError: if it has more bytes than fit into a request; see :func:`check_size`.
     """
-    import ee
-
     check_size(polygon)
     shape = _rounded(polygon)
     constructor = ee.ApiFunction.lookup(f"GeometryConstructors.{shape.geom_type}")
@@ -333,8 +325,6 @@ def fetch_fields(asset: str) -> list[str]:
     Raises:
         RegionError: if there is no such table.
     """
-    import ee
-
     try:
         names = ee.FeatureCollection(asset).first().propertyNames().getInfo()
     except ee.EEException as error:

@@ -31,6 +31,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
+import urllib3
+
 from eechips.client.access.connection import Connection, initialize_client
 from eechips.client.access.discovery import ClientInit, DiscoveryFile
 from eechips.client.error_classification import classify_response, parse_error
@@ -322,8 +324,6 @@ def _attach_requests(observer: RequestObserver) -> None:
 
 
 def _attach_urllib3(observer: RequestObserver) -> None:
-    import urllib3
-
     before = urllib3.PoolManager.urlopen
 
     def urlopen(manager: Any, method: str, url: str, redirect: bool = True, **options: Any) -> Any:
@@ -400,8 +400,6 @@ def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:
 
 
 def _raw(status: int, headers: Mapping[str, str], body: bytes) -> Any:
-    import urllib3
-
     return urllib3.HTTPResponse(
         body=io.BytesIO(body), headers=dict(headers), status=status, preload_content=False, reason=_REASONS.get(status)
     )
