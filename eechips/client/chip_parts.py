@@ -10,15 +10,12 @@ import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from eechips.client.chip_parameters import Method, request_format
 from eechips.errors import TooLargeError
 from eechips.formats import CHIP_FORMATS
 from eechips.geo.grid import Grid, Window, antimeridian_columns, wrap_longitude
-
-if TYPE_CHECKING:
-    from eechips.recipe import Chip
+from eechips.recipe import Chip
 
 MIN_SIDE = 16
 """Shortest side of a part in pixels. A request that fails at this size fails at any."""

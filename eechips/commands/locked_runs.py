@@ -11,7 +11,7 @@ import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -38,12 +38,9 @@ from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results
 from eechips.lockfile.rebuild import Rebuild, check_identity, compare
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
-from eechips.recipe import SupportsExtension, SupportsInteractiveRun
+from eechips.recipe import Recipe, SupportsExtension, SupportsInteractiveRun
 from eechips.storage import is_address, local_path
 from eechips.text.formatting import format_count, some_of
-
-if TYPE_CHECKING:
-    from eechips.recipe import Recipe
 
 _log = logging.getLogger(__name__)
 

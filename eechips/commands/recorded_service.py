@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT
 from eechips.client.template_requests import result_digest
@@ -15,12 +15,9 @@ from eechips.engine.service.session import connect
 from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import ServiceQueries
 from eechips.manifest.data_source import DataSource
+from eechips.manifest.run import Run
 from eechips.manifest.run_signature import is_own
-from eechips.recipe import traits_of, unit_value
-
-if TYPE_CHECKING:
-    from eechips.manifest.run import Run
-    from eechips.recipe import Recipe
+from eechips.recipe import Recipe, traits_of, unit_value
 
 SERVICE_OPTIONS = ("local", "archive", "project", "credentials", "endpoint", "send_credentials")
 """Options that choose the service, and how to connect to it."""

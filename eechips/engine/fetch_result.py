@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.client import retry
+from eechips.client.chip_groups import SharedChip, SharedMember
 from eechips.client.chip_parts import lies_beyond
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.exports.export_place import ExportPlace
@@ -27,11 +28,6 @@ from eechips.geo.grid import Part
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from eechips.client.chip_groups import SharedChip, SharedMember
 
 
 def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:

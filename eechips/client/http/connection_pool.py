@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING, cast
+from collections.abc import Mapping
+from typing import cast
 
 import requests
 import requests.adapters
@@ -18,9 +19,6 @@ from eechips.client.http.response_framing import read_body
 from eechips.client.quota.permits import Permit
 from eechips.errors import UnreachableError
 from eechips.web.urls import is_loopback
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 KEEP_ALIVE_HEADER = "x-eechips-keep-alive"
 """Asks a local Earth Engine to keep the connection open. It closes those of other clients, which may share them after a

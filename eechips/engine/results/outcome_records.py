@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import traceback
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.quota.usage import Usage
+from eechips.client.template_requests import TemplateMismatch
 from eechips.engine.features.circuit_breaker import service_failure_of
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
@@ -30,11 +31,6 @@ from eechips.storage import StagedFile
 from eechips.text.formatting import replace_control_characters
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import redact, redact_beginning, redact_end
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
-
-    from eechips.client.template_requests import TemplateMismatch
 
 _MAX_MESSAGE = 2000  # characters; a recipe may raise a whole response as the message
 _MAX_TRACEBACK = 8000

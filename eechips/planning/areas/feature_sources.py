@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import ee
 
@@ -12,9 +12,6 @@ from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning import planning_requests
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.text.suggestion import describe_choices
-
-if TYPE_CHECKING:
-    import ee
 
 T = TypeVar("T")
 
