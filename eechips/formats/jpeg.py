@@ -14,7 +14,6 @@ from eechips.formats.raster import decoding, encode_picture
 from eechips.geo.grid import Part
 
 _START, _END = b"\xff\xd8\xff", b"\xff\xd9"
-_NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 _QUALITY = 90
 """Quality of pictures that are compressed here, 1 to 100; the service's own quality is not documented."""
@@ -54,11 +53,11 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
         width, height, count = source.width, source.height, source.count
         expectation.check_size(width, height)
         source.read()
-    if count not in _NAMES:
+    if count not in png.CHANNEL_NAMES:
         raise ValidationError(f"the response is a JPEG with {count} channels")
     if count != 3:
         expectation.check_bands(count)
-    named = expectation.bands if len(expectation.bands or ()) == count else _NAMES[count]
+    named = expectation.bands if len(expectation.bands or ()) == count else png.CHANNEL_NAMES[count]
     return FileMetadata(width=width, height=height, bands=named, dtype="uint8")
 
 

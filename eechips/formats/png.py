@@ -23,7 +23,7 @@ _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _OPAQUE = 255
 _HEADER = struct.Struct(">IIBBBBB")
-_NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
+CHANNEL_NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     return FileMetadata(
         width=header.width,
         height=header.height,
-        bands=expectation.bands if len(expectation.bands or ()) == colours else _NAMES[colours],
+        bands=expectation.bands if len(expectation.bands or ()) == colours else CHANNEL_NAMES[colours],
         dtype="uint8" if header.depth <= 8 else "uint16",
         valid_fraction=_valid_fraction(data) if needs_decoding else 1.0,
     )
