@@ -17,35 +17,19 @@ from typing import Any, TypeVar
 from eechips.errors import ConfigurationError, StorageError
 
 
-def allocate_anonymous_memory(name: str, size: int) -> int | None:
-    """Allocate memory that only processes with its descriptor can reach (memfd_create(2)).
+def allocate_shared_memory(size: int) -> int:
+    """Allocate memory of zeros that only processes with its descriptor can reach, and return its descriptor.
 
-    Args:
-        name: what the system shows of it in ``/proc``.
-        size: bytes. They are zero, and allocated now: a hole would end the process when memory is short.
-
-    Returns:
-        The descriptor; None if the system has no such memory (macOS), or forbids it.
-
-    Raises:
-        OSError: if there is not enough memory.
+    It belongs to no file (memfd_create(2)), or to an unlinked one if the system has no such memory (macOS) or forbids
+    it. It is allocated now: a hole would end the process when memory is short, or the disk full.
     """
     try:
-        descriptor = os.memfd_create(name)
-    except (AttributeError, OSError):
-        return None
-    os.pwrite(descriptor, bytes(size), 0)
-    return descriptor
-
-
-def allocate_shared_memory(size: int) -> int:
-    """Allocate memory, or an unlinked file of zeros if the system has none, and return its descriptor."""
-    try:
-        descriptor = allocate_anonymous_memory("eechips-throttle", size)
-        if descriptor is None:
+        try:
+            descriptor = os.memfd_create("eechips-throttle")
+        except (AttributeError, OSError):
             with tempfile.TemporaryFile(prefix="eechips-throttle-") as file:
                 descriptor = os.dup(file.fileno())
-            os.pwrite(descriptor, bytes(size), 0)  # a hole would end the process once the disk is full
+        os.pwrite(descriptor, bytes(size), 0)
     except OSError as error:
         raise ConfigurationError(
             f"no shared memory for the quota of the run in {tempfile.gettempdir()}: {error.strerror or error}. Set"
