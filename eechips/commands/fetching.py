@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.commands.command import FetchCommand, VerbOption
-from eechips.commands.parameters import HELP, Assignment, LocalPath, declared_options, meta_flag
+from eechips.commands.parameters import HELP, Assignment, LocalPath, declared_options
 from eechips.errors import UsageError
 
 if TYPE_CHECKING:
@@ -258,12 +258,18 @@ def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = 
     from eechips.engine.config import RunConfig
     from eechips.engine.run_options import RUN, LedgerOptions
 
-    yes = meta_flag(
-        "yes",
-        "-y",
-        "--yes",
+    def note_consent(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value:  # it is no parameter of the function
+            ctx.meta["yes"] = True
+
+    yes = VerbOption(
+        ["-y", "--yes"],
+        is_flag=True,
+        expose_value=False,
+        callback=note_consent,
         help="Do not ask for confirmation, with --estimate or before a run that may use a tenth of a month's compute.",
         heading=RUN,
+        decides="run",
     )
     arguments = click.Argument(["pipeline_options"], nargs=-1, type=click.UNPROCESSED, metavar="[-- ARGUMENTS]")
     declared = [

@@ -174,16 +174,6 @@ class Bytes(click.ParamType):  # type: ignore[type-arg]
             return self.fail(str(error), param, ctx)
 
 
-def meta_flag(key: str, *names: str, help: str, **attributes: Any) -> VerbOption:
-    """Make a flag of how a run proceeds that is no parameter of the function: ``meta`` of click holds it by a key."""
-
-    def note(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-        if value:
-            ctx.meta[key] = True
-
-    return VerbOption([*names], is_flag=True, expose_value=False, callback=note, help=help, decides="run", **attributes)
-
-
 _TYPES: dict[str, Any] = {
     "text": str,
     "integer": int,
