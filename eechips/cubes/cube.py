@@ -110,11 +110,6 @@ def describe_cube(
     )
 
 
-def band_attributes(band: Mapping[str, Any], crs: str) -> dict[str, Any]:
-    """Return the attributes of a variable, as Xee does: attributes of the band, and the CRS of the cube."""
-    return {**_valid(band), "crs": crs}
-
-
 def _today() -> str:
     return datetime.now(timezone.utc).date().isoformat()
 
@@ -288,13 +283,13 @@ def open_cube(
 def _lazy_dataset(
     description: CubeDescription, reader: CubeReader, dims: tuple[str, str, str], dropped: Collection[str]
 ) -> xarray.Dataset:
-    """Return the bands as stored, not yet decoded, without the dropped ones."""
+    """Return the bands as stored, not yet decoded, without the dropped ones; with the CRS of the cube, as Xee does."""
     import xarray
 
     from eechips.cubes.cube_reader import lazy_variable
 
     variables: dict[str, Any] = {
-        name: lazy_variable(reader, number, dims, band_attributes(band, reader.grid.crs))
+        name: lazy_variable(reader, number, dims, {**_valid(band), "crs": reader.grid.crs})
         for number, (name, band) in enumerate(zip(reader.bands, description.bands, strict=True))
         if name not in dropped
     }

@@ -20,6 +20,9 @@ from eechips.client.quota.permits import Permit
 from eechips.errors import UnreachableError
 from eechips.web.urls import is_loopback
 
+_UNREACHABLE = (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError)
+"""No connection could be made, for which the request is not to blame."""
+
 KEEP_ALIVE_HEADER = "x-eechips-keep-alive"
 """Asks a local Earth Engine to keep the connection open. It closes those of other clients, which may share them after a
 fork."""
@@ -64,7 +67,7 @@ class ConnectionPool:
             finally:
                 _release(response)
         except Exception as error:  # classified below, or raised again as it is
-            permit.is_unreachable = _is_unreachable(error)
+            permit.is_unreachable = isinstance(error, _UNREACHABLE)
             failure = classify_exception(error)
             if failure is None:
                 raise
@@ -123,8 +126,3 @@ def _release(response: urllib3.BaseHTTPResponse) -> None:
         response.release_conn()
     else:
         response.close()
-
-
-def _is_unreachable(error: BaseException) -> bool:
-    """Return whether no connection could be made, for which the request is not to blame."""
-    return isinstance(error, (urllib3.exceptions.NewConnectionError, urllib3.exceptions.ConnectTimeoutError))
