@@ -40,7 +40,17 @@ class CodeErrors:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, Exception) and not isinstance(error, EechipsError):
             text = "".join(traceback.format_exception(kind, error, trace))
-            raise RecipeError(f"{self._place}: {describe_exception(error)}", traceback=text) from error
+            message = f"{self._place}: {describe_exception(error)}{self._advice(error)}"
+            raise RecipeError(message, traceback=text) from error
+
+    def _advice(self, error: Exception) -> str:
+        """Return what helps if a recipe imports a module beside it, of which workers would know nothing."""
+        if not isinstance(error, ModuleNotFoundError) or not error.name or not isinstance(self._place, Path):
+            return ""
+        beside = self._place.parent / error.name.partition(".")[0]
+        if not beside.is_dir() and not beside.with_suffix(".py").is_file():
+            return ""
+        return ". A recipe is one file: move what it needs there, or install it as a package"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +104,14 @@ class ScriptRecipe:
         self._source = source
         tree = parse_script(path, source)
         functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-        self._requests_name = _find(functions, ("get_requests", "getRequests"), path)
-        self._result_name = _find(functions, ("get_result", "getResult"), path)
+        self._requests_name = _find(tree, ("get_requests", "getRequests"), path)
+        self._result_name = _find(tree, ("get_result", "getResult"), path)
         taken = {self._requests_name: 0, self._result_name: 2, **_OPTIONAL}
         self._signatures = {
             name: _signature(functions[name], skip) for name, skip in taken.items() if name in functions
         }
+        for name in {self._requests_name, self._result_name} - functions.keys():
+            self._signatures[name] = _Signature((), {})  # made by a call, as a closure is
         self.parameters = self._convert(parameters)
         self.datasets = _datasets(tree)
         self.imports = imported_packages(tree)
@@ -275,10 +287,21 @@ def parse_script(path: Path, source: str) -> ast.Module:
         raise UsageError(f"{where}: not Python: {getattr(error, 'msg', error)}") from None
 
 
-def _find(functions: Mapping[str, ast.FunctionDef], names: tuple[str, str], path: Path) -> str:
+def _find(tree: ast.Module, names: tuple[str, str], path: Path) -> str:
+    """Return which of two names a script gives to a function that it defines, or makes by a call."""
+    defined = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assigned = {name for name, _ in _variables(tree)}
     for name in names:
-        if name in functions:
+        if name in defined or name in assigned:
             return name
+    elsewhere = {node.name for node in tree.body if isinstance(node, ast.AsyncFunctionDef)}
+    imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
+    imported = {alias.asname or alias.name for node in imports for alias in node.names}
+    for name in names:
+        if name in elsewhere:
+            raise UsageError(f"{path} is not a recipe: {name} is async, and is called without an event loop")
+        if name in imported:
+            raise UsageError(f"{path} is not a recipe: it imports {name}, which the file of a recipe defines itself")
     raise UsageError(f"{path} is not a recipe: it defines no function {names[0]} (nor {names[1]})")
 
 

@@ -179,6 +179,13 @@ def test_invalid_recipes_are_refused(tmp_path: Path) -> None:
     path.write_text("def get_requests(): return []\n")
     with pytest.raises(UsageError, match="no function get_result"):
         load_recipe(path)
+    for other, message in (
+        ("async def get_result(i, u): pass", "get_result is async"),
+        ("from plots import get_result", "it imports get_result"),
+    ):
+        path.write_text(f"def get_requests(): return []\n{other}\n")
+        with pytest.raises(UsageError, match=message):
+            load_recipe(path)
     path.write_bytes(b"\xff\xfe")
     with pytest.raises(UsageError, match="UTF-8"):
         load_recipe(path)
@@ -194,6 +201,32 @@ def test_a_planner_that_raises_is_a_recipe_error_with_its_traceback(tmp_path: Pa
         path.write_text(f"def get_requests(): return {returned}\ndef get_result(i, u): pass\n")
         with pytest.raises(RecipeError, match=f"get_requests returned {message}: it must return a list"):
             load_recipe(path).get_requests()
+
+
+def test_a_module_beside_a_recipe_is_not_imported(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.py"
+    path.write_text("import plots_beside\ndef get_requests(): return [1]\ndef get_result(i, u): pass\n")
+    with pytest.raises(RecipeError, match=r"No module named 'plots_beside'$"):
+        load_recipe(path).get_requests()
+    (tmp_path / "plots_beside.py").touch()
+    with pytest.raises(RecipeError, match=r"'plots_beside'\. A recipe is one file: move what it needs there"):
+        load_recipe(path).get_requests()
+
+
+def test_functions_of_a_recipe_may_be_closures(tmp_path: Path) -> None:
+    path = tmp_path / "closures.py"
+    path.write_text(
+        "def make(factor):\n"
+        "    def result(index, unit):\n        return bytes([factor * unit])\n"
+        "    return result\n"
+        "get_result = make(3)\n"
+        "get_requests = lambda: (number for number in (1, 2))\n"
+    )
+    recipe = pickle.loads(pickle.dumps(load_recipe(path)))
+    assert recipe.get_requests() == [1, 2]
+    assert recipe.get_result(0, 2) == b"\x06"
+    with pytest.raises(UsageError, match="no parameter 'factor'; it takes: none"):
+        load_recipe(path, {"factor": "4"})
 
 
 CLASSES = """
