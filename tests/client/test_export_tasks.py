@@ -111,6 +111,7 @@ def test_unknown_tasks_have_ended(ee: Any) -> None:
     assert str(status.error) == "Earth Engine does not know the task any longer"
 
 
+@pytest.mark.slow
 def test_a_task_that_the_service_does_not_start_is_an_error_with_its_message(ee: Any) -> None:
     place = ExportPlace("my-bucket", "folder/.hidden")
     with pytest.raises(PermanentError, match="Invalid object name prefix"):

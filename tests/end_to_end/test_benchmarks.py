@@ -88,6 +88,7 @@ def test_ready_data_have_the_grid_and_bands_asked_for(light: Server) -> None:
         assert np.array_equal(file.read(2), table["G"])
 
 
+@pytest.mark.slow
 def test_the_light_server_knows_what_was_asked_for_each_unit(light: Server) -> None:
     ee = initialize(light)
     image, region = naip(ee, [-100.125, 40.5])

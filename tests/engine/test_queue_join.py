@@ -18,6 +18,7 @@ from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.object_server import missing_packages, serving_objects
+from local_tests.support.parameters import slow_except
 from tests.archive.windows.test_results import RECIPE, check, write_scene
 from tests.support.commands import run_command
 from tests.support.engine_service import Service
@@ -306,7 +307,7 @@ def test_units_of_two_workers_with_one_name_have_failed(tmp_path: Path, service:
     assert set(run.failures["error"]) == {"two units have the same name, same.csv: results must be named apart"}
 
 
-@pytest.mark.parametrize("state", ["done", "empty"])
+@pytest.mark.parametrize("state", slow_except(["done", "empty"], "done"))
 def test_an_outcome_without_a_file_takes_the_place_of_no_result(tmp_path: Path, service: Service, state: str) -> None:
     text = "from eechips import Table\ndef get_requests(): return [1, 2]\ndef get_result(index, number):\n"
     lines, out = layered(tmp_path, service, f"{text}    return Table([{{'a': number}}])\n"), tmp_path / "out"

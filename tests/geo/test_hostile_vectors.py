@@ -38,7 +38,7 @@ def read_whole(path: Path) -> tuple[np.ndarray, pa.Table]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", slow_except(HOSTILE, *list(HOSTILE)[::6]))
+@pytest.mark.parametrize("name", slow_except(HOSTILE, *list(HOSTILE)[::12]))
 def test_a_hostile_file_is_read_or_refused(name: str, trap: Trap, monkeypatch: pytest.MonkeyPatch) -> None:
     make, expected = HOSTILE[name]
     path = make(trap.place)

@@ -357,9 +357,14 @@ def test_all_shots_of_an_index(features: Callable[..., Any]) -> None:
         ({"columns": "hieght"}, UnknownDatasetError, "has no column 'hieght'; did you mean 'height'"),
         ({"dataset": "S2"}, UsageError, "S2 has images, not features"),
         ({"columns": "height,height"}, UsageError, "must name each column once"),
-        ({"where": "hieght > 1"}, UsageError, "no feature there has a property 'hieght'"),
-        ({"roi": "10,10,11,11"}, UsageError, "there are no features"),
-        ({"dataset": SHAPES, "start": "2020-01-01"}, UsageError, "have no system:time_start"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                ({"where": "hieght > 1"}, UsageError, "no feature there has a property 'hieght'"),
+                ({"roi": "10,10,11,11"}, UsageError, "there are no features"),
+                ({"dataset": SHAPES, "start": "2020-01-01"}, UsageError, "have no system:time_start"),
+            )
+        ),
         ({"start": "2020-01-01", "end": "2019-01-01"}, UsageError, "must be before the end"),
     ],
 )

@@ -283,11 +283,24 @@ def test_datasets_without_a_record_are_sampled(photograph_server: Server, tmp_pa
         ({"dataset": "RESOLVE/ECOREGIONS/2017"}, UnknownDatasetError, "is a table, not images"),
         ({"bands": ("R", "G", "Bleu")}, UnknownDatasetError, "has no band 'Bleu'; "),
         ({"per_ecoregion": "2:RESOLVE/ECOREGIONS/2017:ECO_IDX"}, RegionError, "did you mean 'ECO_ID'"),
-        ({"per_ecoregion": "2:RESOLVE/ECOREGIONS/2016"}, RegionError, "there is no table 'RESOLVE/ECOREGIONS/2016'"),
-        ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAMES=x"}, RegionError, "did you mean 'ECO_NAME'"),
-        ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAME=Madagascar mangrove"}, RegionError, "'Madagascar mangroves'"),
-        ({"roi": "NO/SUCH/TABLE:A=b"}, RegionError, "no table 'NO/SUCH/TABLE' .*; `roi` names another region"),
-        ({"roi": "10,10,11,11"}, UsageError, "has no image that meets the region"),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (
+                    {"per_ecoregion": "2:RESOLVE/ECOREGIONS/2016"},
+                    RegionError,
+                    "there is no table 'RESOLVE/ECOREGIONS/2016'",
+                ),
+                ({"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAMES=x"}, RegionError, "did you mean 'ECO_NAME'"),
+                (
+                    {"roi": "RESOLVE/ECOREGIONS/2017:ECO_NAME=Madagascar mangrove"},
+                    RegionError,
+                    "'Madagascar mangroves'",
+                ),
+                ({"roi": "NO/SUCH/TABLE:A=b"}, RegionError, "no table 'NO/SUCH/TABLE' .*; `roi` names another region"),
+                ({"roi": "10,10,11,11"}, UsageError, "has no image that meets the region"),
+            )
+        ),
         ({"start": "1990-01-01", "end": "1991-01-01"}, UsageError, "has no image between 1990-01-01 and 1991-01-01"),
         (
             {"dataset": "USDA/NAIP/DOQQ/m_4709963_se_14_1_20150926", "format": "png"},

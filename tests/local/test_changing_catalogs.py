@@ -25,6 +25,7 @@ from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest
 from eechips_local.protocol.request_errors import ChangingError, UnavailableError
 from eechips_local.stores import StoreConfig
+from local_tests.support.parameters import slow_except
 from tests.support.catalog_items import DAYS, item, put
 from tests.support.catalog_scenes import collection
 
@@ -176,7 +177,7 @@ def test_a_request_sees_one_version(changing: Path) -> None:
     assert own.count(Query()) == 21
 
 
-@pytest.mark.parametrize("changes", [0, 3, 100])
+@pytest.mark.parametrize("changes", slow_except([0, 3, 100], 3))
 def test_a_query_is_repeated_when_the_catalogue_changes(
     changing: Path, monkeypatch: pytest.MonkeyPatch, changes: int
 ) -> None:

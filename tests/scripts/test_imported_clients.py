@@ -18,6 +18,7 @@ import pytest
 from eechips.scripts.replacements.imported_clients import attach_httpx
 from eechips.scripts.replacements.imported_modules import change_imported
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 from tests.support.user_scripts import files, run, run_with_faults
 
 HELPER = """
@@ -156,7 +157,7 @@ class Answers:
         return function
 
 
-@pytest.mark.parametrize("is_new", [True, False])
+@pytest.mark.parametrize("is_new", slow_except([True, False], True))
 def test_responses_of_httpx_are_read_as_those_of_its_connections(monkeypatch: pytest.MonkeyPatch, is_new: bool) -> None:
     answers, run_sync = Answers(monkeypatch), anyio.to_thread.run_sync
     attach_httpx(answers, httpx)

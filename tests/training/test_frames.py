@@ -22,6 +22,7 @@ from eechips.errors import StorageError
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.untrusted_run import check_values
 from local_tests.support.local_earth_engine import Server
+from local_tests.support.parameters import slow_except
 
 OPTIONS: dict[str, Any] = {
     "dataset": ("S2", "L8"), "bands": ("S2:B4,B8", "L8:SR_B4,SR_B5"), "near": ("L8:8d",), "total": 3,
@@ -194,7 +195,7 @@ def test_gdal_reads_a_frame_of_a_geozarr_cube_in_its_place(run: eechips.Run, tmp
                 np.testing.assert_array_equal(found.read(1), expected.read(band + 1))
 
 
-@pytest.mark.parametrize("to", ["zarr", "hdf5"])
+@pytest.mark.parametrize("to", slow_except(["zarr", "hdf5"], "zarr"))
 def test_arrays_of_files_with_several_frames_have_an_axis_of_time(
     stacked: eechips.Run, tmp_path: Path, to: str
 ) -> None:

@@ -120,6 +120,7 @@ def test_a_loaded_table_equals_the_file(series: eechips.Run) -> None:
     assert len(eechips.load(series, rows="units")) == len(series.units)
 
 
+@pytest.mark.slow
 def test_a_table_of_points_has_points(demo_server: Server, tmp_path: Path) -> None:
     plots = Path(__file__).resolve().parents[2] / "recipes" / "plots.csv"
     run = eechips.points(

@@ -9,6 +9,7 @@ import pytest
 from hypothesis.internal.conjecture import providers
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("EECHIPS_FUZZ_SECONDS" in os.environ, reason="fuzzers draw constants of modules")
 def test_no_constants_of_imported_modules_are_drawn() -> None:
     importlib.import_module("eechips_local.quota")

@@ -111,6 +111,7 @@ def test_downloads_restart_on_a_server_without_range(folder: Path, tmp_path: Pat
         assert server.statuses[206] == 0
 
 
+@pytest.mark.slow
 def test_a_server_without_validators_is_not_asked_for_parts(folder: Path, tmp_path: Path) -> None:
     with FileServer(folder, Faults(cuts=0.5, has_validators=False)) as server:
         run = fetch(catalogue(tmp_path, items(server)), tmp_path / "out", retry_delay=0.01, retries=30)
@@ -187,6 +188,7 @@ def test_retry_takes_a_file_out_of_quarantine(folder: Path, tmp_path: Path) -> N
     assert not (out / "quarantine").exists()
 
 
+@pytest.mark.slow
 def test_a_host_that_does_not_respond_is_named_once(server: FileServer, tmp_path: Path, caplog: CapturedLog) -> None:
     found = items(server)[:2]
     for each in found:

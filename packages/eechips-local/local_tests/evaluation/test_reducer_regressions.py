@@ -60,6 +60,7 @@ class TestRegressions:
         found = reduce_values(rows, r.robust_linear_regression(2, 1, None))["coefficients"].values
         np.testing.assert_allclose(found.ravel(), [1, 2], atol=0.02)
 
+    @pytest.mark.slow
     def test_ridge_regression_against_scikit_learn(self) -> None:
         pytest.importorskip("sklearn")
         from sklearn.linear_model import Ridge

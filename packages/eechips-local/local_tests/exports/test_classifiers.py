@@ -239,6 +239,7 @@ def test_a_rebuilt_index_knows_classifiers(stored: tuple[Path, str]) -> None:
         load(Context(store), name)
 
 
+@pytest.mark.slow
 def test_a_process_fits_a_stored_classifier_once(stored: tuple[Path, str]) -> None:
     folder, name = stored
     with FolderStore(folder) as store:

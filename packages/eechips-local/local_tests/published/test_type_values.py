@@ -16,6 +16,7 @@ from local_tests.published.test_notebook_values import constant_band, pixel_type
 from local_tests.published.test_printed_values import Example
 from local_tests.published.test_recorded_values import check_examples
 from local_tests.support.local_earth_engine import Server, initialize
+from local_tests.support.parameters import slow_except
 
 
 def _at_origin(of: Callable[[Any], Any], *, bands: int = 1, value: int = 1) -> Callable[[Any], Any]:
@@ -235,7 +236,7 @@ def ee(serve: Callable[..., Server]) -> Any:
     return initialize(serve("--no-demo", "--rate", "none", "--concurrency", "none"))
 
 
-@pytest.mark.parametrize("source", TYPED)
+@pytest.mark.parametrize("source", slow_except(TYPED, *(name for name in TYPED if not name.startswith("code "))))
 def test_values_are_those_that_users_record(ee: Any, source: str) -> None:
     check_examples(ee, source, TYPED[source])
 

@@ -125,6 +125,7 @@ def test_secrets_are_found_in_archives_of_the_service(tmp_path: Path) -> None:
     assert [each.kind for each in find_secrets(folder)] == ["an e-mail address"]
 
 
+@pytest.mark.slow
 def test_ordinary_texts_are_no_secrets(tmp_path: Path) -> None:
     text = '{"rootUrl": "{server}/", "project": "{project}", "mail": "***", "id": "LANDSAT/LC08", "https": "a//b"}'
     assert find_secrets(write(tmp_path / "a", json=text, npy=bytes(range(256)) * 40), ["local"]) == []
