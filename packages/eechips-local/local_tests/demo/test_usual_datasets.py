@@ -268,6 +268,17 @@ def test_all_bands_of_lcms_have_pixels(stub_server: Server) -> None:
     assert all(0 <= share <= 100 for share in shares)
 
 
+@pytest.mark.parametrize("name", ["HOURLY", "MONTHLY_AGGR"])
+def test_all_bands_of_era5_land_have_pixels(stub_server: Server, name: str) -> None:
+    """Its record states no ranges, so that the energy balance of geeet was refused: it takes thermal radiation."""
+    ee: Any = initialize(stub_server)
+    image = ee.ImageCollection(f"ECMWF/ERA5_LAND/{name}").filterDate("2021-07-01", "2021-07-02").first()
+    found = image.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(PLACE), 11132).getInfo()
+    assert None not in found.values()
+    if name == "HOURLY":
+        assert 150 <= found["surface_thermal_radiation_downwards_hourly"] / 3600 <= 450  # W/m2
+
+
 def test_all_bands_of_proba_v_have_pixels_and_the_index_is_that_of_vito_s_files(stub_server: Server) -> None:
     """Its record states no range of NDVI and TIME, so that a notebook's getRegion of all bands was refused."""
     ee: Any = initialize(stub_server)
