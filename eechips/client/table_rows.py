@@ -28,6 +28,8 @@ _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose size
 class RowFetcher:
     """Fetcher of rows, by the Earth Engine client of this process.
 
+    Its methods raise RequestError, classified, and ee.EEException if the service refuses the expression.
+
     Args:
         sizes: sizes that worked after larger pages and ranges were rejected.
         divides_all: whether a table is requested in parts also where a batch task may compute the whole instead.
@@ -44,8 +46,6 @@ class RowFetcher:
 
         Raises:
             TooLargeError: if a page of one row is too large.
-            RequestError: classified.
-            ee.EEException: if the service refuses the expression.
         """
         size, rejected = min(PAGE_SIZE, self._sizes.most(_ROWS) or PAGE_SIZE), False
         while True:
@@ -74,8 +74,6 @@ class RowFetcher:
 
         Raises:
             TooLargeError: if a page of one row, or a day, is too large.
-            RequestError: classified.
-            ee.EEException: if the service refuses the expression.
         """
         most = self._sizes.most(_DAYS)
         if most is None:
@@ -97,8 +95,6 @@ class RowFetcher:
 
         Raises:
             TooLargeError: if the rows of a single place are, or a page of one of them if it may be paged.
-            RequestError: classified.
-            ee.EEException: if the service refuses the expression.
         """
         all_rows: list[dict[str, Any]] = []
         pending, was_rejected, largest = [places], False, 0
