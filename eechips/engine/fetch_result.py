@@ -21,9 +21,10 @@ from eechips.engine.outcome import Outcome, StartedExports
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import PermanentError, RecipeError, TooLargeError, ValidationError
 from eechips.files.temporary_names import Writer
-from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, sniff, table_format, validate
+from eechips.formats import CHIP_FORMATS, EncodedFile, Expectation, npy, sniff, table_format, validate
 from eechips.formats.chip_format import DecodedChip, UncertainMaskError
 from eechips.formats.raster import check_certain, paste_parts
+from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Part
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
@@ -60,8 +61,6 @@ def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile]
         suffix = sniff(result)
         return EncodedFile(result, suffix, validate(result, suffix))
     if type(result).__module__ == "numpy" and hasattr(result, "dtype"):
-        from eechips.formats import npy
-
         with _encoding():
             data = npy.encode(result)
         return EncodedFile(data, "npy", validate(data, "npy"))
@@ -183,8 +182,6 @@ def _fetch_table(fetcher: Fetcher, table: Table) -> EncodedFile:
 
 def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
     """Return the file of a table, with the rows of its source."""
-    from eechips.formats.table import arrange_columns
-
     names: tuple[str, ...]
     columns: list[Any]
     if table.unpack is not None:
@@ -314,8 +311,6 @@ def _receive_exported(result: Chip | Table, data: bytes) -> EncodedFile:
     own, expectation = CHIP_FORMATS.get(result.format), expectation_of(result)
     if own.request_format == "tif":
         return own.receive(data, expectation)
-    from eechips.formats import npy
-
     decode = CHIP_FORMATS.get("tif").decode
     assert decode is not None
     assert own.encode is not None
