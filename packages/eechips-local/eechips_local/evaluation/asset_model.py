@@ -168,6 +168,8 @@ class Query:
         having: names of bands that images have.
         lacking: names of bands that images do not have.
         holding: names of properties, each with a text that is in the list which the property is.
+        first_index: what ``system:index`` is not before, in the order of texts.
+        last_index: what it is not after, or None.
     """
 
     bounds: Bounds | None = None
@@ -179,6 +181,8 @@ class Query:
     having: frozenset[str] = frozenset()
     lacking: frozenset[str] = frozenset()
     holding: frozenset[tuple[str, str]] = frozenset()
+    first_index: str = ""
+    last_index: str | None = None
 
     def timed(self) -> Query:
         """Return the query with the range of its times as start and end, for images that all have a time."""

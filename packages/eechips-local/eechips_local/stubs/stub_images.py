@@ -22,6 +22,7 @@ from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType
 from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval, midnight_of
+from eechips_local.stubs.dated_names import numbers_named
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
 from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values
 from eechips_local.stubs.stub_scene import StubScene
@@ -260,7 +261,8 @@ class StubCollection:
         """Return the numbers of the intervals in the time of a query."""
         query = query.timed()
         first = 0 if query.start is None else max(0, self._number_of(query.start))
-        return range(first, self._size if query.end is None else max(first, self._number_of(query.end)))
+        last = self._size if query.end is None else max(first, self._number_of(query.end))
+        return numbers_named(range(first, last), self._time, "" if self.dataset.images else self._format, query)
 
     def images(self, query: Query) -> Iterator[ImageAsset]:
         """See ``CollectionAsset.images``."""
@@ -353,18 +355,15 @@ class StubCollection:
     @cached_property
     def _end(self) -> datetime:
         """The end of the last image: as stated, at most the day until which there are images."""
-        until = midnight_of(self.until)
-        stated = self.dataset.end or until
+        stated = self.dataset.end or midnight_of(self.until)
         # Also scenarios of the future have images; nothing ends before it begins.
         return max(stated, self._start + timedelta(days=1))
 
     @cached_property
     def _interval(self) -> Interval | None:
         """The interval of the images; None for one image of the whole time."""
-        stated = self.dataset.interval
-        if stated is None and self._end - self._start > _YEAR:
-            return Interval(1, "year")
-        return stated
+        is_long = self._end - self._start > _YEAR
+        return self.dataset.interval or (Interval(1, "year") if is_long else None)
 
     @cached_property
     def _format(self) -> str:

@@ -127,3 +127,16 @@ def test_a_range_of_times_makes_the_images_in_it_alone(store: Any, name: str, co
     assert made
     assert start <= min(made) <= max(made) < end
     assert count is None or len(made) == count
+
+
+def test_a_span_of_names_makes_few_images_of_a_stub() -> None:
+    """A builder of training sets finds the forecasts of a day among millions so."""
+    collection: Any = StubStore(open_sources(None), UNTIL, frozenset).get("NOAA/GFS0P25")
+    first, last = "2021071000F01", "2021071000F24"
+    made = {image.properties["system:index"] for image in collection.images(Query(first_index=first, last_index=last))}
+    of_day = collection.images(Query(start=millis(2021, 7, 9), end=millis(2021, 7, 12)))
+    wanted = {name for image in of_day if first <= (name := image.properties["system:index"]) <= last}
+    assert wanted
+    assert wanted <= made
+    assert all(name.startswith("2021071000") for name in made)
+    assert not list(collection.images(Query(first_index="3", last_index="4")))

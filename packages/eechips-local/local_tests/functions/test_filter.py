@@ -435,3 +435,20 @@ def test_any_text_is_a_filter_or_an_error(text: str) -> None:
 def test_deep_expressions_are_refused() -> None:
     with pytest.raises(InvalidError, match="nested"):
         call("Filter.expression", expression="!" * 5000 + "(a == 1)")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "span"),
+    [
+        ("lessThan", {"leftField": "system:index", "rightValue": "b"}, ("", "b")),
+        ("greaterThan", {"leftField": "system:index", "rightValue": "b"}, ("b", None)),
+        ("lessThan", {"leftValue": "b", "rightField": "system:index"}, ("b", None)),
+        ("greaterThan", {"leftValue": "b", "rightField": "system:index"}, ("", "b")),
+    ],
+)
+def test_names_are_asked_for_in_the_order_of_texts(name: str, arguments: Any, span: Any) -> None:
+    made = condition(name, **arguments)
+    asked = made.narrow(Query(first_index="a", last_index="c"))
+    assert (asked.first_index, asked.last_index) == (max("a", span[0]), min("c", span[1] or "c"))
+    other = made.contrary(Query())
+    assert (other.first_index, other.last_index) == (span[1] or "", span[0] or None)

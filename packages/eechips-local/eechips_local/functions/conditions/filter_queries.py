@@ -84,6 +84,16 @@ def narrow_range(name: str, span: Range) -> Narrow:
     return narrow
 
 
+def narrow_index(least: str = "", greatest: str | None = None) -> Narrow:
+    """Ask the store for a span of ``system:index`` only, in the order of texts."""
+
+    def narrow(query: Query) -> Query:
+        ends = [end for end in (query.last_index, greatest) if end is not None]
+        return replace(query, first_index=max(query.first_index, least), last_index=min(ends, default=None))
+
+    return narrow
+
+
 def narrow_calendar(first: int, last: int, field: str) -> Narrow:
     """Ask the store for years, or for months or days of the one year that it is asked for already."""
 
@@ -119,6 +129,10 @@ def _calendar_days(first: int, last: int, field: str, query: Query) -> tuple[int
 def narrow_span(left: Operand, right: Operand, *, opposite: bool) -> Narrow:
     """Return the spans for left < right, or for what fails that: numbers that are not less, and other values."""
     early, late = plain(left.value), plain(right.value)
+    if opposite and left.field == INDEX and isinstance(late, str):
+        return narrow_index(least=late)
+    if opposite and right.field == INDEX and isinstance(early, str):
+        return narrow_index(greatest=early)
     if left.field is not None and right.field is None and is_number(late):
         return narrow_range(left.field, Range(least=late, others=True) if opposite else Range(greatest=late))
     if right.field is not None and left.field is None and is_number(early):
@@ -134,6 +148,10 @@ def is_number(value: Value) -> bool:
 def narrow_less(left: Operand, right: Operand) -> Narrow:
     """Return the narrower query of left < right."""
     early, late = plain(left.value), plain(right.value)
+    if left.field == INDEX and isinstance(late, str):
+        return narrow_index(greatest=late)
+    if right.field == INDEX and isinstance(early, str):
+        return narrow_index(least=early)
     if left.field == TIME_START and right.field is None and isinstance(late, (int, float)):
         return narrow_time(None, late)
     if right.field == TIME_START and left.field is None and isinstance(early, (int, float)):
