@@ -279,6 +279,18 @@ def test_all_bands_of_era5_land_have_pixels(stub_server: Server, name: str) -> N
         assert 150 <= found["surface_thermal_radiation_downwards_hourly"] / 3600 <= 450  # W/m2
 
 
+@pytest.mark.parametrize("name", ["NOAA/VIIRS/001/VNP13A1", "NASA/VIIRS/002/VNP13A1"])
+def test_indices_of_viirs_are_integers_as_those_of_modis(stub_server: Server, name: str) -> None:
+    """A builder of training sets takes NDVI and EVI2 of the former, which had neither a range nor a sign."""
+    ee: Any = initialize(stub_server)
+    image = ee.ImageCollection(name).filterDate("2021-07-01", "2021-08-01").first()
+    image = image.select(["NDVI", "EVI2", "red_reflectance", "NIR_reflectance"])
+    found, types = ee.List([image.reduceRegion("first", ee.Geometry.Point(PLACE), 500), image.bandTypes()]).getInfo()
+    assert {kind["min"] for kind in types.values()} == {-32768}
+    assert all(isinstance(value, int) for value in found.values())
+    assert 0 < found["red_reflectance"] < found["NIR_reflectance"] <= 10_000
+
+
 def test_all_bands_of_proba_v_have_pixels_and_the_index_is_that_of_vito_s_files(stub_server: Server) -> None:
     """Its record states no range of NDVI and TIME, so that a notebook's getRegion of all bands was refused."""
     ee: Any = initialize(stub_server)
