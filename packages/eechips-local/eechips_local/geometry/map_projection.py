@@ -134,7 +134,21 @@ def transform_shape(
     return move_shape(shape, move, midpoints, tolerance)
 
 
-def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance: float) -> BaseGeometry:
+_FAR_OFF = 1e-3
+
+
+def allowed_gaps(places: Coordinates, tolerance: float, far: float) -> npt.NDArray[np.float64]:
+    """Return how far edges may be off at places: beyond ``far`` from the origin a thousandth of the distance.
+
+    Places around the other pole of a polar map lie millions of kilometres away.
+    """
+    distance = np.linalg.norm(places, axis=1)
+    return np.where(distance > far, np.maximum(tolerance, distance * _FAR_OFF), tolerance)
+
+
+def move_shape(
+    shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance: float, far: float = math.inf
+) -> BaseGeometry:
     """Move a shape, adding vertices where its edges would bend.
 
     Args:
@@ -142,13 +156,14 @@ def move_shape(shape: BaseGeometry, move: Mover, midpoints: Midpoints, tolerance
         move: moves points of shape (n, 2).
         midpoints: midpoints of edges, before they are moved.
         tolerance: the greatest distance, after the move, between a true edge and the result's.
+        far: distance from the origin beyond which that may be more; see :func:`allowed_gaps`.
     """
     if shape.geom_type in ("Point", "MultiPoint"):
         return shapely.transform(shape, move)
 
     def is_bent(edges: Edges) -> npt.NDArray[np.bool_]:
         gap = np.linalg.norm(edges.middle_there - straight_midpoints(edges.start_there, edges.end_there), axis=1)
-        bent: npt.NDArray[np.bool_] = gap > tolerance
+        bent: npt.NDArray[np.bool_] = gap > allowed_gaps(edges.middle_there, tolerance, far)
         return bent
 
     return rebuild_shape(shape, lambda line, _: subdivide(line, move, midpoints, is_bent)[1])

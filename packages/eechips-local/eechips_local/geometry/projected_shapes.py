@@ -23,6 +23,7 @@ from eechips_local.geometry.map_projection import (
     Midpoints,
     Mover,
     Projection,
+    allowed_gaps,
     great_circle_midpoints,
     move_shape,
     rebuild_shape,
@@ -41,6 +42,7 @@ _OFF_SEAM = 1e-9
 _TOUCHES = 1e-7
 _QUARTER = 90.0
 _SNAP = 1e-3  # of the tolerance
+_FARTHEST = 1e9  # metres: 1.5 degrees from the other pole of a polar map
 # Pixels beyond a grid from which wide lines and markers may reach into it.
 _REACH = 64.0
 # Shapes are kept that have no more points before and after they are projected: 64 of them take 40 MB.
@@ -97,7 +99,8 @@ def _project(
         if not geodesic:
             return degrees(points)
         return _bent(
-            points, _Course(degrees, great_circle_midpoints, straight_midpoints, _mover(target, seam), tolerance)
+            points,
+            _Course(degrees, great_circle_midpoints, straight_midpoints, _mover(target, seam), tolerance, _far(target)),
         )
 
     return _lay(rebuild_shape(shape, line), target, seam, tolerance)
@@ -143,6 +146,7 @@ def _from_map(
         short_midpoints,
         _mover(target, seam),
         tolerance,
+        _far(target),
     )
 
     def line(points: Coordinates, ring: bool) -> Coordinates:
@@ -162,6 +166,7 @@ class _Course:
         straight: the middles of edges that are straight in degrees.
         move: moves points from there to the target.
         tolerance: greatest distance in the target between the two middles of an edge.
+        far: distance from the origin of the target beyond which that may be more.
     """
 
     degrees: Mover
@@ -169,6 +174,12 @@ class _Course:
     straight: Midpoints
     move: Mover
     tolerance: float
+    far: float
+
+
+def _far(target: Projection) -> float:
+    """Return the distance from the origin of a projection beyond which nobody looks at a map, in its units."""
+    return _FARTHEST / target.nominal_scale
 
 
 def _bent(points: Coordinates, course: _Course) -> Coordinates:
@@ -176,8 +187,11 @@ def _bent(points: Coordinates, course: _Course) -> Coordinates:
 
     def is_bent(edges: Edges) -> npt.NDArray[np.bool_]:
         straight = course.straight(edges.start_there, edges.end_there)
-        gap = np.linalg.norm(course.move(edges.middle_there) - course.move(straight), axis=1)
-        bent: npt.NDArray[np.bool_] = ~(gap <= course.tolerance)  # also where it is not a number
+        middle = course.move(edges.middle_there)
+        gap = np.linalg.norm(middle - course.move(straight), axis=1)
+        bent: npt.NDArray[np.bool_] = ~(
+            gap <= allowed_gaps(middle, course.tolerance, course.far)
+        )  # also if not a number
         return bent
 
     return subdivide(points, course.degrees, course.middles, is_bent)[1]
@@ -221,7 +235,10 @@ def _lay(shape: BaseGeometry, target: Projection, seam: Seam | None, tolerance: 
     start = seam.west if seam is not None else -WHOLE / 2.0
     laid_parts: list[BaseGeometry] = []
     for leaf in _sound(shape):
-        pieces = [move_shape(piece, move, straight_midpoints, tolerance) for piece in _cut(leaf, start, step, inset)]
+        pieces = [
+            move_shape(piece, move, straight_midpoints, tolerance, _far(target))
+            for piece in _cut(leaf, start, step, inset)
+        ]
         if leaf.geom_type == "Polygon":  # snapped, so that pieces that meet leave no slit
             laid_parts.append(
                 shapely.union_all([p for piece in pieces for p in _sound(piece)], grid_size=tolerance * _SNAP)

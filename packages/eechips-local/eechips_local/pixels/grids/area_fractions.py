@@ -29,6 +29,8 @@ _FEW_CORNERS = 256
 """Corners of a shape up to which cells are cut with the whole of it."""
 _ROUNDING = 1e-3
 """Part of a step of areas by which they may be rounded."""
+_COUNTED, _BEYOND = 1 << 30, 1 << 20
+"""Pixels that GDAL counts, and those beyond a grid at which what reaches farther ends."""
 _AROUND = 32
 """Edge in cells of what a cell is cut with of a larger shape."""
 
@@ -38,7 +40,17 @@ def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TO
 
     Where longitudes start again, it is everywhere on the grid where it has a place.
     """
-    return repeated(geometry.within(Projection(grid.crs, grid.transform), tolerance), grid)
+    return _near(repeated(geometry.within(Projection(grid.crs, grid.transform), tolerance), grid), grid)
+
+
+def _near(shape: BaseGeometry, grid: PixelGrid) -> BaseGeometry:
+    """Return a shape without what lies farther from a grid than GDAL counts pixels, and burns nothing of it then.
+
+    So do regions around the other pole of a polar map.
+    """
+    if shape.is_empty or not _COUNTED < max(map(abs, shape.bounds)) < math.inf:
+        return shape
+    return shapely.intersection(shape, shapely.box(-_BEYOND, -_BEYOND, grid.width + _BEYOND, grid.height + _BEYOND))
 
 
 def centres_inside(geometry: Geometry, grid: PixelGrid) -> npt.NDArray[np.bool_]:
@@ -99,7 +111,7 @@ def fractions(geometry: Geometry, grid: PixelGrid) -> Coverage:
     """
     if geometry.unbounded:
         return np.ones(grid.shape)
-    shape = geometry.within(Projection(grid.crs, grid.transform), _AREA_TOLERANCE)
+    shape = _near(geometry.within(Projection(grid.crs, grid.transform), _AREA_TOLERANCE), grid)
     polygons = [p for p in _parts(shape) if p.geom_type == "Polygon" and not p.is_empty]
     others = [p for p in _parts(shape) if p.geom_type != "Polygon" and not p.is_empty]
     result = np.zeros(grid.shape)
