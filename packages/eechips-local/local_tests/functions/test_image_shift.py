@@ -91,6 +91,18 @@ def test_a_window_has_the_pixels_of_the_whole(name: str, lattice: Any) -> None:
     assert np.array_equal(part.valid, all_pixels.valid[11:20, 3:20])
 
 
+def test_a_moved_image_around_a_pole_is_part_of_all_windows_of_a_mosaic() -> None:
+    polar = PixelGrid("EPSG:3031", Affine(100_000, 0, -3_000_000, 0, -100_000, 3_000_000), 60, 60)
+    values = np.random.default_rng(3).integers(0, 255, (60, 60)).astype(np.uint8)
+    image = invoke("Image.translate", input=stored(), x=3, y=3, units="pixels")
+    images = invoke("ImageCollection.fromImages", images=[image])
+    mosaic = evaluate(invoke("ImageCollection.mosaic", collection=images), asset(values, polar))
+    for column, row in ((5, 5), (40, 5), (5, 40), (40, 40)):
+        (found,) = read(mosaic, polar.window(column, row, 10, 10))
+        assert found.valid.all()
+        assert np.array_equal(found.values, values[row - 3 : row + 7, column - 3 : column + 7])
+
+
 def test_change_of_projection_keeps_coordinates() -> None:
     image = evaluate(invoke("Image.changeProj", input=stored(), srcProj=UTM.crs, dstProj="EPSG:32655"), asset(VALUES))
     (pixels,) = read(image, PixelGrid("EPSG:32655", UTM.transform, 64, 48))

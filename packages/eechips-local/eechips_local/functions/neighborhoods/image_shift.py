@@ -13,7 +13,7 @@ from affine import Affine
 from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.functions.images.image_projection import projection_of
 from eechips_local.functions.registration import function
-from eechips_local.geometry.map_projection import WGS84, Projection, transform_shape
+from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.grids.location import Location, centres_of, locate, locate_once
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 from eechips_local.pixels.grids.reprojection import Reprojected, Resampled, held_by, level_factor, read_lattice
@@ -141,9 +141,7 @@ def _footprint(footprint: Geometry | None, projection: Projection, step: Affine)
         return footprint
     shape = footprint.within(projection, _TOLERANCE / metres_per_unit(projection.crs))
     moved = Projection(projection.crs, step)
-    return Geometry(
-        transform_shape(shape, moved, WGS84, geodesic=False, tolerance=_TOLERANCE / metres_per_unit(WGS84.crs))
-    )
+    return Geometry(Geometry(shape, moved).within(WGS84, _TOLERANCE / metres_per_unit(WGS84.crs)))
 
 
 @function("Image.changeProj")
