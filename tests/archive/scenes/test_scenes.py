@@ -382,14 +382,7 @@ def test_the_rate_limit_is_shared_by_all_downloads(server: FileServer, tmp_path:
     assert (times[-1] - times[0]).total_seconds() >= 0.7  # a quarter of a second's worth may come at once
 
 
-@pytest.mark.parametrize(
-    ("options", "most"),
-    [
-        pytest.param({"in_flight": 2}, 2, marks=pytest.mark.slow),
-        ({"per_host": 1}, 1),
-        pytest.param({"per_host": 3}, 3, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.parametrize(("options", "most"), [({"in_flight": 2}, 2), ({"per_host": 1}, 1), ({"per_host": 3}, 3)])
 def test_concurrent_downloads_stay_within_the_limits(
     folder: Path, tmp_path: Path, options: dict[str, int], most: int
 ) -> None:
