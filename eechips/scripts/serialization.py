@@ -92,7 +92,7 @@ def serialize(
     return buffer.getvalue()
 
 
-def _substitute(thing: Any) -> tuple[Callable[..., Any], tuple[Any, ...]] | None:
+def _substitute(thing: Any) -> Any:
     """Return what makes, in another process, an object in place of one that pickle refuses, or copies otherwise."""
     import ee
     from tqdm import tqdm
@@ -103,8 +103,8 @@ def _substitute(thing: Any) -> tuple[Callable[..., Any], tuple[Any, ...]] | None
         return ee.ApiFunction.lookup, (thing.getSignature()["name"],)
     if isinstance(thing, (ee.ComputedObject, ee.Function)):
         return _restored, (_nodes(thing),)
-    if _is_own_error(thing):  # pickle calls its class with the message alone, which its constructor may not take
-        return _error, (type(thing), thing.args, thing.__dict__)
+    if isinstance(thing, Exception) and type(thing).__reduce_ex__ is object.__reduce_ex__:
+        return _reduced_error(thing)
     if isinstance(thing, _LOCKS):  # calls have separate files, so a new lock suffices
         return (threading.Lock if isinstance(thing, _LOCK) else threading.RLock), ()
     if isinstance(thing, _CACHED) and not _is_importable(thing):
@@ -300,11 +300,16 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
-def _is_own_error(thing: Any) -> bool:
-    """Return whether a thing is an exception whose class has a constructor of Python, and pickles as exceptions do."""
-    kind: Any = type(thing)
-    is_usual = isinstance(thing, Exception) and kind.__reduce__ is BaseException.__reduce__
-    return is_usual and kind.__reduce_ex__ is object.__reduce_ex__ and isinstance(kind.__init__, FunctionType)
+def _reduced_error(error: Exception) -> Any:
+    """Return how pickle makes an exception again, whatever packages have registered.
+
+    Of tblib, which Dask loads, a `UnicodeDecodeError` loses its message.
+    """
+    kind: Any = type(error)
+    if kind.__reduce__ is BaseException.__reduce__ and isinstance(kind.__init__, FunctionType):
+        # Pickle would call the class with the message alone, which its constructor may not take.
+        return _error, (kind, error.args, error.__dict__)
+    return error.__reduce__()
 
 
 def _error(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[str, Any]) -> Exception:

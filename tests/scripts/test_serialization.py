@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import copyreg
 import functools
 import http.client
 import io
@@ -266,6 +267,19 @@ def test_an_exception_with_a_constructor_of_its_own_keeps_class_and_attributes()
         "{'plot': 7}: 404",
         {"status": 404, "place": {"plot": 7}},
     )
-    for usual in (OSError(2, "no such file", "a.tif"), UnicodeDecodeError("utf-8", b"a", 0, 1, "x"), KeyError("x")):
-        copy = deserialize(serialize(usual, "an error"))
-        assert (type(copy), str(copy)) == (type(usual), str(usual))
+
+
+OWN_OF_PYTHON = [OSError(2, "no such file", "a"), UnicodeDecodeError("utf-8", b"a", 0, 1, "x"), KeyError("x")]
+
+
+@pytest.mark.parametrize("error", OWN_OF_PYTHON, ids=lambda error: type(error).__name__)
+def test_pythons_own_exceptions_keep_their_message_though_dask_has_others_pickle_them(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tblib = pytest.importorskip("tblib.pickling_support")
+    for reducer in (None, tblib.pickle_exception):
+        monkeypatch.delitem(copyreg.dispatch_table, type(error), raising=False)
+        if reducer is not None:
+            monkeypatch.setitem(copyreg.dispatch_table, type(error), reducer)
+        copy = deserialize(serialize(error, "an error"))
+        assert (type(copy), str(copy)) == (type(error), str(error))
