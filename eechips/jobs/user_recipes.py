@@ -218,7 +218,7 @@ def _refuse_unknown(keywords: Mapping[str, Any], parameters: Sequence[str]) -> N
 def _refuse_within_recipe(function: Callable[..., Any]) -> None:
     """Raise UsageError for a call of ``run`` in a file that ``eechips run`` executes to read its functions."""
     there = getattr(function, "__globals__", {})
-    if str(there.get("__name__")).startswith("recipe_") and "__spec__" not in there:
+    if str(there.get("__name__")).startswith("recipe_") and there.get("__spec__") is None:
         raise UsageError(
             f"{there.get('__file__')} calls eechips.run itself: run it with python, or put the call below"
             " `if __name__ == '__main__':`"

@@ -178,7 +178,7 @@ class _Course:
 
 
 def _far(target: Projection) -> float:
-    """Return the distance from the origin of a projection beyond which nobody looks at a map, in its units."""
+    """Return the distance from the origin of a projection beyond which a map has no meaning, in its units."""
     return _FARTHEST / target.nominal_scale
 
 
