@@ -104,7 +104,7 @@ class Ended:
         status: exit status; minus the number of the signal that ended it.
         seconds: from its start to its end.
         cpu: seconds of processor time of all its processes.
-        orphans: processes that were still there some seconds after its end, by what they were started with.
+        orphans: processes that were still there a minute after its end, by what they were started with.
     """
 
     status: int
@@ -147,8 +147,8 @@ class Command:
         """Sends its first process a signal."""
         os.kill(self.pid, number)
 
-    def wait(self, timeout: float = 3600.0, grace: float = 10.0) -> Ended:
-        """Waits for its end, and the end of all its processes for some seconds more; kills what is left.
+    def wait(self, timeout: float = 3600.0, grace: float = 60.0) -> Ended:
+        """Waits for its end, and for that of all its processes, which takes a while under load; kills what is left.
 
         Raises:
             TimeoutError: if it does not end in time; it was killed then.
