@@ -29,7 +29,7 @@ def _check_pairs(count: int, places: int) -> None:
 
 
 def _counts(flags: Flags) -> npt.NDArray[np.int64]:
-    """Return how many flags of the first axis are set. Sums of bytes are many times as fast as those of integers."""
+    """Return the number of set flags along the first axis. Sums of bytes are many times as fast as sums of integers."""
     starts = range(0, len(flags), 255)
     parts = [np.add.reduce(flags[start : start + 255].view(np.uint8), axis=0, dtype=np.uint8) for start in starts]
     return np.asarray(np.sum(parts, axis=0, dtype=np.int64))
@@ -66,7 +66,7 @@ def kendalls_correlation(inputs: int) -> Reducer:
     Sources: codes 60287229598 (tau 0.909 of 12 pairs, August 2026) and 55098955523.
     """
     if inputs not in (1, 2):
-        raise InvalidError(f"The number of inputs must be 1 or 2; tallies {inputs}.")
+        raise InvalidError(f"The number of inputs must be 1 or 2; found {inputs}.")
 
     def reduce(sample: ReducerSample) -> list[Output]:
         values, inside = unweighted_inputs(sample)

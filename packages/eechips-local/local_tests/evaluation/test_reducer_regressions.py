@@ -159,6 +159,11 @@ class TestRegressions:
         assert reduce_values([1, 2, 4, 9], r.kendalls_correlation(1))["tau"] == 1
         assert reduce_values([9, None, 4, 2], r.kendalls_correlation(1))["tau"] == -1
 
+    @pytest.mark.parametrize("inputs", [0, 3])
+    def test_tau_is_of_one_or_two_inputs(self, inputs: int) -> None:
+        with pytest.raises(InvalidError, match=f"must be 1 or 2; found {inputs}"):
+            r.kendalls_correlation(inputs)
+
     def test_sens_slope_is_not_moved_by_an_outlier(self) -> None:
         rows = [[x, 3 * x + 2] for x in range(9)]
         rows[4][1] = 500
