@@ -85,7 +85,7 @@ class Interrupt:
 
 
 _MOST_HELD = 2
-"""Signals that a block delays: the third is that of a user whose block does not end."""
+"""Signals that a block delays at most: a further one interrupts a block that does not end."""
 _held: list[list[int]] = []
 """Signals that arrived in the blocks of :func:`holding_signals` that the main thread is in."""
 

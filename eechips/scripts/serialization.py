@@ -92,7 +92,7 @@ def serialize(
     return buffer.getvalue()
 
 
-def _substitute(thing: Any) -> Any:
+def _substitute(thing: Any) -> str | tuple[Any, ...] | None:
     """Return what makes, in another process, an object in place of one that pickle refuses, or copies otherwise."""
     import ee
     from tqdm import tqdm
@@ -300,10 +300,10 @@ def _cached(function: Any, parameters: dict[str, Any]) -> Any:
     return functools.lru_cache(**parameters)(function)
 
 
-def _reduced_error(error: Exception) -> Any:
-    """Return how pickle makes an exception again, whatever packages have registered.
+def _reduced_error(error: Exception) -> str | tuple[Any, ...]:
+    """Return how pickle makes an exception again, whatever other packages have registered for its class.
 
-    Of tblib, which Dask loads, a `UnicodeDecodeError` loses its message.
+    Dask loads tblib, whose reducer loses the message of a `UnicodeDecodeError`.
     """
     kind: Any = type(error)
     if kind.__reduce__ is BaseException.__reduce__ and isinstance(kind.__init__, FunctionType):

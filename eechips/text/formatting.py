@@ -186,9 +186,9 @@ def _escaped(match: re.Match[str]) -> str:
 
 
 def describe_exception(error: BaseException) -> str:
-    """Return the class of an exception and its message, which classes of others may be unable to make."""
+    """Return the class of an exception and its message; the class of a recipe may fail to make its message."""
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001 - any code of theirs
+    except Exception as broken:  # noqa: BLE001 - the code of that class may raise anything
         text = f"its message cannot be made ({type(broken).__name__})"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -16,7 +16,7 @@ REDACTED = "***"
 """Replaces a secret."""
 
 _LONGEST = 20_000
-"""Characters beyond the end of a part of a text in which a secret that begins in the part ends."""
+"""Characters beyond a cut that are redacted as well: a secret that begins before the cut ends within them."""
 _LEAST = 4
 """Characters of a secret that is replaced by its value: a shorter one occurs in innocent words."""
 _NAME = (

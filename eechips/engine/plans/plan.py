@@ -109,10 +109,10 @@ def plan_units(
     for position, value in zip(count() if positions is None else positions, values, strict=False):
         unit = to_unit(value)
         text = canonical_json(unit)  # before the id, so that an error shows the unit alone
-        unit = json.loads(text)  # as it is stored: numbers of numpy are fields of names, too
         if position in planned and planned[position].unit == text:
             yield planned[position]
             continue
+        unit = json.loads(text)  # as it is stored: numbers of numpy are fields of names, too
         identifier = unit_id(unit, identity)
         key = _key_of(identifier)
         while _key_of(identifier) in seen:

@@ -28,7 +28,8 @@ from eechips.storage import fold_case, safe_component
 _SHOWN = 3  # ids that a message names
 _OWN_FIELDS = frozenset(
     {"kind", "region", "outline", "image", "date", "time", "start", "end", "images", "dtype", "latest", "completes"}
-) | frozenset({"row", "column", "width", "height"})
+    | {"row", "column", "width", "height"}  # of the windows of a mosaic
+)
 """Fields of units that names of files may have: a column of such a name is the property ``unit_<name>``."""
 _DIGITS = 16  # of the SHA-256 of an outline as WKB
 

@@ -138,7 +138,7 @@ _FAR_OFF = 1e-3
 
 
 def allowed_gaps(places: Coordinates, tolerance: float, far: float) -> npt.NDArray[np.float64]:
-    """Return how far edges may be off at places: beyond ``far`` from the origin a thousandth of the distance.
+    """Return the tolerance of edges at places: farther than ``far`` from the origin, a thousandth of the distance.
 
     Places around the other pole of a polar map lie millions of kilometres away.
     """

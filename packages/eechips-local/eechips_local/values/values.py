@@ -372,7 +372,7 @@ class Collection:
         return {**self._facts(), "columns": columns, "added_columns": None}
 
     def reordered(self, sort: Callable[[Collection], Iterator[Any]], key: str) -> Collection:
-        """Return the elements in the order of a property; ``sort`` yields those of a collection in that order."""
+        """Return the elements sorted by a property; ``sort`` yields the sorted elements of a collection."""
         return self._sorted(sort, key, self._facts())
 
     def _sorted(self, sort: Callable[[Collection], Iterator[Any]], key: str, facts: Mapping[str, Any]) -> Collection:

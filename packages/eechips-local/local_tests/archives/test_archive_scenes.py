@@ -257,9 +257,9 @@ def test_hls_is_served_as_reflectance(tmp_path: Path) -> None:
     codes, known = whole(image, "Fmask")
     assert known.tolist() == [[False, True, True, True]]
     assert codes[0, 1:].tolist() == [0, 64, 2]
-    told = {name: value for name, value in image.properties.items() if not name.startswith("system:")}
+    properties = {name: value for name, value in image.properties.items() if not name.startswith("system:")}
     angles = {"MEAN_SUN_AZIMUTH_ANGLE": 42.5, "MEAN_VIEW_AZIMUTH_ANGLE": 102.5}  # hls-cmr_stac, process_view_geometry
-    assert told == {"CLOUD_COVERAGE": 3, **angles}
+    assert properties == {"CLOUD_COVERAGE": 3, **angles}
 
 
 def test_copernicus_dem_is_found_whenever_its_item_was_dated(tmp_path: Path) -> None:

@@ -60,7 +60,7 @@ def _find_untrusted(error: BaseException) -> ssl.SSLCertVerificationError | Cert
 
 
 def _causes(error: BaseException, depth: int = 8) -> Iterator[BaseException]:
-    """Yield an error and what it was raised for; those of urllib3 and requests have it among their arguments."""
+    """Yield an error and its causes, which errors of urllib3 and requests have among their arguments."""
     yield error
     inner = error.__cause__ or error.__context__
     for cause in (inner, getattr(error, "reason", None), *error.args):

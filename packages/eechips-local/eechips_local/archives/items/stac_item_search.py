@@ -50,9 +50,8 @@ class StacItemSearch:
         self._description, self._session = description, session
         self._api = description.api.rstrip("/")
         self._language = "filter" if description.has_cql2 else ""
-        self._method = (
-            "POST"  # which STAC API 1.0 (Item Search) recommends; GET, which it demands, has limits of length
-        )
+        # STAC API 1.0 (Item Search) demands GET, whose addresses have limits of length, and recommends POST.
+        self._method = "POST"
 
     def pages(self, collection: str, query: ItemQuery, patience: float | None = None) -> Iterator[Sequence[Item]]:
         """Yield items of a collection, page by page. Some may come twice, or not match.

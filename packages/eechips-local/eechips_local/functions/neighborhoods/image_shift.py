@@ -91,7 +91,7 @@ class _Moved:
 
     @property
     def step(self) -> Affine:
-        """Takes coordinates of the source's CRS to those of the target's."""
+        """Return the transform from coordinates of the source to coordinates of the target."""
         step: Affine = self.target.transform @ ~self.source.transform
         return step
 

@@ -30,7 +30,7 @@ _FEW_CORNERS = 256
 _ROUNDING = 1e-3
 """Part of a step of areas by which they may be rounded."""
 _COUNTED, _BEYOND = 1 << 30, 1 << 20
-"""Pixels that GDAL counts, and those beyond a grid at which what reaches farther ends."""
+"""Greatest coordinate in pixels that GDAL burns, and the margin around a grid to which larger shapes are clipped."""
 _AROUND = 32
 """Edge in cells of what a cell is cut with of a larger shape."""
 
@@ -44,9 +44,9 @@ def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TO
 
 
 def _near(shape: BaseGeometry, grid: PixelGrid) -> BaseGeometry:
-    """Return a shape without what lies farther from a grid than GDAL counts pixels, and burns nothing of it then.
+    """Clip a shape with coordinates that GDAL cannot count, of which it would burn nothing.
 
-    So do regions around the other pole of a polar map.
+    Regions around the other pole of a polar map have such coordinates.
     """
     if shape.is_empty or not _COUNTED < max(map(abs, shape.bounds)) < math.inf:
         return shape
