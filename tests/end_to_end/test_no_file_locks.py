@@ -100,17 +100,6 @@ except ConfigurationError as error:
     assert "No locks available" in found
 
 
-def test_learned_limits_are_not_saved_without_locks(without_locks: dict[str, str], tmp_path: Path) -> None:
-    code = """
-from eechips.client.quota import stored_limits
-limit = stored_limits.LearnedLimit(7, False, "2026-01-01T00:00:00Z")
-stored_limits.save_learned_limit("https://example.com", "p", limit)
-print(stored_limits.load_learned_limit("https://example.com", "p"))
-"""
-    assert told({**without_locks, "EECHIPS_CACHE": str(tmp_path)}, code) == "None"
-    assert "LearnedLimit(" in told({**os.environ, "EECHIPS_CACHE": str(tmp_path)}, code)
-
-
 @pytest.mark.slow
 def test_an_asset_store_without_locks_is_refused(without_locks: dict[str, str], tmp_path: Path) -> None:
     code = f"""

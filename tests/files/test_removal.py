@@ -225,7 +225,6 @@ WRITTEN = {
     "archive/catalogs/partitions/commit.py": "scratch folder",
     "archive/catalogs/ingestion/ingest.py": "scratch folder",
     "archive/catalogs/update.py": "scratch folder",
-    "client/quota/stored_limits.py": "a lock, never written to",
     "cubes/box_cache.py": "a lock, never written to",
     "training/cards/dataset_card.py": "scratch folder",
     "training/formats/hdf5.py": "scratch folder of the pack",

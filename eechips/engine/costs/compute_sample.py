@@ -6,21 +6,14 @@ user's cache folder for each kind of run: command, datasets and bands. Runs work
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from eechips.client.error_classification import quota_month
-from eechips.errors import StorageError, UsageError
-from eechips.files.local_paths import CACHE_VARIABLE, cache_folder, make_private
-from eechips.storage import write_file
-from eechips.web.urls import is_loopback
+from eechips.storage.cached_records import load_record, save_record
 
 _T = (12.71, 4.30, 3.18, 2.78, 2.57, 2.45, 2.36, 2.31, 2.26, 2.23, 2.20, 2.18, 2.16, 2.14, 2.13, 2.12, 2.11, 2.10, 2.09)
 """97.5% quantiles of Student's t distribution with 1, 2, … degrees of freedom."""
@@ -281,40 +274,18 @@ class RecordedCompute:
 
 
 def load_recorded_compute(endpoint: str, kind: str) -> RecordedCompute | None:
-    """Load the compute of earlier units; None if there is none, or the file cannot be read."""
-    path = _path(endpoint, kind)
+    """Load the compute of earlier units; None if there is none, or it is damaged."""
+    record = load_record(FOLDER, endpoint, kind)
     try:
-        content = json.loads(path.read_bytes()) if path is not None else {}
-        sums = {figure.name: float(content["sample"][figure.name]) for figure in fields(ComputeSample)}
+        sums = {figure.name: float(record["sample"][figure.name]) for figure in fields(ComputeSample)}
         if not all(math.isfinite(figure) and figure >= 0.0 for figure in sums.values()):
             return None
         assignments, units = int(sums.pop("assignments")), int(sums.pop("units"))
-        sample = ComputeSample(assignments, units, **sums)
-        return RecordedCompute(sample, int(content["pixels"]), str(content["seen"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
+        return RecordedCompute(ComputeSample(assignments, units, **sums), int(record["pixels"]), str(record["seen"]))
+    except (ValueError, KeyError, TypeError, OverflowError):
         return None
 
 
 def save_recorded_compute(endpoint: str, kind: str, recorded: RecordedCompute) -> bool:
-    """Store the compute of the units of a run, in place of that of an earlier one.
-
-    That of a server on loopback is stored only if ``EECHIPS_CACHE`` is set.
-
-    Returns:
-        Whether it was stored; False also if the folder cannot be written.
-    """
-    path = _path(endpoint, kind)
-    if path is None or (is_loopback(endpoint) and not os.environ.get(CACHE_VARIABLE)):
-        return False
-    try:
-        make_private(path.parent)
-        write_file(path, (json.dumps({"kind": kind, **asdict(recorded)}, indent=2) + "\n").encode())
-    except (OSError, StorageError, UsageError):
-        return False
-    return True
-
-
-def _path(endpoint: str, kind: str) -> Path | None:
-    folder = cache_folder()
-    key = hashlib.sha256(f"{endpoint}\n{kind}".encode()).hexdigest()
-    return None if folder is None else folder / FOLDER / f"{key[:32]}.json"
+    """Store the compute of the units of a run, in place of that of an earlier one; return whether it was stored."""
+    return save_record(FOLDER, endpoint, kind, {"kind": kind, **asdict(recorded)})
