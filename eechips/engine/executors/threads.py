@@ -5,9 +5,11 @@ from __future__ import annotations
 import queue
 import sys
 import traceback
+from collections.abc import Callable
 from functools import partial
 
 from eechips.client.http.throttled_requests import throttle_requests_library
+from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.executors.thread_pool import UnitThreadPool, drain
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
@@ -16,31 +18,54 @@ from eechips.manifest.sqlite.unit_record import WorkUnit
 
 
 class ThreadExecutor(Executor[WorkerHandle]):
-    """One worker with many threads. A thread that hangs cannot be ended; its unit is given up."""
+    """One worker with many threads.
+
+    A thread that hangs cannot be ended: its unit is given up, and another worker executes the others again, which may
+    wait for a lock that it holds.
+
+    Args:
+        worker: may be shared with other executors.
+        replace: returns another worker in the place of one with a unit that hangs.
+        restore: called at the end.
+    """
 
     reports_progress = True
 
-    def __init__(self, context: ExecutorContext) -> None:
-        super().__init__(context.throttle, context.assignment_timeout)
-        self._outcomes: queue.SimpleQueue[Outcome | AssignmentProgress | None] = queue.SimpleQueue()
-        # First: a script routes these requests itself.
-        self._restore = throttle_requests_library(context.connection.transport)
-        try:
-            self._worker = Worker(context.spec, context.connection, context.discovery)
-            self._assignments = self._start_threads()
-        except BaseException:
-            self._restore()
-            raise
+    def __init__(
+        self,
+        throttle: Throttle,
+        assignment_timeout: float,
+        worker: Worker,
+        replace: Callable[[Worker], Worker],
+        restore: Callable[[], None] = lambda: None,
+    ) -> None:
+        super().__init__(throttle, assignment_timeout)
+        self._worker, self._replace, self._restore = worker, replace, restore
+        self._start_threads()
         self._handles.append(WorkerHandle(is_ready=True))
         self._assignments_at_once = 1
 
     @classmethod
     def create(cls, context: ExecutorContext) -> ThreadExecutor:
         """Make the executor of a run."""
-        return cls(context)
+        # First: a script routes these requests itself.
+        restore = throttle_requests_library(context.connection.transport)
+
+        def make_worker(_: Worker | None = None) -> Worker:
+            return Worker(context.spec, context.connection, context.discovery)
+
+        try:
+            return cls(context.throttle, context.assignment_timeout, make_worker(), make_worker, restore)
+        except BaseException:
+            restore()
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self.kill()
+        self.close()
+
+    def close(self) -> None:
+        """End the threads that wait for assignments."""
         self._assignments.put(None)
         self._restore()
 
@@ -61,14 +86,21 @@ class ThreadExecutor(Executor[WorkerHandle]):
         for outcome in drain(self._outcomes, timeout):
             if outcome is None:  # a thread failed, and it is unknown with which assignment
                 events += lost(handle, "its thread broke", set())
-                self._assignments = self._start_threads()
+                self._start_threads()
             elif isinstance(outcome, AssignmentProgress):
                 self._note_progress(handle, outcome)
             elif (finished := self._finish(handle, outcome)) is not None:
                 events.append(finished)
-        for position in self._late(handle):
-            assignment, _ = handle.assignments.pop(position)
-            events.append(Lost(assignment, f"it was not done after {self._timeout:g} s", blame=True))
+        if late := self._late(handle):
+            reason = f"it was not done after {self._timeout:g} s"
+            for position in sorted(late & self._worker.in_recipe or late):
+                events.append(Lost(handle.assignments.pop(position)[0], reason, blame=True))
+            self._assignments.put(None)
+            self._worker = self._replace(self._worker)
+            self._start_threads()
+            for assignment, _ in list(handle.assignments.values()):
+                handle.assignments[assignment.position] = assignment, self._working_time
+                self._assignments.put(assignment)
         return events
 
     def kill(self) -> None:
@@ -79,13 +111,14 @@ class ThreadExecutor(Executor[WorkerHandle]):
     def _capacity(self, handle: WorkerHandle) -> int:
         return self._assignments_at_once
 
-    def _start_threads(self) -> queue.SimpleQueue[WorkUnit | None]:
-        """Start threads; return the queue from which they receive assignments."""
-        assignments: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        report = self._outcomes.put
-        UnitThreadPool(assignments.get, partial(self._worker.execute, report=report), report, self._fail).start()
-        return assignments
+    def _start_threads(self) -> None:
+        """Start threads that receive assignments from now on; outcomes of earlier ones are ignored."""
+        self._assignments: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[Outcome | AssignmentProgress | None] = queue.SimpleQueue()
+        receive, report = self._assignments.get, self._outcomes.put
 
-    def _fail(self, error: BaseException) -> None:
-        traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
-        self._outcomes.put(None)
+        def fail(error: BaseException) -> None:
+            traceback.print_exception(type(error), error, error.__traceback__, file=sys.stderr)
+            report(None)
+
+        UnitThreadPool(receive, partial(self._worker.execute, report=report), report, fail).start()

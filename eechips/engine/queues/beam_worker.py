@@ -12,12 +12,12 @@ import heapq
 import itertools
 import math
 import platform
-import queue
 import threading
 import time
 import uuid
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 from rasterio.errors import NotGeoreferencedWarning
 
@@ -26,9 +26,8 @@ from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.http.throttled_requests import throttle_requests_library
 from eechips.client.quota.permits import QuotaLimits, UsageDelta
 from eechips.client.quota.throttle import LocalQuota, Throttle, UsageMeter
-from eechips.engine.executors.executor import RunningClock
-from eechips.engine.executors.thread_pool import UnitThreadPool, drain
-from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.executors.threads import ThreadExecutor
+from eechips.engine.outcome import Finished, Lost
 from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
@@ -113,38 +112,31 @@ class BeamWorker:
         session = self._session
         assert session is not None, "enter() comes first"
         left = iter(assignments)
-        under_way = _UnderWay(self._spec.unit_timeout)
+        threads = ThreadExecutor(
+            session.throttle, self._spec.unit_timeout, session.worker, partial(self._replace, session)
+        )
         is_exclusive = is_dry = is_stopping = False
-        with session.quota.reserve(slots), contextlib.ExitStack() as stack:
-            threads = _Threads(session.worker, stack)
+        with session.quota.reserve(slots), contextlib.closing(threads):
             while True:
                 mode = stop_mode()
                 if mode is not None and not is_stopping:
                     is_stopping = is_dry = True
                     session.throttle.stop()
-                depth = 1 if is_exclusive else math.ceil(_SPARE * session.quota.limit_of(slots))
-                while not is_dry and len(under_way.units) < depth:
+                depth = math.ceil(_SPARE * session.quota.limit_of(slots))
+                threads.scale(depth, depth, exclusive=is_exclusive)
+                while not is_dry and threads.has_room:
                     assignment = next(left, None)
                     is_dry = assignment is None
                     if assignment is not None:
-                        under_way.begin(assignment)
-                        threads.assignments.put(assignment)
-                if not under_way.units or mode == "now":
+                        threads.submit(assignment)
+                if not threads.is_busy or mode == "now":
                     return
-                for outcome in threads.outcomes(_TICK):
-                    started_unit = under_way.units.pop(outcome.position, None)
-                    if started_unit is None or (outcome.record is None and outcome.fatal is None):
-                        continue
-                    is_exclusive = is_exclusive or outcome.is_exclusive
-                    receive(Finished(started_unit[0], outcome))
-                if late := under_way.take_overdue(threads.worker):
-                    for lost in late:
-                        receive(lost)
-                    # The other units may wait for a lock that a hanging unit holds: a new worker executes them again.
-                    threads = _Threads(self._replace(session, threads.worker), stack)
-                    for assignment, _ in list(under_way.units.values()):
-                        under_way.begin(assignment)
-                        threads.assignments.put(assignment)
+                for event in threads.wait(_TICK):
+                    if isinstance(event, Finished):
+                        if event.outcome.record is None and event.outcome.fatal is None:
+                            continue
+                        is_exclusive = is_exclusive or event.outcome.is_exclusive
+                    receive(event)
 
     def next_position(self) -> int:
         """Return a position that is unique in this process, for units without a plan."""
@@ -184,46 +176,6 @@ class BeamWorker:
             UsageMeter(throttle),
             Worker(spec, connection, discovery),
         )
-
-
-@dataclass(slots=True)
-class _UnderWay:
-    """The units that are being executed, by position, each with the time of its start."""
-
-    timeout: float
-    clock: RunningClock = field(default_factory=RunningClock)
-    units: dict[int, tuple[WorkUnit, float]] = field(default_factory=dict)
-
-    def begin(self, assignment: WorkUnit) -> None:
-        """Add a unit, or restart its time."""
-        self.units[assignment.position] = assignment, self.clock()
-
-    def take_overdue(self, worker: Worker) -> list[Lost]:
-        """Give up the units that take too long: those that the recipe executes, else all. A thread cannot be ended."""
-        now = self.clock()
-        late = {position for position, (_, since) in self.units.items() if now - since > self.timeout}
-        guilty = [self.units.pop(position)[0] for position in sorted(late & worker.in_recipe or late)]
-        return [Lost(assignment, f"it was not done after {self.timeout:g} s", blame=True) for assignment in guilty]
-
-
-class _Threads:
-    """The threads of a worker, with their outcomes."""
-
-    def __init__(self, worker: Worker, stack: contextlib.ExitStack) -> None:
-        self.worker = worker
-        self._results: queue.SimpleQueue[Outcome | BaseException] = queue.SimpleQueue()
-        self.assignments: queue.SimpleQueue[WorkUnit | None] = queue.SimpleQueue()
-        UnitThreadPool(self.assignments.get, worker.execute, self._results.put, self._results.put).start()
-        stack.callback(self.assignments.put, None)
-
-    def outcomes(self, timeout: float) -> list[Outcome]:
-        """Return the outcomes since the previous call; wait up to ``timeout`` seconds for the first."""
-        collected: list[Outcome] = []
-        for received in drain(self._results, timeout):
-            if isinstance(received, BaseException):
-                raise received
-            collected.append(received)
-        return collected
 
 
 def process_partitions(worker: BeamWorker, beam_queue: BeamQueue, partitions: Sequence[int]) -> None:
