@@ -21,7 +21,8 @@ from eechips.reports.region_outlines import region_rings
 from local_tests.support.captured_log import CapturedLog
 from tests.support.commands import run_command
 from tests.support.finished_run import pictures, write_run
-from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, geojson, set_trap
+from tests.support.hostile_files import SECRET, Trap, geojson, set_trap
+from tests.support.hostile_vectors import HOSTILE, LIMITS
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads"),

@@ -18,7 +18,8 @@ from eechips.geo import vectors
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vectors import read_features
 from local_tests.support.parameters import slow_except
-from tests.support.hostile_vectors import HOSTILE, LIMITS, SECRET, Trap, set_trap
+from tests.support.hostile_files import SECRET, Trap, set_trap
+from tests.support.hostile_vectors import HOSTILE, LIMITS
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="inotify tells who reads")
 

@@ -42,7 +42,7 @@ from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 from tests.support.engine_service import Service
 from tests.support.finished_run import pictures, write_run
-from tests.training.test_sample_stream import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
+from tests.support.stream_programs import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
 
 SIZE = 24 * 24 * 4 + 192
 """Bytes of a file: pixels of three bands and a mask, and the head of the npy format."""

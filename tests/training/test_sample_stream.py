@@ -1,16 +1,12 @@
-"""A run that is read while another process fetches it: order, shares, ends, kills."""
+"""A run that is read while another process fetches it: order, shares, states."""
 
 from __future__ import annotations
 
 import json
 import logging
 import multiprocessing
-import os
-import signal
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,87 +16,17 @@ import pandas as pd
 import pytest
 
 import eechips
-from eechips.errors import RecipeError, RunStoppedError, UsageError
+from eechips.errors import UsageError
 from eechips.manifest.exclusions import mark_units
-from eechips.manifest.folder_lock import is_held
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples, read_some_samples
 from eechips.training.splits import split_table
 from eechips.training.streams.sample_stream import SampleStream
 from local_tests.support.captured_log import CapturedLog
-from local_tests.support.local_earth_engine import wait_until
-from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
 from tests.support.finished_run import layered, pictures, write_run
 from tests.support.programs import run_program
-
-COUNT = 30
-
-PROGRAM = """
-import json, os, sys
-from functools import partial
-from pathlib import Path
-import eechips
-
-folder, url = Path(sys.argv[1]), sys.argv[2]
-fetch = partial(
-    eechips.run, str(folder / "recipe.py"), parameters={"count": 30}, endpoint=url, project="test", rate=None,
-    in_flight=2, executor="threads", method="pixels", out=folder / "out",
-)
-stream = eechips.stream(fetch, seed=5)
-state = folder / f"state-{stream.rank}.json"
-if state.exists():
-    stream.load_state_dict(json.loads(state.read_text()))
-for item in stream:
-    with (folder / f"seen-{stream.rank}").open("a") as file:
-        file.write(f"{item.sample.unit['number']}\\n")
-    written = state.with_suffix(".part")
-    written.write_text(json.dumps(stream.state_dict()))
-    os.replace(written, state)
-    if item.ordinal == int(os.environ.get("LAST_ORDINAL", -1)):
-        break
-"""
-
-
-def fetch_of(folder: Path, service: Service, count: int = COUNT, **options: Any) -> partial[object]:
-    """The call that fetches chips of the numbers 1 to ``count``."""
-    (folder / "recipe.py").write_text(CHIPS)
-    given: dict[str, Any] = {
-        "parameters": {"count": count}, "endpoint": service.url, "project": "test", "rate": None, "in_flight": 4,
-        "executor": "threads", "method": "pixels", "out": folder / "out",
-    }  # fmt: skip
-    return partial(eechips.run, str(folder / "recipe.py"), **{**given, **options})
-
-
-def start(folder: Path, service: Service, program: str = PROGRAM, **environment: str) -> subprocess.Popen[str]:
-    """A training in a process of its own."""
-    (folder / "recipe.py").write_text(CHIPS)
-    (folder / "training.py").write_text(program)
-    return subprocess.Popen(
-        [sys.executable, folder / "training.py", folder, service.url], env={**os.environ, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
-
-
-def numbers(items: Iterable[Any]) -> list[int]:
-    """The numbers of the units of items."""
-    return [item.sample.unit["number"] for item in items]
-
-
-def seen(folder: Path, rank: int = 0) -> list[int]:
-    """What a training has seen so far."""
-    path = folder / f"seen-{rank}"
-    return [int(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-
-def order_of(seed: int, epoch: int = 0, count: int = COUNT) -> list[int]:
-    """The numbers of the units in the order of an epoch, as documented: numpy's permutation."""
-    return (1 + np.random.default_rng([seed, epoch]).permutation(count)).tolist()
-
-
-def wait_for(training: subprocess.Popen[str], folder: Path, count: int) -> None:
-    """Waits until a training has seen so many samples."""
-    wait_until(lambda: len(seen(folder)) >= count, training)
+from tests.support.stream_programs import COUNT, fetch_of, numbers, order_of
 
 
 @pytest.mark.slow
@@ -163,28 +89,6 @@ def test_failed_units_are_left_out_at_once_and_fetched_by_the_next_run(
     assert f"2 units of reader 1 of 1 failed, and were left out of epoch 0: eechips failures {tmp_path}" in caplog.text
     with eechips.stream(fetch, seed=5) as stream:
         assert numbers(stream) == order_of(5)[1:]
-
-
-@pytest.mark.slow
-def test_a_run_that_stops_raises_its_reason(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.02
-    for number in order_of(5)[10:]:
-        service.plan(number, "403")
-    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
-        found: list[int] = []
-        with pytest.raises(RunStoppedError, match=r"has stopped before .* ConfigurationError: .*not registered"):
-            found.extend(item.sample.unit["number"] for item in stream)
-    assert found == order_of(5)[: len(found)]
-    assert len(found) <= 10
-
-
-@pytest.mark.slow
-def test_errors_before_the_plan_are_raised_at_once(service: Service, tmp_path: Path) -> None:
-    fetch = fetch_of(tmp_path, service)
-    (tmp_path / "recipe.py").write_text(CHIPS.replace("    return [", "    raise LookupError('no list')\n    return ["))
-    with pytest.raises(RecipeError, match="no list"):
-        eechips.stream(fetch)
-    assert not (tmp_path / "out").exists()
 
 
 def test_calls_that_another_process_cannot_make_are_refused(
@@ -362,140 +266,3 @@ def test_a_stream_needs_no_pytorch() -> None:
     program = "import sys; sys.modules['torch'] = None; import eechips; print(eechips.stream.__name__)"
     done = run_program(sys.executable, "-c", program, status=0)
     assert done.stdout == "stream\n"
-
-
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_a_killed_training_resumes_run_and_epoch(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    kills = 2
-    for number in range(kills):
-        with start(tmp_path, service) as training:
-            wait_for(training, tmp_path, 10 * (number + 1))
-            training.kill()
-        wait_until(lambda: not is_held(tmp_path / "out"))  # the process that fetched has ended with it
-    with start(tmp_path, service) as training:
-        output, _ = training.communicate()
-        assert training.returncode == 0, output
-    found = seen(tmp_path)
-    # A sample whose training was done, but not stored yet, is seen again.
-    again = [number for number in found if found.count(number) > 1]
-    assert list(dict.fromkeys(found)) == order_of(5)
-    assert len(found) - COUNT <= kills, again
-    run = eechips.open_run(tmp_path / "out")
-    assert run.counts == {"done": COUNT}
-    assert run.verify() == []
-    assert service.count("compute") <= COUNT + 2 * kills  # those in flight
-
-
-@pytest.mark.slow
-def test_ctrl_c_ends_the_run_with_the_training(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    with start(tmp_path, service) as training:
-        wait_for(training, tmp_path, 5)
-        training.send_signal(signal.SIGINT)
-        output, _ = training.communicate(timeout=60)
-    assert "KeyboardInterrupt" in output
-    assert not is_held(tmp_path / "out")
-    run = eechips.open_run(tmp_path / "out")
-    assert run.counts["done"] == service.count("compute") < COUNT  # requests in flight were finished
-    assert run.verify() == []
-
-
-@pytest.mark.slow
-def test_a_second_ctrl_c_ends_the_run_at_once(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    with start(tmp_path, service) as training:
-        wait_for(training, tmp_path, 5)
-        service.latency = 15.0  # for which the first one waits
-        sent = service.count("compute")
-        wait_until(lambda: service.count("compute") > sent)
-        deadline = time.monotonic() + 60
-        while training.poll() is None:
-            assert time.monotonic() < deadline
-            training.send_signal(signal.SIGINT)
-            time.sleep(0.3)
-        output, _ = training.communicate(timeout=60)
-    assert "ignored" not in output
-    assert not is_held(tmp_path / "out")
-    assert eechips.open_run(tmp_path / "out").verify() == []
-
-
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_a_program_that_ends_ends_the_run(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    with start(tmp_path, service, LAST_ORDINAL="4") as training:
-        output, _ = training.communicate(timeout=60)
-    assert (training.returncode, output) == (0, "")
-    assert not is_held(tmp_path / "out")
-    assert eechips.open_run(tmp_path / "out").counts["done"] == service.count("compute") < COUNT
-
-
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_two_processes_share_an_epoch_and_one_fetches(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.05
-    ranks = [start(tmp_path, service, RANK=str(rank), WORLD_SIZE="2") for rank in (1, 0)]
-    for each in ranks:
-        output, _ = each.communicate(timeout=120)
-        assert each.returncode == 0, output
-    assert seen(tmp_path, 0) == order_of(5)[::2]
-    assert seen(tmp_path, 1) == order_of(5)[1::2]
-    assert service.count("compute") == COUNT
-
-
-@pytest.mark.exhaustive
-@pytest.mark.slow
-def test_a_run_of_others_is_followed_in_its_own_order(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    (tmp_path / "recipe.py").write_text(CHIPS)
-    words = ["run", "recipe.py", "--out", "out", "-p", f"count={COUNT}", "--endpoint", service.url, "--rate", "none"]
-    words += ["--executor", "threads", "--in-flight", "2", "--method", "pixels", "--quiet"]
-    with subprocess.Popen([sys.executable, "-m", "eechips", *words], cwd=tmp_path) as command:
-        wait_until(lambda: (tmp_path / "out" / LEDGER_NAME).exists() or command.poll() is not None)
-        reader = iter(eechips.stream(tmp_path / "out", seed=None))
-        found = numbers([next(reader)])
-        with pytest.raises(UsageError, match=r"in another order than that of seed=5, .*: give seed=None"):
-            next(iter(eechips.stream(tmp_path / "out", seed=5)))
-        # A stream of the same run waits for the command, and goes on if that has stopped.
-        with eechips.stream(fetch_of(tmp_path, service, in_flight=2), seed=5) as stream:
-            found += numbers([next(reader), next(reader)])
-            command.send_signal(signal.SIGTERM)
-            command.wait()
-            assert numbers(stream) == order_of(5)
-            found += numbers(reader)
-    assert found == list(range(1, COUNT + 1))
-    assert service.count("compute") == COUNT
-    assert numbers(eechips.stream(tmp_path / "out", seed=9)) == order_of(9)
-
-
-@pytest.mark.slow
-def test_a_spent_budget_is_told(service: Service, tmp_path: Path) -> None:
-    stream = eechips.stream(fetch_of(tmp_path, service, budget="requests=12"), seed=5)
-    with stream, pytest.raises(RunStoppedError, match=r"of its units were settled: budget exhausted\. Start the"):
-        numbers(stream)
-    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
-        assert numbers(stream) == order_of(5)
-
-
-@pytest.mark.slow
-def test_a_killed_run_ends_the_reader(service: Service, tmp_path: Path) -> None:
-    service.latency = 0.1
-    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
-        reader = iter(stream)
-        next(reader)
-        os.kill(int((tmp_path / "out" / ".eechips.lock").read_text().split()[0]), signal.SIGKILL)
-        with pytest.raises(
-            RunStoppedError, match=r"units were settled: its process was killed, or the disk was full\."
-        ):
-            numbers(reader)
-
-
-@pytest.mark.slow
-def test_a_reader_without_a_run_gives_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from eechips.training.streams import stream_reader
-
-    monkeypatch.setattr(stream_reader, "_GRACE_OF_START", 0.2)
-    with pytest.raises(RunStoppedError, match="has no whole plan, and no process makes one"):
-        next(iter(eechips.stream(tmp_path / "out")))
