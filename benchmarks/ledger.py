@@ -26,6 +26,7 @@ from points import points, square
 from eechips.engine.plans.plan import plan_units
 from eechips.manifest.export import export_parquet
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.storage import NameTemplate
 
@@ -82,8 +83,8 @@ def measure(count: int, folder: Path) -> list[str]:
         exporting = cpu(lambda: export_parquet(ledger, folder))
 
         def compare() -> None:
-            there = {file: size for _, file, size in ledger.files()}
-            assert not [file for _, file, size in ledger.files() if there.get(file) != size]
+            there = {file.name: file.size for file in read_files(ledger.database)}
+            assert not [file for file in read_files(ledger.database) if there.get(file.name) != file.size]
 
         comparing = cpu(compare)
     done, parquet = path.stat().st_size, (folder / "manifest.parquet").stat().st_size

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import itertools
 import random
 import secrets
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from eechips.commands.command import FetchCommand
@@ -28,7 +29,7 @@ from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, 
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_unit_files
+from eechips.manifest.sqlite.ledger_queries import RecordedFile, read_files
 from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger, recover_ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -200,16 +201,7 @@ def _recorded_recipe(
         yield again.command.receive(again)
 
 
-@dataclass(frozen=True, slots=True)
-class _ResultFile:
-    """A file of a unit, as it was recorded; ``layer`` is empty if the unit has one file."""
-
-    layer: str
-    file: str
-    sha256: str
-
-
-def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[_ResultFile]], int]:
+def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedFile]], int]:
     """Return a random sample of the units with files, these files, and the number of such units."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
@@ -221,7 +213,7 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
             raise UsageError(f"{run.path} has no files to compare")
         chosen = sorted(random.Random(seed).sample(having, size.of(len(having))))
         units = [ledger.unit(position) for position in chosen]
-    files_by_position = _files_of(run, set(chosen))
+    files_by_position = _files_of(run, chosen)
     whole = [
         unit
         for unit in units
@@ -234,23 +226,16 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
     return whole, files_by_position, len(having)
 
 
-def _files_of(run: Run, positions: set[int]) -> dict[int, list[_ResultFile]]:
+def _files_of(run: Run, positions: Collection[int]) -> dict[int, list[RecordedFile]]:
     """Return the files of units by position."""
-    files_by_position: dict[int, list[_ResultFile]] = {}
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        for position, _, layer, file, _, sha256, _ in read_unit_files(ledger.database):
-            if position in positions:
-                files_by_position.setdefault(position, []).append(_ResultFile(layer or "", file, sha256))
-        for rows in ledger.batches(("position", "file", "sha256")):
-            for position, file, sha256 in rows:
-                if position in positions and file is not None:
-                    files_by_position.setdefault(position, [_ResultFile("", file, sha256)])
-    return files_by_position
+        files = read_files(ledger.database, positions)
+        return {position: list(own) for position, own in itertools.groupby(files, key=attrgetter("position"))}
 
 
-def _is_as_recorded(store: Store, file: _ResultFile) -> bool:
+def _is_as_recorded(store: Store, file: RecordedFile) -> bool:
     try:
-        return store.sha256(file.file) == file.sha256
+        return store.sha256(file.name) == file.sha256
     except (OSError, UsageError):
         return False
 
@@ -274,27 +259,27 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
 
 
 def _problems(
-    store: Store, repeated: Run, units: Sequence[WorkUnit], files: Mapping[int, Sequence[_ResultFile]]
+    store: Store, repeated: Run, units: Sequence[WorkUnit], files: Mapping[int, Sequence[RecordedFile]]
 ) -> list[Problem]:
     """Return a problem for each unit that differs from the same one of another run."""
     fetched = _files_of(repeated, {unit.position for unit in units})
     return [
-        Problem(unit.id, files[unit.position][0].file, reason)
+        Problem(unit.id, files[unit.position][0].name, reason)
         for unit in units
         if (reason := _difference(store, repeated.store, files[unit.position], fetched.get(unit.position, ())))
     ]
 
 
-def _difference(old: Store, new: Store, before: Sequence[_ResultFile], after: Sequence[_ResultFile]) -> str:
+def _difference(old: Store, new: Store, before: Sequence[RecordedFile], after: Sequence[RecordedFile]) -> str:
     """Return how the files of a unit differ from those that were fetched again; empty if their values are the same."""
     for first, second in _paired(before, after):
         if second is None:
             return f"{first.layer or 'it'} has no data when it is fetched again"
         if first.sha256 == second.sha256:
             continue
-        suffix = first.file.rpartition(".")[2]
+        suffix = first.name.rpartition(".")[2]
         try:
-            change = compare_contents(old.read(first.file), new.read(second.file), suffix)
+            change = compare_contents(old.read(first.name), new.read(second.name), suffix)
         except (ValidationError, UsageError, StorageError, io.UnsupportedOperation):
             return "its bytes differ from those fetched again, and values of such files cannot be compared"
         if change is not None:
@@ -303,8 +288,8 @@ def _difference(old: Store, new: Store, before: Sequence[_ResultFile], after: Se
 
 
 def _paired(
-    before: Sequence[_ResultFile], after: Sequence[_ResultFile]
-) -> Iterator[tuple[_ResultFile, _ResultFile | None]]:
+    before: Sequence[RecordedFile], after: Sequence[RecordedFile]
+) -> Iterator[tuple[RecordedFile, RecordedFile | None]]:
     """Pair the files of a unit with those that were fetched again, by layer, else in their order."""
     by_layer = {result_file.layer: result_file for result_file in after if result_file.layer}
     in_order = [result_file for result_file in after if not result_file.layer]

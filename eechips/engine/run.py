@@ -37,7 +37,7 @@ from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.sqlite.database import has_content
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_dropped
+from eechips.manifest.sqlite.ledger_queries import read_dropped, read_files
 from eechips.manifest.sqlite.ledger_recovery import check_not_lost
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.manifest.untrusted_run import check_paths, check_values
@@ -227,7 +227,7 @@ class _Run:
 
     def _check_store(self, *, is_planned: bool) -> None:
         """Check whether an object store answers, unless its objects are listed anyway."""
-        has_results = is_planned and next(self._ledger.files(), None) is not None
+        has_results = is_planned and next(read_files(self._ledger.database), None) is not None
         if self._components.remote_store is not None and not has_results:
             self._components.remote_store.check()
             self._records.check_place()

@@ -23,7 +23,7 @@ from eechips.engine.plans.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
-from eechips.manifest.sqlite.ledger_queries import read_unit_files, sum_totals
+from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files, sum_totals
 from eechips.manifest.sqlite.unit_record import ROW, Record
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsWorkerStart, canonical_json, traits_of, unit_value
 from eechips.storage import write_file
@@ -225,7 +225,7 @@ class CheckedRecipe:
             while some := list(islice(units, _BATCH)):
                 context.ledger.add(some)
             settle(0, context.ledger.end)
-        self.units, self.files = context.ledger.end, [file for _, file, _ in context.ledger.files()]
+        self.units, self.files = context.ledger.end, [file.name for file in read_files(context.ledger.database)]
         totals = sum_totals(context.ledger.database)
         seconds = [tried.record.seconds or 0.0 for tried in self.tried if not tried.record.state.is_failure]
         if seconds:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -17,12 +17,11 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.extensions import plan_parts, read_completions
-from eechips.manifest.reserved_names import FilesAhead
 from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_sources, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_files, read_sources, read_unit_files
 from eechips.manifest.sqlite.unit_record import State, decode_columns
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
@@ -36,10 +35,6 @@ _SCENES = "scenes"  # a recipe
 _WITHOUT = "Without a lockfile, `eechips verify {}` compares its files with their sha256"
 _READERS = 8  # files of an object store that are read at once
 _SHAPEFILE = (".shp", ".shx", ".dbf", ".prj", ".cpg")
-
-
-_Held = tuple[int, "str | None", "int | None"]
-"""Position of a unit with results, its first file, and the bytes of that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,32 +224,28 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
     counts = ledger.counts()
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")
-    results = list(_with_results(ledger))
+    results = _with_results(ledger)
     kept = _complete(ledger, results)
-    positions = {row[0] for row in kept}
-    several = [(row[0], row[4]) for row in read_unit_files(ledger.database) if row[0] in positions]
-    layered = {position for position, _ in several}
-    sizes = [size for _, size in several]
-    sizes += [size for position, file, size in kept if file is not None and position not in layered]
+    sizes = [file.size for file in read_files(ledger.database) if file.position in kept]
     left_out = sum(count for state, count in counts.items() if not state.has_result) + len(results) - len(kept)
-    return _Totals(len(kept), len(sizes), sum(size or 0 for size in sizes), left_out)
+    return _Totals(len(kept), len(sizes), sum(sizes), left_out)
 
 
-def _complete(ledger: Ledger, results: Sequence[_Held]) -> list[_Held]:
-    """Return units with results without those whose sample lacks the result of another unit."""
-    there = {position for position, *_ in results}
-    samples = [{first, *further} for first, further in read_completions(ledger).items()]
-    incomplete = frozenset[int]().union(*(sample for sample in samples if not sample <= there))
-    return [held for held in results if held[0] not in incomplete]
+def _complete(ledger: Ledger, results: frozenset[int]) -> frozenset[int]:
+    """Return units with results without those whose sample lacks the result of another unit, by their positions."""
+    samples = ({first, *further} for first, further in read_completions(ledger).items())
+    return results.difference(*(sample for sample in samples if not sample <= results))
 
 
-def _with_results(ledger: Ledger) -> Iterator[_Held]:
-    """Yield the units with results that no other unit replaces."""
-    replaced = {row[0] for rows in ledger.batches(("replaces",)) for row in rows} - {None}
-    for rows in ledger.batches(("position", "state", "file", "bytes")):
-        for position, state, file, size in rows:
-            if State(state).has_result and not (file is None and position in replaced):
-                yield position, file, size
+def _with_results(ledger: Ledger) -> frozenset[int]:
+    """Return the positions of the units with results that no other unit replaces."""
+    replaced = {row[0] for rows in ledger.batches(("replaces",)) for row in rows}
+    return frozenset(
+        position
+        for rows in ledger.batches(("position", "state", "file"))
+        for position, state, file in rows
+        if State(state).has_result and not (file is None and position in replaced)
+    )
 
 
 def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable[[], object]) -> Iterator[str]:
@@ -273,7 +264,7 @@ def _lines(ledger: Ledger, store: Store, queries: ServiceQueries, tell: Callable
 
 def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
-    kept = {position for position, *_ in _complete(ledger, list(_with_results(ledger)))}
+    kept = _complete(ledger, _with_results(ledger))
     several = FilesAhead(read_unit_files(ledger.database))
     for rows in ledger.batches(_COLUMNS):
         for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:

@@ -16,10 +16,9 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, comp
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
-from eechips.manifest.reserved_names import FilesAhead
 from eechips.manifest.run import ASSEMBLED, Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_unit_files
+from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_files
 from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import Store, write_file
@@ -229,18 +228,17 @@ def _sources(file: LockedFile) -> tuple[str, ...]:
     return tuple(map(str, file.metadata.get("sources") or ()))
 
 
-def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str]]]:
+def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str | None]]]:
     """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
-    several = FilesAhead(read_unit_files(ledger.database))
-    for rows in ledger.batches(("position", "state", "file", "sha256")):
-        for position, state, file, digest in rows:
-            alone = {} if file is None else {file: digest}
-            yield position, State(state), {row[3]: row[5] for row in several.of(position)} or alone
+    files = FilesAhead(read_files(ledger.database))
+    for rows in ledger.batches(("position", "state")):
+        for position, state in rows:
+            yield position, State(state), {file.name: file.sha256 for file in files.of(position)}
 
 
 def _paired(
-    units: Iterable[LockedUnit], now: Iterator[tuple[int, State, dict[str, str]]]
-) -> Iterator[tuple[LockedUnit, State, dict[str, str]]]:
+    units: Iterable[LockedUnit], now: Iterator[tuple[int, State, dict[str, str | None]]]
+) -> Iterator[tuple[LockedUnit, State, dict[str, str | None]]]:
     """Yield the units of a lockfile with their new states and files."""
     for unit in units:
         for position, state, files in now:

@@ -16,8 +16,8 @@ from eechips.manifest.extensions import read_completions
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
-from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore, ObjectStore, Store, write_file
 
@@ -31,15 +31,13 @@ REMOVALS = "removals"
 """In the ledger: path, bytes and sha256 of files of dropped units that await removal."""
 _log = logging.getLogger(__name__)
 
-_AT_ONCE = 500  # units whose files are asked for at a time
-
 _KEPT = ("state", "error", "attempts", "requests", "seconds", "eecu_seconds", "finished")
 
 
 def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
     """Set units to skipped with a reason each, all or none, and record that their files await removal."""
     database = ledger.database
-    files = ledger.meta().get(REMOVALS, []) + recorded_files(database, sorted(reasons))
+    files = _removals(ledger, reasons)
     cleared = ", ".join(f"{column} = NULL" for column in RECORD_COLUMNS if column not in _KEPT)
     rows = [(reason, position) for position, reason in reasons.items()]
     with ledger.transaction():
@@ -51,19 +49,10 @@ def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
         database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
 
 
-def recorded_files(database: Connection, positions: Sequence[int]) -> list[list[Any]]:
-    """Return path, bytes and sha256 of the files of units."""
-    tables = ("units", "further_files")
-    files: list[list[Any]] = []
-    for start in range(0, len(positions), _AT_ONCE):
-        some = positions[start : start + _AT_ONCE]
-        marks = ",".join("?" * len(some))
-        queries = (
-            f"SELECT file, bytes, sha256 FROM {table} WHERE file IS NOT NULL AND position IN ({marks})"
-            for table in tables
-        )
-        files += map(list, database.execute(" UNION ALL ".join(queries), list(some) * len(tables)))
-    return files
+def _removals(ledger: Ledger, positions: Collection[int]) -> list[list[Any]]:
+    """Return the files that await removal, with those of some units."""
+    files = [[file.name, file.size, file.sha256] for file in read_files(ledger.database, positions)]
+    return [*ledger.meta().get(REMOVALS, []), *files]
 
 
 def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collection[str] = ()) -> tuple[int, int]:
@@ -154,7 +143,7 @@ class _Samples:
 
 def release_units(ledger: Ledger, store: Store, positions: Sequence[int]) -> None:
     """Set units back to planned, and remove their files once the ledger says so. The run is locked."""
-    ledger.note(REMOVALS, ledger.meta().get(REMOVALS, []) + recorded_files(ledger.database, positions))
+    ledger.note(REMOVALS, _removals(ledger, positions))
     ledger.reopen(positions)
     remove_excluded_files(ledger, store)
 

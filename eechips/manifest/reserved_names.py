@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from eechips.errors import UsageError
 from eechips.files.temporary_names import SCRATCH_PREFIX, is_temporary
@@ -98,24 +96,6 @@ def result_name(name: str) -> str:
     if is_own or normal == "." or any(map(is_temporary, (first, *further))):
         raise UsageError(f"no result can be called {name}: the run has files of that name; choose another one")
     return normal
-
-
-class FilesAhead:
-    """The files of units that have several, read in step with the units.
-
-    Args:
-        rows: rows of :func:`~eechips.manifest.sqlite.ledger_queries.read_unit_files`, in the order of the plan.
-    """
-
-    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
-        self._rows = rows
-        self._next: tuple[Any, ...] | None = next(rows, None)
-
-    def of(self, position: int) -> Iterator[tuple[Any, ...]]:
-        """Yield the rows of the unit at a position; positions ascend."""
-        while self._next is not None and self._next[0] == position:
-            yield self._next
-            self._next = next(self._rows, None)
 
 
 def check_new(folder: Path) -> None:

@@ -26,6 +26,7 @@ from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import (
     layer_columns,
     read_failures,
+    read_files,
     read_further_files,
     read_unit_files,
     sample_files,
@@ -187,7 +188,7 @@ class Run:
     def file_count(self) -> int:
         """Number of files of all units, assembled files included."""
         with self._ledger() as ledger:
-            return sum(1 for _ in ledger.files()) + len(ledger.meta().get(ASSEMBLED) or ())
+            return sum(1 for _ in read_files(ledger.database)) + len(ledger.meta().get(ASSEMBLED) or ())
 
     @property
     def assembled(self) -> list[Path]:
@@ -244,9 +245,8 @@ class Run:
 
             units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
             assembled_files = ((ASSEMBLED, checked["file"], checked["sha256"]) for checked in meta.get(ASSEMBLED) or ())
-            files = chain(
-                (unit for unit in units if unit[1] is not None), assembled_files, read_further_files(ledger.database)
-            )
+            further = ((unit, name, digest) for _, unit, name, _, digest in read_further_files(ledger.database))
+            files = chain((unit for unit in units if unit[1] is not None), assembled_files, further)
             # Parallel reading pays for a store, not for a disk.
             checked = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
             for outcome in checked:

@@ -13,7 +13,7 @@ from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import ASSEMBLED, Problem, Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_unit_files
+from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files
 from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
@@ -163,7 +163,7 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
     assembled_count = sum(problem.id == ASSEMBLED for problem in problems)
     with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
         changed = {problem.id for problem in problems if problem.file == LEDGER_NAME}
-        positions = {position for position, file, _ in ledger.files() if file in of_files}
+        positions = {file.position for file in read_files(ledger.database) if file.name in of_files}
         positions |= {
             p for rows in ledger.batches(("position", "lower(hex(id))")) for p, unit in rows if unit in changed
         }

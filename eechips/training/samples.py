@@ -10,7 +10,7 @@ import hashlib
 import json
 import logging
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import groupby, islice
 from operator import itemgetter
@@ -25,7 +25,7 @@ from eechips.manifest.exclusions import marked_ids, read_marks
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_further_files, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_further_files, read_unit_files
 from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.storage import Store
 from eechips.text.formatting import format_count
@@ -269,43 +269,23 @@ def _unit_rows(ledger: Ledger, positions: Sequence[int] | None) -> Iterator[Samp
     bad = marked_ids(ledger)
     unit_rows = read_unit_files(ledger.database, positions)
     rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in unit_rows)
-    layers = _by_position((row[0], (layer, *row[3:])) for row, layer in rows if layer is not None)
-    further = _by_position(_further(ledger))
+    layers = FilesAhead((row[0], layer, *row[3:]) for row, layer in rows if layer is not None)
+    further = FilesAhead(_further(ledger))
     for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
         for row in batch:
             unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
             if file is None or not State(unit[3]).has_result or unit[1] in bad:
                 continue
             own = [(ONLY, file, size, digest, _metadata(metadata))]
-            yield unit, layers(unit[0]) or own + further(unit[0])
+            several, others = ([row[1:] for row in files.of(unit[0])] for files in (layers, further))
+            yield unit, several or own + others
 
 
-def _by_position(rows: Iterable[tuple[int, tuple[Any, ...]]]) -> Callable[[int], list[tuple[Any, ...]]]:
-    """Return a function that returns the rows of a position; positions must be requested in order."""
-    groups = groupby(rows, key=itemgetter(0))
-    waiting: tuple[int, list[tuple[Any, ...]]] | None = None
-
-    def at(position: int) -> list[tuple[Any, ...]]:
-        nonlocal waiting
-        while waiting is None or waiting[0] < position:
-            group = next(groups, None)
-            if group is None:
-                return []
-            waiting = (group[0], [row for _, row in group[1]])
-        return waiting[1] if waiting[0] == position else []
-
-    return at
-
-
-def _further(ledger: Ledger) -> Iterator[tuple[int, tuple[Any, ...]]]:
+def _further(ledger: Ledger) -> Iterator[tuple[Any, ...]]:
     """Yield the files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
-    digests = {file: digest for _, file, digest in read_further_files(ledger.database)}
-    if not digests:
-        return
-    for position, rows in groupby(ledger.files(), key=itemgetter(0)):
-        others = sorted((file, size) for _, file, size in rows if file in digests)
-        for number, (file, size) in enumerate(others, start=2):
-            yield position, (str(number), file, size, digests[file], "{}")
+    for position, rows in groupby(read_further_files(ledger.database), key=itemgetter(0)):
+        for number, (_, _, file, size, digest) in enumerate(rows, start=2):
+            yield position, str(number), file, size, digest, "{}"
 
 
 def _metadata(values: Sequence[Any]) -> str:

@@ -29,7 +29,7 @@ from eechips.engine.scheduler import Scheduler
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import sum_totals
+from eechips.manifest.sqlite.ledger_queries import read_files, sum_totals
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, to_unit
 from eechips.storage import LocalStore
@@ -160,10 +160,10 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
         counts = ledger.counts()
         assert sum(counts.values()) == count
         assert set(counts) <= {State.DONE, State.FAILED_PERMANENT}
-        for position, file, size in ledger.files():
-            assert file == f"chips/{position}.txt"
-            assert (Path(folder) / file).read_text() == str(position)
-            assert size == len(str(position))
+        for file in read_files(ledger.database):
+            assert file.name == f"chips/{file.position}.txt"
+            assert (Path(folder) / file.name).read_text() == str(file.position)
+            assert file.size == len(str(file.position))
         assert sum_totals(ledger.database).requests == 2 * counts.get(State.DONE, 0)
     lines = [line for line in shown.getvalue().splitlines() if "units" in line]
     assert lines[-1].startswith(f"{count}/{count} units")

@@ -13,6 +13,7 @@ import pytest
 from eechips import open_run
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.manifest.sqlite.ledger_queries import read_files
 from local_tests.support.local_earth_engine import Server, wait_until
 from tests.support.programs import run_program
 from tests.support.user_scripts import command, run
@@ -144,7 +145,7 @@ def test_a_killed_script_that_lists_missing_files_resumes(demo_server: Server, t
     (tmp_path / "lists.py").write_text(LISTS)
     interrupted(tmp_path, demo_server)
     with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
-        assert len(list(ledger.files())) < 20
+        assert len(list(read_files(ledger.database))) < 20
     done = run(tmp_path / "lists.py", demo_server, tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "to do: 20" in done.stdout  # it has not seen the results of these calls
@@ -239,7 +240,7 @@ main()
     _, _, _, *words = command(tmp_path / "lists.py", demo_server)
     run_program(sys.executable, "-c", code, *words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
     with Ledger(tmp_path / "run" / LEDGER_NAME, readonly=True) as ledger:
-        recorded = {file for _, file, _ in ledger.files()}
+        recorded = {file.name for file in read_files(ledger.database)}
     unrecorded = {f"out/{name}" for name in outputs(tmp_path)} - recorded
     assert unrecorded
     (tmp_path / "run" / "out" / "notes.txt").write_text("mine")

@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from eechips.engine.run_context import RunControl, RunFeature
 from eechips.errors import UsageError
-from eechips.manifest.exclusions import recorded_files, release_units
+from eechips.manifest.exclusions import release_units
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.stream_epoch import (
     FETCH_SEED,
@@ -124,7 +125,7 @@ class BoundedUnits(ShuffledUnits):
                 self._failed[position] = steps
             if position >= len(self._sizes):  # it replaces another: its file stays until the next command
                 self._sizes = np.append(self._sizes, np.zeros(position + 1 - len(self._sizes), dtype=np.int64))
-            size = sum(size for _, size, _ in recorded_files(self._ledger.database, [position]))
+            size = sum(file.size for file in read_files(self._ledger.database, [position]))
             self._set_size(position, size)
             self._largest = max(self._largest, size)
             self._measured += size > 0
@@ -190,8 +191,8 @@ class BoundedUnits(ShuffledUnits):
         for position, replaced in self._ledger.database.execute(query):
             self._samples[position] = self._samples[replaced]
         self._sizes = np.zeros(end, dtype=np.int64)
-        for position, _, size in self._ledger.files():
-            self._sizes[position] += size
+        for file in read_files(self._ledger.database):
+            self._sizes[file.position] += file.size
         self._largest, self._used = int(self._sizes.max(initial=0)), int(self._sizes.sum())
         self._measured = int(np.count_nonzero(self._sizes))
         self._is_open = np.zeros(end, dtype=np.bool_)
@@ -241,7 +242,8 @@ class BoundedUnits(ShuffledUnits):
 
     def _release(self, position: int) -> None:
         """Remove the files of a unit, which is open again then."""
-        if recorded_files(self._ledger.database, [position]):  # else it was opened again for another reason
+        # Else it was opened again for another reason.
+        if next(read_files(self._ledger.database, [position]), None) is not None:
             release_units(self._ledger, self._store, [position])
             self._is_open[position] = True
             self.run.grow(1)

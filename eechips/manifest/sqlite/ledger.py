@@ -300,13 +300,6 @@ class Ledger:
             for (unit_id,) in self.database.execute(f"SELECT id FROM units WHERE id IN ({marks})", [*wanted])
         }
 
-    def files(self) -> Iterator[tuple[int, str, int]]:
-        """Yield position, path and size in bytes of every recorded file."""
-        yield from self.database.execute(
-            "SELECT position, file, bytes FROM units WHERE file IS NOT NULL"
-            " UNION ALL SELECT position, file, bytes FROM further_files ORDER BY position"
-        )
-
     def owner(self, file: str) -> int | None:
         """Return the position of the unit that a file belongs to, or None."""
         query = (

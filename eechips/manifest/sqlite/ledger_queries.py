@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.unit_record import FAILURES, LAYERS, OPEN_STATES, Column, State
 from eechips.recipe.units import COMPLETES
 
+RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
-class RecordedResult(NamedTuple):
+
+class RecordedFile(NamedTuple):
     """A recorded file of a unit. A tuple, as there may be a million.
 
     Attributes:
         position: position of the unit in the plan.
         unit: its id.
+        layer: layer of the file; empty if the unit has one file, or is a script's.
         name: path of the file below the output folder.
         size: bytes.
         sha256: SHA-256 digest of its content, hexadecimal.
@@ -26,6 +29,7 @@ class RecordedResult(NamedTuple):
 
     position: int
     unit: str
+    layer: str
     name: str
     size: int
     sha256: str | None
@@ -167,15 +171,21 @@ def read_first_unit(database: Connection) -> tuple[int, str] | None:
     return row
 
 
-def read_results(database: Connection) -> Iterator[RecordedResult]:
-    """Yield every recorded file."""
-    seconds = "(julianday(u.finished) - 2440587.5) * 86400.0"  # from 1970 on
-    query = (
-        f"SELECT u.position, lower(hex(u.id)), u.file, u.bytes, u.sha256, {seconds} FROM units AS u"
-        f" WHERE u.file IS NOT NULL UNION ALL SELECT u.position, lower(hex(u.id)), f.file, f.bytes, f.sha256, {seconds}"
-        " FROM further_files AS f JOIN units AS u USING (position) ORDER BY 1"
+def read_files(database: Connection, positions: Collection[int] | None = None) -> Iterator[RecordedFile]:
+    """Yield every recorded file, or those of some units, in the order of the plan, each unit's first file first."""
+    among = "" if positions is None else " AND u.position IN (SELECT value FROM json_each(:positions))"
+    queries = (
+        f"SELECT u.position, lower(hex(u.id)), coalesce((SELECT layer FROM layers WHERE file = {f}.file), ''),"
+        f" {f}.file, {f}.bytes, {f}.sha256, (julianday(u.finished) - 2440587.5) * 86400.0, {number}"  # from 1970 on
+        f" FROM {table} WHERE {f}.file IS NOT NULL{among}"
+        for f, number, table in (
+            ("u", "-1", "units AS u"),
+            ("f", "f.rowid", "further_files AS f JOIN units AS u USING (position)"),
+        )
     )
-    yield from (RecordedResult(*row) for row in database.execute(query))
+    values = {} if positions is None else {"positions": json.dumps(list(positions))}
+    rows = database.execute(f"{' UNION ALL '.join(queries)} ORDER BY 1, 8", values)
+    yield from (RecordedFile(*row[:-1]) for row in rows)
 
 
 def sample_files(database: Connection, count: int) -> list[str]:
@@ -189,12 +199,33 @@ def sample_files(database: Connection, count: int) -> list[str]:
     return list(dict.fromkeys(database.execute(query, (position,)).fetchone()[0] for position in wanted))
 
 
-def read_further_files(database: Connection) -> Iterator[tuple[str, str, str]]:
-    """Yield id of the unit, path and sha256 of every file after the first of a unit."""
+def read_further_files(database: Connection) -> Iterator[tuple[int, str, str, int, str]]:
+    """Yield position and id of the unit, path, bytes and sha256 of every file after the first of a unit."""
     yield from database.execute(
-        "SELECT lower(hex(id)), f.file, f.sha256 FROM further_files AS f JOIN units USING (position)"
-        " ORDER BY position, f.file"
+        "SELECT position, lower(hex(id)), f.file, f.bytes, f.sha256 FROM further_files AS f"
+        " JOIN units USING (position) ORDER BY position, f.file"
     )
+
+
+class FilesAhead(Generic[RowT]):
+    """Files of units, read in step with the units.
+
+    Args:
+        rows: begin with the position of their unit; in the order of the plan.
+    """
+
+    def __init__(self, rows: Iterable[RowT]) -> None:
+        self._rows = iter(rows)
+        self._next = next(self._rows, None)
+
+    def of(self, position: int) -> list[RowT]:
+        """Return the rows of the unit at a position; positions ascend."""
+        own: list[RowT] = []
+        while self._next is not None and self._next[0] <= position:
+            if self._next[0] == position:
+                own.append(self._next)
+            self._next = next(self._rows, None)
+        return own
 
 
 def layer_columns(database: Connection) -> tuple[Column, ...]:

@@ -16,6 +16,7 @@ from eechips.engine.plans.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
 from eechips.manifest.run_status import OUTSIDE_FILES
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
@@ -213,7 +214,7 @@ class ScriptHost:
         number = ledger.meta().get(_USE_UNDER_WAY) or 0
         if number:
             positions = {position for position, _, _ in self._stored(number, 0)}
-            withhold(self._place.out, [file for position, file, _ in ledger.files() if position in positions])
+            withhold(self._place.out, [file.name for file in read_files(ledger.database, positions)])
         return int(number)
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
@@ -295,7 +296,9 @@ class ScriptHost:
         )
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
         expired = [n for n in without_file if n in wanted and folder.has_issued_names(n)]
-        removed = [n for n, file, _ in ledger.files() if n in wanted and not (self._place.out / file).is_file()]
+        removed = [
+            file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
+        ]
         lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
         ledger.reopen({*expired, *removed, *lost})
 
