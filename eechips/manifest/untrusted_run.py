@@ -6,25 +6,42 @@ Paths are looked at in every ledger that is opened. The values are looked at, al
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
 from eechips.manifest.sqlite.database import Connection
-from eechips.manifest.sqlite.unit_record import FILE, FRAME, FRAME_VALUES, LARGEST, MANIFEST, Column, State
+from eechips.manifest.sqlite.unit_record import (
+    FILE,
+    FRAME,
+    FRAME_VALUES,
+    LAYER_COLUMNS,
+    MANIFEST,
+    Column,
+    State,
+    names_of,
+)
 from eechips.storage import check_name
 from eechips.storage.untrusted_files import parse_json, read_json
+from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
     from eechips.manifest.sqlite.ledger import Ledger
 
 INFO_NAME = "run.json"
 _INFO_CURE = "move it away, and give the command of the run again, which writes it anew"
-_BRACKETS = 64  # in the JSON of a unit whose nesting is looked at
+_ID_BYTES = 32
 
 _MOMENT = "[0-9][0-9][0-9][0-9]-[0-9][0-9]-[0-9][0-9]T[0-9][0-9]:[0-9][0-9]:[0-9][0-9].[0-9][0-9][0-9]Z"
 """Pattern of :func:`eechips.text.timestamps.utc_now`."""
+_WRONG_ROWS = {
+    "units": "file IS NOT NULL AND bytes IS NULL",
+    "further_files": "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0",
+    "exports": "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
+    f" OR typeof(seconds) != 'real' OR started NOT GLOB '{_MOMENT}'",
+}
+"""Conditions of SQL for rows that no run has recorded, by table."""
 
 _INFO: Mapping[str, type | tuple[type, ...]] = {
     "command": (str, type(None)),
@@ -113,13 +130,83 @@ def check_values(ledger: Ledger) -> None:
     """
     for key, wrong in _wrong_meta(ledger.meta()):
         raise StorageError(f"{ledger.path} is damaged: {key} is {json.dumps(wrong)[:60]}")
-    for identifier in _invalid_units(ledger.database):
-        raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]} has values that no run records")
-    for identifier, text in _deeply_nested_units(ledger.database):
+    for rows in ledger.batches(names_of(MANIFEST)):
+        for column, values in zip(MANIFEST, zip(*rows, strict=True), strict=True):
+            for _, value in set(zip(map(type, values), values, strict=True)):  # most columns have few values
+                try:
+                    _check_value(column, value)
+                except (ValueError, TypeError, RecursionError) as error:
+                    position, identifier = rows[values.index(value)][:2]
+                    name = identifier.hex() if isinstance(identifier, bytes) else f"no. {position}"
+                    raise _invalid(ledger, name, error) from error
+    for position, layer, text in ledger.database.execute("SELECT position, layer, metadata FROM layers"):
         try:
-            parse_json(text)
-        except ValueError as error:
-            raise StorageError(f"{ledger.path} is damaged: unit {identifier[:16]}: {error}") from error
+            if not isinstance(layer, str):
+                raise ValueError(f"the name of a layer is {layer!r:.80}")
+            known_metadata(parse_json(text))
+        except (ValueError, TypeError, AttributeError) as error:
+            raise _invalid(ledger, f"no. {position}", error) from error
+    for table, wrong in _WRONG_ROWS.items():
+        query = f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}"
+        for (position,) in ledger.database.execute(query):
+            raise _invalid(ledger, f"no. {position}", f"of {table}")
+
+
+def _invalid(ledger: Ledger, unit: str, reason: object) -> StorageError:
+    return StorageError(f"{ledger.path} is damaged: unit {unit[:16]} has values that no run records: {reason!s:.200}")
+
+
+def _check_value(column: Column, value: Any) -> None:
+    """Raise ValueError, TypeError or RecursionError if a value of a row of units is none that a run has recorded."""
+    if column.is_digest:
+        if not isinstance(value, bytes) or len(value) != _ID_BYTES:
+            raise ValueError(f"{column.name} is {value!r:.80}")
+        return
+    is_json = column.name == "unit" or column.element_type is not None
+    if is_json and not isinstance(value, (str, type(None))):
+        raise TypeError(f"{column.name} is {value!r:.80}")
+    if column.name == "unit" and not isinstance(parse_json(value), dict):
+        raise ValueError(f"{column.name} is {value!r:.80}")
+    if column.name == "state":
+        State(value)
+    is_list = column.element_type is not None and value is not None
+    if not _accepts(column, json.loads(value) if is_list else value):
+        raise ValueError(f"{column.name} is {value!r:.80}")
+
+
+def _accepts(column: Column, value: Any) -> bool:
+    is_wrong_time = column.name == "finished" and isinstance(value, str) and parse_timestamp(value) is None
+    return column.accepts(value) and not is_wrong_time
+
+
+def known_values(stored: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, Any]:
+    """Return the values of columns that a row or a JSON object has, lists as such.
+
+    Raises:
+        ValueError: if one is not as a ledger holds it.
+    """
+    values = {column.name: stored[column.name] for column in columns if column.name in stored}
+    if values.get("file") is not None and None in (values.get("bytes"), values.get("sha256")):
+        raise ValueError("a file has no size or no digest")
+    for column in columns:
+        if column.name in values and not _accepts(column, values[column.name]):
+            raise ValueError(f"{column.name} is {values[column.name]!r:.80}")
+    return values
+
+
+def known_metadata(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata of a file, with a value for each of ``LAYER_COLUMNS``.
+
+    Raises:
+        ValueError: if a value is not as the ledger holds it.
+    """
+    facts = dict.fromkeys(LAYER_COLUMNS) | known_values(stored, (*FILE, *FRAME))
+    frames = stored.get("frames")
+    if frames is None:
+        return facts
+    if not frames or not all(isinstance(frame.get("frame"), int) for frame in frames):
+        raise ValueError("its frames have no numbers")
+    return facts | {"frames": [known_values(frame, FRAME_VALUES) for frame in frames]}
 
 
 def _invalid_paths(database: Connection) -> Iterator[tuple[str, Any]]:
@@ -133,29 +220,6 @@ def _invalid_paths(database: Connection) -> Iterator[tuple[str, Any]]:
         for position, file in database.execute(query).fetchall():
             row = database.execute("SELECT lower(hex(id)) FROM units WHERE position = ?", (position,)).fetchone()
             yield row[0] if row else "?", file
-
-
-def _invalid_units(database: Connection) -> Iterator[str]:
-    """Yield ids of units whose row, or those of their files and batch tasks, no run has recorded."""
-    query = f"SELECT lower(hex(id)) FROM units WHERE {' OR '.join(_wrong_columns())}"
-    yield from (identifier for (identifier,) in database.execute(query))
-    for table, wrong in (
-        ("further_files", "typeof(sha256) != 'text' OR typeof(bytes) != 'integer' OR bytes < 0"),
-        ("layers", f"typeof(layer) != 'text' OR {_invalid_metadata()}"),
-        (
-            "exports",
-            "typeof(operation) != 'text' OR url NOT GLOB 'gs://?*/?*' OR typeof(requests) != 'integer'"
-            f" OR typeof(seconds) != 'real' OR started NOT GLOB '{_MOMENT}'",
-        ),
-    ):
-        rows = database.execute(f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}")
-        yield from (f"no. {position}" for (position,) in rows)
-
-
-def _deeply_nested_units(database: Connection) -> Iterator[tuple[str, str]]:
-    """Yield id and JSON of units that have many brackets."""
-    brackets = "2 * length(unit) - length(replace(unit, '[', '')) - length(replace(unit, '{', ''))"
-    yield from database.execute(f"SELECT lower(hex(id)), unit FROM units WHERE {brackets} > ?", (_BRACKETS,))
 
 
 def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -176,64 +240,3 @@ def _wrong_meta(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def _has(values: Mapping[str, Any], wanted: tuple[tuple[str, type], ...]) -> bool:
     return all(isinstance(values.get(name), kind) for name, kind in wanted)
-
-
-def _wrong_columns() -> Iterator[str]:
-    """Yield conditions of SQL for a row of units that no run has recorded."""
-    yield "position < 0 OR typeof(id) != 'blob' OR length(id) != 32"
-    yield "typeof(unit) != 'text' OR NOT json_valid(unit) OR json_type(unit) != 'object'"
-    yield f"state IS NULL OR state NOT IN ({', '.join(repr(state.value) for state in State)})"
-    yield "(file IS NOT NULL AND bytes IS NULL)"
-    yield from (f"{column.name} IS NULL" for column in MANIFEST if not column.is_nullable)
-    yield from (_wrong_value(column) for column in MANIFEST if not column.is_digest)
-    yield "(finished IS NOT NULL AND (finished NOT GLOB '[12][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T*'" + (
-        " OR julianday(finished) IS NULL))"
-    )
-
-
-def _wrong_value(column: Column) -> str:
-    """Return the condition for a value that is not of the type of its column."""
-    name = column.name
-    if column.element_type is not None:
-        return _wrong_list(column, name)
-    if column.value_type is int:
-        return f"typeof({name}) NOT IN ('null', 'integer') OR {name} NOT BETWEEN 0 AND {LARGEST[int]}"
-    if column.value_type is float:
-        return f"typeof({name}) NOT IN ('null', 'real', 'integer') OR abs({name}) > {LARGEST[float]}"
-    return f"typeof({name}) NOT IN ('null', 'text')"
-
-
-def _wrong_list(column: Column, value: str) -> str:
-    """Return the condition for a value that is not a JSON list of texts, or of six numbers for a transform."""
-    kinds = "('integer', 'real')" if column.element_type is float else "('text')"
-    count = f" OR json_array_length({value}) != 6" if column.name == "transform" else ""
-    odd = f"EXISTS (SELECT 1 FROM json_each({value}) WHERE type NOT IN {kinds})"
-    return (
-        f"({value} IS NOT NULL AND CASE WHEN typeof({value}) != 'text' OR NOT json_valid({value}) THEN 1"
-        f" WHEN json_type({value}) != 'array' THEN 1 ELSE {odd}{count} END)"
-    )
-
-
-def _invalid_metadata() -> str:
-    """Return the condition for a row of layers whose metadata no run has recorded."""
-    wrong = " OR ".join(_wrong_json(column, "metadata") for column in (*FILE, *FRAME))
-    valid = "typeof(metadata) != 'text' OR NOT json_valid(metadata)"
-    return (
-        f"CASE WHEN {valid} THEN 1 WHEN json_type(metadata) != 'object' THEN 1 ELSE {wrong} OR {_invalid_frames()} END"
-    )
-
-
-def _invalid_frames() -> str:
-    """Return the condition for a list of frames, in the metadata of a file, that no run has recorded."""
-    wrong = " OR ".join(_wrong_json(column, "f.value") for column in FRAME_VALUES)
-    unnumbered = "json_type(f.value, '$.frame') IS NOT 'integer'"
-    condition = f"CASE WHEN f.type != 'object' THEN 1 ELSE {wrong} OR {unnumbered} END"
-    return f"EXISTS (SELECT 1 FROM json_each(metadata, '$.frames') AS f WHERE {condition})"
-
-
-def _wrong_json(column: Column, document: str) -> str:
-    """Return the condition for a value of a JSON object that is not of the type of its column."""
-    if column.element_type is not None:
-        return _wrong_list(column, f"json_extract({document}, '$.{column.name}')")
-    kinds = {int: "'integer'", float: "'integer', 'real'", str: "'text'"}[column.value_type]
-    return f"coalesce(json_type({document}, '$.{column.name}'), 'null') NOT IN ('null', {kinds})"

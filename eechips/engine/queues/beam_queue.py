@@ -12,7 +12,7 @@ import dataclasses
 import json
 import re
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from eechips.files.removal import ListedFile, remove_empty, remove_tree
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.sqlite.unit_record import LISTS, RECORD, Record, State, UnitFile, WorkUnit
+from eechips.manifest.untrusted_run import known_values
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
 
@@ -204,7 +205,8 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
     sizes = {file.name: (file.size, file.sha256) for file in staged}
     if record is not None and record["position"] != assignment.position:
         raise ValueError(f"the outcome of unit {assignment.position} is that of unit {record['position']}")
-    _check_values(record or {})
+    if record is not None:
+        known_values({**record, **{name: json.loads(record[name]) for name in LISTS & record.keys()}}, RECORD)
     first = None if record is None else record.get("file")
     if record is not None and first is not None and sizes.get(first) != (record.get("bytes"), record.get("sha256")):
         raise ValueError(f"{first} is not among the files of unit {assignment.position}")
@@ -228,14 +230,6 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         else None,
     )
     return Finished(assignment, outcome)
-
-
-def _check_values(record: Mapping[str, Any]) -> None:
-    """Raise ValueError if a value of a record is not as the ledger holds it."""
-    for column in RECORD:
-        value: Any = record.get(column.name)
-        if column.name in record and not column.accepts(json.loads(value) if column.name in LISTS else value):
-            raise ValueError(f"{column.name} is {value!r:.80}")
 
 
 def _encode_error(error: EechipsError) -> list[str]:

@@ -23,24 +23,11 @@ from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import RecordedFile, read_unit_files
-from eechips.manifest.sqlite.unit_record import (
-    FILE,
-    FRAME,
-    FRAME_VALUES,
-    LAYER_COLUMNS,
-    LISTS,
-    RECORD,
-    RECORD_COLUMNS,
-    Column,
-    Record,
-    State,
-    UnitFile,
-    decode_columns,
-)
+from eechips.manifest.sqlite.unit_record import LISTS, RECORD, RECORD_COLUMNS, Record, State, UnitFile, decode_columns
+from eechips.manifest.untrusted_run import known_metadata, known_values
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
 from eechips.storage.untrusted_files import parse_json
-from eechips.text.timestamps import parse_timestamp
 
 _SUFFIX = ".jsonl"
 _STORED = tuple(column for column in RECORD if column.name in ("file", "bytes", "sha256"))
@@ -69,40 +56,12 @@ class ReportedOutcome:
         try:
             identifier, plan = str(reported["id"]), str(reported.get(PLAN) or "")
             bytes.fromhex(identifier + plan)
-            values = _values(reported, RECORD)
-            if "finished" in values and parse_timestamp(str(values["finished"])) is None:
-                raise ValueError(f"finished is {values['finished']!r}")
+            values = known_values(reported, RECORD)
             values |= {name: json.dumps(values[name]) for name in LISTS if values.get(name) is not None}
             record = Record(position=0, **{**values, "state": State(reported["state"])}, files=_files(reported))
             return cls(identifier, plan, record, str(reported.get("name") or ""))
         except (KeyError, ValueError, TypeError, AttributeError) as error:
             raise UsageError(f"no outcome as `eechips work` writes it ({error!r}): {reported!s:.120}") from None
-
-
-def _values(reported: Mapping[str, Any], columns: Iterable[Column]) -> dict[str, Any]:
-    """Return the values of columns that an outcome has; raise ValueError if one is not as the ledger holds it."""
-    values = {column.name: reported[column.name] for column in columns if column.name in reported}
-    if values.get("file") is not None and None in (values.get("bytes"), values.get("sha256")):
-        raise ValueError("a file has no size or no digest")
-    wrong = next((c.name for c in columns if c.name in values and not c.accepts(values[c.name])), None)
-    if wrong is not None:
-        raise ValueError(f"{wrong} is {values[wrong]!r:.80}")
-    return values
-
-
-def _metadata(reported_file: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata of a file, with a value for each of ``LAYER_COLUMNS``.
-
-    Raises:
-        ValueError: if a value is not as the ledger holds it.
-    """
-    facts = dict.fromkeys(LAYER_COLUMNS) | _values(reported_file, (*FILE, *FRAME))
-    frames = reported_file.get("frames")
-    if frames is None:
-        return facts
-    if not frames or not all(isinstance(frame.get("frame"), int) for frame in frames):
-        raise ValueError("its frames have no numbers")
-    return facts | {"frames": [_values(frame, FRAME_VALUES) for frame in frames]}
 
 
 def _files(reported: Mapping[str, Any]) -> tuple[UnitFile, ...]:
@@ -115,9 +74,9 @@ def _files(reported: Mapping[str, Any]) -> tuple[UnitFile, ...]:
         return ()
     files = []
     for file in reported["files"]:
-        stored = _values(file, _STORED)
+        stored = known_values(file, _STORED)
         result_name(stored["file"])
-        layer, metadata = str(file.get("layer") or ""), json.dumps(_metadata(file))
+        layer, metadata = str(file.get("layer") or ""), json.dumps(known_metadata(file))
         files.append(UnitFile(stored["file"], stored["bytes"], stored["sha256"], layer, metadata))
     if first not in {file.name for file in files}:
         raise ValueError(f"{first} is not among its files")
