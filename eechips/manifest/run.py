@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError, ValidationError
-from eechips.files.temporary_files import temporary_folder
 from eechips.formats import inspect, validate
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.folder_lock import is_held
@@ -37,6 +36,7 @@ from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.manifest.withheld_files import is_withheld
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
+from eechips.storage.local_copies import local_copies
 from eechips.text.formatting import escape_html, format_bytes
 
 if TYPE_CHECKING:
@@ -269,18 +269,11 @@ class Run:
     def _local_files(self, count: int) -> Iterator[list[Path]]:
         """Yield paths of the assembled files, or of some results; those of an object store are copies."""
         assembled = self.assembled
-        if assembled or self.address is None:
-            yield [path for path in assembled or self.sample_files(count) if path.is_file()]
+        if assembled:
+            yield [path for path in assembled if path.is_file()]
             return
-        store = self.store
-        with temporary_folder() as folder:
-            copies = []
-            for number, path in enumerate(self.sample_files(count)):
-                copy = Path(folder) / f"{number}-{path.name}"
-                with contextlib.suppress(FileNotFoundError):
-                    copy.write_bytes(store.read(path.relative_to(self.path).as_posix()))
-                    copies.append(copy)
-            yield copies
+        with local_copies(self.store) as fetched, self._ledger() as ledger:
+            yield [path for path in fetched(sample_files(ledger.database, count)) if path.is_file()]
 
     def _summary(self) -> str:
         """Return the status of the run as HTML."""

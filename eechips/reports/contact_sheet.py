@@ -26,9 +26,10 @@ from eechips.manifest.pictures.frame_rows import FrameChip, draw_caption, draw_h
 from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.reports.output_path import output_path
 from eechips.reports.region_outlines import RegionOutlines
-from eechips.reports.thumbnails import draw_units, is_picture, opened
+from eechips.reports.thumbnails import draw_units, is_picture
 from eechips.reports.unit_columns import UnitColumn, UnitColumns, read_units
 from eechips.storage import write_file
+from eechips.storage.local_copies import local_copies
 
 PREVIEW_NAME = "preview.png"
 MOST_CHIPS = 5000
@@ -186,7 +187,7 @@ def save(run: Run, rows: Sequence[SheetRow], edge: int, out: str | Path | None) 
         frame_picture = render_frame(chip, file, edge, styles)
         return frame_picture if outlines is None else outlines.draw(frame_picture, chip.file)
 
-    with opened(run.store) as fetched:
+    with local_copies(run.store) as fetched:
         styles = display_styles(run.info)
         with reading_chips(run):
             looks = [

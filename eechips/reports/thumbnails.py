@@ -7,7 +7,6 @@ import contextlib
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice, zip_longest
 from pathlib import Path
@@ -16,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
 from eechips.formats.raster import encode_picture
 from eechips.manifest.pictures.chip_pictures import (
@@ -33,7 +31,7 @@ from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.unit_columns import UnitColumns
-from eechips.storage import LocalStore, Store
+from eechips.storage.local_copies import local_copies
 from eechips.text.progress_bar import progress_bar
 
 MOST_BYTES = 7_000_000
@@ -47,7 +45,6 @@ _TIME = 16  # characters of a time: to the minute
 _TINY = 32  # pixels: smaller chips are not resampled
 _QUALITY = 80  # of JPEG
 _TYPICAL = 64  # chips that determine the common stretch
-_AT_ONCE = 8  # objects downloaded from a store at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +134,7 @@ def make_thumbnails(
     unreadable = []
     size, has_outlines = 0, False
     outlines = RegionOutlines.of(run) if wanted else None
-    with opened(run.store) as fetched:
+    with local_copies(run.store) as fetched:
         styles = display_styles(run.info)
         stretches = _stretches(fetched, wanted, styles)
         looks: dict[str, list[RenderedChip]] = defaultdict(list)
@@ -262,25 +259,3 @@ def _encoded(seen: RenderedChip, stretches: StretchRanges | None = None) -> tupl
 def _mean(band: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> float:
     known = band[valid & np.isfinite(band)]
     return float(known.mean(dtype=np.float64)) if known.size else float("nan")
-
-
-@contextlib.contextmanager
-def opened(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
-    """Yield a function that yields the local paths of files of a run by their names; missing files have paths, too.
-
-    Files of an object store are downloaded ahead.
-    """
-    if isinstance(store, LocalStore):
-        local = store
-        yield lambda names: (local.file(name) for name in names)
-        return
-    with temporary_folder() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
-
-        def fetch(numbered: tuple[int, str]) -> Path:
-            number, name = numbered
-            copy = Path(scratch) / f"{number}{Path(name).suffix}"
-            with contextlib.suppress(OSError):  # reported when the copy is read
-                copy.write_bytes(store.read(name))
-            return copy
-
-        yield lambda names: pool.map(fetch, enumerate(names))

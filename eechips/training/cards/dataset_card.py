@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import UsageError
-from eechips.files.temporary_files import temporary_folder
 from eechips.formats import chip_suffixes
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.pictures.display_styles import display_styles
 from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.storage import LocalStore, write_file
+from eechips.storage import write_file
+from eechips.storage.local_copies import local_copies
 from eechips.training.cards.card_markdown import strip_markdown
 from eechips.training.cards.card_sections import MARK, SHEET_NAME, describe, name_stratum, render_card
 from eechips.training.cards.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
@@ -147,8 +146,9 @@ def _sheet(samples: Samples, summary: Summary) -> bytes | None:
         names = [names[0][start : start + _SHEET_COLUMNS] for start in range(0, len(names[0]), _SHEET_COLUMNS)]
     wide = max(map(len, names)) * (_SHEET_EDGE + GAP) - GAP
     heads = [draw_caption(name_stratum(summary, stratum), wide) for stratum in shown] if len(shown) > 1 else []
-    with _at_hand(samples, [name for row in names for name in row]) as paths, reading_chips(samples.run):
-        chips = [[paths[name] for name in row] for row in names]
+    with local_copies(samples.store) as fetched, reading_chips(samples.run):
+        paths = fetched([name for row in names for name in row])
+        chips = [[next(paths) for _ in row] for row in names]
         return encode_png(render_sheet(chips, _SHEET_EDGE, display_styles(samples.run.info), heads))
 
 
@@ -160,20 +160,7 @@ def _series_sheet(samples: Samples) -> bytes | None:
     rows = read_frame_rows(samples.run.path, rows=_SHEET_ROWS, columns=_SHEET_COLUMNS)
     if not rows:
         return None
-    names = dict.fromkeys(chip.file for row in rows for chip in row.chips)
-    with _at_hand(samples, list(names)) as paths, reading_chips(samples.run):
+    names = list(dict.fromkeys(chip.file for row in rows for chip in row.chips))
+    with local_copies(samples.store) as fetched, reading_chips(samples.run):
+        paths = dict(zip(names, fetched(names), strict=True))
         return encode_png(render_frames(rows, paths, _SHEET_EDGE, display_styles(samples.run.info)))
-
-
-@contextlib.contextmanager
-def _at_hand(samples: Samples, names: Sequence[str]) -> Iterator[dict[str, Path]]:
-    """Yield the paths of files, or of copies if they are in an object store."""
-    store = samples.store
-    if isinstance(store, LocalStore):
-        yield {name: store.file(name) for name in names}
-        return
-    with temporary_folder() as folder:
-        paths = {name: Path(folder) / f"{number}-{Path(name).name}" for number, name in enumerate(names)}
-        for name, path in paths.items():
-            path.write_bytes(store.read(name))
-        yield paths

@@ -1,0 +1,36 @@
+"""Read results as local files, wherever they are: those of an object store are copied for a while."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from eechips.files.temporary_files import temporary_folder
+from eechips.storage.local_store import LocalStore
+from eechips.storage.store import Store
+
+_AT_ONCE = 8  # objects downloaded from a store at once
+
+
+@contextlib.contextmanager
+def local_copies(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
+    """Yield a function that yields the local paths of files by their names; missing files have paths, too.
+
+    Files of an object store are downloaded ahead.
+    """
+    if isinstance(store, LocalStore):
+        local = store
+        yield lambda names: (local.file(name) for name in names)
+        return
+    with temporary_folder() as scratch, ThreadPoolExecutor(_AT_ONCE) as pool:
+
+        def fetch(numbered: tuple[int, str]) -> Path:
+            number, name = numbered
+            copy = Path(scratch) / f"{number}-{Path(name).name}"
+            with contextlib.suppress(OSError):  # reported when the copy is read
+                copy.write_bytes(store.read(name))
+            return copy
+
+        yield lambda names: pool.map(fetch, enumerate(names))
