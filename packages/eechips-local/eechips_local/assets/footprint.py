@@ -12,6 +12,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 
 _SIDE = 32  # points along each side before simplification
+_HALVINGS = 24  # to a part of a pixel of any raster
 _EARTH = "EPSG:4326"
 
 
@@ -33,7 +34,8 @@ def outline(grid: PixelGrid) -> BaseGeometry:
         return _wrap(ring.simplify(0.0))
     longitudes, latitudes = _to_earth(grid, columns, rows)
     if not (np.isfinite(longitudes) & np.isfinite(latitudes)).all():
-        return _box_inside(grid)
+        box = _box_inside(grid)
+        return box if _shows(grid, box) else _limb(grid, columns, rows)
     turned = np.unwrap(longitudes, period=360.0)
     if abs(turned[-1] - turned[0]) > 180.0:
         return _cap(grid, latitudes)
@@ -76,6 +78,25 @@ def _box_inside(grid: PixelGrid) -> BaseGeometry:
     step_x, step_y = (east - west) / _SIDE, float(np.ptp(latitudes)) / _SIDE
     south, north = float(latitudes.min()) - step_y, float(latitudes.max()) + step_y
     return shapely.box(max(west - step_x, -180.0), max(south, -90.0), min(east + step_x, 180.0), min(north, 90.0))
+
+
+def _shows(grid: PixelGrid, shape: BaseGeometry) -> bool:
+    """Return whether the projection has a place for all of an outline's vertices."""
+    return bool(np.isfinite(transformer(_EARTH, grid.crs).transform(*shapely.get_coordinates(shape).T)).all())
+
+
+def _limb(grid: PixelGrid, columns: npt.NDArray[np.float64], rows: npt.NDArray[np.float64]) -> BaseGeometry:
+    """Return the outline of what a satellite sees of the Earth: on each line from the middle to the ring, its end."""
+    middle = grid.width / 2, grid.height / 2
+    inside, outside = np.zeros_like(columns), np.ones_like(columns)
+    for _ in range(_HALVINGS):
+        share = (inside + outside) / 2
+        places = (centre + share * (ring - centre) for centre, ring in zip(middle, (columns, rows), strict=True))
+        seen = np.isfinite(_to_earth(grid, *places)).all(axis=0)
+        inside, outside = np.where(seen, share, inside), np.where(seen, outside, share)
+    places = (centre + inside * (ring - centre) for centre, ring in zip(middle, (columns, rows), strict=True))
+    longitudes, latitudes = _to_earth(grid, *places)
+    return _wrap(shapely.Polygon(np.column_stack([np.unwrap(longitudes, period=360.0), latitudes])))
 
 
 def _cap(grid: PixelGrid, ring_latitudes: npt.NDArray[np.float64]) -> BaseGeometry:

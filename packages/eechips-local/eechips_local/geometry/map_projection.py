@@ -108,7 +108,7 @@ def transform_points(points: Coordinates, source: Projection, target: Projection
         x, y = transformer(source.crs, target.crs).transform(x, y)
     if target.transform != _IDENTITY:
         with np.errstate(invalid="ignore"):  # places that the map lacks are at infinity
-            x, y = apply(~target.transform, x, y)
+            x, y = (np.nan_to_num(v, nan=np.inf, posinf=np.inf, neginf=-np.inf) for v in apply(~target.transform, x, y))
     return np.column_stack([x, y])
 
 
@@ -202,7 +202,8 @@ def subdivide(
         start, end = line[active], line[active + 1]
         middle = midpoints(start, end)
         there = move(middle)
-        split = is_bent(Edges(start, end, moved[active], moved[active + 1], there))
+        with np.errstate(invalid="ignore"):  # as in transform_points
+            split = is_bent(Edges(start, end, moved[active], moved[active + 1], there))
         at = active[split] + 1
         line = np.insert(line, at, middle[split], axis=0)
         moved = np.insert(moved, at, there[split], axis=0)

@@ -72,7 +72,8 @@ def seam_of(crs: str) -> Seam | None:
     middle = (middle + 180.0) % WHOLE - 180.0
     move = transformer("EPSG:4326", crs).transform
     sides = [np.array(move([middle + 180.0 + near] * len(_LATITUDES), _LATITUDES)) for near in (-_NEAR, _NEAR)]
-    step = sides[0] - sides[1]
+    with np.errstate(invalid="ignore"):
+        step = sides[0] - sides[1]
     if not np.isfinite(step).all() or np.hypot(*step).min() * metres_per_unit(crs) < _APART:
         return None
     if np.ptp(step[0]) > 1.0 or np.abs(step[1]).max() > 1.0:

@@ -18,6 +18,7 @@ from eechips_local.evaluation.lazy_values import Later, LazyMapping
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
 from eechips_local.geometry.geometry import geojson
 from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.pixels.grids.pixel_grid import code_of, parse_crs
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.reducers import Reducer
@@ -232,7 +233,12 @@ def transform_json(transform: Affine) -> list[Json]:
 
 
 def _projection(value: Projection) -> Json:
-    crs = {"crs": value.crs} if ":" in value.crs and not value.crs.startswith(("PROJ", "GEOG")) else {"wkt": value.crs}
+    code = code_of(value.crs)
+    crs = (
+        {"crs": code}
+        if code is not None
+        else {"wkt": value.crs if "[" in value.crs else parse_crs(value.crs).to_wkt("WKT1_GDAL")}
+    )
     return {"type": "Projection", **crs, "transform": transform_json(value.transform)}
 
 

@@ -8,12 +8,13 @@ import shapely
 from affine import Affine
 from hypothesis import given
 from hypothesis import strategies as st
-from pyproj import Transformer
+from pyproj import CRS, Transformer
 
 from eechips_local.assets.footprint import outline
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, parse_crs
 
 TILE = 1111950.519666
+_GOES = CRS("+proj=geos +h=35786023 +lon_0=-75 +sweep=x +ellps=GRS80").to_wkt()
 
 
 def grid(crs: str, west: float, north: float, pixel: float, width: int, height: int) -> PixelGrid:
@@ -47,6 +48,8 @@ GRIDS = {
     "0 to 360 degrees": grid("EPSG:4326", 0, 90, 0.25, 1440, 720),
     "around 180 degrees": grid("EPSG:4326", 175, 10, 0.1, 100, 100),
     "the world": grid("EPSG:4326", -180, 90, 0.5, 720, 360),
+    "disc of a satellite": grid(_GOES, -5430000, 5430000, 181000, 60, 60),
+    "part of a disc": grid(_GOES, 1500000, 5000000, 20000, 220, 150),
     "nad83": grid("EPSG:4269", -107.2, 39, 0.0001, 1007, 633),
 }
 

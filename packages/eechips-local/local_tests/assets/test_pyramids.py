@@ -49,6 +49,10 @@ def _coarser(values: Values, valid: Mask, policy: str) -> tuple[Values, Mask, Ma
 def _check(folder: Path, seed: int, largest: int) -> None:
     rng, dice = np.random.default_rng(seed), random.Random(seed)
     width, height = dice.randint(200, largest), dice.randint(200, largest)
+    _check_levels(folder, width, height, rng, dice)
+
+
+def _check_levels(folder: Path, width: int, height: int, rng: np.random.Generator, dice: random.Random) -> None:
     policy, validity = dice.choice(["average", "nearest", "mode"]), dice.choice(["all", "nodata", "mask"])
     values = rng.integers(1, 4 if policy == "mode" else 250, (height, width)).astype("uint8")
     valid = np.ones(values.shape, dtype=bool) if validity == "all" else rng.random(values.shape) < 0.7
@@ -82,6 +86,16 @@ def test_levels_are_made_of_blocks(tmp_path: Path, seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12, 60))
 def test_levels_of_many_sizes_are_made_of_blocks(tmp_path: Path, seed: int) -> None:
     _check(tmp_path, seed, largest=1100)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 300), (3, 3000), (5, 700), (900, 2), (1, 1)])
+def test_levels_of_narrow_rasters_are_made_of_blocks(tmp_path: Path, width: int, height: int) -> None:
+    """Rasterio finds the factors of overviews from widths, which are rounded up."""
+    _check_levels(tmp_path, width, height, np.random.default_rng(width), random.Random(height))
+    with FolderStore(tmp_path / "store") as store:
+        levels = image(store, "x/y").bands[0].source.levels
+    assert levels == tuple(2**level for level in range(len(levels)))
+    assert max(width, height) <= 256 * levels[-1]
 
 
 @pytest.mark.parametrize(("dtype", "nodata"), [("int16", 0), ("uint8", 3), ("float32", 0), ("float64", -9999)])

@@ -168,6 +168,11 @@ ODD_RASTERS: Mapping[str, OddRaster] = {
     "pole": OddRaster(
         _hills("float32", 61, 59, -3, 9), "EPSG:3995", Affine(20_011.3, 0, -590_000, 0, -20_011.3, 610_000)
     ),
+    "disc": OddRaster(
+        _noise("uint8", 1, 60, 60),
+        "+proj=geos +h=35786023 +lon_0=-75 +sweep=x +ellps=GRS80",
+        Affine(181_000, 0, -5_430_000, 0, -181_000, 5_430_000),
+    ),
     "zones": OddRaster(
         np.kron(_noise("uint8", 12, 14, low=0, high=4), np.ones((4, 5), np.uint8))[None],
         "EPSG:32736",

@@ -15,6 +15,7 @@ import scipy.stats
 import shapely
 from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
+from pyproj import Transformer
 from rasterio.features import geometry_mask, rasterize, shapes
 from sklearn.linear_model import LinearRegression, Ridge
 
@@ -340,3 +341,35 @@ def test_pixels_of_a_line_and_of_points(ee: Any, odd_folder: Path) -> None:
     reducer = ee.Reducer.count().combine(ee.Reducer.max(), None, True)
     found = ee.Image("odd/dem").reduceRegion(reducer, region).getInfo()
     assert found == {"b1_count": touched.sum(), "b1_max": values[touched].max()}
+
+
+@pytest.mark.parametrize("name", ["disc", "zones", "pole", "sheared"])
+def test_points_all_over_the_world_take_the_pixels_of_pyproj(ee: Any, odd_folder: Path, name: str) -> None:
+    """Points that a projection cannot show have no pixel."""
+    places = np.stack(np.meshgrid(np.arange(-179.3, 180, 11), np.arange(-88.7, 90, 7)), axis=-1).reshape(-1, 2)
+    with rasterio.open(odd_folder / f"{name}.tif") as file:
+        values, transform, crs = file.read(1), file.transform, file.crs
+    with np.errstate(invalid="ignore"):
+        columns, rows = ~transform * Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(*places.T)
+    held = (columns >= 0) & (columns < values.shape[1]) & (rows >= 0) & (rows < values.shape[0])
+    expected = values[rows[held].astype(int), columns[held].astype(int)].tolist()
+    features = [ee.Feature(ee.Geometry.Point(place), {"n": n}) for n, place in enumerate(places.tolist())]
+    image, table = ee.Image(f"odd/{name}"), ee.FeatureCollection(features)
+    reduced = image.reduceRegions(table, ee.Reducer.first()).filter(ee.Filter.notNull(["first"]))
+    for found, column in [(reduced, "first"), (image.sampleRegions(table), "b1")]:
+        rows_found = found.reduceColumns(ee.Reducer.toList(2), ["n", column]).getInfo()["list"]
+        assert rows_found == [list(row) for row in zip(np.flatnonzero(held).tolist(), expected, strict=True)]
+
+
+def test_the_disc_of_a_satellite_is_its_own_region(ee: Any, odd_folder: Path) -> None:
+    with rasterio.open(odd_folder / "disc.tif") as file:
+        values, crs, bounds = file.read(1), file.crs, file.bounds
+    x, y = np.meshgrid(
+        np.arange(bounds.left, bounds.right, 181_000) + 90_500, np.arange(bounds.top, bounds.bottom, -181_000) - 90_500
+    )
+    seen = np.isfinite(Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform(x, y)[0])
+    found = ee.Image("odd/disc").reduceRegion(ee.Reducer.sum().unweighted()).getInfo()
+    assert found == {"b1": values[seen].sum()}
+    world = ee.Geometry.Rectangle([-170, -80, 0, 80], None, False)
+    with pytest.raises(ee.EEException, match="lies outside of what the projection can show"):
+        ee.Image("odd/disc").reduceRegion(ee.Reducer.sum(), world).getInfo()

@@ -165,6 +165,14 @@ def test_bands_have_dimensions_origin_and_wkt() -> None:
     assert band["crs_wkt"] == wkt
 
 
+@pytest.mark.parametrize("crs", ["EPSG:6933", CRS("EPSG:32613").to_wkt().replace("WGS 84 /", "EPSG:32613,")])
+def test_projections_without_a_code_of_the_service_are_wkt(crs: str) -> None:
+    """It does not know EPSG:6933, which stored images may have, and takes the WKT; see UNKNOWN_CODES."""
+    shown = encode(Projection(crs))
+    assert "crs" not in shown
+    assert CRS(shown["wkt"]) == CRS(crs)
+
+
 def test_kernels_show_what_they_are() -> None:
     kernel = evaluate(invoke("Kernel.square", radius=2, units="pixels", normalize=True))
     assert encode(kernel)["type"] == "Kernel.square"

@@ -24,7 +24,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.assets.asset_errors import AssetWriteError
 from eechips_local.assets.footprint import outline
-from eechips_local.assets.ingestion.pyramids import add_pyramid
+from eechips_local.assets.ingestion.pyramids import add_pyramid, pyramid_factors
 from eechips_local.assets.ingestion.raster_files import IN_MEMORY_BYTES, BandSource, RasterFiles
 from eechips_local.assets.ingestion.records import RasterBand, RasterFile
 from eechips_local.assets.ingestion.remote_rasters import shown_name
@@ -166,7 +166,7 @@ def _check(rasters: RasterFiles, group: Sequence[BandSource], geotiff: Path) -> 
                 raise AssetWriteError(
                     f"What was stored of {shown_name(dataset.name)} differs from it: is the disk full?"
                 )
-        return 1, *stored.overviews(1)
+    return 1, *pyramid_factors(dataset.width, dataset.height)
 
 
 def describe(dataset: DatasetReader, source: BandSource, href: str, levels: tuple[int, ...]) -> RasterFile:

@@ -11,7 +11,7 @@ from eechips_local.evaluation.type_conversion import mismatch
 from eechips_local.functions.registration import function
 from eechips_local.functions.vectors.geometry_operations import scaled_to
 from eechips_local.geometry.map_projection import Projection
-from eechips_local.pixels.grids.pixel_grid import UNKNOWN_CODES, UnknownCrsError, named_crs, parse_crs
+from eechips_local.pixels.grids.pixel_grid import UNKNOWN_CODES, UnknownCrsError, code_of, named_crs, parse_crs
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Value
 
@@ -81,7 +81,7 @@ def crs(projection: Projection) -> str | None:
 
     Measured on the service (openforis/sepal@1b83d8673d: ``docs/recipes/sampling-design.md``).
     """
-    return None if "[" in projection.crs or "(" in projection.crs else projection.crs
+    return code_of(projection.crs)
 
 
 @function("Projection.wkt")

@@ -42,6 +42,11 @@ WKT (github.com/openforis/sepal, ``samplingGridCrs.js``).
 """
 
 
+def code_of(crs: str) -> str | None:
+    """Return the code that Earth Engine prints of a CRS; None where it prints WKT."""
+    return crs if ":" in crs and "[" not in crs and "(" not in crs and crs not in UNKNOWN_CODES else None
+
+
 class UnknownCrsError(ValueError):
     """A CRS that neither PROJ nor the table of SR-ORG codes knows."""
 

@@ -331,7 +331,9 @@ def _chunk(
 
 
 def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping[int, RegionPixels]:
-    """Return the pixels under those geometries that are single points, all moved to the lattice at once."""
+    """Return the pixels under those geometries that are single points, all moved to the lattice at once; none where the
+    projection shows no such place.
+    """
     sources: dict[Projection, list[int]] = {}
     for index, geometry in enumerate(batch):
         if geometry is not None and geometry.shape.geom_type == "Point" and not geometry.shape.is_empty:
@@ -341,9 +343,10 @@ def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping
     for source, indices in sources.items():
         coordinates = shapely.get_coordinates([g.shape for g in (batch[i] for i in indices) if g is not None])
         moved = transform_points(coordinates, source, projection)
-        pixels = np.floor(np.where(np.isfinite(moved), moved, 0) + 1e-9).astype(np.int64)
-        for index, place in zip(indices, pixels, strict=True):
-            pixels_by_index[index] = RegionPixels(place[:1], place[1:], whole, there)
+        shown = (np.abs(moved) * projection_unit(projection) < _OFF_MAP).all(axis=1)
+        pixels = np.floor(np.where(shown[:, None], moved, 0) + 1e-9).astype(np.int64)
+        for index, place, is_shown in zip(indices, pixels, shown, strict=True):
+            pixels_by_index[index] = RegionPixels(place[:1], place[1:], whole, there) if is_shown else NO_PIXELS
     return pixels_by_index
 
 
