@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import geopandas
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import shapely
 
@@ -225,6 +227,19 @@ def test_points_of_geometries_get_columns_of_coordinates(tmp_path: Path) -> None
     (tmp_path / "table.csv").write_text("x,y\n7,46\n")
     for name, columns in (("own.csv", ["Lon"]), ("table.csv", ["x", "y"])):
         assert read_places(tmp_path / name).with_coordinates().table.column_names == columns
+
+
+def test_json_and_views_are_columns_of_text(tmp_path: Path) -> None:
+    """GDAL gives objects, and columns of several types, as JSON, which Arrow cannot sort or take, nor views."""
+    feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [8, 47]}}
+    both = [{**feature, "properties": {"tags": {"a": 1}, "n": 1}}, {**feature, "properties": {"tags": {}, "n": "x"}}]
+    written(tmp_path, json.dumps({"type": "FeatureCollection", "features": both}), "a.geojson")
+    table = read_places(tmp_path / "a.geojson").typed()
+    assert table.schema.types == [pa.string()] * 2
+    assert [json.loads(text) for text in table["tags"].to_pylist()] == [{"a": 1}, {}]
+    assert table["n"].to_pylist() == ["1", "x"]
+    pq.write_table(pa.table({"t": pa.array(["b"], pa.string_view()), "lon": [8], "lat": [47]}), tmp_path / "a.parquet")
+    assert read_places(tmp_path / "a.parquet").typed().schema.field("t").type == pa.string()
 
 
 @pytest.mark.slow

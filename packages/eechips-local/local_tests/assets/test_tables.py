@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import decimal
 import json
 import math
 import subprocess
@@ -16,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyogrio
 import pytest
 import shapely
 from hypothesis import given, settings
@@ -223,6 +225,49 @@ def test_unusual_geometries_and_names_are_kept(tmp_path: Path) -> None:
     assert got[3].geometry.is_valid
     assert got[3].geometry.area == pytest.approx(2)
     assert [row.index[-1] for row in rows(table(tmp_path / "store", "t"), bounds=(0, 0, 3, 3))] == ["0", "3"]
+
+
+def test_objects_mixed_types_and_times_of_geojson_are_text(tmp_path: Path) -> None:
+    """GDAL gives objects, and columns of several types, as JSON; and texts that look like times as times."""
+    own = [{"tags": {"a": 1}, "mixed": 1, "at": "12:30:00"}, {"tags": None, "mixed": "x", "at": "07:00:01"}]
+    features = [
+        {"type": "Feature", "properties": each, "geometry": {"type": "Point", "coordinates": [n, 0]}}
+        for n, each in enumerate(own)
+    ]
+    (tmp_path / "a.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    ingest(tmp_path / "a.geojson", tmp_path / "store", "t")
+    first, second = (row.properties for row in rows(table(tmp_path / "store", "t")))
+    assert json.loads(first["tags"]) == {"a": 1}
+    assert "tags" not in second
+    assert [(row["mixed"], row["at"]) for row in (first, second)] == [("1", "12:30:00"), ("x", "07:00:01")]
+
+
+def test_decimals_and_views_are_kept_and_too_large_integers_named(tmp_path: Path) -> None:
+    count = 9
+    geopandas.GeoDataFrame(geometry=shapely.points([[0, 0]] * count), crs=4326).to_parquet(tmp_path / "plain.parquet")
+    plain = pq.read_table(tmp_path / "plain.parquet")
+    prices = [decimal.Decimal(number) / 100 for number in range(110, 110 * (count + 1), 110)]
+    texts = pa.array([f"t{n}" for n in range(count)], pa.string_view())
+    wide = plain.append_column("price", pa.array(prices, pa.decimal128(9, 2))).append_column("text", texts)
+    pq.write_table(wide, tmp_path / "a.parquet")
+    ingest(tmp_path / "a.parquet", tmp_path / "store", "t")
+    found = [row.properties for row in rows(table(tmp_path / "store", "t"))]
+    assert found == [{"price": float(price), "text": f"t{n}"} for n, price in enumerate(prices)]
+    pq.write_table(plain.append_column("n", pa.array([2**64 - 1] * count, pa.uint64())), tmp_path / "b.parquet")
+    with pytest.raises(IngestError, match=r"column 'n' of .* has numbers beyond 64 bits"):
+        ingest(tmp_path / "b.parquet", tmp_path / "store", "u")
+
+
+def test_documents_of_layers_in_a_kmz_are_read(tmp_path: Path) -> None:
+    """GDAL writes each layer of a KMZ as a document of its own, to which the main one links."""
+    data = frame(5)[["text", "geometry"]]
+    pyogrio.write_dataframe(data, tmp_path / "a.kmz", driver="LIBKML", layer="one")
+    ingest(tmp_path / "a.kmz", tmp_path / "store", "t")
+    found = [row.geometry for row in rows(table(tmp_path / "store", "t"))]
+    assert shapely.equals_exact(found, data.geometry.to_numpy(), 1e-9, normalize=True).all()
+    pyogrio.write_dataframe(data, tmp_path / "a.kmz", driver="LIBKML", layer="two", append=True)
+    with pytest.raises(UnreadableFileError, match=r"the archive holds 2 vector files .*unpack it"):
+        ingest(tmp_path / "a.kmz", tmp_path / "store", "u")
 
 
 @pytest.mark.slow

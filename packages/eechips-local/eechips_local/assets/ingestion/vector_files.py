@@ -153,7 +153,7 @@ def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table
 def to_column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.ChunkedArray, str]:
     """Return a column in one of the types that Earth Engine has, and that type's name.
 
-    Dates become milliseconds since 1970 and booleans 0 or 1; lists and structures become JSON.
+    Dates become milliseconds since 1970 and booleans 0 or 1; times of day become text, lists and structures JSON.
 
     Raises:
         IngestError: if tables cannot hold it.
@@ -164,14 +164,25 @@ def to_column(field: pa.Field, column: pa.ChunkedArray, path: Path) -> tuple[pa.
     if pa.types.is_boolean(kind) or (pa.types.is_integer(kind) and kind.bit_width < 32) or kind == pa.int32():
         return column.cast(pa.int32()), "Integer"
     if pa.types.is_integer(kind):
-        return column.cast(pa.int64()), "Long"
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        try:
+            return column.cast(pa.int64()), "Long"
+        except pa.ArrowInvalid as error:
+            raise IngestError(f"The column {field.name!r} of {path} has numbers beyond 64 bits: {error}.") from error
+    if pa.types.is_decimal(kind):  # Arrow multiplies by a power of ten: 3.30 would be 3.3000000000000003
+        column = pa.chunked_array(
+            [[None if value is None else float(value) for value in column.to_pylist()]], pa.float64()
+        )
+        return column, "Float"
+    if pa.types.is_floating(kind):
         numbers = column.cast(pa.float64())
         return pc.if_else(pc.is_nan(numbers), pa.scalar(None, pa.float64()), numbers), "Float"
     if pa.types.is_date(kind) or pa.types.is_timestamp(kind):
         return column.cast(pa.timestamp("ms"), safe=False).cast(pa.int64()), "Long"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind):
         return column.cast(pa.string()), "String"
+    if pa.types.is_time(kind):
+        times = [None if value is None else value.isoformat() for value in column.to_pylist()]
+        return pa.chunked_array([pa.array(times, pa.string())]), "String"
     if pa.types.is_nested(kind):
         texts = [None if value is None else json.dumps(value, default=str) for value in column.to_pylist()]
         return pa.chunked_array([pa.array(texts, pa.string())]), "String"

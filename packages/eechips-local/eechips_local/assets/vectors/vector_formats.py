@@ -144,7 +144,7 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
             shown = [name for name in members if not name.startswith("__MACOSX/") and "/." not in f"/{name}"]
             data = [name for name in shown if Path(name).suffix.lower() in _SUFFIXES and not name.endswith(".xml")]
             if path.suffix.lower() == ".kmz":
-                data = [name for name in data if name.lower().endswith(".kml")][:1]
+                data = _filled([name for name in data if name.lower().endswith(".kml")], archive, limits)
             if len(data) != 1:
                 there = ", ".join(sorted(data or shown)[:3])[:200] or "nothing"
                 what = f"{len(data)} vector files" if data else "no vector file"
@@ -165,6 +165,27 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
             return folder / f"layer{suffix.lower()}"
     except _DAMAGES as error:
         raise RefusedFileError(f"the archive cannot be unpacked: {first_line(error)}") from error
+
+
+def _filled(names: list[str], archive: zipfile.ZipFile, limits: Limits) -> list[str]:
+    """Return the main document of a KMZ, which is the first, or those with places where it has links alone.
+
+    GDAL writes layers as documents of their own, and links to them
+    (https://developers.google.com/kml/documentation/kmzarchives).
+    """
+
+    def has_places(name: str) -> bool:
+        left, before = limits.bytes, b""
+        with archive.open(name) as file:
+            while (block := file.read(_COPY)) and left > 0:
+                if b"<Placemark" in before + block:
+                    return True
+                left, before = left - len(block), block[-16:]
+        return False
+
+    if len(names) < 2 or has_places(names[0]):
+        return names[:1]
+    return list(filter(has_places, names[1:])) or names[:1]
 
 
 def _extract(archive: zipfile.ZipFile, member: zipfile.ZipInfo, target: Path, left: int) -> int:

@@ -253,8 +253,13 @@ def _store(schema: Any, batches: Any, geometry: str | None, request: Request) ->
 
     limits, rows, size, vertices = request.limits, 0, 0, 0
     target = request.folder / FEATURES
-    with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-        for batch in batches:
+    # GDAL's JSON is text; views cannot be sorted or filtered.
+    views = {"string_view": pa.string(), "binary_view": pa.binary()}
+    kinds = [views.get(str(field.type), getattr(field.type, "storage_type", field.type)) for field in schema]
+    plain = pa.schema([field.with_type(kind) for field, kind in zip(schema, kinds, strict=True)])
+    with pa.OSFile(str(target), "wb") as file, pa.ipc.new_stream(file, plain) as writer:
+        for extended in batches:
+            batch = extended.cast(plain) if extended.schema != plain else extended
             _check_texts(batch, rows)
             if geometry is not None:
                 column = batch.column(geometry)

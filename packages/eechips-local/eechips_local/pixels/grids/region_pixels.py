@@ -343,7 +343,7 @@ def _points(batch: Sequence[Geometry | None], projection: Projection) -> Mapping
     for source, indices in sources.items():
         coordinates = shapely.get_coordinates([g.shape for g in (batch[i] for i in indices) if g is not None])
         moved = transform_points(coordinates, source, projection)
-        shown = (np.abs(moved) * projection_unit(projection) < _OFF_MAP).all(axis=1)
+        shown: npt.NDArray[np.bool_] = np.all(np.abs(moved) * projection_unit(projection) < _OFF_MAP, axis=1)
         pixels = np.floor(np.where(shown[:, None], moved, 0) + 1e-9).astype(np.int64)
         for index, place, is_shown in zip(indices, pixels, shown, strict=True):
             pixels_by_index[index] = RegionPixels(place[:1], place[1:], whole, there) if is_shown else NO_PIXELS
