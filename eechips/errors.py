@@ -301,4 +301,6 @@ class StorageError(EechipsError):
     @classmethod
     def of_output(cls, folder: Path, error: OSError) -> StorageError:
         """Make the error of an output folder that cannot be made or locked."""
-        return cls(f"cannot use {folder} as output folder: {error.strerror or error}. Name another by --out")
+        is_taken = error.errno == errno.EEXIST
+        reason = "it is a file, or a link that leads nowhere" if is_taken else error.strerror or error
+        return cls(f"cannot use {folder} as output folder: {reason}. Name another by --out")

@@ -197,8 +197,10 @@ class Verbs(click.Group):
         """Parse the words before the verb; print errors as one sentence."""
         try:
             return super().make_context(info_name, args, parent, **extra)
-        except click.exceptions.NoArgsIsHelpError:
+        except (click.exceptions.NoArgsIsHelpError, BrokenPipeError):
             raise
+        except OSError as error:  # the help cannot be written
+            raise OneSentence(describe_fault(error)) from error
         except click.UsageError as error:
             raise OneSentence(f"{_describe(error)} (see {info_name} --help)") from error
 
@@ -260,8 +262,21 @@ def describe_fault(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in DISK_FAULTS:
         where = f" ({error.filename})" if error.filename else ""
         return f"the disk does not work: {error.strerror}{where}. Repeat the command when it does"
+    if isinstance(error, PermissionError) and error.filename:
+        return f"cannot use {error.filename}: {error.strerror}. Have its owner permit it, or name another place"
+    if isinstance(error, FileNotFoundError) and not _has_working_directory():
+        return "the working directory was removed: change to another one, and repeat the command"
+    if sys.flags.optimize > 1:
+        return f"earthengine-api needs docstrings: start Python without -OO, and without PYTHONOPTIMIZE=2 ({error})"
     fault = f"{type(error).__name__}: {error}"
     return f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
+
+
+def _has_working_directory() -> bool:
+    try:
+        return bool(Path.cwd())
+    except FileNotFoundError:
+        return False
 
 
 def _sentence(error: EechipsError) -> tuple[str, Sequence[str]]:

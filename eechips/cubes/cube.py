@@ -265,6 +265,9 @@ def open_cube(
         threads=dict(executor_kwargs or {}),
     )
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
+    if unknown := dropped.difference(reader.bands):
+        name = min(unknown)
+        raise UsageError(f"`drop_variables`: there is no band `{name}`{did_you_mean(name, reader.bands)}")
     options: dict[str, Any] = {} if use_cftime is None else {"use_cftime": use_cftime}
     decoded = xarray.decode_cf(
         _lazy_dataset(description, reader, dims, dropped),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +14,7 @@ from eechips.files.removal import NamedPath, remove
 from eechips.files.temporary_files import scratch_folder
 from eechips.formats.csv import LINE_END, CsvFile
 from eechips.formats.format_detection import TableFormat
+from eechips.formats.table import json_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -121,7 +121,7 @@ def _frame(table: pa.Table) -> pd.DataFrame:
         if pa.types.is_boolean(column.type):
             return column.cast(pa.string())
         if pa.types.is_nested(column.type):
-            texts = [None if v is None else json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+            texts = [None if v is None else json_text(v) for v in column.to_pylist()]
             return pa.chunked_array([texts], pa.string())
         return _iso(column) if column.type == TIMESTAMP else column
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from eechips.geo.untrusted_rasters import check_references, check_texts
 from eechips.processes.warning_filters import ignore_warning
 from eechips.text.formatting import format_count
 
+_NAME_IN_MEMORY = re.compile(r"'?/vsimem/[\w./-]+'?:? *")
 _MOST_BLOCK = 1 << 22
 """Pixels of a block, if the image has fewer: GDAL decodes whole blocks, whatever they have beyond the image."""
 
@@ -44,7 +46,7 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
             check_size(source)
             yield source
     except (RasterioError, RasterioIOError, ValueError, MemoryError) as error:
-        reason = str(error.__cause__ or error).strip()
+        reason = _NAME_IN_MEMORY.sub("", str(error.__cause__ or error)).strip()
         raise ValidationError(f"does not decode as {driver}: {reason[:200]}") from None
 
 

@@ -48,13 +48,13 @@ def to_plain_value(value: Any) -> Any:
         try:
             return _EPOCH + timedelta(milliseconds=float(value["value"]))
         except (OverflowError, ValueError):  # ValueError: NaN
-            return _json(value)
+            return json_text(value)
     item = getattr(value, "item", None)
     if callable(item) and getattr(value, "ndim", 0) == 0:  # a numpy scalar
         return to_plain_value(item())
     if type(value).__name__ in ("NAType", "NaTType"):
         return None
-    return str(value) if not isinstance(value, (Mapping, list, tuple)) else _json(value)
+    return str(value) if not isinstance(value, (Mapping, list, tuple)) else json_text(value)
 
 
 def unify_types(values: list[Any]) -> list[Any]:
@@ -83,5 +83,6 @@ def _is_float(value: int) -> bool:
         return False
 
 
-def _json(value: Any) -> str:
+def json_text(value: Any) -> str:
+    """Return a list or a dictionary as the JSON of a cell: keys are sorted, other characters than ASCII escaped."""
     return json.dumps(value, sort_keys=True, default=str)

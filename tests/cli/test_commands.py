@@ -201,6 +201,19 @@ def test_some_failures_end_with_status_1_and_are_listed(demo_server: Server, tmp
     assert status["counts"] == {"done": 3, "failed_permanent": 3}
 
 
+@pytest.mark.slow
+def test_a_recipe_that_writes_its_files_itself_is_told_what_to_return(tmp_path: Path) -> None:
+    """They lie in the working directory, and nothing records them."""
+    (tmp_path / "writes.py").write_text(
+        "NEEDS_SERVICE = False\n\n\ndef get_requests():\n    return [1, 2]\n\n\n"
+        "def get_result(index, unit):\n    open(f'{unit}.txt', 'w').close()\n"
+    )
+    result = eechips("run", "writes.py", "--executor", "threads", cwd=tmp_path)
+    assert result.stdout.splitlines()[1:] == [
+        "get_result returned nothing. Files that it writes itself are not in the run: have it return their bytes"
+    ], result.stderr
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_assets_are_ingested_listed_and_served(tmp_path: Path, real_data: Path) -> None:

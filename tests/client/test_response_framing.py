@@ -19,7 +19,7 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.errors import EechipsError, ResponseTimeoutError
+from eechips.errors import EechipsError, ResponseTimeoutError, TransientError
 from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function
 from local_tests.support.parameters import slow_except
@@ -141,6 +141,29 @@ def test_closing_a_response_that_was_not_read_raises_nothing() -> None:
         wait_for_read(connection.sock, timeout=60.0)
         response.close()
         assert not connection.is_connected
+
+
+@pytest.mark.parametrize("start", [b"SSH-2.0-OpenSSH_9.2\r\n", b"\x15\x03\x01\0\2\2\x16", b"\r\n"])
+def test_another_protocol_is_refused_by_its_first_bytes(start: bytes) -> None:
+    """Its server sends no blank line, and waits for the client."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def speak() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(start)
+                connection.recv(1)  # until the client has closed the connection
+
+        server = threading.Thread(target=speak)
+        server.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with (
+            contextlib.closing(_transport(url, retries=0, total=30.0)) as transport,
+            pytest.raises(TransientError, match="what is not HTTP came back"),
+        ):
+            transport.get(f"{url}/", bytes)
+        server.join()
 
 
 _CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"

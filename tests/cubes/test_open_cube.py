@@ -304,6 +304,7 @@ def test_what_does_not_exist_is_named(stack_server: Server) -> None:
         ({"mask_valu": 3}, "no argument `mask_valu`; did you mean 'ee_mask_value'"),
         ({"start": "2020-01-01"}, r"no argument `start`: pass a collection, .*\.filterDate"),
         ({"bands": ["B4"]}, r"no argument `bands`: pass a collection, .*\.select"),
+        ({"drop_variables": ["red", "nri"]}, "no band `nri`; did you mean 'nir'"),
         ({"shape_2d": None}, "shape_2d is missing"),
         ({"crs_transform": (10, 1, 0, 0, -10, 0)}, "rotated"),
         ({"crs_transform": (10, 0)}, "crs_transform is"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import resource
+import shlex
 import shutil
+import subprocess
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -26,7 +28,9 @@ from eechips.jobs.rasters.images import Images
 from eechips.manifest.sqlite.database import connect
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.recipe import Chip
+from eechips.storage.paths import make_folder
 from local_tests.support.local_earth_engine import Server, initialize
+from tests.support.programs import EECHIPS, run_program
 
 ROI = "-105.101,39.9,-105.1,39.901"
 VERBS: dict[str, dict[str, Any]] = {
@@ -201,3 +205,26 @@ def test_a_full_disk_is_no_bug(tmp_path: Path) -> None:
     assert describe_fault(caught.value).startswith("the disk does not work: No space left on device. Repeat")
     assert describe_fault(OSError(errno.EMFILE, "Too many open files")).startswith("Too many open files: allow more")
     assert describe_fault(FileNotFoundError("a")).startswith("a bug in eechips")
+    denied = PermissionError(errno.EACCES, "Permission denied", "a/run.json")
+    assert describe_fault(denied).startswith("cannot use a/run.json: Permission denied. ")
+    (tmp_path / "gone").symlink_to("nowhere")
+    with pytest.raises(StorageError, match=r"gone as output folder: it is a file, or a link that leads nowhere\. Name"):
+        make_folder(tmp_path / "gone")
+
+
+def test_a_help_that_cannot_be_written_is_one_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        for option in ("--help", "--version"):
+            done = subprocess.run([*EECHIPS, option], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+            assert done.stderr.startswith("Error: the disk does not work: No space left on device. ")
+            assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+@pytest.mark.slow
+def test_a_working_directory_that_was_removed_is_said(tmp_path: Path) -> None:
+    """The fork server of Python needs one, also where all paths are absolute."""
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    command = (*EECHIPS, "sample", "--dataset", "NAIP", "--total", "1", "--local", "--out", str(tmp_path / "run"))
+    done = run_program("bash", "-c", f"rmdir ../gone && {shlex.join(command)}", cwd=gone, status=2)
+    assert "the working directory was removed: change to another one" in done.stderr

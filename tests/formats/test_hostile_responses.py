@@ -50,6 +50,11 @@ def test_pixels_of_another_size_are_not_decoded(suffix: str, driver: str, count:
     assert refuse(suffix, data, "the response has 4000x4000 pixels instead of 24x24") < 4000**2 / 2
 
 
+def test_bytes_that_are_no_image_are_named_by_no_file_of_the_memory() -> None:
+    """The name differs in each message, and says nothing."""
+    refuse("tif", b'{"a": 1}', "^does not decode as GTiff: not recognized as being in a supported")
+
+
 def test_bands_that_were_not_asked_for_are_not_decoded() -> None:
     data = image("GTiff", 24, 5000, SPARSE_OK=True)
     assert refuse("tif", data, "the response has 4,999 bands instead of 1") < 24 * 24 * 5000 / 2

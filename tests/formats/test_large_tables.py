@@ -18,7 +18,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.files.temporary_names import SCRATCH_PREFIX
-from eechips.formats import table_format
+from eechips.formats import csv, table_format
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
 from eechips.formats.table import arrange_columns
 
@@ -56,13 +56,15 @@ def test_a_csv_file_is_the_same_whatever_the_pieces(tmp_path: Path, rows: int) -
 
 
 def test_lists_are_json_in_a_csv_file(tmp_path: Path) -> None:
-    """As vector files have them, and not as numpy prints them."""
-    table = pa.table({"tags": [["a", "é"], None], "place": [{"x": 1}, {"x": None}]})
+    """As vector files have them, and not as numpy prints them; of a small table and a large one the same text."""
+    table = pa.table({"tags": [["a", "é"], None], "place": [{"x": 1, "a": "ü"}, {"x": None, "a": None}]})
     with TableAppender(tmp_path / "table.csv", table.schema, "csv") as file:
         file.write(table)
+    small = csv.encode(*arrange_columns(table.to_pylist(), table.column_names))
+    assert (tmp_path / "table.csv").read_bytes() == small.data
     frame = pd.read_csv(tmp_path / "table.csv", keep_default_na=False)
     assert [json.loads(text) if text else None for text in frame["tags"]] == [["a", "é"], None]
-    assert [json.loads(text) for text in frame["place"]] == [{"x": 1}, {"x": None}]
+    assert [json.loads(text) for text in frame["place"]] == [{"x": 1, "a": "ü"}, {"x": None, "a": None}]
 
 
 @pytest.mark.parametrize("kind", ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"])

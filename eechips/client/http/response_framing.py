@@ -35,6 +35,8 @@ _MOST_INTERIM = 100
 """Interim responses before a final one. Servers send a few at most (RFC 9110, 15.2)."""
 _MOST_HEADERS = 100  # as http.client has it
 _LONGEST_LINE = 65536  # as http.client has it
+_PROTOCOL = b"HTTP/"
+_SHOWN = 40  # bytes
 _SWITCHING_PROTOCOLS = 101
 _TOO_MANY_REQUESTS = 429
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(;[^\r\n]*)?\r\n")  # RFC 9112, 7.1
@@ -118,6 +120,9 @@ class StrictResponse(http.client.HTTPResponse):
         self.fp.peek(1)  # the service may compute for minutes before the first byte
         self._end = time.monotonic() + self._host.longest
         for _ in range(_MOST_INTERIM):
+            start = self.fp.peek(1)[:_SHOWN]
+            if not _PROTOCOL.startswith(start[: len(_PROTOCOL)]):  # another service may never send a blank line
+                raise self._host.refuse(f"what is not HTTP came back: {start!r}")
             lines = [self._line()]
             if not lines[0]:
                 raise http.client.RemoteDisconnected("the connection was closed without a response")
