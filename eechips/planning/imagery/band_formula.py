@@ -8,6 +8,7 @@ from __future__ import annotations
 import ast
 import math
 import operator
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -110,14 +111,12 @@ class Formula:
 
 def parse_formula(text: str) -> Formula:
     """Parse a formula; raise UsageError if it is not one, or no band is in it."""
-    tree = _parse(text)
-    names = _NameCollector()
-    names.visit(tree)
-    # A trial with unknown values finds errors of constants, such as a division by 0.
-    result = _Composer(dict.fromkeys(names.found, _UNKNOWN), text).visit(tree)
+    # A trial with unknown values finds the names, and errors of constants, such as a division by 0.
+    names: defaultdict[str, Any] = defaultdict(lambda: _UNKNOWN)
+    result = _Composer(names, text).visit(_parse(text))
     if isinstance(result, float):
         raise UsageError(f"the formula {text!r} has no band")
-    return Formula(text, tuple(names.found))
+    return Formula(text, tuple(names))
 
 
 def _parse(text: str) -> ast.expr:
@@ -141,23 +140,6 @@ class _Unknown:
 
 
 _UNKNOWN: Any = _Unknown()
-
-
-class _NameCollector(ast.NodeVisitor):
-    """Collect the names of bands in the order of the text."""
-
-    def __init__(self) -> None:
-        self.found: dict[str, None] = {}
-
-    def visit_Name(self, node: ast.Name) -> None:
-        self.found[node.id] = None
-
-    def visit_Call(self, node: ast.Call) -> None:
-        name = _band_of_call(node)
-        if name is not None:
-            self.found[name] = None
-        for argument in node.args:
-            self.visit(argument)
 
 
 def _band_of_call(node: ast.Call) -> str | None:
