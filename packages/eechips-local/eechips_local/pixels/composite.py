@@ -27,6 +27,7 @@ from eechips_local.pixels.image_windows import (
 )
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.values.ragged_arrays import concatenated
 
 Members = Callable[[Bounds | None], Iterator[Image]]
 """The images whose footprint meets bounds (None: all), in order, all with the bands of the first of the collection."""
@@ -246,12 +247,14 @@ class Reduced:
         inputs: positions of the bands that go into each call of the reduction, one tuple a call.
         reduction: gives ``outputs`` bands per call.
         outputs: bands per call.
+        needs_all: whether the reduction is called with all images under the grid, also those that are masked there.
     """
 
     members: Members
     inputs: tuple[tuple[int, ...], ...]
     reduction: Reduction
     outputs: int
+    needs_all: bool = False
 
     def read(self, bands: Sequence[int], grid: PixelGrid, render: Render) -> list[Pixels]:
         """Read the inputs of all calls together, then stack and reduce them, some rows at a time where it is much."""
@@ -261,7 +264,7 @@ class Reduced:
         stack = [[image.bands[band] for band in inputs] for image in images]
         per_row = max(1, len(images) * max((len(self.inputs[call]) for call in calls), default=1) * grid.width * 16)
         rows = max(1, min(grid.height, _STACK // per_row))
-        windows = windows_of(images, inputs, grid) if rows < grid.height else None
+        windows = windows_of(images, inputs, grid) if rows < grid.height and not self.needs_all else None
         if windows is not None:
             tiles = [
                 (tile, self._reduce(calls, inputs, layers, grid.window(tile.column, tile.row, tile.width, tile.height)))
@@ -331,9 +334,6 @@ def _joined(parts: Sequence[dict[int, list[Pixels]]], axis: int = 0) -> dict[int
     if len(parts) == 1:
         return parts[0]
     return {
-        call: [
-            Pixels(np.concatenate([p.values for p in column], axis), np.concatenate([p.mask for p in column], axis))
-            for column in zip(*(part[call] for part in parts), strict=True)
-        ]
+        call: [concatenated(column, axis) for column in zip(*(part[call] for part in parts), strict=True)]
         for call in parts[0]
     }

@@ -99,6 +99,22 @@ def grouped(
     return _together(pixels, groups, lambda part, key: [function(part, key)])[0]
 
 
+def concatenated(parts: Sequence[Pixels], axis: int) -> Pixels:
+    """Return blocks of pixels put together: dense if their valid arrays have one shape, else ragged.
+
+    Args:
+        parts: the blocks, in order.
+        axis: 0 for blocks one below the other, 1 for blocks from left to right.
+    """
+    if len({(p.values.shape[2:], is_ragged(p.values)) for p in parts}) == 1:
+        return Pixels(np.concatenate([p.values for p in parts], axis), np.concatenate([p.mask for p in parts], axis))
+    ends = np.cumsum([p.mask.shape[axis] for p in parts])
+    shape = (int(ends[-1]), parts[0].mask.shape[1]) if axis == 0 else (parts[0].mask.shape[0], int(ends[-1]))
+    places = np.split(np.arange(shape[0] * shape[1]).reshape(shape), ends[:-1], axis)
+    columns = [Pixels(p.values.reshape(p.mask.size, 1, *p.values.shape[2:]), p.mask.reshape(-1, 1)) for p in parts]
+    return _joined(shape, [(place.ravel(), column) for place, column in zip(places, columns, strict=True)])
+
+
 def _nothing(shape: tuple[int, ...]) -> Pixels:
     """Return nothing but masked pixels."""
     return Pixels(np.zeros(shape), np.zeros(shape, dtype=bool))

@@ -12,12 +12,13 @@ from affine import Affine
 from numpy.testing import assert_array_equal
 
 from eechips_local.evaluation.asset_model import Bounds, PixelType
+from eechips_local.functions.series.image_stack import to_array, to_array_per_band
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels import composite
 from eechips_local.pixels.composite import Reduced
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
-from eechips_local.values.values import Geometry
+from eechips_local.values.values import Collection, Geometry
 
 GRID = PixelGrid("EPSG:4326", Affine(0.1, 0.0, 10.0, 0.0, -0.1, 52.0), 70, 61)
 
@@ -83,3 +84,31 @@ def test_a_stack_without_images_is_masked_when_it_is_read_in_parts(monkeypatch: 
     reduced = Reduced(lambda _: iter(()), ((0,),), _median, 1)
     monkeypatch.setattr(composite, "_STACK", 1)
     assert not reduced.read([0], GRID, Render())[0].mask.any()
+
+
+def test_arrays_of_a_stack_that_is_read_in_tiles_are_as_long_as_images_are_valid(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A decade of MODIS clipped to a field and seen from afar: most tiles have no image, others differ in number."""
+    images = [image for _, image in _images()]
+    collection = Collection("Image", lambda _: iter(images))
+    monkeypatch.setattr(composite, "_STACK", 1)
+    for made in (to_array(collection), to_array_per_band(collection, 0, dropMasked=True)):
+        pixels = Render().read([made.bands[0]], GRID)[0]
+        layers = [Render().read(image.bands, GRID) for image in images]
+        valid = np.array([p.mask for p, _ in layers])
+        assert_array_equal(pixels.valid, valid.any(axis=0))
+        for row, column in np.argwhere(pixels.valid)[::97]:
+            bands = np.array([[p.values[row, column] for p in layer] for layer in layers])[valid[:, row, column]]
+            array = pixels.values[row, column]
+            assert_array_equal(array, bands if array.ndim == 2 else bands[:, 0])
+
+
+def test_arrays_per_band_are_masked_where_any_image_is_though_the_stack_is_large(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """``ImageCollection.toArrayPerBand``: any image "within the computation bounding box" that is masked masks."""
+    images = [image for _, image in _images()]
+    made = to_array_per_band(Collection("Image", lambda _: iter(images)), 0, dropMasked=False)
+    monkeypatch.setattr(composite, "_STACK", 1)
+    assert not Render().read([made.bands[0]], GRID)[0].valid.any()

@@ -78,6 +78,8 @@ def _stacked(
     like: Sequence[ImageBand],
     axis: int,
     stack: Callable[[Stack, Stack], tuple[Stack, Stack, Stack]],
+    *,
+    needs_all: bool,
 ) -> Image:
     """Return an image of arrays, each made from the bands of a call over all images.
 
@@ -86,30 +88,24 @@ def _stacked(
         like: name and type of each result.
         axis: along which arrays may end earlier than others.
         stack: gives arrays of one shape, shape (height, width, …), how far they go along the axis, and the mask.
+        needs_all: whether images that are masked at a pixel mask it.
     """
 
     def reduction(values: Stack, weights: Stack) -> list[tuple[Stack, Stack]]:
         if values.dtype == object:
             raise InvalidError("The arrays of the images differ in shape.")
         arrays, lengths, mask = stack(values, weights)
-        return [(arrays, mask), (lengths, mask)]
-
-    reduced = Reduced(members_of(collection, first), tuple(map(tuple, calls)), reduction, 2)
-    long = [ImageBand("", b.type, WGS84, reduced, 2 * index, fixed=False) for index, b in enumerate(like)]
-    ends = [replace(band, index=band.index + 1) for band in long]
-
-    def cut(pixels: Sequence[Pixels]) -> Pixels:
-        arrays, lengths = pixels
-        groups = by_number(lengths.values[..., None], arrays.valid)
-        if list(groups) in ([], [arrays.values.shape[2 + axis : 3 + axis]]):
-            return arrays
-        return grouped([arrays], groups, shortened)
+        groups = by_number(lengths[..., None], mask > 0)
+        if list(groups) in ([], [arrays.shape[2 + axis : 3 + axis]]):
+            return [(arrays, mask)]
+        cut = grouped([Pixels(arrays, mask)], groups, shortened)
+        return [(cut.values, cut.mask)]
 
     def shortened(pixels: Sequence[Pixels], key: Any) -> Pixels:
         return Pixels(pixels[0].values[(slice(None),) * (2 + axis) + (slice(key[0]),)], pixels[0].mask)
 
-    raster = PerPixel(tuple(zip(long, ends, strict=True)), (cut,) * len(long))
-    return composite(raster, [b.name for b in like], [b.type for b in like])
+    reduced = Reduced(members_of(collection, first), tuple(map(tuple, calls)), reduction, 1, needs_all)
+    return composite(reduced, [b.name for b in like], [b.type for b in like])
 
 
 @function("ImageCollection.toArrayPerBand")
@@ -140,7 +136,7 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
         return joined, counts * size, mask
 
     like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in first.bands]
-    return _stacked(collection, first, [[band] for band in range(len(like))], like, axis, stack)
+    return _stacked(collection, first, [[band] for band in range(len(like))], like, axis, stack, needs_all=not dropMasked)
 
 
 @function("ImageCollection.toArray")
@@ -160,7 +156,7 @@ def to_array(collection: Collection) -> Image:
 
     kind = replace(union_type(*(band.type for band in first.bands)), dimensions=2)
     like = replace(first.bands[0], name="array", type=kind)
-    return _stacked(collection, first, [range(len(first.bands))], [like], 0, stack)
+    return _stacked(collection, first, [range(len(first.bands))], [like], 0, stack, needs_all=False)
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
