@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.distributions import regularized_beta, two_sided
+from eechips_local.algorithms.least_squares import least_squares
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers.moments import ratio, weighted_mean
 from eechips_local.reducers.reducer_samples import Flags, ReducerSample, flat_places
@@ -69,13 +70,7 @@ def _solved(design: Floats, response: Floats) -> tuple[Floats, Flags]:
     """Return the least squares of many systems, and which of them are determined (of full rank)."""
     if not len(design) or not design.shape[1]:
         return np.zeros((len(design), design.shape[2], response.shape[2])), np.zeros(len(design), dtype=bool)
-    q, r = np.linalg.qr(_padded(design))
-    diagonal = np.abs(np.diagonal(r, axis1=1, axis2=2))
-    limit = np.finfo(np.float64).eps * max(design.shape[1:]) * diagonal.max(axis=1)
-    full = (diagonal > limit[:, None]).all(axis=1)
-    r = np.where(full[:, None, None], r, np.eye(r.shape[1]))
-    solutions = np.linalg.solve(r, np.swapaxes(q, 1, 2) @ _padded(response, design.shape[2]))
-    return np.where(full[:, None, None], solutions, 0.0), full
+    return least_squares(_padded(design), _padded(response, design.shape[2]))
 
 
 def _padded(rows: Floats, least: int | None = None) -> Floats:

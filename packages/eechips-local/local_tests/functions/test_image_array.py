@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.reducers import linear_regression, reduce_values
 from eechips_local.values.values import Array
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import UTM, asset, constant, evaluate, pixel, read, stored
@@ -327,8 +328,29 @@ class TestMatrices:
         found = pixel(invoke("Image.matrixSolve", image1=of(design), image2=of(seen)))
         assert np.allclose(found[0], np.linalg.lstsq(design, seen, rcond=None)[0])
 
+    def test_powers_of_hours_are_independent(self) -> None:
+        """Savitzky and Golay's filter as it is copied: cubic polynomials of hours since 2010, over nine images of
+        MODIS; numpy's polynomials scale the hours.
+        """
+        hours = 384.0 * np.arange(200, 209)
+        seen = np.sin(hours / 900.0)
+        expected = np.polynomial.Polynomial.fit(hours, seen, 3)(hours)
+        design, column = np.vander(hours, 4, increasing=True), seen[:, None]
+        (solved,) = pixel(invoke("Image.matrixSolve", image1=of(design), image2=of(column)))
+        assert np.allclose(design @ solved, expected[:, None], atol=1e-6)
+        array = evaluate(invoke("Array.matrixSolve", left=design.tolist(), right=column.tolist()))
+        assert np.allclose(design @ array.values, expected[:, None], atol=1e-6)
+        fit = reduce_values(np.column_stack([design, seen]).tolist(), linear_regression(4, 1))
+        assert np.allclose(design @ fit["coefficients"].values, expected[:, None], atol=1e-6)
+
+    def test_matrices_of_unlike_units_have_inverses(self) -> None:
+        matrix = np.diag([1.0, 1e-9, 1e9])
+        assert np.allclose(pixel(invoke("Image.matrixInverse", value=of(matrix))), np.diag([1.0, 1e9, 1e-9]))
+
     def test_singular_matrices_are_masked(self) -> None:
         assert pixel(invoke("Image.matrixInverse", value=of([[1.0, 2.0], [2.0, 4.0]]))) == [None]
+        twice = of([[1.0, 1e6], [2.0, 2e6], [3.0, 3e6]])
+        assert pixel(invoke("Image.matrixSolve", image1=twice, image2=of([[1.0], [2.0], [4.0]]))) == [None]
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.algorithms.least_squares import least_squares
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_array import check_arrays, where_valid
 from eechips_local.functions.images.image_math import matched
@@ -51,12 +52,19 @@ def _usable(matrices: Matrices, mask: Mask) -> tuple[Matrices, Mask]:
 
 
 def _regular(matrices: Matrices, mask: Mask) -> tuple[Matrices, Mask]:
-    """Return square matrices that can be inverted: singular ones are replaced by the identity, and masked."""
+    """Return square matrices that can be inverted: singular ones are replaced by the identity, and masked.
+
+    Rows and columns are compared as multiples of their greatest elements: what differs in its unit is not singular.
+    """
     matrices, mask = _usable(matrices, mask)
     size = matrices.shape[-1]
     if not size:
         return matrices, mask
-    spread = np.linalg.svd(matrices, compute_uv=False)
+    scaled = matrices
+    for axis in (-2, -1):
+        greatest = np.abs(scaled).max(axis=axis, keepdims=True)
+        scaled = scaled / np.where(greatest > 0, greatest, 1.0)
+    spread = np.linalg.svd(scaled, compute_uv=False)
     good = spread[..., -1] > _SINGULAR * np.maximum(spread[..., 0], np.finfo(np.float64).tiny)
     return np.where(good[..., None, None], matrices, np.eye(size)), both(mask, good)
 
@@ -146,9 +154,8 @@ def _solve(a: Pixels, b: Pixels) -> Pixels:
         raise InvalidError(f"The system is underdetermined: {left.shape[2]} equations, {left.shape[3]} unknowns.")
     if not left.shape[3]:
         return Pixels(np.zeros((*left.shape[:2], 0, right.shape[3])), both(mask, other))
-    q, r = np.linalg.qr(left)
-    r, mask = _regular(r, mask)
-    return Pixels(np.linalg.solve(r, np.swapaxes(q, -1, -2) @ right), both(mask, other))
+    solutions, full = least_squares(left, right)
+    return Pixels(solutions, both(both(mask, full), other))
 
 
 def _unary(change: Callable[[Pixels], Pixels], kind: PixelType | None) -> Implementation:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
+from eechips_local.algorithms.least_squares import least_squares
 from eechips_local.functions.images.image_matrix import lu_factors
 from eechips_local.functions.primitives.array_arithmetic import check_size
 from eechips_local.functions.registration import function
@@ -79,8 +80,8 @@ def solve(left: Array, right: Array) -> Array:
         return Array(_solved(np.linalg.solve, a, b, failure="Matrix is singular."))
     if a.shape[0] < a.shape[1]:
         raise InvalidError(f"The system is underdetermined: {a.shape[0]} equations for {a.shape[1]} unknowns.")
-    solution, _, rank, _ = np.linalg.lstsq(a, b, rcond=None)
-    if rank < a.shape[1]:
+    solution, full = least_squares(a, b)
+    if not full:
         raise InvalidError("Matrix is rank deficient.")
     return Array(solution)
 

@@ -136,7 +136,9 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
         return joined, counts * size, mask
 
     like = [replace(b, type=replace(b.type, dimensions=max(b.type.dimensions, axis + 1))) for b in first.bands]
-    return _stacked(collection, first, [[band] for band in range(len(like))], like, axis, stack, needs_all=not dropMasked)
+    return _stacked(
+        collection, first, [[band] for band in range(len(like))], like, axis, stack, needs_all=not dropMasked
+    )
 
 
 @function("ImageCollection.toArray")
