@@ -196,16 +196,20 @@ def _promote(value: Value, wanted: str) -> Value:
 
 
 def _integer(value: Value) -> int:
-    if isinstance(value, bool):
-        return int(value)
-    if isinstance(value, int):
-        return value
-    if isinstance(value, float) and np.isfinite(value):
-        return int(value)
+    number = _number(value)
+    if isinstance(number, int):
+        return number
+    if np.isfinite(number):
+        return int(number)
     raise Mismatch
 
 
 def _number(value: Value) -> int | float:
+    """Return a number; an array without dimensions is one, as in MTMF-Classification.js of
+    kr-stn/EarthEngine_scripts@807d62e7c0ab.
+    """
+    if isinstance(value, Array) and not value.values.ndim:
+        value = value.values.item()
     if isinstance(value, bool):
         return int(value)
     if isinstance(value, (int, float)):

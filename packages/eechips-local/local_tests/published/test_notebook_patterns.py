@@ -88,3 +88,12 @@ def test_bands_of_composites_are_aggregated_on_their_own_grid(demo_ee: Any) -> N
     )
     box = ee.Geometry.BBox(7, 46, 9, 48)
     assert composites.toBands().reduceRegion("mean", box).getInfo() == {"0_constant": 2, "1_constant": 6}
+
+
+def test_an_array_without_dimensions_is_a_number(demo_ee: Any) -> None:
+    """A sieve as in MTMF-Classification.js of kr-stn/EarthEngine_scripts@807d62e7c0ab: four times the bands."""
+    ee = demo_ee
+    most = ee.Array(ee.Number(2)).multiply(4)
+    count = ee.Image(1).reproject("EPSG:4326", None, 30).connectedPixelCount(most, True)
+    assert count.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 30).getInfo() == {"constant": 8}
+    assert ee.Number(1).add(most).getInfo() == 9
