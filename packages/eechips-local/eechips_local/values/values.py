@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, reduce
 from itertools import islice
 from sys import maxsize
 from typing import Any, Literal
@@ -163,6 +163,7 @@ class Filter:
         fields: names of the properties that decide whether an element passes, ".geo" for its geometry; None if anything
             else may.
         is_exact: whether the narrowed query says as much as the filter.
+        all_of: filters that say together what this one says; none if it is no conjunction.
         description: type and arguments, as ``getInfo`` shows them.
     """
 
@@ -171,6 +172,7 @@ class Filter:
     pairs: Callable[[Any, Any], bool] | None = None
     fields: frozenset[str] | None = None
     is_exact: bool = False
+    all_of: tuple[Filter, ...] = field(default=(), kw_only=True)
     description: Mapping[str, Value] = field(default_factory=lambda: {"type": "Filter"}, kw_only=True)
 
 
@@ -352,6 +354,13 @@ class Collection:
         if self.is_searchable and self._keeps(condition.fields):
             parts = [replace(part, source=part.source.filtered(condition)) for part in self.parts]
             return Collection.of_parts(self.element, parts, **facts)
+        if self.is_searchable and condition.all_of:
+            first_kept = sorted(condition.all_of, key=lambda one: not self._keeps(one.fields))
+            return reduce(Collection.filtered, first_kept, self)
+        if self.is_searchable:
+            # Filters that follow may still be ones that a store can be asked for.
+            part = Part(self, lambda elements: filter(condition.matches, iter(elements)), lambda _: True)
+            return Collection.of_parts(self.element, [part], examples=self._like, **facts)
         return Collection(
             self.element, lambda _: iter(self), filters=(condition,), is_stored=False, examples=self._like, **facts
         )

@@ -210,6 +210,8 @@ FILTERS: dict[str, Step] = {
     "either": filtered("Filter.or", filters=[
         invoke("Filter.equals", leftField="cloud", rightValue=1),
         invoke("Filter.lessThan", leftField=TIME, rightValue=4 * DAY)]),
+    "few clouds and a time": filtered("Filter.and", filters=[
+        invoke("Filter.lessThan", leftField=name, rightValue=4 * DAY) for name in ("cloud", TIME)]),
 }  # fmt: skip
 
 STEPS: dict[str, Step] = {
@@ -311,6 +313,11 @@ class TestImagesThatAreMade:
     @pytest.mark.parametrize("name", ["double", "set the time", "choose", "other image"])
     def test_a_filter_does_not_pass_under_other_maps(self, name: str) -> None:
         assert self.made(daily(40), mapped(MAPS[name]), between(20, 30)) == 40
+
+    def test_a_filter_passes_under_one_by_what_a_map_sets(self) -> None:
+        """As mapbiomas-brazil/mosaic-toolkit filters by clouds under a name of its own, and a time."""
+        for search in ((FILTERS["few clouds and a time"],), (FILTERS["clouds"], between(0, 4))):
+            assert self.made(daily(40), mapped(MAPS["set the clouds"]), *search) == 4 + 1
 
     def test_a_filter_passes_under_several_maps_and_an_order(self) -> None:
         steps = [select("a", "b"), limited(key="cloud"), mapped(MAPS["copy all"]), mapped(MAPS["mask"])]

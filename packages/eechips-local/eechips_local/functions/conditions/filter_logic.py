@@ -74,6 +74,7 @@ def and_(filters: list[Filter]) -> FilterCondition:
         pairs=_answered_once(lambda primary, secondary: all(_pairs(f, primary, secondary) for f in filters)),
         fields=_fields(filters),
         is_exact=all(f.is_exact for f in filters),
+        all_of=tuple(filters),
         measure=_first(filters, "measure"),
         lookup=_first(filters, "lookup"),
         seek=_first(filters, "seek"),
