@@ -47,6 +47,11 @@ _CRS_FILE = re.compile(
 )
 """Parts of a CRS that name a file. Of PROJ: https://proj.org/en/stable/operations/transformations; its ``pj_shrink``
 (https://github.com/OSGeo/PROJ) drops white space, ``+`` and ``;`` before ``=``, and white space around ``,``."""
+_WKT = re.compile(r"(?:PROJCS|GEOGCS|COMPD_CS|BOUNDCRS)\[")
+_NULL_GRID = re.compile(
+    r'DATUM\["[^"=]{1,99} using nadgrids=@null"|EXTENSION\["PROJ4_GRIDS","@null"\]|PARAMETERFILE\["[\w ]{1,99}","@null"'
+)
+"""What PROJ makes of ``+nadgrids=@null`` in WKT, where quotes end a text; it opens no file."""
 _CRS_ADDRESS = re.compile(r"\s*(?:https?|ftp|file)://(?!(?:www\.)?opengis\.net/)", re.IGNORECASE)
 
 
@@ -311,7 +316,8 @@ def check_crs(text: str) -> None:
 def _crs_texts(text: str) -> list[str]:
     """Return the texts of a CRS: all of PROJJSON, whose escapes hide names, else the text itself."""
     if not text.lstrip().startswith("{"):
-        return [text]
+        # PROJ takes WKT of these beginnings for nothing else; quotes of other characters it takes for quotes, too.
+        return [_NULL_GRID.sub("", text) if _WKT.match(text) and text.isascii() else text]
     texts: list[str] = []
 
     def take(pairs: list[tuple[str, object]]) -> None:

@@ -62,6 +62,11 @@ NAMES = {
     "method": lambda file: _method(f"PROJ defmodel model={file}"),
     "semicolon in a method": lambda file: _method(f"PROJ tinshift file;={file}"),
     "PROJJSON": lambda file: _bound(str(file)),
+    "null grid of a datum": lambda file: f'{_BESSEL} DATUM["x using nadgrids=@null",{file}',
+    "null grid within quotes": lambda file: _EXTENDED.replace(
+        '"PROJ4","+proj=merc +ellps=bessel +nadgrids=@null"',
+        f'"PROJ4",\u201c+proj=merc +ellps=bessel DATUM["x using nadgrids=@null",{file}\u201d',
+    ),
     "escaped PROJJSON": lambda file: CRS(_method(f"PROJ defmodel model={file}")).to_json().replace("=", r"\u003d"),
     "parameters as JSON": lambda file: json.dumps({"proj": "longlat", "ellps": "bessel", "nadgrids": f"@null,{file}"}),
     "init as JSON": lambda file: json.dumps({"init": f"{file}:1"}),
@@ -110,6 +115,8 @@ def test_json_that_readers_may_take_otherwise_is_refused(text: str) -> None:
         _WEB,  # it has +nadgrids=@null
         _EXTENDED,
         f"{_BESSEL} +nadgrids=@null",
+        *(CRS("+proj=sinu +R=6371007.181 +nadgrids=@null").to_wkt(version) for version in ("WKT1_GDAL", "WKT2_2019")),
+        CRS("+proj=laea +lat_0=10 +ellps=GRS80 +nadgrids=@null").to_wkt("WKT1_GDAL"),
         f"{_BESSEL} +nadgrids=null +no_defs",
         "+init=epsg:4326",
         "+init=IGNF:LAMB93",
