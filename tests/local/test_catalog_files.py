@@ -126,6 +126,7 @@ def local(files: Path) -> Path:
             {"red": {**bare(str(files / "red.tif")), "eo:bands": [{"name": "B04"}]}},
             **{"proj:shape": [512, 384], "proj:transform": list(UTM)[:6]},
         ),
+        scene("shared", {"swir": {**bare(str(files / "swir.tif")), "nodata": 0}}),
         scene("moved", {"red": {**wrong, "proj:transform": [2.0, 0.0, 0.0, 0.0, -2.0, 0.0]}}),
         scene("smaller", {"red": {**wrong, "proj:shape": [100, 100]}}),
         scene("typed", {"red": {**wrong, "raster:bands": [{"data_type": "float32"}]}}),
@@ -172,7 +173,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 10
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 11
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -183,6 +184,9 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     np.testing.assert_array_equal(chip(ee, image, "swir", 30, 50, -1), window(files / "swir.tif", 30, 50))
     assert reads(locally)["headers"] == headers  # remembered
     assert ee.Image("scenes/item").bandNames().getInfo() == ["B04"]
+    swir = window(files / "swir.tif", 30, 50)  # of whose asset, not its bands, nodata is told
+    np.testing.assert_array_equal(chip(ee, ee.Image("scenes/shared"), "swir", 30, 50, -1), np.where(swir, swir, -1))
+    assert not swir.all()
 
 
 def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> None:

@@ -238,7 +238,7 @@ class ItemRaster:
         except RasterioError as error:
             raise _said(error, place) from error
         for position, band in enumerate(bands):
-            nodata = self.declared.nodata[band] if self.declared.nodata else None
+            nodata = self.declared.nodata[band if self.declared.names else 0]
             if nodata is not None and header.nodata[band] is None:
                 valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
         return values, valid

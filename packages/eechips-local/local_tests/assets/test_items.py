@@ -119,6 +119,30 @@ def test_all_data_assets_become_bands(scene: Path, tmp_path: Path) -> None:
         ingest(scene / "item.json", tmp_path / "store", "S2/y", by_reference=True)
 
 
+@pytest.mark.parametrize(
+    ("fields", "nodata"),
+    [
+        ({"nodata": 7, "raster:scale": 0.5}, 7),
+        ({"nodata": 3, "bands": [{"name": "nir", "nodata": 7}], "raster:scale": 0.5}, 7),
+        ({"nodata": 7, "bands": [{"name": "nir"}], "raster:scale": 0.5}, 7),
+        ({"nodata": "nan", "bands": [{"name": "nir", "raster:scale": 0.5}]}, None),
+        ({"raster:bands": [{"nodata": -9999, "scale": 0.5}]}, None),
+    ],
+)
+def test_values_of_all_bands_may_be_those_of_their_asset(tmp_path: Path, fields: Any, nodata: int | None) -> None:
+    """STAC 1.1 moves equal values there. What no pixel of the type can have is no nodata value."""
+    cog(tmp_path / "nir.tif", NIR)
+    write(tmp_path / "item.json", item("a", {"nir": asset("nir.tif", **fields)}))
+    ingest(tmp_path / "item.json", tmp_path / "store", "x")
+    found = image(FolderStore(tmp_path / "store"), "x")
+    assert found.properties["nir_scale"] == 0.5
+    values, valid = pixels(found)
+    np.testing.assert_array_equal(values, NIR[0])
+    np.testing.assert_array_equal(valid, NIR[0] != nodata if nodata is not None else np.ones_like(valid))
+    if nodata is None:
+        ingest(tmp_path / "item.json", tmp_path / "store", "x", by_reference=True)
+
+
 def test_external_masks_and_overviews_are_not_copied(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", noise(1, 600, 600))
     write(tmp_path / "item.json", item("a", {"a": asset("a.tif")}))

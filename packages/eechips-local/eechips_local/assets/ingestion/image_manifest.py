@@ -24,7 +24,7 @@ from eechips_local.assets.asset_errors import IngestError, UnreadableFileError
 from eechips_local.assets.asset_names import check_band_ids
 from eechips_local.assets.ingestion.asset_ingestion import POLICIES
 from eechips_local.assets.ingestion.cogs import gdal_crs
-from eechips_local.assets.ingestion.raster_files import BandSource, RasterFiles, crs_of
+from eechips_local.assets.ingestion.raster_files import BandSource, RasterFiles, crs_of, stored_nodata
 from eechips_local.assets.ingestion.remote_rasters import reading
 from eechips_local.pixels.half_floats import held_dtype
 
@@ -217,7 +217,7 @@ class ImageManifest:
         source = self._rasters.sources(path, names=labels, resampling=None, nodata=None, crs=tileset.crs)[band.index]
         if band.missing and source.masked:
             return None
-        nodata = source.nodata if not band.missing else _nodata(band.missing[0], source.dtype)
+        nodata = source.nodata if not band.missing else stored_nodata(band.missing[0], source.dtype)
         return replace(source, name=band.name, resampling=band.resampling, nodata=nodata)
 
     def _written(self, band: _Band, number: int) -> BandSource:
@@ -342,14 +342,6 @@ def _valid(
 
 def _missing(holder: Mapping[str, Any]) -> tuple[float, ...]:
     return tuple(float(value) for value in (holder.get("missingData") or {}).get("values") or ())
-
-
-def _nodata(value: float, dtype: str) -> float | None:
-    """Return a missing value as a nodata value; None where no pixel can have it."""
-    kind = np.dtype(dtype)
-    if kind.kind == "f" or (value.is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max):
-        return value
-    return None
 
 
 def _dtype(name: Any) -> str | None:

@@ -40,7 +40,8 @@ class ItemMetadata:
         names: names of its bands, in order; None for a band that has none. Empty if the item does not say how many
             there are.
         dtypes: numpy names of the bands' types, or None where one is missing.
-        nodata: stored values of each of these bands that mean no data; None where none is declared.
+        nodata: stored values of each of these bands, or one of all of them, that mean no data; None where none is
+            declared.
         grid: grid of all its bands, or None where it is not declared.
     """
 
@@ -95,11 +96,20 @@ def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
     values = [asset.get(name) for name in ("eo:bands", "raster:bands", "bands")]
     lists = [value if isinstance(value, (list, tuple)) else [] for value in values]
     count = max(map(len, lists))
-    described: list[dict[str, Any]] = [{} for _ in range(count)]
+    described = [shared_by_bands(asset) for _ in range(count)]
     for listed in lists:
         for entry, more in zip(described, listed, strict=False):
             entry.update(more if isinstance(more, Mapping) else {})
     return described
+
+
+def shared_by_bands(asset: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata that an asset has for all of its bands.
+
+    STAC 1.1 moves equal values of bands to their asset
+    (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/common-metadata.md#bands).
+    """
+    return {name: asset[name] for name in ("nodata", "raster:scale", "raster:offset") if asset.get(name) is not None}
 
 
 def rasters(document: Mapping[str, Any]) -> list[ItemMetadata]:
@@ -165,7 +175,7 @@ def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
         href=str(asset.get("href") or ""),
         names=names,
         dtypes=_dtypes([band.get("data_type") or common for band in bands]),
-        nodata=tuple(_number(band.get("nodata", asset.get("nodata"))) for band in bands),
+        nodata=tuple(_number(band.get("nodata")) for band in bands or [shared_by_bands(asset)]),
         grid=grid_of(asset, properties),
     )
 

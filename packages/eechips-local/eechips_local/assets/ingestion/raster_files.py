@@ -306,14 +306,18 @@ def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] |
 
 def _nodata(own: float | None, override: float | None, dtype: str, path: str) -> float | None:
     value = own if override is None else override
-    if value is None:
-        return None
+    nodata = None if value is None else stored_nodata(value, dtype)
+    if nodata is None and override is not None:
+        raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
+    return nodata
+
+
+def stored_nodata(value: float, dtype: str) -> float | None:
+    """Return a nodata value; None where no pixel of the type can have it."""
     kind = np.dtype(dtype)
     if kind.kind == "f" or (float(value).is_integer() and np.iinfo(kind).min <= value <= np.iinfo(kind).max):
         return float(value)
-    if override is not None:
-        raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
-    return None  # no pixel can have it
+    return None
 
 
 _SINUSOIDAL = "SR-ORG:6974"

@@ -18,7 +18,7 @@ from eechips_local.assets.asset_errors import IngestError, UnreadableFileError, 
 from eechips_local.assets.asset_names import check_url, is_remote, join_id, shown_url
 from eechips_local.assets.ingestion import item_metadata
 from eechips_local.assets.ingestion.image_plans import ImagePlan
-from eechips_local.assets.ingestion.raster_files import BandSource, RasterFiles
+from eechips_local.assets.ingestion.raster_files import BandSource, RasterFiles, stored_nodata
 from eechips_local.assets.ingestion.remote_rasters import gdal_name
 
 _SUFFIXES = (".json", ".geojson")
@@ -174,7 +174,7 @@ def _sources(
     item: Item, key: str, asset: Mapping[str, Any], rasters: RasterFiles, remote: bool, options: Mapping[str, Any]
 ) -> list[BandSource]:
     path = _place(item, str(asset.get("href") or ""), remote)
-    declared = item_metadata.bands_of(asset)
+    shared, declared = item_metadata.shared_by_bands(asset), item_metadata.bands_of(asset)
     dataset = rasters.open(path)
     names = None
     if dataset.count == len(declared) and all("name" in band for band in declared) and len(declared) > 1:
@@ -184,6 +184,7 @@ def _sources(
         sources = [replace(sources[0], name=key)]
     elif names is None:
         sources = [replace(source, name=f"{key}_{source.number}") for source in sources]
+    declared = declared or [shared] * len(sources)
     if len(declared) != len(sources):
         return sources
     return [_with_declared(source, band, item) for source, band in zip(sources, declared, strict=True)]
@@ -196,7 +197,7 @@ def _with_declared(source: BandSource, band: Mapping[str, Any], item: Item) -> B
         offset = float(band.get("raster:offset", band.get("offset", source.offset)))
         nodata = source.nodata
         if nodata is None and not source.masked and band.get("nodata") is not None:
-            nodata = float(band["nodata"])
+            nodata = stored_nodata(float(band["nodata"]), source.dtype)
     except (TypeError, ValueError) as error:
         raise IngestError(f"{item.path} says of the band {source.name} what is no number: {error}") from error
     return replace(source, scale=scale, offset=offset, nodata=nodata)
