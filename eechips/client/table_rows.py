@@ -21,6 +21,7 @@ PAGE_SIZE = 1000
 """Features a page: the default of ``table:computeFeatures``, which names no maximum
 (https://developers.google.com/earth-engine/reference/rest/v1/projects.table/computeFeatures)."""
 
+_INDEX = "system:index"
 _FEWER = 4  # divides the size of a request that was too large: rows a page, days a range
 _ROWS, _DAYS, _PLACES = "rows", "days", "places"  # kinds of requests whose sizes are remembered
 
@@ -211,5 +212,9 @@ def repeated_keys(keys: Iterable[Any]) -> list[Any]:
 
 
 def _row(feature: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a feature as a row. Its index is its ``id``, or a property, or None where the service sends neither.
+
+    The reference has no ``id`` of features: https://developers.google.com/earth-engine/reference/rest/v1/Feature.
+    """
     properties = feature.get("properties") or {}
-    return {**properties, "system:index": feature.get("id"), ".geo": feature.get("geometry")}
+    return {**properties, _INDEX: feature.get("id", properties.get(_INDEX)), ".geo": feature.get("geometry")}

@@ -100,6 +100,20 @@ def test_the_table_of_another_request_is_an_error(
     assert error.startswith("an empty table came back" if is_empty else "the response to another request came back")
 
 
+@pytest.mark.parametrize("options", slow_except([{}, {"output": "one"}, {"of_points": True}], {}))
+def test_features_may_have_no_id(stack_server: Server, tmp_path: Path, options: dict[str, Any]) -> None:
+    """https://developers.google.com/earth-engine/reference/rest/v1/Feature has none."""
+    fetched: list[int] = []
+
+    def without_ids(table: dict[str, Any]) -> dict[str, Any]:
+        fetched.append(len(table["features"]))
+        return {**table, "features": [{k: v for k, v in row.items() if k != "id"} for row in table["features"]]}
+
+    run = fetch(stack_server, tmp_path, without_ids, **options)
+    assert set(run.units["state"]) == {"done"}, read_errors(run)
+    assert max(fetched) > 1
+
+
 def repeat_first(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "features": [table["features"][0], *table["features"][:-1]]}
 

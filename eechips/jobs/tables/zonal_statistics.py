@@ -34,7 +34,7 @@ from eechips.recipe import Table, Unit
 from eechips.recipe.results import Series, SplittableTable
 from eechips.text.formatting import format_count
 
-_TIME = "system:time_start"
+_TIME, _INDEX = "system:time_start", "system:index"
 
 # Enough for any region at any scale; the default of 1e7 is too small for a county at 10 m.
 _MAX_PIXELS = 10**13
@@ -197,7 +197,7 @@ def reduce_region(
         if other is not None:
             raise ValidationError(f"the response has rows of region {other!r}, not of {region!r}")
         elements.check_rows(len(rows), 1)
-        _check_distinct([row["system:index"] for row in rows])
+        _check_distinct([row[_INDEX] for row in rows if row[_INDEX] is not None])
         _check_order([(0, row.get("date")) for row in rows])
         return reduction.finished(dict(zip(*arrange_columns(rows, columns), strict=True)))
 
@@ -268,7 +268,7 @@ class _RegionsRequest:
 
     def unpack(self, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         """Return the columns of the table, sorted by region and time."""
-        _check_distinct([(row["system:index"], cell[0]) for row in rows for cell in row["cells"]])
+        _check_distinct([(row[_INDEX], cell[0]) for row in rows if row[_INDEX] is not None for cell in row["cells"]])
         cells = [(cell[0], row.get("date"), *cell[1:]) for row in rows for cell in row["cells"]]
         if any(not 0 <= cell[0] < len(self.regions) for cell in cells):
             raise ValidationError(
