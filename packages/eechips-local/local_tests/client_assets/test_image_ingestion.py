@@ -93,7 +93,7 @@ def test_bands_properties_and_times_of_a_manifest(ee: Any, write: Write, home: s
     assert started["name"] in [operation["name"] for operation in ee.data.listOperations()]
     found = ee.data.getAsset(f"{home}/image")
     assert found["properties"] == {"n": 1, "t": "x"}
-    assert (found["startTime"], found["endTime"]) == ("2020-05-06T00:00:00.000Z", "2020-05-07T00:00:00.000Z")
+    assert (found["startTime"], found["endTime"]) == ("2020-05-06T00:00:00Z", "2020-05-07T00:00:00Z")
     assert [band["id"] for band in found["bands"]] == ["last", "first"]
     shown = read(ee, ee.Image(f"{home}/image").unmask(-1), (40, 50))
     np.testing.assert_array_equal(shown["last"], np.where(pixels[2] == 7, -1, pixels[2]))
@@ -148,6 +148,28 @@ def test_one_band_a_file_masks_and_types(ee: Any, write: Write, home: str) -> No
 
 
 @pytest.mark.slow
+def test_masks_of_files(ee: Any, write: Write, folders: Folders, home: str) -> None:
+    """A mask band replaces the mask of a file, which must not have missing data as well.
+
+    See https://developers.google.com/earth-engine/docs/release-notes, February 26, 2025.
+    """
+    pixels, own, other = values((1, 12, 14)), values((1, 12, 14), seed=1)[0] > 100, values((1, 12, 14), "uint8", 2) > 50
+    uris = [write("m/a.tif", pixels), write("m/b.tif", other.astype("uint8"))]
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(folders.buckets / "my-bucket/m/a.tif", "r+") as file:
+        file.write_mask(own)
+    tilesets = [{"id": name, "sources": [{"uris": [uri]}]} for name, uri in zip("ab", uris, strict=True)]
+    bands = [{"id": "x", "tilesetId": "a"}]
+    plain = {"name": f"{home}/plain", "tilesets": tilesets[:1], "bands": bands}
+    masked = {"name": f"{home}/masked", "tilesets": tilesets, "bands": bands, "maskBands": [{"tilesetId": "b"}]}
+    assert (ingested(ee, plain), ingested(ee, masked)) == ("", "")
+    for name, mask in (("plain", own), ("masked", other[0])):
+        found = read(ee, ee.Image(f"{home}/{name}").unmask(-1), (12, 14))["x"]
+        np.testing.assert_array_equal(found, np.where(mask, pixels[0], -1))
+    both = {**plain, "name": f"{home}/both", "missingData": {"values": [7]}}
+    assert "a.tif has a mask of its own: leave out the missing data of 'x'" in ingested(ee, both)
+
+
+@pytest.mark.slow
 def test_a_source_has_another_transform(ee: Any, write: Write, home: str) -> None:
     pixels = values((1, 12, 14))
     transform = {"scaleX": 20, "scaleY": -20, "translateX": 600_000, "translateY": 4_300_000}
@@ -177,7 +199,7 @@ def test_properties_of_manifests_may_have_times(ee: Any, write: Write, home: str
     manifest = {"name": f"{home}/image", "tilesets": tilesets, "properties": properties}
     assert ingested(ee, manifest) == ""
     found = ee.data.getAsset(f"{home}/image")
-    assert (found["startTime"], found["properties"]["n_1"]) == ("2020-05-06T00:00:00.000Z", 1)
+    assert (found["startTime"], found["properties"]["n_1"]) == ("2020-05-06T00:00:00Z", 1)
     late = {**manifest, "name": f"{home}/late", "endTime": "2020-05-05T00:00:00Z"}
     assert ingested(ee, late) == "The end time of the manifest is before its start time."
 

@@ -126,6 +126,7 @@ class ImageManifest:
         """
         band_sources = []
         for number, band in enumerate(self._bands, 1):
+            self._check_masks(band)
             direct = self._direct(band)
             band_sources.append(direct if direct is not None else self._written(band, number))
             report(number / len(self._bands))
@@ -205,6 +206,19 @@ class ImageManifest:
         count = int(self._rasters.open(tileset.sources[0].path).count)
         return count - 1 if tileset.mask else count
 
+    def _check_masks(self, band: _Band) -> None:
+        """Refuse missing data of a band whose file has a mask of its own, unless a mask band replaces it.
+
+        See https://developers.google.com/earth-engine/docs/release-notes, February 26, 2025.
+        """
+        if not band.missing or band.mask is not None:
+            return
+        for source in self._tilesets[band.tileset].sources:
+            if _has_mask(self._rasters.open(source.path), band.index):
+                raise IngestError(
+                    f"{Path(source.path).name} has a mask of its own: leave out the missing data of '{band.name}'."
+                )
+
     def _direct(self, band: _Band) -> BandSource | None:
         """Return a band that a file has as it is to be, or None."""
         tileset = self._tilesets[band.tileset]
@@ -239,7 +253,7 @@ class ImageManifest:
         with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True), rasterio.open(path, "w", **profile) as file:
             for start in range(0, mosaic.height, _ROWS):
                 window = Window(0, start, mosaic.width, min(_ROWS, mosaic.height - start))
-                values, valid = mosaic.read(band.index, band.missing, window)
+                values, valid = mosaic.read(band.index, band.missing, window, is_masked=mask is not None)
                 if mask is not None:
                     shown, known = mask.read(mask.count - 1, (), window)
                     valid &= known & (shown != 0)
@@ -305,9 +319,16 @@ class _Mosaic:
         return column, row, dataset.width, dataset.height
 
     def read(
-        self, index: int, missing: Sequence[float], window: Window
+        self, index: int, missing: Sequence[float], window: Window, *, is_masked: bool = False
     ) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Return values of a band and where they are valid, each of shape (rows, columns), in rows of the mosaic."""
+        """Return values of a band and where they are valid, each of shape (rows, columns), in rows of the mosaic.
+
+        Args:
+            index: number of the band, from 0.
+            missing: values that stand for no data.
+            window: whole rows.
+            is_masked: whether a mask band replaces the masks of files.
+        """
         values = np.zeros((window.height, window.width), self.dtype)
         valid = np.zeros(values.shape, bool)
         for path, column, row, width, height in self._places:
@@ -319,7 +340,7 @@ class _Mosaic:
             try:
                 with reading(path):
                     pixels = dataset.read(index + 1, window=part)
-                    known = _valid(dataset, index, pixels, missing, part)
+                    known = _valid(dataset, index, pixels, missing, part, is_masked=is_masked)
             except RasterioError as error:
                 raise UnreadableFileError(f"{Path(path).name} is damaged: {error}") from error
             place = slice(begin - window.row_off, end - window.row_off), slice(column, column + width)
@@ -329,15 +350,29 @@ class _Mosaic:
 
 
 def _valid(
-    dataset: DatasetReader, index: int, values: npt.NDArray[Any], missing: Sequence[float], window: Window
+    dataset: DatasetReader,
+    index: int,
+    values: npt.NDArray[Any],
+    missing: Sequence[float],
+    window: Window,
+    *,
+    is_masked: bool,
 ) -> npt.NDArray[np.bool_]:
     """Return where a file's band is valid: by its own mask or nodata value, or the missing data of the manifest."""
-    flags = dataset.mask_flag_enums[index]
-    is_alpha = MaskFlags.alpha in flags or dataset.colorinterp[index] is ColorInterp.alpha
+    is_replaced = is_masked if _has_mask(dataset, index) else bool(missing) or _is_alpha(dataset, index)
     known = np.ones(values.shape, bool)
-    if not is_alpha and (MaskFlags.per_dataset in flags or not missing):
+    if not is_replaced:
         known = dataset.read_masks(index + 1, window=window) != 0
     return known & ~np.isin(values, missing) if missing else known
+
+
+def _is_alpha(dataset: DatasetReader, index: int) -> bool:
+    return MaskFlags.alpha in dataset.mask_flag_enums[index] or dataset.colorinterp[index] is ColorInterp.alpha
+
+
+def _has_mask(dataset: DatasetReader, index: int) -> bool:
+    """Return whether a band of a file has a mask for all bands (GMF_PER_DATASET), which is no band of opacity."""
+    return MaskFlags.per_dataset in dataset.mask_flag_enums[index] and not _is_alpha(dataset, index)
 
 
 def _missing(holder: Mapping[str, Any]) -> tuple[float, ...]:
