@@ -12,6 +12,7 @@ from eechips_local.exports import table_files
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
+from eechips_local.protocol.proto_json import without_defaults
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips_local.values.merged_parts import elements_from
 from eechips_local.values.value_json import Encoder
@@ -45,16 +46,7 @@ def compute_features(request: ServiceRequest, context: Context) -> ServiceRespon
     features, rest = page(elements(collection, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
     encoded_features = [encoder.feature(table_files.planar(feature)) for feature in features]
-    return encode_json({"type": "FeatureCollection", "features": encoded_features, **rest})
-
-
-def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:
-    """``imageCollection:computeImages``: one page."""
-    collection = collection_of(request.body, "Image", context)
-    start, size = window(request.body, context.limits.elements)
-    images, rest = page(elements(collection, context, start), start, size, is_begun=True)
-    encoder = Encoder(context)
-    return encode_json({"images": [encoder.encode(image) for image in images], **rest})
+    return encode_json(without_defaults({"type": "FeatureCollection", "features": encoded_features, **rest}))
 
 
 def elements(collection: Collection, context: Context, start: int = 0) -> Iterator[Any]:

@@ -43,7 +43,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "value:compute": ServiceOperation(operations.compute_value, "value:compute"),
     "image:computePixels": ServiceOperation(rendering.compute_pixels, "image:computePixels"),
     "table:computeFeatures": ServiceOperation(operations.compute_features, "table:computeFeatures"),
-    "imageCollection:computeImages": ServiceOperation(operations.compute_images, "imageCollection:computeImages"),
+    "imageCollection:computeImages": ServiceOperation(resources.compute_images, "imageCollection:computeImages"),
     "thumbnails:check": ServiceOperation(rendering.check_thumbnail, "thumbnails"),
     "thumbnails:getPixels": ServiceOperation(rendering.thumbnail_pixels, "thumbnails"),
     "filmstripThumbnails:getPixels": ServiceOperation(animations.filmstrip_pixels, "filmstripThumbnails"),

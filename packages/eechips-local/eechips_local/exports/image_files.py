@@ -179,7 +179,7 @@ class _GeoTiffWriter:
         if is_empty and self._skips_empty:
             return False
         if self._is_cloud_optimized:
-            rasterio.shutil.copy(draft, path, driver="COG", compress="lzw", bigtiff="if_safer", blocksize=TILE)
+            rasterio.shutil.copy(draft, path, driver="COG", compress="lzw", bigtiff="yes", blocksize=TILE)
         if _checksum(path, grid) != checksum:
             raise EarthEngineError(f"{path.name} does not hold what was written to it: is the disk full?")
         return True

@@ -74,6 +74,8 @@ def create_geotiff(
 ) -> DatasetWriter:
     """Create a tiled GeoTIFF on a grid, whose blocks are written one by one.
 
+    It is a BigTIFF, as all exports are since 2023: https://developers.google.com/earth-engine/docs/release-notes.
+
     Args:
         path: path of the file.
         count: number of its bands.
@@ -83,7 +85,7 @@ def create_geotiff(
     return rasterio.open(
         path, "w", driver="GTiff", width=grid.width, height=grid.height, count=count, dtype=dtype.name,
         crs=crs_wkt(grid.crs), transform=grid.transform, nodata=nodata, compress="lzw", tiled=True,
-        blockxsize=TILE, blockysize=TILE, bigtiff="if_safer", alpha="NO",
+        blockxsize=TILE, blockysize=TILE, bigtiff="yes", alpha="NO",
     )  # fmt: skip
 
 

@@ -12,6 +12,7 @@ from enum import Enum
 from typing import Any
 
 from eechips_local.exports.destinations import AssetDestination, Destination
+from eechips_local.protocol.proto_json import timestamp, without_defaults
 
 TYPES = {
     "image:export": "EXPORT_IMAGE",
@@ -140,7 +141,6 @@ class ExportTask:
             "@type": _METADATA,
             "state": self.state.value,
             "description": self.description,
-            "priority": self.priority,
             "createTime": _stamp(self.created),
             "updateTime": _stamp(self.updated),
             "startTime": _stamp(self.started or 0.0),  # tasks that have not started show 1970
@@ -150,10 +150,7 @@ class ExportTask:
             metadata["attempt"] = self.attempt
             shares = self.created_share, self.written_share
             metadata["progress"] = sum(shares) / 2.0
-            metadata["stages"] = [
-                {"displayName": name, "completeWorkUnits": share, "totalWorkUnits": "1", "description": description}
-                for (name, description), share in zip(_STAGES, shares, strict=True)
-            ]
+            metadata["stages"] = [_stage(*stage, share) for stage, share in zip(_STAGES, shares, strict=True)]
             metadata["batchEecuUsageSeconds"] = self.eecu_seconds
         if self.ended is not None:
             metadata["endTime"] = _stamp(self.ended)
@@ -161,7 +158,7 @@ class ExportTask:
             metadata["destinationUris"] = [self.destination.uri]
         operation_fields: dict[str, Any] = {
             "name": f"projects/{self.project}/operations/{self.id}",
-            "metadata": metadata,
+            "metadata": {**without_defaults(metadata), "priority": self.priority},
         }
         if self.is_done:
             operation_fields["done"] = True
@@ -172,5 +169,11 @@ class ExportTask:
         return operation_fields
 
 
+def _stage(name: str, description: str, share: float) -> dict[str, Any]:
+    """Return an OperationStage. One that has not begun has no work units: see `without_defaults`."""
+    units = {"completeWorkUnits": share, "totalWorkUnits": "1"} if share else {}
+    return {"displayName": name, "description": description, **units}
+
+
 def _stamp(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return timestamp(datetime.fromtimestamp(seconds, timezone.utc))

@@ -48,13 +48,13 @@ function classesInForce() {
 
 /** The body of the request for a map, by the form. */
 function mapRequest(expression, isTable) {
-  if (isTable) return { expression: drawn(expression, COLOUR), fileFormat: "PNG", workloadTag: TAG };
+  if (isTable) return { expression: drawn(expression, COLOUR), fileFormat: "PNG" };
   const bands = listOf(fieldOf("bands").value);
   const classes = classesInForce();
   if (classes.length) {
     const codes = classes.map(([code]) => code);
     const ranges = [{ min: 0, max: Math.max(classes.length - 1, 1) }];
-    return { expression: numbered(expression, bands[0], codes), fileFormat: "PNG", visualizationOptions: { ranges, paletteColors: classes.map(([, , colour]) => colour) }, workloadTag: TAG };
+    return { expression: numbered(expression, bands[0], codes), fileFormat: "PNG", visualizationOptions: { ranges, paletteColors: classes.map(([, , colour]) => colour) } };
   }
   const [low, high, gamma] = [["Min", "min"], ["Max", "max"], ["Gamma", "gamma"]].map(([label, name]) => numbersOf(label, fieldOf(name).value));
   if (low.length !== high.length) throw new Error("Min and Max must have as many numbers.");
@@ -63,7 +63,7 @@ function mapRequest(expression, isTable) {
   if (gamma.length) options.gamma = gamma[0];
   const palette = listOf(fieldOf("palette").value);
   if (palette.length) options.paletteColors = palette;
-  return { expression, fileFormat: "PNG", ...(bands.length ? { bandIds: bands } : {}), visualizationOptions: options, workloadTag: TAG };
+  return { expression, fileFormat: "PNG", ...(bands.length ? { bandIds: bands } : {}), visualizationOptions: options };
 }
 
 /** Run a function that may fail; a newer one cancels it. */
@@ -94,7 +94,7 @@ async function draw(signal) {
   const isTable = source.kind === "table";
   if (!isTable && !listOf(fieldOf("bands").value).length) await fillBands(expression, signal);
   const body = mapRequest(expression, isTable);
-  const { name } = await post(`${PROJECT}/maps?fields=name`, body, signal).catch((error) => {
+  const { name } = await post(`${PROJECT}/maps?fields=name&workloadTag=${TAG}`, body, signal).catch((error) => {
     throw source.kind === "collection" && error.message.startsWith("Image has no bands") ? new Error(NO_IMAGE) : error;
   });
   shown = { expression, isTable };

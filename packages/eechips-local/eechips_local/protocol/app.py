@@ -160,7 +160,7 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
     ("DELETE", "projects/{project}/operations/{id}", "operations:delete", task_routes.delete_operation),
     ("POST", "projects/{project}/operations/{id}:cancel", "operations:cancel", task_routes.cancel_operation),
     ("POST", "projects/{project}/operations/{id}:wait", "operations:wait", task_routes.wait_operation),
-    ("POST", "projects/{project}/featureView", "featureView:create", _VIEW),
+    *(("POST", f"projects/{{project}}/{name}", f"{name}:create", _VIEW) for name in ("featureView", "featureViews")),
     *(("POST", f"projects/{{project}}/{method}", method, task_routes.start(method)) for method in TYPES),
     ("POST", "projects/{project}/videoMap:export", "videoMap:export", _NO_EXPORT),
     ("POST", "projects/{project}/image:importExternal", "image:importExternal", _evaluate("image:importExternal")),
@@ -170,7 +170,7 @@ ROUTES: tuple[tuple[str, str, str, Handler], ...] = (
         for method, handler in (
             ("copy", _evaluate("assets:copy")),
             ("move", _evaluate("assets:move")),
-            ("linkAssets", _LINK),
+            ("link", _LINK),
             ("getIamPolicy", _evaluate("assets:getIamPolicy")),
             ("setIamPolicy", _evaluate("assets:setIamPolicy")),
             ("testIamPermissions", _evaluate("assets:testIamPermissions")),

@@ -90,6 +90,17 @@ def array_of(of: Check) -> Check:
     return check
 
 
+def map_of(of: Check) -> Check:
+    """Return a check of an object whose members, of any names, pass another check."""
+
+    def check(value: Any, path: str) -> None:
+        check_object(value, path)
+        for name, item in value.items():
+            of(item, f"{path}[{name}]")
+
+    return check
+
+
 def message_of(**fields: Check) -> Check:
     """Return a check of an object with these fields at most; null stands for a missing one."""
 

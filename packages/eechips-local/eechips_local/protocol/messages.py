@@ -27,6 +27,7 @@ from eechips_local.protocol.field_checks import (
     check_wrapped,
     check_wrapped_integer,
     enum_of,
+    map_of,
     message_of,
     snake_name,
 )
@@ -36,7 +37,7 @@ from eechips_local.quota.compute_cost import ComputeCost
 _IMAGE_FORMAT = enum_of(
     "ImageFileFormat",
     "IMAGE_FILE_FORMAT_UNSPECIFIED", "JPEG", "PNG", "AUTO_JPEG_PNG", "NPY", "GEO_TIFF", "TF_RECORD_IMAGE",
-    "ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND",
+    "ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND", "MULTI_BAND_IMAGE_TILE",
 )  # fmt: skip
 _TABLE_FORMAT = enum_of(
     "TableFileFormat", "TABLE_FILE_FORMAT_UNSPECIFIED", "CSV", "GEO_JSON", "KML", "KMZ", "SHP", "TF_RECORD_TABLE"
@@ -57,8 +58,13 @@ _VISUALIZATION = message_of(
     gamma=check_wrapped,
     opacity=check_wrapped,
 )
+_PYRAMIDING = enum_of(
+    "PyramidingPolicy", "PYRAMIDING_POLICY_UNSPECIFIED", "MEAN", "SAMPLE", "MIN", "MAX", "MODE", "MEDIAN"
+)
 _PAGE: Mapping[str, Check] = {"pageSize": check_integer, "pageToken": check_string}
 _COMPUTATION: Mapping[str, Check] = {"expression": check_expression, "workloadTag": check_tag}
+# The workload tag of a result with a name is a parameter of the URL.
+_NAMED: Mapping[str, Check] = {"expression": check_expression, "name": check_string}
 _PICTURE: Mapping[str, Check] = {
     "fileFormat": _IMAGE_FORMAT,
     "bandIds": array_of(check_string),
@@ -80,7 +86,9 @@ _FILE_DESTINATIONS: Mapping[str, Check] = {
     "cloudStorageDestination": message_of(
         bucket=check_string,
         filenamePrefix=check_string,
-        permissions=check_string,
+        permissions=enum_of(
+            "CloudStorageDestination.TilePermissions", "TILE_PERMISSIONS_UNSPECIFIED", "PUBLIC", "DEFAULT_OBJECT_ACL"
+        ),
         bucketCorsUris=array_of(check_string),
     ),
 }
@@ -109,19 +117,18 @@ _IMAGE_FILES = message_of(
     ),
 )
 _ASSET_TYPE = enum_of(
-    "EarthEngineAsset.Type", "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER", "CLASSIFIER"
-)
+    "EarthEngineAsset.Type",
+    "TYPE_UNSPECIFIED", "IMAGE", "IMAGE_COLLECTION", "TABLE", "FOLDER", "CLASSIFIER", "FEATURE_VIEW",
+)  # fmt: skip
 _LOCATION = message_of(uris=array_of(check_string))
 # https://developers.google.com/earth-engine/reference/rest/v1/projects.assets#EarthEngineAsset
 _ASSET: Mapping[str, Check] = {
     "type": _ASSET_TYPE,
     **dict.fromkeys(("name", "id", "updateTime", "title", "description", "sizeBytes", "featureCount"), check_string),
-    "properties": check_object,
+    **dict.fromkeys(("properties", "geometry", "quota", "featureViewAssetLocation"), check_object),
     "startTime": check_timestamp,
     "endTime": check_timestamp,
-    "geometry": check_object,
     "bands": array_of(check_object),
-    "quota": check_object,
     "tilesets": array_of(check_object),
     "cloudStorageLocation": _LOCATION,
     "gcsLocation": _LOCATION,
@@ -134,12 +141,7 @@ _POLICY = message_of(
     auditConfigs=array_of(check_object),
     etag=check_string,
 )
-_IMPORT: Mapping[str, Check] = {
-    "description": check_string,
-    "overwrite": check_boolean,
-    "requestId": check_string,
-    "priority": check_wrapped_integer,
-}
+_IMPORT: Mapping[str, Check] = {"description": check_string, "overwrite": check_boolean, "requestId": check_string}
 _MISSING_DATA = message_of(values=array_of(check_number))
 _MANIFEST: Mapping[str, Check] = {
     "name": check_string,
@@ -149,6 +151,18 @@ _MANIFEST: Mapping[str, Check] = {
     "endTime": check_timestamp,
     "memo": check_string,
 }
+_DATA_TYPE = enum_of(
+    "Tileset.DataType",
+    "DATA_TYPE_UNSPECIFIED",
+    "INT8",
+    "UINT8",
+    "INT16",
+    "UINT16",
+    "INT32",
+    "UINT32",
+    "FLOAT",
+    "DOUBLE",
+)
 _MASK_BAND = message_of(tilesetId=check_string, bandIds=array_of(check_string))
 # https://developers.google.com/earth-engine/reference/rest/v1/ImageManifest
 _IMAGE_MANIFEST = message_of(
@@ -156,7 +170,7 @@ _IMAGE_MANIFEST = message_of(
     tilesets=array_of(
         message_of(
             id=check_string,
-            dataType=check_string,
+            dataType=_DATA_TYPE,
             crs=check_string,
             sources=array_of(message_of(uris=array_of(check_string), affineTransform=_AFFINE, dimensions=_SIZE)),
         )
@@ -167,14 +181,14 @@ _IMAGE_MANIFEST = message_of(
             tilesetId=check_string,
             tilesetBandIndex=check_integer,
             missingData=_MISSING_DATA,
-            pyramidingPolicy=check_string,
+            pyramidingPolicy=_PYRAMIDING,
         )
     ),
     # The client's own program sends one mask band alone.
     maskBands=lambda value, path: (_MASK_BAND if isinstance(value, Mapping) else array_of(_MASK_BAND))(value, path),
     footprint=check_object,
     missingData=_MISSING_DATA,
-    pyramidingPolicy=check_string,
+    pyramidingPolicy=_PYRAMIDING,
     skipMetadataRead=check_boolean,
 )
 # https://developers.google.com/earth-engine/reference/rest/v1/TableManifest
@@ -211,27 +225,21 @@ _REQUESTS: Mapping[str, Check] = {
     "table:computeFeatures": message_of(**_COMPUTATION, **_PAGE),
     "imageCollection:computeImages": message_of(**_COMPUTATION, **_PAGE),
     "assets:getPixels": message_of(**_PICTURE, name=check_string, region=check_object, workloadTag=check_tag),
-    "thumbnails": message_of(**_COMPUTATION, **_PICTURE, name=check_string, filenamePrefix=check_string),
+    "thumbnails": message_of(**_NAMED, **_PICTURE, filenamePrefix=check_string),
     "filmstripThumbnails": message_of(
-        **_COMPUTATION,
-        name=check_string,
+        **_NAMED,
         orientation=enum_of("FilmstripThumbnail.Orientation", "ORIENTATION_UNSPECIFIED", "HORIZONTAL", "VERTICAL"),
         fileFormat=_IMAGE_FORMAT,
         grid=_GRID,
     ),
     "videoThumbnails": message_of(
-        **_COMPUTATION,
-        name=check_string,
-        videoOptions=message_of(framesPerSecond=check_number, maxFrames=check_integer, maxPixelsPerFrame=check_integer),
+        **_NAMED,
+        videoOptions=_VIDEO_OPTIONS,
         fileFormat=enum_of("VideoThumbnail.VideoFileFormat", "VIDEO_FILE_FORMAT_UNSPECIFIED", "MP4", "GIF", "VP9"),
         grid=_GRID,
     ),
     "maps": message_of(
-        **_COMPUTATION,
-        name=check_string,
-        fileFormat=_IMAGE_FORMAT,
-        bandIds=array_of(check_string),
-        visualizationOptions=_VISUALIZATION,
+        **_NAMED, fileFormat=_IMAGE_FORMAT, bandIds=array_of(check_string), visualizationOptions=_VISUALIZATION
     ),
     "store:files": message_of(ids=array_of(check_string), bands=array_of(check_string)),
     "image:export": message_of(
@@ -241,8 +249,8 @@ _REQUESTS: Mapping[str, Check] = {
         fileExportOptions=_IMAGE_FILES,
         assetExportOptions=message_of(
             earthEngineDestination=_EARTH_ENGINE,
-            pyramidingPolicy=check_string,
-            pyramidingPolicyOverrides=check_object,
+            pyramidingPolicy=_PYRAMIDING,
+            pyramidingPolicyOverrides=map_of(_PYRAMIDING),
             tileSize=check_wrapped_integer,
         ),
     ),
@@ -272,6 +280,9 @@ _REQUESTS: Mapping[str, Check] = {
             scale=check_number,
             skipEmpty=check_boolean,
             mapsApiKey=check_string,
+            dimensions=_SIZE,
+            stride=check_integer,
+            zoomSubset=message_of(start=check_number, end=check_number),
         ),
         tileExportOptions=_IMAGE_FILES,
     ),
@@ -286,13 +297,7 @@ _REQUESTS: Mapping[str, Check] = {
     "assets:setIamPolicy": message_of(policy=_POLICY, updateMask=check_mask),
     "assets:testIamPermissions": message_of(permissions=array_of(check_string)),
     "assets:move": message_of(destinationName=check_string),
-    "tables": message_of(
-        **_COMPUTATION,
-        name=check_string,
-        fileFormat=_TABLE_FORMAT,
-        selectors=array_of(check_string),
-        filename=check_string,
-    ),
+    "tables": message_of(**_NAMED, fileFormat=_TABLE_FORMAT, selectors=array_of(check_string), filename=check_string),
 }
 
 _OF_ASSETS = frozenset(
@@ -316,16 +321,16 @@ _MANIFESTS = {
     "image:import": "imageManifest", "image:importExternal": "imageManifest", "table:import": "tableManifest",
 }  # fmt: skip
 _FREE_FORM = (
-    "properties",
-    "csvColumnDataTypeOverrides",
-    "columnDataTypeOverrides",
-)  # members whose names are users' own
+    "expression", "region", "geometry", "properties", "csvColumnDataTypeOverrides", "columnDataTypeOverrides",
+    "pyramidingPolicyOverrides", "tensorDepths",
+)  # fmt: skip
+"""Members whose own members have names that users choose, or are no messages of Google's."""
 
 
 def _camel_names(value: Any) -> Any:
-    """Return a message with the names of fields that JSON has: the client also sends ``start_time``.
+    """Return a message with the names of fields that JSON has: ``startTime`` for ``start_time``.
 
-    Google's JSON parser accepts both: https://protobuf.dev/programming-guides/json/.
+    Google's JSON parser accepts both (https://protobuf.dev/programming-guides/json/), and the client sends both.
     """
     if isinstance(value, list):
         return [_camel_names(item) for item in value]
@@ -347,14 +352,12 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     """
     if not isinstance(body, Mapping):
         raise InvalidError("Invalid JSON payload received. Unexpected token: an object is expected.")
-    is_asset = kind in _OF_ASSETS
-    if is_asset:
-        body = _camel_names(body)
+    body = _camel_names(body)
     _REQUESTS[kind](body, "")
     manifest = _MANIFESTS.get(kind)
     if manifest is not None and body.get(manifest) is None:
         raise InvalidError(f"Required field '{snake_name(manifest)}' is missing.")
-    if not is_asset and body.get("expression") is None:
+    if kind not in _OF_ASSETS and body.get("expression") is None:
         raise InvalidError("Required field 'expression' is missing.")
     return {name: content for name, content in body.items() if content is not None}
 

@@ -24,12 +24,12 @@ def window(asked: Mapping[str, Any], most: int, default: int = USUAL_PAGE) -> tu
         InvalidError: if they are malformed.
     """
     try:
-        size = int(asked.get("pageSize") or default)
+        size = int(asked.get("pageSize") or 0) or default  # 0 is none given: https://google.aip.dev/158
     except ValueError as error:
         raise InvalidError(f"Invalid value at 'page_size' (TYPE_INT32), \"{asked['pageSize'][:20]}\"") from error
     token = str(asked.get("pageToken") or "0")
-    if size < 1:
-        raise InvalidError("Invalid page size: it must be greater than zero.")
+    if size < 0:
+        raise InvalidError("Invalid page size: it must not be negative.")
     if not token.isdecimal() or len(token) > 12:
         raise InvalidError("Invalid page token.")
     return int(token), min(size, most)

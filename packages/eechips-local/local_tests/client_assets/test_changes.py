@@ -110,11 +110,11 @@ def test_properties_are_set_replaced_and_removed(ee: Any, home: str) -> None:
     assert ee.Image(asset).propertyNames().contains("kind").getInfo() is False
     ee.data.updateAsset(asset, {"properties": {"a": [1, 2]}}, ["properties"])
     found = ee.data.getAsset(asset)
-    assert (found["properties"], found["startTime"]) == ({"a": [1, 2]}, "2020-02-15T00:00:00.000Z")
+    assert (found["properties"], found["startTime"]) == ({"a": [1, 2]}, "2020-02-15T00:00:00Z")
     times = {"start_time": "2021-03-04T05:06:07Z", "endTime": "2021-03-05T00:00:00.5Z"}
     ee.data.updateAsset(asset, {**times, "properties": {"a": 9}}, ["start_time", "end_time"])
     found = ee.data.getAsset(asset)
-    assert (found["startTime"], found["endTime"]) == ("2021-03-04T05:06:07.000Z", "2021-03-05T00:00:00.500Z")
+    assert (found["startTime"], found["endTime"]) == ("2021-03-04T05:06:07Z", "2021-03-05T00:00:00.500Z")
     assert found["properties"] == {"a": [1, 2]}
     start = datetime(2021, 3, 4, 5, 6, 7, tzinfo=timezone.utc).timestamp() * 1000
     assert ee.Image(asset).get("system:time_start").getInfo() == start
@@ -262,7 +262,7 @@ def test_the_command_line_of_the_client(ee: Any, home: str) -> None:
     earthengine("cp", f"{STACK}/image_0", f"{home}/a/images/i")
     earthengine("asset", "set", "--property", "(number)n=4", "--time_start", "2020-02-03", f"{home}/a/images/i")
     found = ee.data.getAsset(f"{home}/a/images/i")
-    assert (found["properties"]["n"], found["startTime"]) == (4, "2020-02-03T00:00:00.000Z")
+    assert (found["properties"]["n"], found["startTime"]) == (4, "2020-02-03T00:00:00Z")
     earthengine("mv", f"{home}/a", f"{home}/b")
     earthengine("rm", "--recursive", f"{home}/b")
     assert names(ee, home) == []

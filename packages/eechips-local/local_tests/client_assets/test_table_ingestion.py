@@ -51,7 +51,7 @@ def test_a_csv_with_coordinates(ee: Any, bucket: Path, home: str) -> None:
     assert list(found.geometry) == [shapely.Point(1.5, 4), shapely.Point(2, 5), shapely.Point(3, 6.25)]
     described = ee.data.getAsset(f"{home}/t")
     assert (described["type"], described["properties"]) == ("TABLE", {"kind": "points"})
-    assert described["startTime"] == "2020-01-02T00:00:00.000Z"
+    assert described["startTime"] == "2020-01-02T00:00:00Z"
 
 
 @pytest.mark.slow

@@ -43,6 +43,8 @@ REFUSED: list[tuple[str, str, dict[str, Any]]] = [
     ("image", "image", {"fileExportOptions": DRIVE, "workloadTag": "Not A Tag"}),
     ("image", "image", {"fileExportOptions": {**DRIVE, "geoTiffOptions": {"cloudOptimized": "yes"}}}),
     ("image", "image", {"fileExportOptions": {**DRIVE, "geoTiffOptions": {"tileDimensions": {"width": 2**40}}}}),
+    ("image", "image", {"assetExportOptions": {**ASSET, "pyramidingPolicy": "GUESS"}}),
+    ("image", "image", {"assetExportOptions": {**ASSET, "pyramidingPolicyOverrides": {"red": ["MEAN"]}}}),
     ("table", "table", {"fileExportOptions": {**DRIVE, "fileFormat": "XLSX"}}),
     ("table", "table", {"fileExportOptions": DRIVE, "selectors": "n"}),
     ("map", "image", {"tileExportOptions": BUCKET, "tileOptions": {"endZoom": 1.5}}),
@@ -68,8 +70,7 @@ FAILED: list[tuple[str, str, dict[str, Any]]] = [
     ("image", "image", {"fileExportOptions": {
         **DRIVE, "fileFormat": "TF_RECORD_IMAGE", "tfRecordOptions": {"tileDimensions": {"width": 2**31 - 1}},
     }}),
-    ("image", "image", {"assetExportOptions": {**ASSET, "pyramidingPolicy": "GUESS"}}),
-    ("image", "image", {"assetExportOptions": {**ASSET, "pyramidingPolicyOverrides": {"red": ["MEAN"]}}}),
+    ("image", "image", {"assetExportOptions": {**ASSET, "pyramidingPolicy": "MEDIAN"}}),
     ("image", "image", {"assetExportOptions": {"earthEngineDestination": {"name": STACK}}}),
     ("table", "image", {"fileExportOptions": DRIVE}),
     ("map", "image", {"tileExportOptions": BUCKET, "tileOptions": {"scale": 1e-300}}),

@@ -26,6 +26,11 @@ def read(path: Path) -> Any:
         return file.read()
 
 
+def is_big(path: Path) -> bool:
+    """Whether a file is a BigTIFF: https://www.awaresystems.be/imaging/tiff/bigtiff.html."""
+    return path.read_bytes()[:4] == b"II\x2b\x00"
+
+
 def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -38,6 +43,7 @@ def test_an_image_is_exported_to_drive(ee: Any, stack: Stack, folders: Folders, 
     status = finished(task)
     assert status["state"] == "COMPLETED", status
     assert names(folders.drive / "some folder") == [f"{name}.tif"]
+    assert is_big(folders.drive / "some folder" / f"{name}.tif")
     with rasterio.open(folders.drive / "some folder" / f"{name}.tif") as file:
         assert (file.crs, file.transform, file.shape) == (CRS, TRANSFORM, SHAPE)
         assert (file.descriptions, file.dtypes, file.nodata) == (("red", "nir"), ("uint16",) * 2, 0)
@@ -146,6 +152,7 @@ def test_cloud_optimized_files_and_masked_pixels(ee: Any, stack: Stack, folders:
     )
     task.start()
     assert finished(task)["state"] == "COMPLETED"
+    assert is_big(folders.drive / f"{name}.tif")
     with rasterio.open(folders.drive / f"{name}.tif") as file:
         assert file.tags(ns="IMAGE_STRUCTURE")["LAYOUT"] == "COG"
         assert file.overviews(1)

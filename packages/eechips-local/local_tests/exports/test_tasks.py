@@ -118,13 +118,17 @@ def test_times_and_shares_are_those_of_the_clock_and_the_attempt(tasks: Tasks) -
     wait_until(lambda: tasks.queue.operation("p", running)["metadata"].get("progress") == 0.25)
     pending = tasks.queue.operation("p", waiting)["metadata"]
     assert (pending["createTime"], pending["startTime"]) == (
-        "1970-01-12T13:46:40.000000Z", "1970-01-01T00:00:00.000000Z",
+        "1970-01-12T13:46:40Z", "1970-01-01T00:00:00Z",
     )  # fmt: skip
     assert not {"attempt", "stages", "endTime", "destinationUris"} & pending.keys()
+    begun = tasks.queue.operation("p", running)["metadata"]
+    assert begun["stages"][0].items() >= {"completeWorkUnits": 0.5, "totalWorkUnits": "1"}.items()
+    assert begun["stages"][1].keys() == {"displayName", "description"}
+    assert "batchEecuUsageSeconds" not in begun
     tasks.now += 60
     tasks.gate.open("a")
     metadata = tasks.wait(running)["metadata"]
-    assert metadata["endTime"] == metadata["updateTime"] == "1970-01-12T13:47:40.000000Z"
+    assert metadata["endTime"] == metadata["updateTime"] == "1970-01-12T13:47:40Z"
     assert metadata["batchEecuUsageSeconds"] == 2
     assert tasks.charged == [(None, 2.0, frozenset())]
 

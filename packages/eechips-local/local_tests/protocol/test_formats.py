@@ -108,6 +108,13 @@ def test_a_region_gives_the_size(ee: Any, stack: Stack) -> None:
     region = {"type": "Polygon", "coordinates": [[*shrunk.tolist(), shrunk[0].tolist()]]}
     found = ee.data.getPixels({"assetId": f"{STACK}/image_0", "fileFormat": "NUMPY_NDARRAY", "region": region})
     np.testing.assert_array_equal(found["red"], stack.pixels[0, 0, 20:26, 10:18])
+    # With a size as well, "the grid will finally be rescaled to the requested size" (reference of getPixels).
+    asked = {"assetId": f"{STACK}/image_0", "region": region, "grid": {"dimensions": {"width": 16, "height": 18}}}
+    found = ee.data.getPixels({**asked, "fileFormat": "NUMPY_NDARRAY"})
+    np.testing.assert_array_equal(found["red"], stack.pixels[0, 0, 20:26, 10:18].repeat(2, 1).repeat(3, 0))
+    asked["grid"] = {"dimensions": {"width": 4, "height": 3}}
+    _, transform, crs, _ = tiff(ee.data.getPixels({**asked, "fileFormat": "GEO_TIFF"}))
+    assert (transform[:6], crs) == ((20, 0, west, 0, -20, north), CRS)
 
 
 @pytest.mark.parametrize("form", ["ZIPPED_GEO_TIFF", "TF_RECORD_IMAGE", "BMP"])
@@ -370,7 +377,13 @@ def test_images_come_in_pages(ee: Any) -> None:
     first = ee.data.computeImages({"expression": collection, "pageSize": 3})
     assert [image["id"] for image in first["images"]] == [f"{STACK}/image_{index}" for index in range(3)]
     rest = ee.data.computeImages({"expression": collection, "pageSize": 3, "pageToken": first["nextPageToken"]})
-    assert [image["properties"]["system:index"] for image in rest["images"]] == ["image_3"]
+    assert [image["name"] for image in rest["images"]] == [ee.data.getAsset(f"{STACK}/image_3")["name"]]
+    assert rest["images"][0]["bands"] == ee.data.getAsset(f"{STACK}/image_3")["bands"]
+    computed = collection.map(lambda image: image.add(1).set("system:time_start", 1500, "n", 0)).limit(1)
+    (image,) = ee.data.computeImages({"expression": computed})["images"]
+    assert image.pop("geometry")["type"] == "Polygon"
+    assert image.pop("bands")[0]["id"] == "red"
+    assert image == {"type": "IMAGE", "startTime": "1970-01-01T00:00:01.500Z", "properties": {"n": 0}}
     assert "nextPageToken" not in rest
 
 

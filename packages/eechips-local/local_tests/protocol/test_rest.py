@@ -39,22 +39,21 @@ def names(listed: dict[str, Any], key: str = "assets") -> list[str]:
 
 
 def test_an_image_asset(ee: Any) -> None:
+    """Zeros are left out, as of the band in https://developers.google.com/earth-engine/reference/Quickstart."""
     asset = ee.data.getAsset(f"{STACK}/image_1")
     assert asset["type"] == "IMAGE"
     assert asset["name"] == f"projects/earthengine-legacy/assets/{STACK}/image_1"
     assert asset["id"] == f"{STACK}/image_1"
-    assert asset["startTime"] == f"{DATES[1]}T00:00:00.000Z"
+    assert asset["startTime"] == f"{DATES[1]}T00:00:00Z"
     assert asset["properties"] == {"cloud": 10.5, "kind": "k1"}
     assert asset["geometry"]["type"] == "Polygon"
     band = asset["bands"][0]
-    assert (band["id"], band["dataType"]) == ("red", {"precision": "INT", "range": {"min": 0, "max": 65535}})
+    assert (band["id"], band["dataType"]) == ("red", {"precision": "INT", "range": {"max": 65535}})
     assert band["grid"] == {
         "crsCode": "EPSG:32613",
         "dimensions": {"width": SHAPE[1], "height": SHAPE[0]},
-        "affineTransform": {
-            "scaleX": 10, "shearX": 0, "translateX": 500_000, "shearY": 0, "scaleY": -10, "translateY": FOUR_MILLION,
-        },
-    }  # fmt: skip
+        "affineTransform": {"scaleX": 10, "translateX": 500_000, "scaleY": -10, "translateY": FOUR_MILLION},
+    }
 
 
 def test_other_assets(ee: Any) -> None:
@@ -72,6 +71,8 @@ def test_an_asset_that_is_not_there(ee: Any) -> None:
 def test_a_folder_is_listed(ee: Any) -> None:
     assert names(ee.data.listAssets("users/someone")) == ["fields", "stack"]
     assert [asset["type"] for asset in ee.data.listAssets("users/someone")["assets"]] == ["TABLE", "IMAGE_COLLECTION"]
+    shown = ee.data.listAssets({"parent": "users/someone", "view": "FULL"})["assets"]
+    assert [asset.keys() for asset in shown] == [{"type", "name", "id"}] * 2  # whatever the view
     assert ee.data.listAssets("projects/some-project/assets")["assets"] == []
     assert ee.data.getAssetRoots() == []
 
@@ -103,6 +104,7 @@ def test_listings_come_in_pages(ee: Any) -> None:
     rest = ee.data.listImages({"parent": STACK, "pageSize": 3, "pageToken": first["nextPageToken"]})
     assert names(rest, "images") == ["image_3"]
     assert "nextPageToken" not in rest
+    assert len(ee.data.listImages({"parent": STACK, "pageSize": 0})["images"]) == 4
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -145,7 +147,7 @@ def test_parameters_in_the_body_of_a_post_are_bounded(server: Server) -> None:
 
 @pytest.mark.parametrize(
     "query",
-    ["pageSize=0", "pageSize=x", "pageToken=x", "view=ALL", "filter=(", "startTime=never", "region={}", "pageToken=-1",
+    ["pageSize=-2", "pageSize=x", "pageToken=x", "view=ALL", "filter=(", "startTime=never", "region={}", "pageToken=-1",
      "pageSize=" + "9" * 5000, "pageToken=" + "9" * 5000],
 )  # fmt: skip
 def test_malformed_listings_are_refused(server: Server, query: str) -> None:
@@ -278,6 +280,14 @@ def test_unsupported_requests_are_refused_with_the_reason(ee: Any) -> None:
     for reason, attempt in refusals(ee).items():
         with pytest.raises(ee.EEException, match=reason):
             attempt()
+
+
+@pytest.mark.parametrize("path", ["assets/a:link", "featureView", "featureViews", "videoMap:export"])
+def test_methods_that_are_not_offered_say_so(server: Server, path: str) -> None:
+    """The names are those of the client for browsers (github.com/google/earthengine-api, ``ee_api_js_debug.js``)."""
+    response = requests.post(f"{server.url}/v1/projects/p/{path}", json={})
+    assert response.status_code == 400
+    assert response.json()["error"]["message"].startswith("The local Earth Engine does not ")
 
 
 @pytest.mark.parametrize(

@@ -48,6 +48,20 @@ def test_a_layer_without_options_shows_the_first_bands(demo_ee: Any, values: Any
     assert np.abs(pixels - colour).max() <= 3  # of a JPEG
 
 
+@pytest.mark.parametrize(
+    ("cast", "values", "expected"),
+    [("toFloat", (0.2, 0.5, 1.5), (51, 128, 255)), ("toUint16", (0, 32768, 65535), (0, 128, 255))],
+)
+def test_a_layer_without_options_is_stretched_by_its_type(demo_ee: Any, cast: str, values: Any, expected: Any) -> None:
+    """ "floats are stretched in [0, 1], 16-bit data are stretched to the full range of possible values": the guide
+    https://developers.google.com/earth-engine/guides/image_visualization.
+    """
+    layer = getattr(demo_ee.Image.constant(list(values)), cast)().getMapId()
+    with urlopen(layer["tile_fetcher"].format_tile_url(0, 0, 1)) as response:
+        pixels = np.asarray(Picture.open(io.BytesIO(response.read())).convert("RGB")).astype(int)
+    assert np.abs(pixels - expected).max() <= 3  # of a JPEG
+
+
 def test_classes_are_drawn_in_their_stated_colours(demo_ee: Any) -> None:
     """The example of https://developers.google.com/earth-engine/guides/image_visualization."""
     stated = {"landcover_class_values": "0,1,2", "landcover_class_palette": "0000FF,00FF00,AABBCD"}

@@ -188,14 +188,14 @@ def test_other_formats_are_refused(ee: Any) -> None:
 
 def test_an_empty_image_collection_maps_to_an_empty_table(ee: Any) -> None:
     none = ee.ImageCollection([]).map(lambda image: ee.Feature(None, {"date": image.date().format()}))
-    assert ee.data.computeFeatures({"expression": ee.FeatureCollection(none)})["features"] == []
+    assert ee.data.computeFeatures({"expression": ee.FeatureCollection(none)}) == {"type": "FeatureCollection"}
     response = requests.get(ee.FeatureCollection(none).getDownloadURL("csv", selectors=["date"]), timeout=60)
     assert (response.status_code, response.text) == (200, "date\n")
 
 
 def test_an_empty_feature_collection_maps_to_no_images(ee: Any) -> None:
     none = ee.FeatureCollection([]).map(lambda feature: ee.Image(1))
-    assert ee.data.computeImages({"expression": ee.ImageCollection(none)})["images"] == []
+    assert ee.data.computeImages({"expression": ee.ImageCollection(none)}) == {}
 
 
 def test_images_are_not_a_table(ee: Any) -> None:

@@ -18,7 +18,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.images.image_bands import choose
-from eechips_local.functions.images.image_visualization import class_colours, visualize
+from eechips_local.functions.images.image_visualization import visualize
 from eechips_local.functions.series.image_collections import mosaic
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.grids.area_fractions import pixels_touched
@@ -77,9 +77,11 @@ def image_of(value: Value, body: Mapping[str, Any]) -> Image:
 
 
 def _visualized(image: Image, options: Mapping[str, Any] | None) -> Image:
-    """Return an image under the ``visualizationOptions`` of a request."""
-    if not options:
-        return image
+    """Return an image under the ``visualizationOptions`` of a request; as it is if there are none."""
+    return _drawn(image, options) if options else image
+
+
+def _drawn(image: Image, options: Mapping[str, Any]) -> Image:
     ranges = options.get("ranges") or ()
     lows, highs = [r.get("min") or 0 for r in ranges], [r.get("max", 1) for r in ranges]
     return visualize(
@@ -265,7 +267,7 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
     Args:
         asked: the message, already checked.
         image: whose first band gives what it does not say.
-        region: whose bounding box gives the size where it has none.
+        region: whose bounding box it covers.
 
     Raises:
         InvalidError: if it is malformed, or left out and the image unbounded.
@@ -283,17 +285,34 @@ def pixel_grid(asked: Mapping[str, Any] | None, image: Image, region: Geometry |
     transform = own.transform if terms is None else Affine(*(float(terms.get(term) or 0) for term in _TERMS))
     if transform.is_degenerate:
         raise InvalidError("Invalid pixel grid: the affine transform cannot be inverted.")
-    dimensions = asked.get("dimensions")
-    if dimensions is not None:
-        return PixelGrid(crs, transform, int(dimensions.get("width") or 0), int(dimensions.get("height") or 0))
+    dimensions = asked.get("dimensions") or {}
+    width, height = int(dimensions.get("width") or 0), int(dimensions.get("height") or 0)
     if region is not None:
-        try:
-            touched = pixels_touched(region, Projection(crs, transform))
-        except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
-            raise InvalidError("Invalid region: it does not lie within the projection.") from error
-        return PixelGrid(crs, transform, 0, 0).window(*touched)
+        return _around(region, PixelGrid(crs, transform, width, height), is_sized=bool(dimensions))
+    if dimensions:
+        return PixelGrid(crs, transform, width, height)
     whole = own_grid(image)
     return whole if not asked else replace(whole, crs=crs, transform=transform if terms else whole.transform)
+
+
+def _around(region: Geometry, grid: PixelGrid, *, is_sized: bool) -> PixelGrid:
+    """Return the pixels of a grid that the bounding box of a region touches, rescaled to the grid's size if it has one.
+
+    See https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/getPixels.
+
+    Raises:
+        InvalidError: if the region has no bounding box in the projection.
+    """
+    try:
+        touched = grid.window(*pixels_touched(region, Projection(grid.crs, grid.transform)))
+    except (OverflowError, ValueError) as error:  # its bounds are infinite or none in this projection
+        raise InvalidError("Invalid region: it does not lie within the projection.") from error
+    if not is_sized or touched.width < 1:
+        return touched
+    if min(grid.width, grid.height) < 1:
+        return grid  # which is refused
+    scale = Affine.scale(touched.width / grid.width, touched.height / grid.height)
+    return replace(touched, transform=touched.transform * scale, width=grid.width, height=grid.height)
 
 
 # Maps
@@ -309,17 +328,12 @@ def check_map(request: ServiceRequest, context: Context) -> ServiceResponse:
 def _layer(body: Mapping[str, Any], context: Context) -> Image:
     """Return the image of a map layer, from the request that created it.
 
-    Without options the first three bands are drawn, or the first where there are fewer: so says
-    https://developers.google.com/earth-engine/apidocs/map-addlayer, and ``Image.randomVisualizer`` puts the colours
-    before the bands of its input. Classes have their stated colours.
+    Without options the first three bands are drawn, or the first where there are fewer, and stretched by their types:
+    https://developers.google.com/earth-engine/guides/image_visualization. ``Image.randomVisualizer`` puts the colours
+    before the bands of its input.
     """
     image = image_of(Evaluator(body["expression"], context).evaluate(), body)
-    options = body.get("visualizationOptions")
-    if options:
-        return _visualized(image, options)
-    first = image.with_bands(image.bands[: 3 if len(image.bands) >= 3 else 1])
-    is_legend = len(first.bands) == 1 and class_colours(first, first.bands[0].name) is not None
-    return visualize(first, None, None, None, None, None, None, None, None, False) if is_legend else first
+    return _drawn(image, body.get("visualizationOptions") or {})
 
 
 def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:

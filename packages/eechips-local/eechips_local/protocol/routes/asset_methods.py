@@ -23,6 +23,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.exports.destinations import AssetDestination
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
+from eechips_local.protocol.proto_json import without_defaults
 from eechips_local.protocol.request_errors import InvalidError, NotFoundError
 from eechips_local.protocol.routes.resources import asset_json, described, kind_of
 from eechips_local.stores import asset_id
@@ -147,12 +148,12 @@ def get(request: ServiceRequest, context: Context) -> ServiceResponse:
         return encode_json(described(request.name, context))
     with changing():
         used = changes_of(folder).usage(target)
-    limits = {"maxSizeBytes": folder.most_bytes, "maxAssetCount": folder.most_assets}
+    limits = {"maxSizeBytes": folder.most_bytes, "maxAssets": folder.most_assets}
     quota = {"sizeBytes": str(used.size), "assetCount": str(used.assets)}
     quota.update({name: str(limit) for name, limit in limits.items() if limit is not None})
     is_there = context.store.get(target) is not None
     description = described(target, context) if is_there else {"type": "FOLDER", "name": target, "id": target}
-    return encode_json({**description, "quota": quota})
+    return encode_json({**description, "quota": without_defaults(quota)})
 
 
 def _is_top(target: str) -> bool:

@@ -19,11 +19,14 @@ from eechips_local.evaluation.asset_model import (
     Versioned,
 )
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.operations import collection_of, elements
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image
+from eechips_local.protocol.field_checks import enum_of
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.pages import page, window
+from eechips_local.protocol.proto_json import timestamp, without_defaults
 from eechips_local.protocol.request_errors import InvalidError, LimitError, NotFoundError
 from eechips_local.stores import LEGACY, PUBLIC, ChainedStore, asset_id, asset_name
 from eechips_local.values import list_filter
@@ -34,6 +37,7 @@ from eechips_local.values.values import Feature, Geometry
 
 # Greatest pages: https://developers.google.com/earth-engine/reference/rest/v1/EarthEngineAssetView.
 _PAGES = {"FULL": 1000, "BASIC": 10_000}
+_VIEW = enum_of("EarthEngineAssetView", "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED", *_PAGES)
 _PROJECT = re.compile(r"(projects/[^/]+)(/assets)?/?")
 
 
@@ -43,11 +47,6 @@ def _find(name: str, context: Context) -> Asset:
     if asset is None:
         raise NotFoundError(context.missing(identifier, f"Asset '{name}' not found."))
     return asset
-
-
-def _stamp(milliseconds: float) -> str:
-    moment = to_datetime(milliseconds)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
 
 
 def kind_of(asset: Asset) -> str:
@@ -69,19 +68,12 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
     """Return an EarthEngineAsset: https://developers.google.com/earth-engine/reference/rest/v1/projects.assets.
 
     A recorded table has an ``updateTime`` and ``sizeBytes``, and without properties no ``properties``:
-    https://github.com/Vizzuality/sql2gee, tests, ``test_metadata_table_query``.
+    https://github.com/Vizzuality/sql2gee, tests, ``test_metadata_table_query``. Bands are as recorded in
+    ``test_retrieve_st_band_metadata`` there, without a ``pyramidingPolicy``, which is not known.
     """
-    description = _basic(asset)
-    properties = {k: v for k, v in asset.properties.items() if not k.startswith("system:")}
-    if properties:
-        description["properties"] = encoder.encode(properties)
-    for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
-        if isinstance(asset.properties.get(key), (int, float)):
-            description[name] = _stamp(asset.properties[key])
-    if isinstance(asset, Versioned) and asset.version:
-        description["updateTime"] = _stamp(asset.version / 1000)
-    if "system:asset_size" in asset.properties:
-        description["sizeBytes"] = str(asset.properties["system:asset_size"])
+    description = _basic(asset) | _facts(
+        asset.properties, asset.version if isinstance(asset, Versioned) else 0, encoder
+    )
     if description["type"] == "TABLE" and isinstance(asset, Sized):
         description["featureCount"] = str(len(asset))
     if isinstance(asset, ImageAsset):
@@ -89,6 +81,43 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
             description["geometry"] = geojson(Geometry(asset.footprint, geodesic=True))
         description["bands"] = [_band(band_json(band)) for band in stored_image(asset).bands]
     return description
+
+
+def _facts(properties: Mapping[str, Any], version: int, encoder: Encoder) -> dict[str, Any]:
+    """Return the fields of an EarthEngineAsset that properties give: those of users, times and size."""
+    facts: dict[str, Any] = {}
+    if own := {k: v for k, v in properties.items() if not k.startswith("system:")}:
+        facts["properties"] = encoder.encode(own)
+    for name, key in (("startTime", "system:time_start"), ("endTime", "system:time_end")):
+        if isinstance(properties.get(key), (int, float)):
+            facts[name] = timestamp(to_datetime(properties[key]))
+    if version:
+        facts["updateTime"] = timestamp(to_datetime(version / 1000))
+    if "system:asset_size" in properties:
+        facts["sizeBytes"] = str(properties["system:asset_size"])
+    return facts
+
+
+def _computed_json(image: Image, encoder: Encoder) -> dict[str, Any]:
+    """Return an EarthEngineAsset of a computed image."""
+    properties = image.properties
+    version, name = properties.get("system:version", image.version), properties.get("system:id", image.id)
+    description: dict[str, Any] = {"type": "IMAGE"}
+    if isinstance(name, str):
+        description |= {"name": asset_name(name), "id": name}
+    description |= _facts(properties, version if isinstance(version, int) else 0, encoder)
+    if image.footprint is not None and not image.footprint.unbounded:
+        description["geometry"] = geojson(image.footprint)
+    return {**description, "bands": [_band(band_json(band)) for band in image.bands]}
+
+
+def compute_images(request: ServiceRequest, context: Context) -> ServiceResponse:
+    """``imageCollection:computeImages``: one page."""
+    collection = collection_of(request.body, "Image", context)
+    start, size = window(request.body, context.limits.elements)
+    images, rest = page(elements(collection, context, start), start, size, is_begun=True)
+    encoder = Encoder(context)
+    return encode_json(without_defaults({"images": [_computed_json(image, encoder) for image in images], **rest}))
 
 
 def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
@@ -109,11 +138,10 @@ def _listed_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
 def _band(band: dict[str, Any]) -> dict[str, Any]:
     """Return a band in the REST form of ImageBand."""
     kind = band["data_type"]
-    transform = dict(
-        zip(("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY"), band["crs_transform"], strict=True)
-    )
+    terms = ("scaleX", "shearX", "translateX", "shearY", "scaleY", "translateY")
+    transform = without_defaults(dict(zip(terms, band["crs_transform"], strict=True)))
     data_type: dict[str, Any] = {"precision": kind["precision"].upper()}
-    limits = {k: kind[k] for k in ("min", "max") if k in kind}
+    limits = without_defaults({k: kind[k] for k in ("min", "max") if k in kind})
     if limits:
         data_type["range"] = limits
     crs = {"crsCode": band["crs"]} if "crs" in band else {"crsWkt": band["crs_wkt"]}
@@ -148,6 +176,9 @@ def find_image(name: str, context: Context) -> Image:
 def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
     """``assets.listAssets`` and ``projects.listAssets``: the children of a folder, collection or project.
 
+    Those of a folder are described in the basic view, whatever the request says:
+    https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets.
+
     Raises:
         InvalidError: if the asset is of another type. Programs tell collections by it.
     """
@@ -156,8 +187,8 @@ def list_assets(request: ServiceRequest, context: Context) -> ServiceResponse:
         "IMAGE_COLLECTION",
     ):
         raise InvalidError(f"Asset '{request.name}' is neither a Folder nor an ImageCollection.")
-    children = _images if _is_collection(request.name, context) else _folder
-    return _listed("assets", children, request, context)
+    is_collection = _is_collection(request.name, context)
+    return _listed("assets", _images if is_collection else _folder, request, context, is_basic=not is_collection)
 
 
 def list_images(request: ServiceRequest, context: Context) -> ServiceResponse:
@@ -171,14 +202,15 @@ Children = Callable[[ServiceRequest, Context, int], Iterator[Asset]]
 """Assets below one, from a position on."""
 
 
-def _listed(key: str, children: Children, request: ServiceRequest, context: Context) -> ServiceResponse:
+def _listed(
+    key: str, children: Children, request: ServiceRequest, context: Context, *, is_basic: bool = False
+) -> ServiceResponse:
     view = request.query.get("view") or "FULL"
-    if view == "EARTH_ENGINE_ASSET_VIEW_UNSPECIFIED":
-        view = "FULL"
+    _VIEW(view, "view")
     if view not in _PAGES:
-        raise InvalidError(
-            f"Invalid value at 'view' (type.googleapis.com/google.earthengine.v1.EarthEngineAssetView), {view[:50]!r}"
-        )
+        view = "FULL"
+    if is_basic:
+        view = "BASIC"
     start, size = window(request.query, _PAGES[view], _PAGES[view])
     assets, rest = page(children(request, context, start), start, size, is_begun=True)
     encoder = Encoder(context)
@@ -255,7 +287,8 @@ def list_features(request: ServiceRequest, context: Context) -> ServiceResponse:
 
     features, rest = page(passing(), *window(request.query, _PAGES["FULL"], _PAGES["FULL"]))
     encoder = Encoder(context)
-    return encode_json({"type": "FeatureCollection", "features": [encoder.feature(f) for f in features], **rest})
+    encoded_features = [encoder.feature(feature) for feature in features]
+    return encode_json(without_defaults({"type": "FeatureCollection", "features": encoded_features, **rest}))
 
 
 def describe(request: ServiceRequest, context: Context) -> ServiceResponse:
