@@ -23,7 +23,8 @@ from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.module_state import set_variables
-from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program, StateChanges
+from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
+from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
 from eechips.scripts.replacements.log_files import LogSettings, name_in_run
 from eechips.scripts.replacements.network_patches import RequestObserver
@@ -89,6 +90,7 @@ class CallExecutor:
         self._folder: CallFolder | None = None
         self._program: Program | None = None
         self._has_raised = False
+        self._changes: tuple[StateChange, ...] = ()
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
         for name in place.packages:
             with contextlib.suppress(ImportError):  # another machine may lack it; a function that needs it says so
@@ -162,7 +164,7 @@ class CallExecutor:
         except BaseException as error:
             if self._observer.is_stopped:
                 raise Stopped from None
-            folder.keep(position, CallResult(error=error, logged=self._texts(logged)))
+            folder.keep(position, CallResult(error=error, changes=self._changes, logged=self._texts(logged)))
             known_error = classify_error(error) if self._has_raised else internal_error(error)
             if isinstance(known_error, RequestError) and self._observer.failure is not None:
                 known_error = self._observer.failure  # with the service's message, which libraries omit
@@ -207,13 +209,17 @@ class CallExecutor:
         return self._observer.failure
 
     def _call(self, folder: CallFolder, position: int) -> CallResult:
+        self._changes = ()
         try:
             program = self._load(folder)
             call = folder.call(program, position)
             changes = StateChanges(call.function) if program.shares else None
-            with seeded(program.seed + position):
-                value = call.function(*call.arguments, **call.keywords)
-            return CallResult(value, changes=changes.found() if changes is not None else ())
+            try:
+                with seeded(program.seed + position):
+                    value = call.function(*call.arguments, **call.keywords)
+            finally:
+                self._changes = changes.found() if changes is not None else ()
+            return CallResult(value, changes=self._changes)
         except BaseException:  # an error of the script, not of its folder
             self._has_raised = True
             raise

@@ -8,9 +8,7 @@ Each pickle is signed (:mod:`eechips.manifest.run_signature`); a pickle from els
 from __future__ import annotations
 
 import array
-import contextlib
 import pickle
-import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -20,7 +18,8 @@ from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
-from eechips.scripts.serialization import deserialize, deserialize_result, function_name, serialize, without_partial
+from eechips.scripts.pooling.state_changes import StateChange
+from eechips.scripts.serialization import deserialize, deserialize_result, function_name, serialize
 from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
@@ -57,18 +56,6 @@ class Program:
     is_recipe: bool = False
     seed: int = 0
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class StateChange:
-    """A change of a list, dict or set of the script by a call.
-
-    Attributes:
-        added: items of a list or set, or pairs of a dict.
-    """
-
-    name: str
-    added: Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,74 +225,6 @@ def seal_results(folder: Path, key: bytes) -> None:
 
 def _result_name(position: int) -> str:
     return f"results {position}"
-
-
-class StateChanges:
-    """Record a call's changes of the script's variables, so that calls of thread pools change the parent's variables.
-
-    Args:
-        function: called function; its globals and closure are compared.
-    """
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._variables = {
-            name: value for name, value in variables(function).items() if isinstance(value, (list, dict, set))
-        }
-        self._before = {name: _snapshot(value) for name, value in self._variables.items()}
-
-    def found(self) -> tuple[StateChange, ...]:
-        """Return the changes since the snapshot."""
-        changes = (StateChange(name, _added(v, self._before[name])) for name, v in self._variables.items())
-        return tuple(change for change in changes if change.added)
-
-
-def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
-    """Apply the changes that a call in another process made to copies of a function's variables."""
-    there = variables(function)
-    for change in changes:
-        value = there.get(change.name)
-        if isinstance(value, list):
-            value.extend(change.added)
-        elif isinstance(value, (dict, set)):
-            value.update(change.added)
-
-
-def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
-    function = without_partial(function)
-    fields: dict[str, Any] = {}
-    owner = getattr(function, "__self__", None)
-    if owner is not None and not isinstance(owner, types.ModuleType):
-        fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
-    code: Any = getattr(function, "__func__", function)
-    used_variables = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
-    wrapped = getattr(code, "__wrapped__", None)
-    if wrapped is not None:
-        used_variables |= variables(wrapped)
-    if isinstance(code, types.FunctionType):
-        used_variables |= closure(code)
-    return used_variables | fields
-
-
-def closure(function: types.FunctionType) -> dict[str, Any]:
-    """Return the variables of the enclosing functions that a function uses, by name."""
-    used_variables: dict[str, Any] = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
-            used_variables[name] = cell.cell_contents
-    return used_variables
-
-
-def _snapshot(value: Any) -> Any:
-    return len(value) if isinstance(value, list) else dict(value) if isinstance(value, dict) else set(value)
-
-
-def _added(value: Any, before: Any) -> Sequence[Any]:
-    if isinstance(value, list):
-        return value[before:]
-    if isinstance(value, set):
-        return list(value - before)
-    return [(k, v) for k, v in value.items() if k not in before or before[k] is not v]
 
 
 def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:

@@ -241,7 +241,7 @@ class Pool(Hosted):
 
 
 class ThreadPool(Pool):
-    """A pool like ``multiprocessing.pool.ThreadPool``; changes of lists, dicts and sets by calls are applied here."""
+    """A pool like ``multiprocessing.pool.ThreadPool``; changes of variables by calls are applied here."""
 
     _original = "ThreadPool"
     _shares = True

@@ -1,0 +1,338 @@
+"""Find the changes that a call of a thread pool makes to the script's variables, and make them in the parent.
+
+Threads share variables; a call in a worker has a copy of each. What it adds to a container, assigns to an item of it or
+adds to a number is found by comparing the variables with how they were before, and is made to the parent's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import types
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from numbers import Number
+from typing import Any
+
+import numpy as np
+
+from eechips.scripts.serialization import without_partial
+
+_MOST_OBJECTS = 10_000
+"""Objects of a variable that are compared one by one before and after each call; of others, additions are found."""
+
+_MOST_ITEMS = 100_000
+"""Items of a list that are compared, but not what is in them."""
+
+_MOST_LEVELS = 8
+"""Containers in each other that are compared."""
+
+_MOST_BYTES = 16_000_000
+"""Size of an array of numpy whose elements are compared before and after each call."""
+
+_PLAIN = (type(None), str, bytes, Number, np.generic)
+_TRANSFERRED = (*_PLAIN, list, dict, set, tuple, deque, np.ndarray)
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A change of a variable of the script by a call.
+
+    Attributes:
+        path: name of the variable, then keys, positions and names of attributes of what has changed in it.
+        value: what was added to a container; or what a variable or item was set to, elements of an array, or cells of
+            a column of a DataFrame.
+        is_added: whether it was added.
+        before: former value of a number, or of these elements; None for other changes.
+        where: indices of the elements of an array, one array for each axis; None for other values.
+    """
+
+    path: tuple[Any, ...]
+    value: Any
+    is_added: bool = False
+    before: Any = None
+    where: tuple[np.ndarray[Any, Any], ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    """A container as it was.
+
+    Attributes:
+        of: the container.
+        items: by key or position, with snapshots of containers among them; None for a long list.
+        size: number of items.
+    """
+
+    of: Any
+    items: Mapping[Any, Any] | None
+    size: int
+
+
+class StateChanges:
+    """Record a call's changes of the script's variables.
+
+    Args:
+        function: called function; its globals and closure, and the fields of its object, are compared.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+        self._modules = {"__main__", without_partial(function).__module__}
+        self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in variables(function).items()}
+
+    def found(self) -> tuple[StateChange, ...]:
+        """Return the changes since the snapshot."""
+        now = variables(self._function)
+        return tuple(
+            change
+            for name, before in self._before.items()
+            if name in now
+            for change in self._changes((name,), before, now[name])
+        )
+
+    def _taken(self, value: Any, room: list[int], level: int = 0) -> Any:
+        """Return a snapshot of a container, a copy of an array, or the value itself.
+
+        Args:
+            room: number of objects that may still be taken, reduced by this one's.
+        """
+        if isinstance(value, np.ndarray):
+            return value.copy() if value.nbytes <= _MOST_BYTES and not value.dtype.hasobject else value
+        if _is_table(value):
+            return value.copy() if value.memory_usage().sum() <= _MOST_BYTES else value
+        fields = self._fields(value)
+        if fields is None or level > _MOST_LEVELS:
+            return value
+        room[0] -= len(fields) + 1
+        if room[0] < 0:
+            is_long = isinstance(fields, (list, deque)) and len(fields) > _MOST_ITEMS
+            return _Snapshot(value, None if is_long else dict(_items(fields)), len(fields))
+        items = {key: self._taken(item, room, level + 1) for key, item in _items(fields)}
+        return _Snapshot(value, items, len(fields))
+
+    def _fields(self, value: Any) -> Any:
+        """Return a container, or the attributes of an object of a class of the script; None for anything else."""
+        if isinstance(value, (dict, list, deque, set)):
+            return value
+        is_own = type(value).__module__ in self._modules and not isinstance(value, (type, types.FunctionType))
+        return getattr(value, "__dict__", None) if is_own else None
+
+    def _changes(self, path: tuple[Any, ...], before: Any, now: Any, *, is_item: bool = False) -> Iterator[StateChange]:
+        """Yield the changes of a value.
+
+        Args:
+            is_item: whether it is an item of a list or dict, which may be replaced by anything.
+        """
+        if isinstance(before, _Snapshot):
+            fields = self._fields(now)
+            if now is before.of or (type(now) is type(before.of) and _extends(fields, before)):
+                if len(fields) >= before.size:
+                    yield from self._changed_items(path, before, fields)
+            elif is_item or isinstance(now, _TRANSFERRED):
+                yield StateChange(path, now)
+        elif _is_table(before) and _is_table(now):
+            if before is not now and now.index.is_unique and now.columns.is_unique:
+                yield from (replace(change, path=path) for change in _changed_cells(before, now))
+        elif isinstance(before, np.ndarray) and np.shape(now) == before.shape and before.ndim:
+            if before is not now:
+                where = np.nonzero(~_equal(before, now))
+                if where[0].size:
+                    yield StateChange(path, now[where], before=before[where], where=where)
+        elif before is not now and (is_item or (isinstance(before, _PLAIN) and isinstance(now, _TRANSFERRED))):
+            is_plain = isinstance(before, _PLAIN) and isinstance(now, _PLAIN)
+            if not is_plain or before != now:
+                yield StateChange(path, now, before=before if _is_number(before) else None)
+
+    def _changed_items(self, path: tuple[Any, ...], before: _Snapshot, fields: Any) -> Iterator[StateChange]:
+        if isinstance(fields, set):
+            added: Any = fields - before.items.keys() if before.items is not None else set()
+        elif isinstance(fields, (list, deque)):
+            added = list(itertools.islice(fields, before.size, None))
+        else:
+            added = {key: item for key, item in fields.items() if key not in (before.items or ())}
+        is_item = fields is not getattr(before.of, "__dict__", None)
+        if before.items is not None and not isinstance(fields, set):
+            present = dict(_items(fields))
+            for key, item in before.items.items():
+                yield from self._changes((*path, key), item, present.get(key, item), is_item=is_item)
+        if not is_item:
+            added = {key: item for key, item in added.items() if isinstance(item, _TRANSFERRED)}
+        if added:
+            yield StateChange(path, added, is_added=True)
+
+
+def _items(fields: Any) -> Iterable[tuple[Any, Any]]:
+    if isinstance(fields, (list, deque)):
+        return enumerate(fields)
+    return dict.fromkeys(fields).items() if isinstance(fields, set) else fields.items()
+
+
+def _extends(fields: Any, before: _Snapshot) -> bool:
+    """Return whether a container has what another had, and more, as ``rows + [row]`` has."""
+    if not isinstance(fields, list) or before.items is None or len(fields) < before.size:
+        return False
+    former = (item.of if isinstance(item, _Snapshot) else item for item in before.items.values())
+    return all(one is other for one, other in zip(former, fields, strict=False))
+
+
+def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Any:
+    """Return where arrays have the same values, NaN included."""
+    return (one == other) | ((one != one) & (other != other))
+
+
+def _is_table(value: Any) -> bool:
+    """Return whether a value is a DataFrame, without an import of pandas."""
+    return type(value).__name__ in ("DataFrame", "GeoDataFrame") and hasattr(value, "memory_usage")
+
+
+def _changed_cells(before: Any, now: Any) -> Iterator[StateChange]:
+    """Yield the changed cells of each column of a DataFrame, as a Series, and the new rows; without their path."""
+    former = before.index.get_indexer(now.index)
+    kept = former >= 0
+    for name in now.columns:
+        known = before[name] if name in before.columns else before.index.to_series().map(lambda _: np.nan)
+        changed = np.zeros(len(now), bool)
+        changed[kept] = _differs(known.iloc[former[kept]], now[name][kept])
+        if changed.any():
+            yield StateChange((), now.loc[changed, name])
+    if not kept.all():
+        yield StateChange((), now[~kept], is_added=True)
+
+
+def _differs(one: Any, other: Any) -> Any:
+    """Return which cells of two Series of the same rows differ."""
+    if one.equals(other):
+        return False
+    if all(isinstance(cells.dtype, np.dtype) and not cells.dtype.hasobject for cells in (one, other)):
+        return ~_equal(np.asarray(one), np.asarray(other))
+    return [not _is_same(*cells) for cells in zip(one, other, strict=True)]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether cells of a DataFrame are the same object, or equal ones, as NaN is to itself."""
+    if one is other:
+        return True
+    if one is None or other is None or type(one).__hash__ is None:
+        return False
+    is_equal: Any = one == other
+    return isinstance(is_equal, (bool, np.bool_)) and bool(is_equal or (one != one and other != other))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Number) and not isinstance(value, (bool, np.bool_))
+
+
+def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
+    """Make the changes that a call in another process made to copies of a function's variables."""
+    for change in changes:
+        holders: list[Any] = [_Variables(function)]
+        with contextlib.suppress(LookupError, AttributeError):  # the script has replaced it meanwhile
+            for step in change.path:
+                holders.append(_get(holders[-1], step))
+            _make(change, holders)
+
+
+def _make(change: StateChange, holders: Sequence[Any]) -> None:
+    """Make a change.
+
+    Args:
+        holders: the variables, and what each step of the path leads to.
+    """
+    there, value = holders[-1], change.value
+    if change.where is not None:
+        present = there[change.where]
+        if value.dtype.kind in "iufc":  # what calls have added to an element is added up
+            value = np.where(_equal(present, change.before), value, present + (value - change.before))
+        there[change.where] = value
+    elif _is_table(there) and change.is_added:
+        for label, row in value.iterrows():
+            taken = isinstance(label, int) and label in there.index  # by the row that another call has added
+            there.loc[there.index.max() + 1 if taken else label, list(row.index)] = list(row)
+    elif _is_table(there) and hasattr(value, "items"):
+        for label, cell in value.items():
+            there.at[label, value.name] = cell
+    elif change.is_added and isinstance(value, dict):
+        for key, item in value.items():
+            _add(there, key, item)
+    elif change.is_added:
+        there.update(value) if isinstance(there, set) else there.extend(value)
+    else:
+        is_sum = _is_number(change.before) and _is_number(value) and _is_number(there) and there != change.before
+        _set(holders[-2], change.path[-1], there + (value - change.before) if is_sum else value)
+
+
+def _add(there: Any, key: Any, value: Any) -> None:
+    """Add an item to a dict, or an attribute to an object; calls may have added the same key to their copies."""
+    present = there.get(key) if isinstance(there, dict) else None
+    if isinstance(there, (Counter, defaultdict)) and _is_number(present):
+        _set(there, key, present + value)
+    elif isinstance(present, list) and isinstance(value, list):
+        present.extend(value)
+    elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
+        present.update(value)
+    else:
+        _set(there, key, value)
+
+
+def _get(holder: Any, step: Any) -> Any:
+    return holder[step] if isinstance(holder, (dict, list, deque, _Variables)) else getattr(holder, step)
+
+
+def _set(holder: Any, step: Any, value: Any) -> None:
+    if isinstance(holder, (dict, list, deque, _Variables)):
+        holder[step] = value
+    else:
+        setattr(holder, step, value)
+
+
+class _Variables:
+    """The variables that a function uses, by name; see :func:`variables`."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = without_partial(function)
+
+    def __getitem__(self, name: str) -> Any:
+        return variables(self._function)[name]
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        function = self._function
+        if name.startswith("self."):
+            setattr(function.__self__, name.removeprefix("self."), value)
+            return
+        while function is not None:
+            code: Any = getattr(function, "__func__", function)
+            if name in getattr(getattr(code, "__code__", None), "co_freevars", ()):
+                code.__closure__[code.__code__.co_freevars.index(name)].cell_contents = value
+                return
+            if name in getattr(code, "__globals__", {}):
+                code.__globals__[name] = value
+                return
+            function = getattr(code, "__wrapped__", None)
+
+
+def variables(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
+    function = without_partial(function)
+    fields: dict[str, Any] = {}
+    owner = getattr(function, "__self__", None)
+    if owner is not None and not isinstance(owner, types.ModuleType):
+        fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
+    code: Any = getattr(function, "__func__", function)
+    used_variables = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
+    wrapped = getattr(code, "__wrapped__", None)
+    if wrapped is not None:
+        used_variables |= variables(wrapped)
+    if isinstance(code, types.FunctionType):
+        used_variables |= closure(code)
+    return used_variables | fields
+
+
+def closure(function: types.FunctionType) -> dict[str, Any]:
+    """Return the variables of the enclosing functions that a function uses, by name."""
+    used_variables: dict[str, Any] = {}
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
+            used_variables[name] = cell.cell_contents
+    return used_variables

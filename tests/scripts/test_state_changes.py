@@ -1,0 +1,204 @@
+"""Changes that calls of thread pools make to variables of the script."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eechips.scripts.pooling.state_changes import StateChanges, apply
+from eechips.scripts.serialization import deserialize, serialize
+from local_tests.support.local_earth_engine import Server
+from tests.support.user_scripts import plain, run
+
+_SCRIPT = """
+import json
+from collections import Counter, OrderedDict, defaultdict, deque
+from concurrent.futures import ThreadPoolExecutor
+import numpy as np
+import pandas as pd
+
+class Stats:
+    def __init__(self):
+        self.count, self.names, self.by, self.best = 0, [], {}, None
+    def add(self, n):
+        self.count += 1
+        self.names.append(n)
+        self.by.setdefault(n % 2, []).append(n)
+
+stats, counts, groups, waiting, seen = Stats(), Counter(), defaultdict(list), deque(), set()
+totals, slots, cube, nested = {"files": 0, "bytes": 0.5}, [None] * 6, np.full((6, 2), np.nan), {"a": {"b": []}}
+table = pd.DataFrame({"name": list("abcdef"), "value": np.nan, "path": None})
+area, sums, calls, state = np.zeros(3), defaultdict(int), 0, OrderedDict(last="none", paths=[])
+
+def work(n):
+    global calls
+    calls += 1
+    stats.add(n)
+    counts[f"class {n % 3}"] += 2
+    groups[n % 2].append(n)
+    waiting.append(n)
+    seen.add(n % 4)
+    totals["files"] += 1
+    totals["bytes"] += n
+    slots[n] = {"value": n}
+    cube[n] = n, n / 3
+    area[n % 3] += 1.5
+    table.at[n, "value"] = n / 7
+    table.loc[n, ["path", "new"]] = f"{n}.txt", n + 1
+    sums["all"] += n
+    nested["a"]["b"].append(n)
+    state["paths"] = state["paths"] + [n]
+    with open(f"{n}.txt", "w") as file:
+        file.write("done")
+
+def main():
+    total, rows = 0, []
+    def inner(n):
+        nonlocal total
+        total += n
+        rows.append([n])
+    failed = []
+    def fails(n):
+        failed.append(n)
+        raise ValueError(n)
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(work, range(6)))
+        list(executor.map(inner, range(6)))
+        futures = [executor.submit(fails, n) for n in range(3)]
+        errors = sorted(str(future.exception()) for future in futures)
+    return {
+        "stats": [stats.count, sorted(stats.names), {k: sorted(v) for k, v in stats.by.items()}], "counts": counts,
+        "groups": {k: sorted(v) for k, v in sorted(groups.items())}, "waiting": sorted(waiting), "seen": sorted(seen),
+        "totals": totals, "slots": slots, "cube": cube.tolist(), "area": area.tolist(), "sums": sums, "calls": calls,
+        "table": table.to_csv(), "nested": sorted(nested["a"]["b"]), "paths": sorted(state["paths"]),
+        "inner": [total, sorted(rows)], "failed": [sorted(failed), errors],
+    }
+
+with open("summary.json", "w") as file:
+    json.dump(main(), file, sort_keys=True)
+"""
+
+
+@pytest.mark.slow
+def test_variables_are_those_of_plain_python(demo_server: Server, tmp_path: Path) -> None:
+    """Slots of lists, arrays, counters and fields of objects stayed empty without a word; a Counter was wrong."""
+    script = tmp_path / "script.py"
+    script.write_text(_SCRIPT)
+    for folder in ("plain", "again"):
+        (tmp_path / folder).mkdir()
+    expected = plain(script, demo_server, tmp_path / "plain")
+    assert expected.returncode == 0, expected.stderr
+    for _ in range(2):  # also those that are read from the run
+        result = run(script, demo_server, tmp_path / "again")
+        assert "3 x RecipeError: ValueError" in result.stderr
+        summaries = [(tmp_path / f / "summary.json").read_text() for f in ("plain", "again/run")]
+        assert json.loads(summaries[0]) == json.loads(summaries[1])
+
+
+_NAMESPACE = """
+items, flags, table, numbers = {items!r}, {{"seen": False, "at": None}}, {{"x": [1], "y": {{"z": 1}}}}, [0, 5]
+rows = []
+session, name, grid, log = None, "first", np.arange(6).reshape(2, 3), []
+def work(n):
+    global rows, session, name
+    rows = rows + [n]
+    flags["seen"], flags["at"] = True, (n,)
+    table["x"], table["w"] = [n, n], table["y"]
+    table["y"]["z"] += n
+    table["y"].setdefault("names", set()).add(n)
+    numbers[n % 2] -= n
+    grid[n % 2, n % 3] += 10
+    items.append(n)
+    if session is None:
+        session = (item for item in [])  # what cannot leave its process is not needed elsewhere
+    name = f"of {{n}}"
+"""
+
+
+def _namespace(items: list[int]) -> ModuleType:
+    module = ModuleType("__main__")
+    module.__dict__["np"] = np
+    exec(_NAMESPACE.format(items=items), module.__dict__)
+    return module
+
+
+@pytest.mark.parametrize("length", [0, 3, 20_000, 200_000])
+def test_changes_of_two_workers_add_up(length: int) -> None:
+    """The script has what threads would have left, calls being made one after the other."""
+    threads, parent = _namespace([0] * length), _namespace([0] * length)
+    workers = [_namespace([0] * length) for _ in range(2)]
+    for n in range(4):
+        threads.work(n)
+        worker = workers[n % 2]
+        changes = StateChanges(worker.work)
+        worker.work(n)
+        apply(deserialize(serialize(changes.found(), "changes")), parent.work)
+    for name in ("items", "flags", "numbers", "name", "rows"):
+        assert getattr(parent, name) == getattr(threads, name), name
+    assert parent.table["x"] == [3, 3]
+    assert parent.table["y"] == {"z": 7, "names": {0, 1, 2, 3}}
+    np.testing.assert_array_equal(parent.grid, threads.grid)
+    assert parent.session is None
+
+
+def test_cells_of_a_table_are_found_among_others() -> None:
+    """Cells of any type keep what they have, and a copy that two workers have does not undo the change of the other."""
+    cells = [np.arange(2), [1], pd.Timestamp("2020-01-01"), float("nan"), None]
+    made = {
+        "a": cells,
+        "when": pd.date_range("2020-01-01", periods=5),
+        "n": range(5),
+        "text": list("abcde"),
+        "na": pd.array([1, None, 3, None, 5]),
+    }
+    modules = [ModuleType("__main__") for _ in range(4)]
+    for module in modules:
+        module.__dict__["table"] = pd.DataFrame(made, index=list("vwxyz"))
+        module.__dict__["rows"] = pd.DataFrame({"n": [8]})
+        exec(
+            "def work(n):\n"
+            "    row = table.index[n]\n"
+            "    table.loc[row, 'n'] = -n\n"
+            "    table.at[row, 'text'] = str(n)\n"
+            "    table.loc[row, 'when'] = table.loc['v', 'when']\n"
+            "    table.loc[f'row {n}', 'n'] = n\n"
+            "    table.at[row, 'na'] = table.at['v', 'na']\n"
+            "    rows.loc[len(rows)] = n\n",
+            module.__dict__,
+        )
+    threads, parent, *workers = modules
+    for n in range(5):
+        threads.work(n)
+        changes = StateChanges(workers[n % 2].work)
+        workers[n % 2].work(n)
+        found = changes.found()
+        names = {change.value.name for change in found if not change.is_added}
+        assert names == {"text", *(["n", "na", "when"] if n else [])}
+        apply(deserialize(serialize(found, "changes")), parent.work)
+    pd.testing.assert_frame_equal(parent.rows, threads.rows)
+    pd.testing.assert_frame_equal(parent.table.drop(columns="a"), threads.table.drop(columns="a"), check_dtype=False)
+    assert all(one is other for one, other in zip(parent.table["a"][:5], cells, strict=True))
+
+
+def test_objects_in_a_circle_and_deep_ones_are_compared() -> None:
+    module = ModuleType("__main__")
+    exec(
+        "class Node:\n    pass\n"
+        "node = Node()\nnode.self, node.n, chain = node, 1, []\n"
+        "for _ in range(5000):\n    chain = [chain]\n"
+        "def work():\n    node.n += 1\n",
+        module.__dict__,
+    )
+    changes = StateChanges(module.work)
+    module.work()
+    found: tuple[Any, ...] = changes.found()
+    assert ("node", "n") in [change.path for change in found]
+    module.node.n = 7
+    apply(found[:1], module.work)
+    assert module.node.n == 8
