@@ -86,6 +86,7 @@ class CallExecutor:
             place.folders,
             appends_apart=True,
             names_cwd=place.names_cwd,
+            threads=observer.left_running,
         )
         self._folder: CallFolder | None = None
         self._program: Program | None = None

@@ -10,6 +10,7 @@ import shutil
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
+from weakref import WeakSet
 
 from eechips.errors import UsageError
 from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
@@ -43,6 +44,7 @@ class WorkingFolder:
         folders: folders below it to make at once.
         appends_apart: whether a file opened for appending begins empty, since additions are joined later.
         names_cwd: whether the script had asked for its working directory before.
+        threads: threads of the script that run already.
     """
 
     def __init__(
@@ -54,8 +56,10 @@ class WorkingFolder:
         *,
         appends_apart: bool = False,
         names_cwd: bool = False,
+        threads: WeakSet[threading.Thread] | None = None,
     ) -> None:
         self._appends_apart = appends_apart
+        self._threads: WeakSet[threading.Thread] = WeakSet() if threads is None else threads
         self.folder, self._sources = folder, sources
         self._inputs, self._folders = tuple(inputs), tuple(folders)
         self.names_cwd = names_cwd
@@ -83,7 +87,7 @@ class WorkingFolder:
             (self.folder / at).mkdir(parents=True, exist_ok=True)
         os.chdir(self.folder / at)
         try:
-            with watch_paths(self):
+            with watch_paths(self, self._threads):
                 yield
         finally:
             os.chdir(before)
@@ -173,6 +177,12 @@ class WorkingFolder:
         self._shown.add(name)
         self._make(self.folder / name)
 
+    def _show_parent(self, name: str) -> None:
+        """Make the folder of a new file that a source has."""
+        parent = PurePath(name).parent.as_posix()
+        if not (self.folder / parent).exists() and any((s / parent).is_dir() for s in self._sources_of(parent)):
+            self._show_folder(parent)
+
     def _make(self, folder: Path) -> None:
         """Make a folder, which is removed at the end if it is empty."""
         self._made += reversed([ancestor for ancestor in (folder, *folder.parents) if not ancestor.exists()])
@@ -223,6 +233,7 @@ class WorkingFolder:
             elif not is_written:
                 self._link(relative)
             else:
+                self._show_parent(relative)
                 self._detach(relative, mode)
                 if "a" in mode:
                     self.appended[relative] = None

@@ -8,6 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from eechips import open_run
@@ -31,6 +32,23 @@ def home(tmp_path: Path) -> Path:
 @pytest.fixture
 def working_folder(home: Path) -> WorkingFolder:
     return WorkingFolder(home / "outputs" / "run", (home,))
+
+
+def test_new_files_may_lie_in_folders_of_the_inputs(home: Path, working_folder: WorkingFolder) -> None:
+    """A script whose configuration names a folder that exists beside it did not find the folder."""
+    with working_folder.entered():
+        np.save("csvs/deep/new.npy", np.arange(3))
+        os.mkdir("csvs/made")  # noqa: PTH102
+        Path("csvs/deep/further").mkdir()
+        Path("csvs/deep/further/file.txt").write_text("further")
+        with pytest.raises(FileNotFoundError):
+            Path("lacking/file.txt").write_text("nothing")
+        with pytest.raises(FileNotFoundError):
+            Path("lacking/folder").mkdir()
+        assert working_folder.files() == ["csvs/deep/further/file.txt", "csvs/deep/new.npy"]
+        assert sorted(path.name for path in Path("csvs").iterdir()) == ["a.csv", "b.csv", "deep", "made"]
+    inputs = sorted(path.relative_to(home).as_posix() for path in (home / "csvs").rglob("*"))
+    assert inputs == ["csvs/a.csv", "csvs/b.csv", "csvs/deep", "csvs/deep/c.csv"]
 
 
 LOOKS = {

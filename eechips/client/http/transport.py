@@ -154,6 +154,12 @@ class Transport:
                     outside.usage.add(usage)
 
     @contextlib.contextmanager
+    def counted_in(self, usage: Usage) -> Iterator[None]:
+        """Count what this thread sends inside the block in the usage of another, unless it is metered."""
+        with self._changed_mode(usage=self._local.mode.usage or usage):
+            yield
+
+    @contextlib.contextmanager
     def limited_retries(self, retries: int, total: float, delay: float | None = None) -> Iterator[None]:
         """Repeat requests that this thread sends inside the block less often than others.
 

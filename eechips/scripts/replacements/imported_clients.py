@@ -39,9 +39,6 @@ class Observer(Protocol):
     def note_thread(self, url: str) -> None:
         """Note that the script fetches a result in this thread."""
 
-    def for_thread(self, function: Callable[[], _Answer]) -> Callable[[], _Answer]:
-        """Return a function that another thread calls for this one."""
-
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Replace an attribute until the run ends."""
 
@@ -72,7 +69,7 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
         observer.note_thread(str(request.url))
         import anyio  # as httpx does, which may run in other event loops
 
-        respond = observer.for_thread(sending(request, await request.aread()))
+        respond = sending(request, await request.aread())
         limiter = limiters.setdefault(transport, anyio.CapacityLimiter(_CONNECTIONS))
         run_sync: Any = anyio.to_thread.run_sync
         return await run_sync(respond, limiter=limiter, **{_abandoning(run_sync): True})
@@ -102,7 +99,7 @@ def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:
             observer.uncounted.add("aiohttp")
             return await connect(connector, request, *args, **options)
         observer.note_thread(url)
-        fetch = observer.for_thread(partial(observer.fetch, "GET", url, None, dict(request.headers)))
+        fetch = partial(observer.fetch, "GET", url, None, dict(request.headers))
         protocol, loop = connector._factory(), asyncio.get_running_loop()
         protocol.connection_made(_Connection(loop, protocol, fetch, aiohttp.ClientConnectionError))
         return protocol

@@ -27,7 +27,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 from weakref import WeakSet
 
@@ -39,6 +39,7 @@ from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.http.http_messages import load_values
 from eechips.client.http.response_framing import StrictConnection
 from eechips.client.quota.permits import Stopped
+from eechips.client.quota.usage import Usage
 from eechips.errors import EechipsError, ValidationError
 from eechips.formats import inspect, sniff
 from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, note_rasterio
@@ -49,7 +50,6 @@ from eechips.web.urls import origin
 if TYPE_CHECKING:
     import requests
 
-T = TypeVar("T")
 
 _RESULTS = (":computePixels", ":getPixels", ":computeFeatures", ":getFeatures", "/value:compute")
 """Ends of the addresses of results (https://developers.google.com/earth-engine/reference/rest)."""
@@ -70,6 +70,7 @@ class RequestObserver:
         has_exported: whether one started a batch task.
         is_stopped: whether a request was not sent because the run stops.
         uncounted: libraries and programs that have sent requests to Earth Engine past the transport.
+        left_running: threads that calls have started, and that have not ended with them.
         unrecorded: what of the script, other than its main part and its calls, has fetched results,
             such as threads and coroutines.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
@@ -89,9 +90,10 @@ class RequestObserver:
         self.uncounted: set[str] = set()
         self.unrecorded: set[str] = set()
         self._threads: WeakSet[threading.Thread] = WeakSet()
+        self.left_running: WeakSet[threading.Thread] = WeakSet()
         self._owner = threading.current_thread()
         self.deadline = math.inf
-        self._calling = threading.local()
+        self._call_usage: Usage | None = None
         self._patches = contextlib.ExitStack()
         self._is_closed = False
 
@@ -126,17 +128,17 @@ class RequestObserver:
 
     def keep_deadline(self) -> None:
         """Stop the run if its time is over."""
-        if time.monotonic() >= self.deadline and not hasattr(self._calling, "is_call"):
+        if time.monotonic() >= self.deadline and self._call_usage is None:
             self.stop()
 
     @contextlib.contextmanager
     def in_call(self) -> Iterator[None]:
-        """Tell in the block that this thread makes a call of a pool."""
-        self._calling.is_call = True
+        """Tell in the block that this thread makes a call of a pool, for which other threads of the process work."""
+        self._call_usage = self._transport.usage
         try:
             yield
         finally:
-            del self._calling.is_call
+            self._call_usage = None
 
     def note_started(self, started: Any) -> None:
         """Note that the script starts a thread or a process."""
@@ -154,20 +156,6 @@ class RequestObserver:
                 self.unrecorded.add("coroutines")
             elif is_own:
                 self.unrecorded.add("threading.Thread")
-
-    def for_thread(self, function: Callable[[], T]) -> Callable[[], T]:
-        """Return a function that another thread calls for this one, which may make a call of a pool."""
-        usage = self._transport.usage
-        place = self.in_call if hasattr(self._calling, "is_call") else contextlib.nullcontext
-
-        def call() -> T:
-            with place(), self._transport.metered(logs=usage.request_logs is not None) as own:
-                try:
-                    return function()
-                finally:
-                    usage.add(own)
-
-        return call
 
     @property
     def has_stopped(self) -> bool:
@@ -216,7 +204,8 @@ class RequestObserver:
         self.keep_deadline()
         self.pause(0.0)
         try:
-            with self._transport.checking(_check_of(uri)):
+            usage = self._call_usage or self._transport.usage
+            with self._transport.counted_in(usage), self._transport.checking(_check_of(uri)):
                 response, body = self._transport.request(uri, *args, **options)
         except Stopped:
             self.is_stopped = True

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import PurePath
 from typing import Any, Protocol
+from weakref import WeakSet
 
 from eechips.scripts.pooling.original_pools import is_of_script
 from eechips.scripts.replacements.name_replacement import present_function, replace_names, stand_in
@@ -56,14 +57,18 @@ _ASKING = frozenset({__name__, stand_in.__module__, "posixpath", "pathlib"})
 
 
 @contextlib.contextmanager
-def watch_paths(watcher: PathWatcher) -> Iterator[None]:
+def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Iterator[None]:
     """Pass the paths of this thread, and of threads that it starts, to a watcher inside the block.
 
     Python's own functions and those built on them are covered: ``open``, ``os.stat``, ``os.path.exists``,
     ``os.listdir``, ``os.scandir``, ``os.walk``, ``glob``, ``pathlib``, ``shutil``. Libraries in C that open files by
     themselves are not.
+
+    Args:
+        threads: threads that earlier blocks have left running, as zarr and fsspec do: they are watched too. Those that
+            this block leaves are added.
     """
-    functions = _WatchedFunctions(watcher)
+    functions = _WatchedFunctions(watcher, threads)
     opens = stand_in(io, "open", functions.open)
     of_os = {
         name: stand_in(os, name, partial(method, name))
@@ -72,6 +77,7 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
             (_SEEKING, functions.seek),
             (_LISTING, functions.list),
             (("access",), functions.access),
+            (("mkdir",), functions.mkdir),
             (("chdir",), functions.chdir),
             (("getcwd",), functions.getcwd),
         )
@@ -88,25 +94,28 @@ def watch_paths(watcher: PathWatcher) -> Iterator[None]:
             if there:
                 stack.enter_context(replace_names(getattr(module, name), **there))
         stack.enter_context(replace_names(os, **of_os))
-        yield
+        try:
+            yield
+        finally:
+            threads.update({*threading.enumerate()} - functions.others - {threading.current_thread()})
 
 
 class _WatchedFunctions:
     """Replacements of Python's functions: they pass paths to a watcher, then call the original functions.
 
-    Threads that already run are not watched.
+    Threads that already run are not watched, unless calls have started them.
     """
 
-    def __init__(self, watcher: PathWatcher) -> None:
+    def __init__(self, watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> None:
         self._watcher = watcher
         # Threads themselves: the identifier of one that has ended is another's.
-        self._others = {*threading.enumerate()} - {threading.current_thread()}
+        self.others = {*threading.enumerate()} - {threading.current_thread(), *threads}
         self._open = present_function(builtins, "open")
-        names = (*_MOVING, *_SEEKING, *_LISTING, "access", "chdir", "getcwd")
+        names = (*_MOVING, *_SEEKING, *_LISTING, "access", "mkdir", "chdir", "getcwd")
         self._originals = {name: present_function(os, name) for name in names}
 
     def _is_watched(self, path: Any) -> bool:
-        return isinstance(path, (str, PurePath)) and threading.current_thread() not in self._others
+        return isinstance(path, (str, PurePath)) and threading.current_thread() not in self.others
 
     def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         """Open a file as ``open`` does."""
@@ -138,6 +147,17 @@ class _WatchedFunctions:
             return True
         return self._is_watched(path) and bool(original(self._watcher.sought(str(path)), *args, **options))
 
+    def mkdir(self, name: str, path: Any, *args: Any, **options: Any) -> None:
+        """Make a folder, also in one that the watcher has."""
+        make = self._originals[name]
+        try:
+            make(path, *args, **options)
+        except FileNotFoundError:
+            if not self._is_watched(path):
+                raise
+            self._watcher.sought(str(PurePath(path).parent))
+            make(path, *args, **options)
+
     def list(self, name: str, path: Any = ".") -> Any:
         """List a folder without hidden files."""
         folder = "." if path is None else path
@@ -157,7 +177,7 @@ class _WatchedFunctions:
         frame = sys._getframe(1)
         while frame.f_back is not None and frame.f_globals.get("__name__", "").partition("._")[0] in _ASKING:
             frame = frame.f_back
-        if threading.current_thread() not in self._others and is_of_script(frame):
+        if threading.current_thread() not in self.others and is_of_script(frame):
             self._watcher.named_folder()
         return str(self._originals[name]())
 
