@@ -419,6 +419,12 @@ class TestClipping:
         assert grid == PixelGrid("EPSG:32613", Affine(*transform), 20, 15)
         assert np.array_equal(values_of(image, grid), BYTES[12:27, 12:32])
 
+    def test_a_composite_without_region_is_as_large_as_its_outline(self) -> None:
+        """It had whole degrees; tiles of 0.02 degrees have 224 pixels (https://doi.org/10.1038/s41597-022-01775-8)."""
+        tile = invoke("Image.clip", input=constant(1), geometry=rectangle(-105.11, 39.99, -105.09, 40.01, "EPSG:4326"))
+        grid = evaluate(invoke("Image.clipToBoundsAndScale", input=tile, scale=10)).bands[0].grid
+        assert {grid.width, grid.height} <= {223, 224}
+
     def test_the_footprint_is_the_grid_in_its_projection(self) -> None:
         inside = self.clipped(geometry=rectangle(500_105, 4_399_700, 500_305, 4_399_900))
         beyond = self.clipped(geometry=rectangle(500_100, 4_399_700, 600_000, 4_399_900))

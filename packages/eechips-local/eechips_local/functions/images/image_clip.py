@@ -152,13 +152,16 @@ def _own_bounds(band: ImageBand, image: Image) -> Geometry:
 
     The client sets a default transform for a request that has a crs and no transform: pixels of one degree or metre
     that "later operations can alter" (``Image._apply_crs_and_affine`` of earthengine-api 1.7.50). An extent in whole
-    degrees is not one that the request has asked for, so the outline counts.
+    degrees is not one that the request has asked for, so the outline counts. It does of composites, whose pixels have
+    one degree: Sentinel2GlobalLULC is clipped to 0.02 degrees and exported at a scale of 10 without a region, and has
+    tiles of 224 x 224 pixels (https://doi.org/10.1038/s41597-022-01775-8; its exporter.py).
 
     Raises:
         InvalidError: if there is neither.
     """
     is_outlined = image.footprint is not None and not image.footprint.unbounded
-    if band.extent is not None and not (is_outlined and band.projection.transform == _DEFAULT_TRANSFORM):
+    is_default = band.projection.transform in (_DEFAULT_TRANSFORM, Affine.identity())
+    if band.extent is not None and not (is_outlined and is_default):
         e = band.extent
         return Geometry(shapely.box(e.column, e.row, e.column + e.width, e.row + e.height), band.projection)
     if image.footprint is None or image.footprint.unbounded:
