@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from eechips.errors import RegionError
 from eechips.planning.imagery.point_images import buffer_bounds, find_images
 from local_tests.support.local_earth_engine import Server
 
@@ -54,3 +55,11 @@ def test_a_collection_of_few_images_is_looked_through_at_once(demo_ee: Any, demo
     assert [image and image.index for image in found] == [*(["19"] * 17), "22", "23", None]
     assert list(find_images(images, "value", POINTS[:16])) == found[:16]
     assert asked(demo_server) - before == 3
+
+
+@pytest.mark.usefixtures("demo_ee")
+@pytest.mark.parametrize("latitude", [90.0, -89.999])
+def test_a_pole_within_the_radius_is_an_error(latitude: float) -> None:
+    """Its bounds are all longitudes; taken as a box over the antimeridian, they had no width."""
+    with pytest.raises(RegionError, match=f"longitude 30, latitude {latitude:g} holds a pole"):
+        list(buffer_bounds([(0.0, 0.0), (30.0, latitude)], 500.0, (64, 64)))

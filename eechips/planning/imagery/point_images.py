@@ -12,6 +12,7 @@ import ee
 import numpy as np
 import numpy.typing as npt
 
+from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, project, unproject
 from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import planning_requests
@@ -140,6 +141,9 @@ def buffer_bounds(
         size: width and height in pixels.
         collection: whose images are found in the same request; None for no image.
         moments: as for :func:`find_images`.
+
+    Raises:
+        RegionError: if a pole is within the radius of a point.
     """
 
     def describe(latest: Callable[[Any], Any] | None, row: Any) -> Any:
@@ -150,9 +154,15 @@ def buffer_bounds(
     searches = [None] if collection is None else _searches(collection, points, moments)
     width, height = size
     steps = [partial(describe, latest) for latest in searches]
-    for (ring,), images in _each(_rows(points, moments), steps, lambda answer: bool(answer[1])):
+    answers = _each(_rows(points, moments), steps, lambda answer: bool(answer[1]))
+    for (longitude, latitude), ((ring,), images) in zip(points, answers, strict=True):
         xs, ys = zip(*ring, strict=True)
         west, south, east, north = min(xs), min(ys), max(xs), max(ys)
+        if east - west >= 360.0:
+            raise RegionError(
+                f"the chip at longitude {longitude:g}, latitude {latitude:g} holds a pole, around which degrees make no"
+                " grid: name a projected coordinate system (`crs`), such as EPSG:3995 or EPSG:3031"
+            )
         if east - west > 180.0:  # over the antimeridian
             west, east = east, west + 360.0
         transform = ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north)
