@@ -10,7 +10,7 @@ import hashlib
 import re
 from collections.abc import Collection
 from pathlib import Path, PurePosixPath
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname
 
 SIGNATURE_NAMES = (
@@ -26,6 +26,7 @@ EXPIRY_NAMES = rf"{EXPIRY_ENDS}|[a-z0-9-]+-expires"
 """Names of query parameters that state an expiry: some other parameter of such a URL is its signature."""
 PASSWORD = re.compile(r"://[^/@\s]+:[^/@\s]+@")
 """User and password in a URL."""
+_NOT_IN_HOSTS = re.compile(r"[\\\s]")
 _SIGNED = re.compile(rf"(?i)[?&]({SIGNATURE_NAMES}|{EXPIRY_NAMES})=")
 _SIGNATURE_PARAMETER = re.compile(
     rf"(?i)^(x-amz-(?!request-payer).*|x-goog-.*|x-oss-.*|{SIGNATURE_NAMES}|{EXPIRY_NAMES}|key-pair-id|policy|hash|sign|st"
@@ -113,13 +114,28 @@ def is_remote(address: str) -> bool:
     return scheme in _WEB_SCHEMES or (scheme in _STORE_SCHEMES and "::" not in address)
 
 
+def split_checked(address: str) -> SplitResult:
+    """Split a URL whose host is the same for all programs.
+
+    ``http://a\\@b`` is at the host b for ``urllib.parse``, and at a for urllib3, curl and browsers
+    (https://url.spec.whatwg.org/#authority-state): a secret for b would be sent to a.
+
+    Raises:
+        ValueError: if the URL is malformed, or has such a host.
+    """
+    parts = urlsplit(address)
+    if _NOT_IN_HOSTS.search(parts.netloc) or (parts.scheme in _PORTS and parts.port == 0):
+        raise ValueError("a URL with a host or port that is none")
+    return parts
+
+
 def host_of(address: str) -> str:
     """Return host and port, or the bucket, in lower case and without user and password; empty for paths.
 
     Raises:
-        ValueError: if the URL is malformed.
+        ValueError: if the URL is malformed; see `split_checked`.
     """
-    return urlsplit(address).netloc.rpartition("@")[2].lower() if scheme_of(address) else ""
+    return split_checked(address).netloc.rpartition("@")[2].lower() if scheme_of(address) else ""
 
 
 def is_loopback(address: str) -> bool:
@@ -129,7 +145,10 @@ def is_loopback(address: str) -> bool:
 
 def is_google(url: str) -> bool:
     """Return whether a URL is https at one of the hosts of Google's APIs."""
-    parts = urlsplit(url)
+    try:
+        parts = split_checked(url)
+    except ValueError:
+        return False
     host = parts.hostname or ""
     return parts.scheme == "https" and host.endswith(".googleapis.com") and parts.port in (None, 443)
 

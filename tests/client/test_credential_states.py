@@ -271,6 +271,12 @@ STATES = {
         " GOOGLE_APPLICATION_CREDENTIALS to its path instead of `credentials`",
         {"credentials": "pool.json"},
     ),
+    "workload identity at a host that programs read differently": State(
+        lambda w: w.pool("https://sts.evil.example\\@sts.googleapis.com/v1/token"),
+        "HOME/pool.json exchanges its tokens at what is no address, which is not Google's: if you trust the file, set"
+        " GOOGLE_APPLICATION_CREDENTIALS to its path instead of `credentials`",
+        {"credentials": "pool.json"},
+    ),
     "workload identity, refused": State(
         World.pool,
         "the credentials do not work (Error code invalid_grant: The audience is wrong). To resume: correct the file of"

@@ -46,6 +46,10 @@ def key_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("https://evil-googleapis.com", False, False),
         ("https://googleapis.com.", False, False),
         ("https://earthengine.googleapis.com:8443", False, False),
+        ("https://evil.example\\.googleapis.com", False, False),
+        ("https://evil.example\\@earthengine.googleapis.com", False, False),
+        ("https://earthengine.googleapis.com:99999", False, False),
+        ("https://iamcredentials.googleapis.com/v1/projects/-/serviceAccounts/a@b:generateAccessToken", True, False),
         ("http://127.0.0.1:8080", False, True),
         ("http://[::1]:8080", False, True),
         ("http://localhost", False, True),
@@ -107,7 +111,22 @@ def test_missing_credentials_are_reported_with_both_remedies(tmp_path: Path, mon
     assert "`local`" in str(caught.value)
 
 
-@pytest.mark.parametrize("url", ["ftp://x", "x", "http://", "http://x:99999", "https://u:p@x", "https://x/?key=1", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://x",
+        "x",
+        "http://",
+        "http://x:99999",
+        "http://x:0",
+        "http://[::1",
+        "http://a b",
+        "http://a\\b",
+        "https://u:p@x",
+        "https://x/?key=1",
+        "",
+    ],
+)
 def test_impossible_endpoints_are_refused(url: str) -> None:
     with pytest.raises(UsageError, match="must be") as caught:
         check_endpoint(url)

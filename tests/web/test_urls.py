@@ -17,6 +17,26 @@ def test_hosts_have_no_user_and_are_lower_case(address: str, host: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "address",
+    [
+        "http://evil.org\\@host.org/x",
+        "https://evil.org\\.host.org",
+        "http://a b/",
+        "http://[::1",
+        "http://x:0",
+        "http://x:y",
+    ],
+)
+def test_urls_whose_host_differs_between_programs_have_none(address: str) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        host_of(address)
+
+
+def test_an_arn_is_a_bucket() -> None:
+    assert host_of("s3://arn:aws:s3:us-west-2:1:accesspoint/x/y") == "arn:aws:s3:us-west-2:1:accesspoint"
+
+
+@pytest.mark.parametrize(
     "address", ["https://x/a", "HTTP://x/a", "s3://b/a", "gs://b/a", "abfs://c@a/b", "https://x/a::b"]
 )
 def test_addresses_of_the_web_and_of_stores_are_remote(address: str) -> None:

@@ -17,7 +17,7 @@ from eechips.errors import PermanentError, TransientError
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.network import is_public_host
-from eechips.web.urls import display_url, host_of
+from eechips.web.urls import display_url, host_of, split_checked
 
 _REDIRECTIONS = 10
 _MOVED = (301, 302, 303, 307, 308)
@@ -90,7 +90,10 @@ class HostSessions:
             TransientError, PermanentError: if there is no response; the message omits the URL's query.
         """
         is_public = self._is_home_public
-        first = host_of(url)
+        try:
+            first = host_of(url)
+        except ValueError:
+            raise PermanentError(f"{display_url(url)} is not an http(s) URL") from None
         for _ in range(_REDIRECTIONS + 1):
             own = secrets(url) if method in ("GET", "HEAD") or host_of(url) == first else {}
             response = self._send(method, url, {**headers, **own}, body, is_public=is_public)
@@ -186,7 +189,7 @@ class HostSessions:
 def _is_public(url: str) -> bool:
     """Return whether a URL is http(s) and its host on the public internet."""
     try:
-        parts = urlsplit(url)
+        parts = split_checked(url)
         return parts.scheme.lower() in ("http", "https") and is_public_host(parts.hostname or "")
     except ValueError:
         return False
@@ -229,7 +232,7 @@ def _moved(url: str, target: str) -> str:
         target = target.encode("latin-1").decode()
     try:
         absolute_url = urljoin(url, target.strip())
-        _ = urlsplit(absolute_url).port
+        split_checked(absolute_url)
     except ValueError:
         raise PermanentError(f"{display_url(url)} redirects to a malformed URL") from None
     return absolute_url

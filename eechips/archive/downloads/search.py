@@ -7,7 +7,6 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import shapely
@@ -22,7 +21,7 @@ from eechips.archive.downloads.stac_api import api_items, is_api
 from eechips.archive.downloads.static_catalog import joined, static_items
 from eechips.errors import ConfigurationError, PermanentError, TransientError, UsageError
 from eechips.text.timestamps import parse_timestamp
-from eechips.web.urls import display_url, local_path
+from eechips.web.urls import display_url, local_path, split_checked
 
 _TOPS = ("catalog.json", "collection.json")
 """Names of the root document in the folder of a static catalogue."""
@@ -134,7 +133,7 @@ def _whole(item: Any, home: str) -> dict[str, Any]:
 def _address(home: str, href: Any) -> str:
     """Return the absolute URL of an asset."""
     address = joined(home, str(href).strip())
-    urlsplit(address)
+    split_checked(address)
     if "\0" in address:
         raise ValueError("a null byte")
     return address

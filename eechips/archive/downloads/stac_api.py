@@ -23,7 +23,7 @@ from eechips.errors import ConfigurationError, PermanentError
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import canonical_json
 from eechips.web.redaction import redact
-from eechips.web.urls import display_url, host_of
+from eechips.web.urls import display_url, host_of, split_checked
 
 _log = logging.getLogger(__name__)
 
@@ -262,6 +262,7 @@ def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
     """
     try:
         following = urljoin(url, str(link["href"]))
+        split_checked(following)
     except ValueError:
         raise PermanentError(f"the link to the next page of {display_url(address)} has no URL") from None
     if not is_web(following):

@@ -12,13 +12,12 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from eechips.errors import ConfigurationError
 from eechips.processes.warning_filters import ignore_warning
 from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import redact
-from eechips.web.urls import is_google, is_loopback
+from eechips.web.urls import is_google, is_loopback, split_checked
 
 _SCOPES = ("https://www.googleapis.com/auth/earthengine", "https://www.googleapis.com/auth/cloud-platform")
 _VARIABLE = "GOOGLE_APPLICATION_CREDENTIALS"
@@ -54,7 +53,7 @@ def load_credentials(path: Path) -> Any:
     for address in _token_addresses(content):
         if not is_google(address):
             raise ConfigurationError(
-                f"{path} exchanges its tokens at {urlsplit(address).hostname}, which is not Google's: if you trust the"
+                f"{path} exchanges its tokens at {_host(address)}, which is not Google's: if you trust the"
                 f" file, set {_VARIABLE} to its path instead of `credentials`"
             )
     return _make(path, content)
@@ -184,6 +183,13 @@ def _remedy(path: Path) -> str:
     if path == _gcloud_file():
         return "; write it anew with `gcloud auth application-default login`"
     return "; for the key of a service account, see https://console.cloud.google.com/iam-admin/serviceaccounts"
+
+
+def _host(address: str) -> str:
+    try:
+        return split_checked(address).hostname or "no host"
+    except ValueError:
+        return "what is no address"
 
 
 def _token_addresses(content: Mapping[str, Any]) -> Iterator[str]:

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from eechips.errors import UsageError
 from eechips.web.redaction import redact
+from eechips.web.urls import split_checked
 
 HIGH_VOLUME_ENDPOINT = "https://earthengine-highvolume.googleapis.com"
 """For many small automated requests: https://developers.google.com/earth-engine/guides/processing_environments."""
@@ -19,12 +20,11 @@ def check_endpoint(url: str) -> str:
     Raises:
         UsageError: if it is no http or https URL, or holds a user name, a query or a fragment.
     """
-    parts = urlsplit(url)
     try:
-        port_is_good = parts.port is None or parts.port > 0
+        parts = split_checked(url)
     except ValueError:
-        port_is_good = False
-    if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_good:
+        parts = urlsplit("")
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise UsageError(
             f"the endpoint (`endpoint` or {ENDPOINT_VARIABLE}) must be an http or https address, not '{redact(url)}'"
         )

@@ -151,7 +151,7 @@ def open_upstream(
 def is_google(address: str) -> bool:
     """Return whether an address is https at a host of Google's APIs."""
     # The whole of it: libraries differ in which host an address with a backslash or a user name has.
-    return re.fullmatch(r"https://[a-z0-9.-]+\.googleapis\.com(?::443)?(?:/[\w./:-]*)?", address) is not None
+    return re.fullmatch(r"https://[a-z0-9.-]+\.googleapis\.com(?::443)?(?:/[\w./:@-]*)?", address) is not None
 
 
 def _load_file(path: Path) -> Any:
