@@ -34,7 +34,7 @@ class Stats:
 stats, counts, groups, waiting, seen = Stats(), Counter(), defaultdict(list), deque(), set()
 totals, slots, cube, nested = {"files": 0, "bytes": 0.5}, [None] * 6, np.full((6, 2), np.nan), {"a": {"b": []}}
 table = pd.DataFrame({"name": list("abcdef"), "value": np.nan, "path": None})
-area, sums, calls, state = np.zeros(3), defaultdict(int), 0, OrderedDict(last="none", paths=[])
+kept, area, sums, calls, state = {}, np.zeros(3), defaultdict(int), 0, OrderedDict(last="none", paths=[])
 
 def work(n):
     global calls
@@ -54,6 +54,7 @@ def work(n):
     sums["all"] += n
     nested["a"]["b"].append(n)
     state["paths"] = state["paths"] + [n]
+    kept[n] = (step for step in [])  # what cannot leave its process is not needed elsewhere
     with open(f"{n}.txt", "w") as file:
         file.write("done")
 

@@ -229,10 +229,25 @@ def _result_name(position: int) -> str:
 
 def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:
     if result.error is None:
-        return serialize(result, "what the call returned", moved)
+        try:
+            return serialize(result, "what the call returned", moved)
+        except RecipeError:
+            changes = tuple(filter(_is_serializable, result.changes))
+            if len(changes) == len(result.changes):
+                raise
+            return serialize(replace(result, changes=changes), "what the call returned", moved)
     try:
         data = serialize(result, "what the call raised")
         deserialize(data)  # exceptions with a custom constructor may be pickled, but not unpickled
     except (RecipeError, TypeError, AttributeError, pickle.UnpicklingError, ImportError):
         return serialize(CallResult(error=RecipeError(f"{type(result.error).__name__}: {result.error}")), "an error")
     return data
+
+
+def _is_serializable(change: StateChange) -> bool:
+    """Return whether a change may leave the process, unlike a generator or lock that a call keeps in a dict."""
+    try:
+        serialize(change, "a change")
+    except RecipeError:
+        return False
+    return True
