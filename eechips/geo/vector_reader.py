@@ -43,6 +43,8 @@ FEATURES = "features.arrows"
 
 _BATCH = 4096  # rows
 _SMALL_STACK = 256 << 10  # bytes, for parsing geometries: what nests too deep for it is refused
+_NESTING = {"point": 0, "linestring": 1, "multipoint": 1, "polygon": 2, "multilinestring": 2, "multipolygon": 3}
+"""Depth of the lists of coordinates of GeoParquet's encodings."""
 _BYTES_PER_VERTEX = 16  # of WKB, at least
 
 
@@ -206,18 +208,58 @@ def _read_parquet(path: Path, request: Request) -> dict[str, Any]:
             raw = (schema.metadata or {}).get(b"geo")
             if raw is None and request.needs_geometry:
                 raise RefusedFileError("it is not GeoParquet: it has no 'geo' metadata", "empty")
-            geometry, crs, others = (None, None, schema.names) if raw is None else _describe_geometry(raw, schema)
+            geometry, crs, encoding, others = (
+                (None, None, "WKB", schema.names) if raw is None else _describe_geometry(raw, schema)
+            )
             names = others if geometry is None else [*others, geometry]
             plain = pa.schema([schema.field(name) for name in names])
-            batches = file.iter_batches(batch_size=_BATCH, columns=names)
-            _store(plain, (batch.select(names) for batch in batches), geometry, request)
+            selected = (batch.select(names) for batch in file.iter_batches(batch_size=_BATCH, columns=names))
+            if encoding != "WKB":
+                plain = pa.schema([*plain][:-1]).append(pa.field(geometry, pa.binary()))
+                selected = (
+                    pa.record_batch([*batch.columns[:-1], _to_wkb(batch.columns[-1], encoding)], schema=plain)
+                    for batch in selected
+                )
+            _store(plain, selected, geometry, request)
     except (pa.ArrowException, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise RefusedFileError(f"it is damaged: {first_line(error)}") from error
     return {"crs": crs, "geometry": geometry, "layers": [], "notes": []}
 
 
-def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[str]]:
-    """Return the column of geometries, its CRS, and the other columns, from the metadata of GeoParquet."""
+def _to_wkb(column: Any, encoding: str) -> Any:
+    """Return geometries as WKB, in two dimensions, of lists of coordinates that are nested as deep as their type is.
+
+    GeoParquet's native encodings (https://geoparquet.org/releases/v1.1.0/).
+    """
+    import numpy as np
+    import pyarrow as pa
+    import shapely
+
+    missing, offsets = column.is_null().to_numpy(zero_copy_only=False), []
+    for _ in range(_NESTING[encoding]):
+        if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
+            raise RefusedFileError(f"its geometries are no lists as those of the encoding {encoding}")
+        bounds = column.offsets.to_numpy()
+        offsets.insert(0, bounds - bounds[0])
+        column = column.values.slice(bounds[0], bounds[-1] - bounds[0])
+    if not pa.types.is_struct(column.type) or not {"x", "y"} <= {field.name for field in column.type}:
+        raise RefusedFileError("its geometries have no coordinates x and y")
+    xy = np.column_stack([column.field(axis).to_numpy(zero_copy_only=False) for axis in ("x", "y")])
+    try:
+        shapes = shapely.from_ragged_array(shapely.GeometryType[encoding.upper()], xy, tuple(offsets) or None)
+    except shapely.errors.ShapelyError as error:
+        raise RefusedFileError(f"it is damaged: {first_line(error)}") from error
+    texts = [b"" if is_missing else text for text, is_missing in zip(shapely.to_wkb(shapes), missing, strict=True)]
+    ends = np.cumsum([0, *map(len, texts)], dtype=np.int32)
+    there = np.packbits(~missing, bitorder="little").tobytes()
+    # Not pa.array, which would look for pandas.
+    return pa.Array.from_buffers(
+        pa.binary(), len(texts), [pa.py_buffer(there), pa.py_buffer(ends.tobytes()), pa.py_buffer(b"".join(texts))]
+    )
+
+
+def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, str, list[str]]:
+    """Return the column of geometries, its CRS and encoding, and the other columns, from the metadata of GeoParquet."""
     geo = json.loads(raw)
     columns = geo.get("columns") if isinstance(geo, dict) else None
     name = geo.get("primary_column") if isinstance(columns, dict) else None
@@ -226,9 +268,10 @@ def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[s
         raise RefusedFileError("its 'geo' metadata describe no column of geometries")
     if schema.names.count(name) != 1:
         raise RefusedFileError(f"its 'geo' metadata name the column {name[:80]!r}, which it does not have")
-    if described.get("encoding") != "WKB":
-        raise RefusedFileError(f"it encodes geometries as {str(described.get('encoding'))[:40]}, only WKB can be read")
-    if str(schema.field(name).type) not in ("binary", "large_binary"):
+    encoding = str(described.get("encoding"))
+    if encoding != "WKB" and encoding not in _NESTING:
+        raise RefusedFileError(f"it encodes geometries as {encoding[:40]}, which GeoParquet does not have")
+    if encoding == "WKB" and str(schema.field(name).type) not in ("binary", "large_binary"):
         raise RefusedFileError(f"its column {name[:80]!r} has the type {schema.field(name).type}, but WKB is binary")
     crs = described.get("crs", "OGC:CRS84")
     if crs is not None and not isinstance(crs, (str, dict)):
@@ -243,6 +286,7 @@ def _describe_geometry(raw: bytes, schema: Any) -> tuple[str, str | None, list[s
     return (
         name,
         text,
+        encoding,
         [column_name for column_name in schema.names if column_name not in columns and column_name not in covers],
     )
 

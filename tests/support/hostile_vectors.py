@@ -223,8 +223,16 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
         "has the type string",
     ),
     "parquet of another encoding": (
+        parquet(lambda geo: geo["columns"]["geometry"].update(encoding="geoarrow")),
+        "which GeoParquet does not have",
+    ),
+    "parquet of coordinates that are none": (
         parquet(lambda geo: geo["columns"]["geometry"].update(encoding="point")),
-        "only WKB can be read",
+        "no coordinates x and y",
+    ),
+    "parquet of lists that are none": (
+        parquet(lambda geo: geo["columns"]["geometry"].update(encoding="polygon")),
+        "are no lists",
     ),
     "parquet with a list": (parquet(lambda geo: b"[1]"), "describe no column of geometries"),
     "parquet with broken metadata": (parquet(lambda geo: b"{"), "it is damaged"),

@@ -258,6 +258,34 @@ def test_decimals_and_views_are_kept_and_too_large_integers_named(tmp_path: Path
         ingest(tmp_path / "b.parquet", tmp_path / "store", "u")
 
 
+@pytest.mark.parametrize("kind", ["Point", "LineString", "Polygon", "MultiPoint", "MultiLineString", "MultiPolygon"])
+def test_native_encodings_of_geoparquet_are_read(tmp_path: Path, kind: str) -> None:
+    count = 4100  # more than a batch
+    x, y = np.random.default_rng(3).uniform(-60, 60, (2, count))
+    squares = shapely.box(x, y, x + 2, y + 2)
+    holed = shapely.difference(squares, shapely.box(x + 0.5, y + 0.5, x + 1, y + 1))
+    shapes = {
+        "Point": shapely.points(x, y),
+        "LineString": shapely.linestrings(np.stack([[x, y], [x + 1, y], [x + 2, y + 1]], axis=1).T),
+        "Polygon": holed,
+        "MultiPoint": shapely.multipoints(shapely.points(np.stack([[x, y], [x + 1, y]], axis=1).T)),
+        "MultiLineString": shapely.boundary(holed),
+        "MultiPolygon": shapely.union(holed, shapely.box(x + 2.5, y, x + 3, y + 1)),
+    }[kind].astype(object)
+    shapes[::7] = None
+    data = geopandas.GeoDataFrame({"n": np.arange(count)}, geometry=shapes, crs=4326)
+    data.to_parquet(tmp_path / "a.parquet", geometry_encoding="geoarrow", schema_version="1.1.0")
+    encoding = json.loads(pq.read_schema(tmp_path / "a.parquet").metadata[b"geo"])["columns"]["geometry"]["encoding"]
+    assert encoding == kind.lower()
+    ingest(tmp_path / "a.parquet", tmp_path / "store", "t")
+    found = rows(table(tmp_path / "store", "t"))
+    assert [row.properties["n"] for row in found] == list(range(count))
+    geometries = np.array([row.geometry for row in found], dtype=object)
+    assert (shapely.is_missing(geometries) == shapely.is_missing(shapes)).all()
+    there = ~shapely.is_missing(shapes)
+    assert shapely.equals_exact(geometries[there], shapes[there]).all()
+
+
 def test_documents_of_layers_in_a_kmz_are_read(tmp_path: Path) -> None:
     """GDAL writes each layer of a KMZ as a document of its own, to which the main one links."""
     data = frame(5)[["text", "geometry"]]
