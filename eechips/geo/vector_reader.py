@@ -235,7 +235,8 @@ def _to_wkb(column: Any, encoding: str) -> Any:
     import pyarrow as pa
     import shapely
 
-    missing, offsets = column.is_null().to_numpy(zero_copy_only=False), []
+    missing = column.is_null().to_numpy(zero_copy_only=False)
+    offsets: list[Any] = []
     for _ in range(_NESTING[encoding]):
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
             raise RefusedFileError(f"its geometries are no lists as those of the encoding {encoding}")

@@ -24,6 +24,12 @@ _WITHIN = re.compile(
     r"|(?:A|doy)(?P<year>(?:19|20)\d{2})(?P<day>\d{3})(?!\d)"
 )
 _UNITS = re.compile(r"\s*(?P<unit>[a-z]+)\s+since\s+(?P<since>.+?)\s*(?:UTC)?\s*", re.IGNORECASE)
+# 1900-01-01 00:00:0.0, 1-1-1, 1992-10-8 15:15:42.5 -6:00 (CF conventions 1.11, section 4.4).
+_SINCE = re.compile(
+    r"(?P<y>\d{1,4})-(?P<m>\d{1,2})-(?P<d>\d{1,2})"
+    r"(?:[T ]+(?P<H>\d{1,2})(?::(?P<M>\d{1,2})(?::(?P<S>\d{1,2}(?:\.\d*)?))?)?)?"
+    r"(?:Z|\s*(?P<z>[+-]\d{1,2})(?::?(?P<zm>\d{2}))?)?"
+)
 _UNIT_MILLISECONDS = {
     **dict.fromkeys(("day", "days", "d"), _DAY),
     **dict.fromkeys(("hour", "hours", "hr", "hrs", "h"), 3_600_000),
@@ -105,7 +111,26 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
         raise IngestError(
             f"the units {units!r} of the time axis are not understood: give the dates themselves with dates=…"
         )
-    return to_milliseconds(match["since"].strip()) + round(float(value) * length)
+    return _reference(match["since"], calendar.lower()) + round(float(value) * length)
+
+
+def _reference(since: str, calendar: str) -> int:
+    """Return the reference time of an axis. The standard calendar is the Julian one before 1582-10-15."""
+    match = _SINCE.fullmatch(since)
+    if match is None:
+        return to_milliseconds(since)
+    year, month, day = (int(match[part]) for part in "ymd")
+    try:
+        days = (date(year, month, day) - _EPOCH.date()).days
+    except ValueError as error:
+        raise IngestError(f"{since!r} is not a date: {error}") from error
+    if calendar in ("standard", "gregorian") and (year, month, day) < (1582, 10, 15):
+        turned = year - (month < 3)  # leap days end a year that begins in March
+        days += turned // 100 - turned // 400 - 2
+    minutes = int(match["H"] or 0) * 60 + int(match["M"] or 0)
+    zone = int(match["z"] or 0) * 60
+    zone += int(match["zm"] or 0) * (-1 if (match["z"] or "").startswith("-") else 1)
+    return days * _DAY + (minutes - zone) * 60_000 + round(float(match["S"] or 0) * 1000)
 
 
 def _parse(text: str) -> datetime:

@@ -62,8 +62,38 @@ def test_time_axes_of_netcdf_are_read(value: int, unit: str) -> None:
     assert got == int(expected.as_unit("ns").value // 1_000_000)
 
 
+@pytest.mark.parametrize(
+    ("value", "units", "calendar", "expected"),
+    [
+        (876576, "hours since 1900-01-01 00:00:0.0", "gregorian", 946684800000),
+        (1829004.5, "hours since 1800-1-1 00:00:0.0", "standard", 1219753800000),
+        (730486, "days since 1-1-1 00:00:0.0", "standard", 978220800000),
+        (730486, "days since 0001-01-01", "proleptic_gregorian", 978393600000),
+        (150000, "days since 1500-02-28", "standard", -1865980800000),
+        (150000, "days since 1500-03-01", "gregorian", -1865808000000),
+        (150000, "days since 1582-10-04", "gregorian", 740620800000),
+        (150000, "days since 1582-10-15", "gregorian", 740707200000),
+        (0, "seconds since 1970-01-01T00:00:00Z", "standard", 0),
+    ],
+)
+def test_reference_times_are_those_of_cftime(value: float, units: str, calendar: str, expected: int) -> None:
+    """As weather services write them: milliseconds are those of cftime's ``num2date`` (1.6)."""
+    assert from_netcdf(str(value), units, calendar) == expected
+
+
+@pytest.mark.parametrize("offset", ["-6:00", "+05:30", "-0330", "+1"])
+def test_reference_times_may_have_an_offset(offset: str) -> None:
+    """``days since 1992-10-8 15:15:42.5 -6:00`` is an example of the CF conventions, section 4.4."""
+    hours, minutes = {"-6:00": (-6, 0), "+05:30": (5, 30), "-0330": (-3, -30), "+1": (1, 0)}[offset]
+    local = pd.Timestamp("1992-10-08T15:15:42.5Z") - pd.Timedelta(hours=hours, minutes=minutes)
+    found = from_netcdf("1", f"days since 1992-10-8 15:15:42.5 {offset}", "standard")
+    assert found == (local + pd.Timedelta(days=1)).timestamp() * 1000
+
+
 def test_unknown_time_axes_are_refused() -> None:
-    assert from_netcdf("0.5", "Days since 1970-1-1".replace("-1-1", "-01-01"), "Gregorian") == 43_200_000
+    assert from_netcdf("0.5", "Days since 1970-1-1", "Gregorian") == 43_200_000
+    with pytest.raises(IngestError, match="'0000-01-01' is not a date"):
+        from_netcdf("1", "days since 0000-01-01", "standard")
     with pytest.raises(IngestError, match="calendar 'noleap'"):
         from_netcdf("1", "days since 2000-01-01", "noleap")
     with pytest.raises(IngestError, match="units 'months since"):
