@@ -155,6 +155,7 @@ def _folding(
     again: Callable[[Values], Values],
     *,
     always: bool = False,
+    arrays: bool = False,
 ) -> Reducer:
     """Return a reducer of one input to one number.
 
@@ -164,6 +165,7 @@ def _folding(
         fold: reduces a column along its first axis.
         again: reduces results of ``fold`` along the first axis.
         always: whether there is a result where there is no value.
+        arrays: whether values may be arrays.
     """
 
     def summarise(sample: ReducerSample) -> tuple[Values, Flags]:
@@ -177,7 +179,7 @@ def _folding(
     def finish(state: tuple[Values, Flags]) -> list[Output]:
         return [Output(state[0], np.ones_like(state[1]) if always else state[1])]
 
-    return Reducer((OutputSpec(name, kind),), (False,), summarise, merge, finish, compact=True)
+    return Reducer((OutputSpec(name, kind),), (False,), summarise, merge, finish, compact=True, arrays=arrays)
 
 
 def _whole(column: SampleColumn, filler: int) -> Values:
@@ -193,8 +195,10 @@ PRODUCT = _folding(
     lambda c: np.where(c.inside, numbers(c.values), 1).astype(np.float64).prod(axis=0),
     lambda v: v.prod(axis=0),
 )
-COUNT = _folding("count", "count", lambda c: c.inside.sum(axis=0), lambda v: v.sum(axis=0), always=True)
-COUNT_EVERY = _folding("count", "count", lambda c: c.present.sum(axis=0), lambda v: v.sum(axis=0), always=True)
+COUNT = _folding("count", "count", lambda c: c.inside.sum(axis=0), lambda v: v.sum(axis=0), always=True, arrays=True)
+COUNT_EVERY = _folding(
+    "count", "count", lambda c: c.present.sum(axis=0), lambda v: v.sum(axis=0), always=True, arrays=True
+)
 ANY = _folding(
     "any", "flag", lambda c: ((numbers(c.values) != 0) & c.inside).any(axis=0).astype(np.uint8), lambda v: v.max(axis=0)
 )

@@ -111,3 +111,14 @@ def test_an_array_without_dimensions_is_a_number(demo_ee: Any) -> None:
     count = ee.Image(1).reproject("EPSG:4326", None, 30).connectedPixelCount(most, True)
     assert count.reduceRegion(ee.Reducer.first(), ee.Geometry.Point(0, 0), 30).getInfo() == {"constant": 8}
     assert ee.Number(1).add(most).getInfo() == 9
+
+
+def test_pixels_that_are_arrays_are_counted(demo_ee: Any) -> None:
+    """As ``covarw`` of mortcanty/eeimad@a242edaaa01a does of centred bands."""
+    ee = demo_ee
+    lonlat = ee.Image.pixelLonLat().updateMask(ee.Image.pixelLonLat().select(0).lt(0.5))
+    region = ee.Geometry.Rectangle([0, 0, 1, 1], "EPSG:4326", False)
+    grid = {"geometry": region, "crs": "EPSG:4326", "crsTransform": [0.1, 0, 0, 0, -0.1, 1]}
+    for reducer in (ee.Reducer.count(), ee.Reducer.count().combine(ee.Reducer.first(), sharedInputs=True)):
+        found = lonlat.toArray().reduceRegion(reducer=reducer, **grid).getInfo()
+        assert next(value for name, value in found.items() if "first" not in name) == 50
