@@ -14,11 +14,13 @@ import requests
 
 from eechips.client.http.connection_pool import KEEP_ALIVE_HEADER, ConnectionPool
 from eechips.client.http.http_messages import HttpRequest, Timeouts
+from eechips.client.http.http_sessions import check_proxy, open_session
 from eechips.client.http.throttled_requests import throttle_requests_library
 from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import Permit, QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
+from eechips.errors import ConfigurationError
 from local_tests.support.loopback import LoopbackServer
 
 
@@ -158,3 +160,34 @@ def test_a_forked_process_opens_its_own_connections() -> None:
     assert all(kept for *_, kept in asked)
     assert len(ports["/parent"]) == len(ports["/child"]) == 1
     assert ports["/parent"] != ports["/child"]
+
+
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "user:secret@127.0.0.1:1",
+        "http://user:secret@",
+        "http://user:secret@[::1",
+        "http://user:secret@h:99999",
+        "ftp://user:secret@h",
+    ],
+)
+def test_a_proxy_that_is_no_address_is_a_wrong_variable(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was called a bug, in the doctor too."""
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    for check in (open_session, check_proxy):
+        with pytest.raises(ConfigurationError, match="the proxy that the environment names") as caught:
+            check("https://earthengine.googleapis.com")
+        assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "proxy", ["127.0.0.1:3128", "http://user:pass@h", "https://[::1]:3128", "proxy.example:80", ""]
+)
+def test_a_proxy_that_requests_can_use_passes(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    open_session("https://earthengine.googleapis.com").close()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,7 @@ import urllib3
 import urllib3.connection
 
 from eechips.client.http.response_framing import make_strict
-from eechips.errors import PermanentError
+from eechips.errors import ConfigurationError, PermanentError
 from eechips.web.network import is_metadata_address, is_metadata_host, is_private_address, is_private_host
 from eechips.web.urls import is_loopback
 
@@ -153,16 +154,44 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
         endpoint: base URL.
         is_guarded: whether it refuses the addresses of clouds' metadata services: for URLs that others have written.
         is_public: whether it refuses those of private networks as well: for URLs that the public internet has named.
+
+    Raises:
+        ConfigurationError: if the environment names a proxy that cannot be used.
     """
     session = requests.Session()
     settings = session.merge_environment_settings(endpoint, {}, None, None, None)
     session.verify = settings["verify"]
     if not is_loopback(endpoint):
         session.proxies = settings["proxies"]
+        check_proxy(endpoint, session.proxies)
     session.trust_env = False
     for scheme in ("https://", "http://"):
         session.mount(scheme, GuardedAdapter(is_public=is_public) if is_guarded or is_public else Adapter())
     return session
+
+
+def check_proxy(url: str, proxies: Mapping[str, str] | None = None) -> None:
+    """Check the proxy of a URL: one of some proxies, of those of the environment if None.
+
+    Raises:
+        ConfigurationError: if it is no address, or one that ``requests`` cannot use; the message has no password.
+    """
+    utils: Any = requests.utils  # without types
+    address = utils.select_proxy(url, utils.get_environ_proxies(url) if proxies is None else proxies)
+    if not address:
+        return
+    try:
+        proxy = urllib3.util.parse_url(utils.prepend_scheme_if_needed(address, "http"))
+    except (urllib3.exceptions.LocationParseError, TypeError):  # requests raises the latter for a user without a host
+        proxy = urllib3.util.Url()
+    is_socks = str(proxy.scheme).startswith("socks")
+    if not proxy.host or not (proxy.scheme in ("http", "https") or is_socks):
+        raise ConfigurationError(
+            "the proxy that the environment names (HTTPS_PROXY, HTTP_PROXY or ALL_PROXY) has no address such as"
+            " http://proxy:3128: correct the variable"
+        )
+    if is_socks and importlib.util.find_spec("socks") is None:
+        raise ConfigurationError("the environment names a SOCKS proxy, which needs a package: pip install pysocks")
 
 
 def open_token_session() -> requests.Session:

@@ -13,6 +13,7 @@ from typing import Any
 from eechips.client.access.access_token import Authorizer
 from eechips.client.access.connection import ServiceTarget
 from eechips.client.error_classification import classify_exception, classify_response, parse_error
+from eechips.client.http.http_sessions import check_proxy
 from eechips.errors import EechipsError, PermanentError
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_http_date, present
@@ -61,9 +62,14 @@ def send_trials(target: ServiceTarget, now: Callable[[], datetime] = present) ->
 
     Returns:
         The answers; at least one.
+
+    Raises:
+        ConfigurationError: if the environment names a proxy that cannot be used.
     """
     import requests
 
+    if not is_loopback(target.endpoint):
+        check_proxy(target.endpoint)
     answers: list[Answer] = []
     with requests.Session() as session:
         session.trust_env = not is_loopback(target.endpoint)  # proxies
