@@ -117,7 +117,7 @@ def is_remote(address: str) -> bool:
 def split_checked(address: str) -> SplitResult:
     """Split a URL whose host is the same for all programs.
 
-    ``http://a\\@b`` is at the host b for ``urllib.parse``, and at a for urllib3, curl and browsers
+    ``http://a\\@b`` is at the host b for ``urllib.parse``, and at a for urllib3 and browsers
     (https://url.spec.whatwg.org/#authority-state): a secret for b would be sent to a.
 
     Raises:
