@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -11,7 +12,7 @@ import os
 import pickle
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes, synchronize
 from pathlib import Path, PurePath
@@ -21,6 +22,7 @@ from typing import Any
 from eechips.errors import RecipeError
 from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import without_issued_names
+from eechips.scripts.remade_objects import Expression, remade_objects, remake
 from eechips.scripts.replacements.name_replacement import look_up, replaced_name
 
 _MOST_TEXT = 2000
@@ -29,6 +31,8 @@ _LOCK = type(threading.Lock())
 _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _SIGNALLING = frozenset({"asyncio", "concurrent", "multiprocessing", "queue", "_queue", "subprocess", "threading"})
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
+_REFUSALS = (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError)
+"""Errors by which objects refuse to be pickled."""
 
 
 def _moved_path(before: Sequence[str], after: str, text: str) -> str:
@@ -52,12 +56,38 @@ def serialize(
             receive nothing. A lock may be part of it in each case.
 
     Raises:
-        RecipeError: if a part of the value belongs to one process, such as an open file.
+        RecipeError: if a part of the value belongs to one process, such as an open file, and cannot be made anew.
     """
-    import cloudpickle  # type: ignore[import-untyped]
-
     before = () if moved is None else (str(moved[0]), os.path.realpath(moved[0]))
     path = functools.partial(_moved_path, before, "" if moved is None else str(moved[1]))
+
+    def pickled(thing: Any, remade: Mapping[int, Expression]) -> bytes:
+        return _pickled(thing, path, remade, for_digest=for_digest, may_signal=may_signal)
+
+    def is_sendable(thing: Any, remade: Mapping[int, Expression]) -> bool:
+        try:
+            pickled(thing, remade)
+        except _REFUSALS:
+            return False
+        return True
+
+    try:
+        return pickled(value, {})
+    except _REFUSALS as error:
+        with contextlib.suppress(*_REFUSALS):
+            if remade := remade_objects(is_sendable):
+                return pickled(value, remade)
+        raise RecipeError(
+            f"{what} cannot be sent to another process: {error}. Make what belongs to one process in the function that"
+            " uses it"
+        ) from error
+
+
+def _pickled(
+    value: Any, path: Callable[[str], str], remade: Mapping[int, Expression], *, for_digest: bool, may_signal: bool
+) -> bytes:
+    """See `serialize`; objects with an expression are made anew by it."""
+    import cloudpickle  # type: ignore[import-untyped]
 
     class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         def persistent_id(self, thing: Any) -> Any:
@@ -65,13 +95,15 @@ def serialize(
                 return plain if (plain := without_issued_names(thing)) != thing else None
             if for_digest and type(thing) in (set, frozenset):  # their order depends on the process
                 return type(thing).__name__, sorted(map(_sort_key, thing))
-            return there if before and type(thing) is str and (there := path(thing)) != thing else None
+            return there if type(thing) is str and (there := path(thing)) != thing else None
 
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
                 return type(thing), (there,)
             if not may_signal and _is_signal(thing):
                 raise TypeError(f"{type(thing).__name__} belongs to this process")
+            if (expression := remade.get(id(thing))) is not None:
+                return remake, (expression.text, expression.names)
             if (substitute := _substitute(thing)) is not None:
                 return substitute
             if (module := _module_of(thing)) is not None and module.__name__ != "__main__" and not _is_found(module):
@@ -85,10 +117,7 @@ def serialize(
             return super().reducer_override(thing)
 
     buffer = io.BytesIO()
-    try:
-        Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
-    except (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError) as error:
-        raise RecipeError(f"{what} cannot be sent to another process: {error}") from error
+    Pickler(buffer, protocol=pickle.HIGHEST_PROTOCOL).dump(value)
     return buffer.getvalue()
 
 

@@ -1,0 +1,128 @@
+"""Make objects of a script anew in the workers that cannot leave their process, such as clients of a web service.
+
+With plain Python on Linux, processes of a pool are forks, which have all objects of the script. A worker evaluates the
+expression that the script has assigned to the variable instead.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from eechips.errors import EechipsError
+from eechips.scripts.script_source import read_source
+
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
+_OPENS = frozenset({"open", "fdopen"})
+"""Functions whose files a worker would empty if it opened them again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """The expression of an object.
+
+    Attributes:
+        text: Python code.
+        names: the variables of the script that it reads.
+    """
+
+    text: str
+    names: dict[str, Any]
+
+
+def remade_objects(is_sendable: Callable[[Any, dict[int, Expression]], bool]) -> dict[int, Expression]:
+    """Return how to make the objects of the running script that cannot be sent, by their ``id``.
+
+    They are values of global variables that one statement assigns from a call, and none changes afterwards. Objects of
+    Python's own classes, such as files and connections of SQLite, are not among them: their place or state is lost.
+
+    Args:
+        is_sendable: return whether an object can be sent, if others are made anew.
+    """
+    remade: dict[int, Expression] = {}
+    main = sys.modules["__main__"]
+    for name, expression in _assigned(main):
+        value = vars(main).get(name)
+        if type(value).__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
+            continue
+        if not is_sendable(value, remade):
+            remade[id(value)] = expression
+    return remade
+
+
+def remake(text: str, names: dict[str, Any]) -> Any:
+    """Evaluate the expression of an object, with the variables of the script that it reads."""
+    return eval(compile(text, "<script>", "eval", dont_inherit=True), dict(names))
+
+
+def _assigned(main: ModuleType) -> Iterator[tuple[str, Expression]]:
+    """Yield the variables that one statement assigns from a call, and none changes, in their order."""
+    path = getattr(main, "__file__", None)
+    if not isinstance(path, str):
+        return
+    try:
+        tree = read_source(Path(path)).tree
+    except EechipsError:  # not a script: a program that calls eechips
+        return
+    nodes = list(_outside_functions(tree))
+    bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load))
+    shared = {name for node in ast.walk(tree) if isinstance(node, ast.Global) for name in node.names}
+    changed = shared.union(*map(_changed, nodes))
+    for target, value in _bindings(nodes):
+        names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+        if bound[target] == 1 and target not in changed and not _opens_file(value):
+            variables = {name: vars(main)[name] for name in sorted(names) if name in vars(main)}
+            yield target, Expression(ast.unparse(value), variables)
+
+
+def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield what is executed with the script itself, in its order."""
+    for child in ast.iter_child_nodes(node):
+        yield child
+        if not isinstance(child, _SCOPES):
+            yield from _outside_functions(child)
+
+
+def _bindings(nodes: list[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
+    """Yield names and the calls whose result they have: of assignments, and of with statements."""
+    for node in nodes:
+        targets: list[ast.expr]
+        value: ast.expr | None
+        if isinstance(node, ast.Assign):
+            targets, value = node.targets, node.value
+        elif isinstance(node, ast.AnnAssign):
+            targets, value = [node.target], node.value
+        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
+            targets, value = [node.optional_vars], node.context_expr
+        else:
+            continue
+        if isinstance(value, ast.Call) and len(targets) == 1 and isinstance(targets[0], ast.Name):
+            yield targets[0].id, value
+
+
+def _changed(node: ast.AST) -> set[str]:
+    """Return the variables whose objects a statement changes: it sets an attribute or an item, or calls a method."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
+        return _root(node.value.func)
+    if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
+        return _root(node)
+    return set()
+
+
+def _root(node: ast.AST) -> set[str]:
+    """Return the variable at the beginning of attributes, items and calls; none for a plain name."""
+    inner = node
+    while isinstance(inner, (ast.Attribute, ast.Subscript, ast.Call)):
+        inner = inner.func if isinstance(inner, ast.Call) else inner.value
+    return {inner.id} if isinstance(inner, ast.Name) and inner is not node else set()
+
+
+def _opens_file(value: ast.expr) -> bool:
+    called = (node.func for node in ast.walk(value) if isinstance(node, ast.Call))
+    return any(isinstance(function, ast.Name) and function.id in _OPENS for function in called)
