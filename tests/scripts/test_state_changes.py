@@ -105,9 +105,10 @@ def test_variables_are_those_of_plain_python(demo_server: Server, tmp_path: Path
 _NAMESPACE = """
 items, flags, table, numbers = {items!r}, {{"seen": False, "at": None}}, {{"x": [1], "y": {{"z": 1}}}}, [0, 5]
 rows = []
-session, name, grid, log = None, "first", np.arange(6).reshape(2, 3), []
+session, name, grid, log, latest = None, "first", np.arange(6).reshape(2, 3), [], 100
 def work(n):
-    global rows, session, name
+    global rows, session, name, latest
+    latest = n
     rows = rows + [n]
     flags["seen"], flags["at"] = True, (n,)
     table["x"], table["w"] = [n, n], table["y"]
@@ -140,7 +141,7 @@ def test_changes_of_two_workers_add_up(length: int) -> None:
         changes = StateChanges(worker.work)
         worker.work(n)
         apply(deserialize(serialize(changes.found(), "changes")), parent.work)
-    for name in ("items", "flags", "numbers", "name", "rows"):
+    for name in ("items", "flags", "numbers", "name", "rows", "latest"):
         assert getattr(parent, name) == getattr(threads, name), name
     assert parent.table["x"] == [3, 3]
     assert parent.table["y"] == {"z": 7, "names": {0, 1, 2, 3}}

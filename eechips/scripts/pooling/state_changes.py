@@ -7,6 +7,7 @@ adds to a number is found by comparing the variables with how they were before, 
 from __future__ import annotations
 
 import contextlib
+import dis
 import itertools
 import types
 from collections import Counter, defaultdict, deque
@@ -231,14 +232,27 @@ def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
         with contextlib.suppress(LookupError, AttributeError):  # the script has replaced it meanwhile
             for step in change.path:
                 holders.append(_get(holders[-1], step))
-            _make(change, holders)
+            _make(change, holders, is_set=_is_only_set(function, change.path))
 
 
-def _make(change: StateChange, holders: Sequence[Any]) -> None:
+def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
+    """Return whether a function sets a variable that it never reads: then the value of the last call counts."""
+    called = without_partial(function)
+    code = getattr(getattr(called, "__func__", called), "__code__", None)
+    if code is None or len(path) > 1:
+        return False
+    accesses = {
+        (instruction.opname.partition("_")[0], instruction.argval) for instruction in dis.get_instructions(code)
+    }
+    return ("STORE", path[0]) in accesses and ("LOAD", path[0]) not in accesses
+
+
+def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
     """Make a change.
 
     Args:
         holders: the variables, and what each step of the path leads to.
+        is_set: whether a number replaces that of other calls, and is not added to it.
     """
     there, value = holders[-1], change.value
     if change.where is not None:
@@ -259,7 +273,8 @@ def _make(change: StateChange, holders: Sequence[Any]) -> None:
     elif change.is_added:
         there.update(value) if isinstance(there, set) else there.extend(value)
     else:
-        is_sum = _is_number(change.before) and _is_number(value) and _is_number(there) and there != change.before
+        is_counted = not is_set and there != change.before
+        is_sum = _is_number(change.before) and _is_number(value) and _is_number(there) and is_counted
         _set(holders[-2], change.path[-1], there + (value - change.before) if is_sum else value)
 
 
