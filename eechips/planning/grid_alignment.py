@@ -29,6 +29,8 @@ _PARTS = 100  # segments of a region's longer side, since straight edges are cur
 _CLOSE = Fraction(1, 10**6)  # of a pixel: tolerance within which a bound is on a pixel corner
 _LEAST_SCALE, _MOST_SCALE = 0.001, 40_075_017.0  # metres: a millimetre, and the circumference of the Earth
 _NEIGHBOURS = 1.0  # units of a CRS: places within this distance are the same
+_FARTHEST = 1e9
+"""Metres beyond which coordinates are none, as those of the opposite pole: 25 times the circumference of the Earth."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,7 +201,7 @@ def cover_region(base_grid: Grid, region: BaseGeometry) -> Grid:
             xy[:, 0] += turns * 360.0
         elif turns.any():
             _refuse_cut(base_grid.crs, (south + north) / 2.0)
-    if not np.isfinite(xy).all():
+    if not _are_coordinates(crs, xy):
         raise RegionError(f"the region reaches beyond where {base_grid.crs} has coordinates: choose another `crs`")
     return _window(base_grid, xy)
 
@@ -215,8 +217,9 @@ def snap_chip(grid: Grid, point: tuple[float, float], size: tuple[int, int]) -> 
     Raises:
         RegionError: if the pixel grid's CRS has no coordinates there.
     """
-    x, y = point if parse_crs(grid.crs).to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
-    if not (math.isfinite(x) and math.isfinite(y)):
+    crs = parse_crs(grid.crs)
+    x, y = point if crs.to_epsg() == 4326 else project(grid.crs, [point])[0].tolist()
+    if not _are_coordinates(crs, (x, y)):
         raise RegionError(f"{grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}: choose another `crs`")
     return grid.snap_around(x, y, size)
 
@@ -234,7 +237,7 @@ def align_chip(placement: GridAlignment, native: Grid, point: tuple[float, float
     """
     base_grid = placement.base_grid(native, point)
     if not placement.is_native:
-        cover_region(base_grid, shapely.Point(point))  # raises far from the zone
+        _refuse_far_from_zone(parse_crs(base_grid.crs), point[0], point[0])
     elif parse_crs(native.crs).is_geographic and point[0] < native.transform[2] - 180.0:
         # An image that begins more than 180 degrees east of the place, and shows it, crosses the antimeridian.
         point = (point[0] + 360.0, point[1])
@@ -273,6 +276,11 @@ def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
         for part, east_of_it in zip(parts, bounds[:, 2], strict=True)
     ]
     return shapely.union_all(moved)
+
+
+def _are_coordinates(crs: CRS, xy: npt.ArrayLike) -> bool:
+    """Return whether a CRS has such coordinates: finite ones, not farther away than any map of the Earth extends."""
+    return bool((np.abs(xy) * metres_per_unit(crs) <= _FARTHEST).all())  # NaN is not
 
 
 def _refuse_far_from_zone(crs: CRS, west: float, east: float) -> None:

@@ -23,6 +23,7 @@ from eechips.planning.grid_alignment import (
     cover_region,
     join_at_antimeridian,
     rescale_grid,
+    snap_chip,
 )
 
 NATIVE = Grid("EPSG:26913", (0.6, 0.0, 500_000.3, 0.0, -0.6, 4_400_000.5), 1, 1)
@@ -130,6 +131,14 @@ def test_utm_has_no_poles() -> None:
         find_utm_crs(5.0, 85.0)
     with pytest.raises(RegionError, match="EPSG:3031"):
         find_utm_crs(5.0, -81.0)
+
+
+def test_the_pole_opposite_to_a_map_is_refused() -> None:
+    """PROJ gives 4e23 metres there; chips were empty, and numbers of pixels overflowed."""
+    with pytest.raises(RegionError, match="has no coordinates at 0, -90"):
+        snap_chip(Grid("EPSG:3995", (1000.0, 0.0, 0.0, 0.0, -1000.0, 0.0), 1, 1), (0.0, -90.0), (16, 16))
+    with pytest.raises(RegionError, match="reaches beyond where EPSG:3995 has coordinates"):
+        cover_region(aligned_grid("EPSG:3995", 1000.0), shapely.Point(0.0, -90.0))
 
 
 def test_a_region_beyond_a_projection_is_refused() -> None:
