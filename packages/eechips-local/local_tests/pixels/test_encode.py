@@ -162,10 +162,14 @@ class TestGeoTiff:
             ((np.int16, np.int16, np.float32), "Int16 and Float32"),
         ],
     )  # fmt: skip
-    def test_bands_of_several_types_are_refused(self, dtypes: tuple[Any, ...], names: str) -> None:
-        made, pixels = bands(*dtypes)
+    def test_bands_of_several_types(self, dtypes: tuple[Any, ...], names: str) -> None:
+        """Exports are refused; a download has the type that holds all values, for which numpy is the oracle."""
+        made, pixels = bands(*dtypes, mask=HOLES)
         with pytest.raises(InvalidError, match=f"compatible data types; found inconsistent types: {names}"):
-            encode.geotiff(made, pixels, GRID)
+            encode.common_dtype(made)
+        with MemoryFile(encode.geotiff(made, pixels, GRID)) as memory, memory.open() as file:
+            assert set(file.dtypes) == {np.result_type(*dtypes).name}
+            assert np.array_equal(file.read()[:, HOLES], [p.values[HOLES] for p in pixels])
 
     @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:3857", "EPSG:5070", "SR-ORG:6974"])
     def test_crs(self, crs: str) -> None:

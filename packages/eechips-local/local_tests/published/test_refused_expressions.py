@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
+import requests
 
 from local_tests.support.local_earth_engine import Server, initialize
 
@@ -409,7 +411,8 @@ def test_an_image_without_bands_is_reduced_to_nothing(ee: Any) -> None:
 
 def test_files_of_several_types(ee: Any) -> None:
     """GeoTIFFs are refused as exports are (github.com/gee-community/geemap/issues/87), arrays have a field each
-    (github.com/google/earthengine-api, python/ee/data.py).
+    (github.com/google/earthengine-api, python/ee/data.py), and downloads one type for all, as MMEarth's have
+    (github.com/vishalned/MMEarth-data).
     """
     image = ee.Image([1, 0.5]).rename("a", "b")
     grid = {"dimensions": {"width": 2, "height": 2}, "crsCode": "EPSG:4326",
@@ -419,6 +422,11 @@ def test_files_of_several_types(ee: Any) -> None:
     assert ee.data.computePixels({"expression": image.toFloat(), "fileFormat": "GEO_TIFF", "grid": grid})[:2] == b"II"
     pixels = ee.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
     assert pixels.dtype == np.dtype([("a", "u1"), ("b", "f8")])
+    options = {"region": ee.Geometry.Rectangle([7, 45, 8, 46]), "scale": 50_000, "bands": ["a", "b"]}
+    downloaded = requests.get(image.getDownloadURL({**options, "format": "GeoTIFF"}), timeout=60)
+    with rasterio.MemoryFile(downloaded.content) as memory, memory.open() as file:
+        assert file.dtypes == ("float64", "float64")
+        assert [np.unique(band).tolist() for band in file.read()] == [[1], [0.5]]
 
 
 @pytest.mark.parametrize("use", ["paint", "style", "distance", "reduceToImage", "clip", "join"])

@@ -126,8 +126,12 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     That is the least value of an integer type, so 0 of unsigned ones, and minus infinity of floats: what geedim, whose
     tests run against the service, found out (geedim/image.py, ``_nodata_vals``). 64-bit integers have none: there the
     masked pixels are zero. A fourth band of bytes is not declared as opacity, which GDAL's default is.
+
+    Bands of several types have the type that holds them all: MMEarth (https://github.com/vishalned/MMEarth-data,
+    ``ee_utils/ee_data.py`` and ``utils/convert_to_h5.py``) read a million downloads of floats with bytes. Which type
+    that is, nobody tells.
     """
-    common = common_dtype(bands)
+    common = dtype_of(types.union_type(*(band.type for band in bands)))
     named = default_nodata(common)
     nodata = common.type(named or 0)
     layers = [np.where(p.valid, cast_values(p.values, common), nodata) for p in pixels]
@@ -145,20 +149,20 @@ GDAL_NAMES = {
 
 
 def common_dtype(bands: Sequence[ImageBand]) -> np.dtype[Any]:
-    """Return the type of all bands of a GeoTIFF.
+    """Return the type that all bands have.
 
     Raises:
         InvalidError: if there are several, as exports are refused (github.com/gee-community/geemap/issues/87). Whether
-            the service also refuses downloads and ``computePixels`` is not known; here it does.
+            the service also refuses ``computePixels`` is not known; here it does.
     """
-    types = [dtype_of(band.type) for band in bands]
-    other = next((kind for kind in types if kind != types[0]), None)
+    dtypes = [dtype_of(band.type) for band in bands]
+    other = next((dtype for dtype in dtypes if dtype != dtypes[0]), None)
     if other is not None:
         raise InvalidError(
             "Exported bands must have compatible data types; found inconsistent types: "
-            f"{GDAL_NAMES[types[0].name]} and {GDAL_NAMES[other.name]}."
+            f"{GDAL_NAMES[dtypes[0].name]} and {GDAL_NAMES[other.name]}."
         )
-    return types[0]
+    return dtypes[0]
 
 
 def default_nodata(dtype: np.dtype[Any]) -> float | int | None:

@@ -240,6 +240,8 @@ def compute_pixels(request: ServiceRequest, context: Context) -> ServiceResponse
         raise LimitError(f"The number of bands ({len(image.bands)}) must be less than or equal to {limits.bands}.")
     grid = pixel_grid(body.get("grid"), image, _region(body.get("region")))
     _check_size(image.bands, grid, limits.pixels_bytes, limits.pixels_side)
+    if form == "GEO_TIFF":
+        formats.common_dtype(image.bands)  # raises for several types
     return encode_pixels(image.bands, read_bands(image.bands, grid, context), grid, form)
 
 
