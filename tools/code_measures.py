@@ -69,7 +69,7 @@ class Measure:
     Attributes:
         files: number of Python files.
         lines: in all of them.
-        code: of these, lines that are neither blank, nor a comment, nor of a docstring.
+        code: lines that are neither blank, nor a comment, nor of a docstring.
         functions: number of them.
     """
 

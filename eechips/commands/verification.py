@@ -29,7 +29,7 @@ from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, 
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import RecordedFile, read_files
+from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
 from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger, recover_ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe
@@ -201,7 +201,7 @@ def _recorded_recipe(
         yield again.command.receive(again)
 
 
-def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedFile]], int]:
+def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedResult]], int]:
     """Return a random sample of the units with files, these files, and the number of such units."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
@@ -226,14 +226,14 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
     return whole, files_by_position, len(having)
 
 
-def _files_of(run: Run, positions: Collection[int]) -> dict[int, list[RecordedFile]]:
+def _files_of(run: Run, positions: Collection[int]) -> dict[int, list[RecordedResult]]:
     """Return the files of units by position."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         files = read_files(ledger.database, positions)
         return {position: list(own) for position, own in itertools.groupby(files, key=attrgetter("position"))}
 
 
-def _is_as_recorded(store: Store, file: RecordedFile) -> bool:
+def _is_as_recorded(store: Store, file: RecordedResult) -> bool:
     try:
         return store.sha256(file.name) == file.sha256
     except (OSError, UsageError):
@@ -259,7 +259,7 @@ def _audited(config: RunConfig, folder: Path, count: int) -> RunConfig:
 
 
 def _problems(
-    store: Store, repeated: Run, units: Sequence[WorkUnit], files: Mapping[int, Sequence[RecordedFile]]
+    store: Store, repeated: Run, units: Sequence[WorkUnit], files: Mapping[int, Sequence[RecordedResult]]
 ) -> list[Problem]:
     """Return a problem for each unit that differs from the same one of another run."""
     fetched = _files_of(repeated, {unit.position for unit in units})
@@ -270,7 +270,7 @@ def _problems(
     ]
 
 
-def _difference(old: Store, new: Store, before: Sequence[RecordedFile], after: Sequence[RecordedFile]) -> str:
+def _difference(old: Store, new: Store, before: Sequence[RecordedResult], after: Sequence[RecordedResult]) -> str:
     """Return how the files of a unit differ from those that were fetched again; empty if their values are the same."""
     for first, second in _paired(before, after):
         if second is None:
@@ -288,8 +288,8 @@ def _difference(old: Store, new: Store, before: Sequence[RecordedFile], after: S
 
 
 def _paired(
-    before: Sequence[RecordedFile], after: Sequence[RecordedFile]
-) -> Iterator[tuple[RecordedFile, RecordedFile | None]]:
+    before: Sequence[RecordedResult], after: Sequence[RecordedResult]
+) -> Iterator[tuple[RecordedResult, RecordedResult | None]]:
     """Pair the files of a unit with those that were fetched again, by layer, else in their order."""
     by_layer = {result_file.layer: result_file for result_file in after if result_file.layer}
     in_order = [result_file for result_file in after if not result_file.layer]

@@ -23,7 +23,7 @@ from eechips.engine.progress import Progress
 from eechips.engine.queues.reported_outcomes import describe_change
 from eechips.errors import StorageError
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import RecordedFile, read_files
+from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store, StoredFile
 
@@ -52,7 +52,7 @@ class ResumedFiles:
         known, now = self._known, self._now()
         there = self._list(file.name for file in read_files(self._ledger.database))
         reasons: dict[int, str] = {}
-        doubtful: list[RecordedFile] = []
+        doubtful: list[RecordedResult] = []
         for result in read_files(self._ledger.database):
             file = there.get(result.name)
             if file is None or file.size != result.size:
@@ -118,7 +118,7 @@ class ResumedFiles:
             return retry.call(partial(self._store.size, name), self._policy)
         return None
 
-    def _read(self, doubtful: list[RecordedFile]) -> Iterator[tuple[int, str]]:
+    def _read(self, doubtful: list[RecordedResult]) -> Iterator[tuple[int, str]]:
         """Yield position and reason of results whose content is another."""
         with Progress(len(doubtful), 0, None, quiet=self._quiet, unit="files compared") as progress:
             for result, digest in parallel_map(

@@ -22,7 +22,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import RecordedFile, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_unit_files
 from eechips.manifest.sqlite.unit_record import LISTS, RECORD, RECORD_COLUMNS, Record, State, UnitFile, decode_columns
 from eechips.manifest.untrusted_run import known_metadata, known_values
 from eechips.processes.parallel_map import parallel_map
@@ -166,7 +166,7 @@ _SHOWN = 3  # differences of two plans
 _DIGITS = 16  # of an id or a digest
 
 
-def describe_change(result: RecordedFile, size: int | None, sha256: str | None) -> str:
+def describe_change(result: RecordedResult, size: int | None, sha256: str | None) -> str:
     """Return the sentence that says why a file is not the one that a run has recorded.
 
     Args:

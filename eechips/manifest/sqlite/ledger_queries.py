@@ -14,7 +14,7 @@ from eechips.recipe.units import COMPLETES
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
 
 
-class RecordedFile(NamedTuple):
+class RecordedResult(NamedTuple):
     """A recorded file of a unit. A tuple, as there may be a million.
 
     Attributes:
@@ -171,7 +171,7 @@ def read_first_unit(database: Connection) -> tuple[int, str] | None:
     return row
 
 
-def read_files(database: Connection, positions: Collection[int] | None = None) -> Iterator[RecordedFile]:
+def read_files(database: Connection, positions: Collection[int] | None = None) -> Iterator[RecordedResult]:
     """Yield every recorded file, or those of some units, in the order of the plan, each unit's first file first."""
     among = "" if positions is None else " AND u.position IN (SELECT value FROM json_each(:positions))"
     queries = (
@@ -185,7 +185,7 @@ def read_files(database: Connection, positions: Collection[int] | None = None) -
     )
     values = {} if positions is None else {"positions": json.dumps(list(positions))}
     rows = database.execute(f"{' UNION ALL '.join(queries)} ORDER BY 1, 8", values)
-    yield from (RecordedFile(*row[:-1]) for row in rows)
+    yield from (RecordedResult(*row[:-1]) for row in rows)
 
 
 def sample_files(database: Connection, count: int) -> list[str]:

@@ -358,8 +358,12 @@ class Collection:
             first_kept = sorted(condition.all_of, key=lambda one: not self._keeps(one.fields))
             return reduce(Collection.filtered, first_kept, self)
         if self.is_searchable:
+
+            def keeps(name: str) -> bool:
+                return self._keeps(frozenset((name,)))
+
             # Filters that follow may still be ones that a store can be asked for.
-            part = Part(self, lambda elements: filter(condition.matches, iter(elements)), lambda _: True)
+            part = Part(self, lambda elements: filter(condition.matches, iter(elements)), keeps)
             return Collection.of_parts(self.element, [part], examples=self._like, **facts)
         return Collection(
             self.element, lambda _: iter(self), filters=(condition,), is_stored=False, examples=self._like, **facts

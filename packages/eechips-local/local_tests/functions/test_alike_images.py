@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from eechips_local.evaluation.asset_model import ImageAsset, Query
@@ -199,6 +199,7 @@ ROWS = st.lists(
 
 @pytest.mark.slow
 @settings(max_examples=400, derandomize=True, deadline=None)
+@example([(0, 0, 0)], ["other image", "a time before all", "calendar"], "all")
 @given(ROWS, st.lists(st.sampled_from(sorted({**STEPS, **{n: mapped(b) for n, b in SURE.items()}})), max_size=5),
        st.sampled_from(sorted(ENDS)))  # fmt: skip
 def test_chains_find_what_a_walk_through_all_images_finds(rows: Any, names: list[str], end: str) -> None:
