@@ -149,7 +149,7 @@ def test_marked_units_are_excluded(run: eechips.Run, cell: Callable[..., Any]) -
     units = eechips.open_run(run.path).units
     assert units["error"].tolist()[:4] == ["dropped: marked as bad"] * 4
     assert units["file"].isna().sum() == 4
-    assert not any((run.path / file).exists() for file in before["file"][:4])
+    until(browser, lambda: not any((run.path / file).exists() for file in before["file"][:4]))
     assert explorer.marked == []
     assert has_excluded_units(run.path)  # eechips retry draws others
     assert len(eechips.split(run.path, by="random", quiet=True).splits) == 36

@@ -140,13 +140,29 @@ def test_changes_of_two_workers_add_up(length: int) -> None:
         worker = workers[n % 2]
         changes = StateChanges(worker.work)
         worker.work(n)
-        apply(deserialize(serialize(changes.found(), "changes")), parent.work)
+        apply((change, parent.work) for change in deserialize(serialize(changes.found(), "changes")))
     for name in ("items", "flags", "numbers", "name", "rows", "latest"):
         assert getattr(parent, name) == getattr(threads, name), name
     assert parent.table["x"] == [3, 3]
     assert parent.table["y"] == {"z": 7, "names": {0, 1, 2, 3}}
     np.testing.assert_array_equal(parent.grid, threads.grid)
     assert parent.session is None
+
+
+def test_a_process_may_make_a_later_call_first() -> None:
+    """What it had added, an earlier call changed: that change had no place in the parent, and was lost."""
+    source = "by = {}\ndef work(n):\n    by.setdefault(n % 2, {}).setdefault('names', []).append(n)\n"
+    parent, worker = ModuleType("__main__"), ModuleType("__main__")
+    for module in (parent, worker):
+        exec(source, module.__dict__)
+    found: dict[int, Any] = {}
+    for n in (3, 5, 1):
+        changes = StateChanges(worker.work)
+        worker.work(n)
+        found[n] = deserialize(serialize(changes.found(), "changes"))
+    apply((change, parent.work) for n in sorted(found) for change in found[n])
+    assert list(parent.by) == [1]
+    assert sorted(parent.by[1]["names"]) == [1, 3, 5]
 
 
 def test_cells_of_a_table_are_found_among_others() -> None:
@@ -182,7 +198,7 @@ def test_cells_of_a_table_are_found_among_others() -> None:
         found = changes.found()
         names = {change.value.name for change in found if not change.is_added}
         assert names == {"text", *(["n", "na", "when"] if n else [])}
-        apply(deserialize(serialize(found, "changes")), parent.work)
+        apply((change, parent.work) for change in deserialize(serialize(found, "changes")))
     pd.testing.assert_frame_equal(parent.rows, threads.rows)
     pd.testing.assert_frame_equal(parent.table.drop(columns="a"), threads.table.drop(columns="a"), check_dtype=False)
     assert all(one is other for one, other in zip(parent.table["a"][:5], cells, strict=True))
@@ -202,5 +218,5 @@ def test_objects_in_a_circle_and_deep_ones_are_compared() -> None:
     found: tuple[Any, ...] = changes.found()
     assert ("node", "n") in [change.path for change in found]
     module.node.n = 7
-    apply(found[:1], module.work)
+    apply([(found[0], module.work)])
     assert module.node.n == 8

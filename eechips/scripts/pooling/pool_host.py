@@ -141,7 +141,11 @@ class ScriptHost:
             write_logged(result.logged, self._place.out)
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
-        return [self._delivered(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
+        call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
+        apply((change, call.function) for result, call in call_results for change in result.changes)
+        for result, _ in call_results:
+            self._note(result)
+        return [result for result, _ in call_results]
 
     def complete_exports(self) -> None:
         """Note that all batch tasks of the calls have completed."""
@@ -332,15 +336,12 @@ class ScriptHost:
                 call_results[number] = CallResult()
         return call_results
 
-    def _delivered(self, result: CallResult, call: Call) -> CallResult:
-        """Pass the result of a call to the script."""
+    def _note(self, result: CallResult) -> None:
+        """Note what the result of a call says beside its value."""
         if result.error is not None:
             self._raised.append(result.error)
-        if result.changes:
-            apply(result.changes, call.function)
         self._outside.update(result.outside)
         self._tested.update(result.tested)
-        return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -225,14 +225,33 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Number) and not isinstance(value, (bool, np.bool_))
 
 
-def apply(changes: Sequence[StateChange], function: Callable[..., Any]) -> None:
-    """Make the changes that a call in another process made to copies of a function's variables."""
-    for change in changes:
-        holders: list[Any] = [_Variables(function)]
-        with contextlib.suppress(LookupError, AttributeError):  # the script has replaced it meanwhile
-            for step in change.path:
-                holders.append(_get(holders[-1], step))
-            _make(change, holders, is_set=_is_only_set(function, change.path))
+def apply(changes: Iterable[tuple[StateChange, Callable[..., Any]]]) -> None:
+    """Make the changes that calls in other processes made to copies of a function's variables, in their order.
+
+    A process may have made a later call first: what that has added, an earlier one has changed. Such a change waits
+    until its place is there.
+
+    Args:
+        changes: with the function of the call.
+    """
+    left = list(changes)
+    count = len(left) + 1
+    while len(left) < count:
+        count = len(left)
+        left = [(change, function) for change, function in left if not _is_made(change, function)]
+
+
+def _is_made(change: StateChange, function: Callable[..., Any]) -> bool:
+    """Make a change; return False if its place is not there: another call adds it, or the script has replaced it."""
+    holders: list[Any] = [_Variables(function)]
+    try:
+        for step in change.path:
+            holders.append(_get(holders[-1], step))
+    except (LookupError, AttributeError):
+        return False
+    with contextlib.suppress(LookupError, AttributeError):  # the script has replaced a part of it meanwhile
+        _make(change, holders, is_set=_is_only_set(function, change.path))
+    return True
 
 
 def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
