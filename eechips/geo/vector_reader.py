@@ -239,7 +239,7 @@ def _to_wkb(column: Any, encoding: str) -> Any:
     offsets: list[Any] = []
     for _ in range(_NESTING[encoding]):
         if not (pa.types.is_list(column.type) or pa.types.is_large_list(column.type)):
-            raise RefusedFileError(f"its geometries are no lists as those of the encoding {encoding}")
+            raise RefusedFileError(f"its geometries are not nested lists, as the encoding {encoding} needs")
         bounds = column.offsets.to_numpy()
         offsets.insert(0, bounds - bounds[0])
         column = column.values.slice(bounds[0], bounds[-1] - bounds[0])

@@ -50,7 +50,7 @@ def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
 
 
 def _removals(ledger: Ledger, positions: Collection[int]) -> list[list[Any]]:
-    """Return the files that await removal, with those of some units."""
+    """Return the files that already await removal, and the files of some units."""
     files = [[file.name, file.size, file.sha256] for file in read_files(ledger.database, positions)]
     return [*ledger.meta().get(REMOVALS, []), *files]
 

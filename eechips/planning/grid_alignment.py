@@ -30,7 +30,7 @@ _CLOSE = Fraction(1, 10**6)  # of a pixel: tolerance within which a bound is on 
 _LEAST_SCALE, _MOST_SCALE = 0.001, 40_075_017.0  # metres: a millimetre, and the circumference of the Earth
 _NEIGHBOURS = 1.0  # units of a CRS: places within this distance are the same
 _FARTHEST = 1e9
-"""Metres beyond which coordinates are none, as those of the opposite pole: 25 times the circumference of the Earth."""
+"""Largest coordinate in metres, 25 circumferences of the Earth: PROJ gives 4e23 for the pole opposite to a map."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

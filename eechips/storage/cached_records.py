@@ -36,7 +36,7 @@ def load_record(folder: str, endpoint: str, subject: str) -> dict[str, Any]:
 def save_record(folder: str, endpoint: str, subject: str, record: Mapping[str, Any]) -> bool:
     """Store the record of a subject at a service, in place of an earlier one.
 
-    Those of a server on loopback, whose port changes, are stored only if ``EECHIPS_CACHE`` is set.
+    The port of a server on loopback changes: its records are stored only if ``EECHIPS_CACHE`` is set.
 
     Returns:
         Whether it was stored; False also if the folder cannot be written.

@@ -1,4 +1,4 @@
-"""Read results as local files, wherever they are: those of an object store are copied for a while."""
+"""Read results as local files. Results of an object store are copied to a temporary folder."""
 
 from __future__ import annotations
 

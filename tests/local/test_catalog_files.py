@@ -184,7 +184,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     np.testing.assert_array_equal(chip(ee, image, "swir", 30, 50, -1), window(files / "swir.tif", 30, 50))
     assert reads(locally)["headers"] == headers  # remembered
     assert ee.Image("scenes/item").bandNames().getInfo() == ["B04"]
-    swir = window(files / "swir.tif", 30, 50)  # of whose asset, not its bands, nodata is told
+    swir = window(files / "swir.tif", 30, 50)  # its asset states nodata, its bands do not
     np.testing.assert_array_equal(chip(ee, ee.Image("scenes/shared"), "swir", 30, 50, -1), np.where(swir, swir, -1))
     assert not swir.all()
 

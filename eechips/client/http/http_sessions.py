@@ -171,7 +171,10 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
 
 
 def check_proxy(url: str, proxies: Mapping[str, str] | None = None) -> None:
-    """Check the proxy of a URL: one of some proxies, of those of the environment if None.
+    """Check the proxy that a URL uses.
+
+    Args:
+        proxies: proxies by scheme; None for those of the environment.
 
     Raises:
         ConfigurationError: if it is no address, or one that ``requests`` cannot use; the message has no password.

@@ -172,7 +172,7 @@ def read_first_unit(database: Connection) -> tuple[int, str] | None:
 
 
 def read_files(database: Connection, positions: Collection[int] | None = None) -> Iterator[RecordedResult]:
-    """Yield every recorded file, or those of some units, in the order of the plan, each unit's first file first."""
+    """Yield the recorded files of all units, or of some, in the order of the plan; a unit's first file comes first."""
     among = "" if positions is None else " AND u.position IN (SELECT value FROM json_each(:positions))"
     queries = (
         f"SELECT u.position, lower(hex(u.id)), coalesce((SELECT layer FROM layers WHERE file = {f}.file), ''),"

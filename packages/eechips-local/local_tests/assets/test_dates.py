@@ -77,7 +77,7 @@ def test_time_axes_of_netcdf_are_read(value: int, unit: str) -> None:
     ],
 )
 def test_reference_times_are_those_of_cftime(value: float, units: str, calendar: str, expected: int) -> None:
-    """As weather services write them: milliseconds are those of cftime's ``num2date`` (1.6)."""
+    """Time axes of weather services; cftime's ``num2date`` (1.6) is the oracle of milliseconds."""
     assert from_netcdf(str(value), units, calendar) == expected
 
 

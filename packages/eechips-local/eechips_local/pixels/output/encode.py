@@ -128,8 +128,8 @@ def geotiff(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: PixelGri
     masked pixels are zero. A fourth band of bytes is not declared as opacity, which GDAL's default is.
 
     Bands of several types have the type that holds them all: MMEarth (https://github.com/vishalned/MMEarth-data,
-    ``ee_utils/ee_data.py`` and ``utils/convert_to_h5.py``) read a million downloads of floats with bytes. Which type
-    that is, nobody tells.
+    ``ee_utils/ee_data.py`` and ``utils/convert_to_h5.py``) read a million downloads of floats with bytes. The type that
+    the service chooses is not documented.
     """
     common = dtype_of(types.union_type(*(band.type for band in bands)))
     named = default_nodata(common)

@@ -84,7 +84,7 @@ def asset_json(asset: Asset, encoder: Encoder) -> dict[str, Any]:
 
 
 def _facts(properties: Mapping[str, Any], version: int, encoder: Encoder) -> dict[str, Any]:
-    """Return the fields of an EarthEngineAsset that properties give: those of users, times and size."""
+    """Return the fields of an EarthEngineAsset that follow from its properties: properties, times, version and size."""
     facts: dict[str, Any] = {}
     if own := {k: v for k, v in properties.items() if not k.startswith("system:")}:
         facts["properties"] = encoder.encode(own)
