@@ -32,6 +32,7 @@ class Suite:
         tests: folder of the tests.
         patterns: patterns of the names of their files.
         left_out: tests that wait by themselves for many minutes.
+        clouds: sky that its tests of clouds need.
     """
 
     repository: str
@@ -39,10 +40,12 @@ class Suite:
     tests: str = "tests"
     patterns: str = "test_*.py"
     left_out: tuple[str, ...] = ()
+    clouds: str = "climate"
 
 
 SUITES: Mapping[str, Suite] = {
-    "geedim": Suite("leftfield-geospatial/geedim", "6f0ab8d3", patterns="test_*.py integration.py"),
+    # Its scenes were chosen for their "partial cloud" in a region of 1 km (tests/conftest.py).
+    "geedim": Suite("leftfield-geospatial/geedim", "6f0ab8d3", patterns="test_*.py integration.py", clouds="scattered"),
     # Its test waits for more than twenty minutes between retries that it causes.
     "xee": Suite("google/Xee", "17dfdd9e", "xee", "*_test.py", ("test__to_array__retries_on_error",)),
     "wxee": Suite("aazuspan/wxee", "33b79185", "test"),
@@ -89,6 +92,7 @@ def run_suite(suite: Suite, folder: Path) -> tuple[Counter[str], list[tuple[str,
             sys.executable, "-m", "pytest", "--earth-engine", "-p", "no:cacheprovider", "-q", "--tb=short",
             "--continue-on-collection-errors",
             "-o", "addopts=", "-o", f"python_files={suite.patterns}", "-o", "earth_engine_datasets=all",
+            "-o", f"earth_engine_clouds={suite.clouds}",
             "-k", " and ".join(f"not {name}" for name in suite.left_out), f"--timeout={_SECONDS}",
             f"--junit-xml={report}", suite.tests,
         ]  # fmt: skip

@@ -131,6 +131,7 @@ class EarthEngineSession:
         asset_count: number of these assets, likewise.
         datasets: datasets of which datasets stubs are served: "all", or a folder of STAC collections; None for none.
         archives: open archives that are served instead of the demo planet: names, addresses of STAC APIs, files.
+        clouds: the sky over scenes of the demo planet, as ``--demo-clouds`` takes it.
     """
 
     def __init__(
@@ -141,8 +142,9 @@ class EarthEngineSession:
         asset_count: int | None = None,
         datasets: str | Path | None = None,
         archives: Sequence[str] = (),
+        clouds: str | None = None,
     ) -> None:
-        self._datasets, self._archives = datasets, archives
+        self._datasets, self._archives, self._clouds = datasets, archives, clouds
         self._given, self._asset_bytes, self._asset_count = assets, asset_bytes, asset_count
         self._stack = ExitStack()
         self._running: EarthEngine | None = None
@@ -162,6 +164,7 @@ class EarthEngineSession:
                 "assets": folder / "assets", "concurrency": _IN_FLIGHT, "rate": "none", "workers": _WORKERS,
                 "drive": folder / "drive", "buckets": folder / "buckets", "export-assets": folder / "exported",
                 "asset-bytes": self._asset_bytes, "asset-count": self._asset_count, "demo-datasets": self._datasets,
+                "demo-clouds": self._clouds,
             }  # fmt: skip
             arguments = [f"--{name}={value}" for name, value in options.items() if value is not None]
             sources = [f"--archive={archive}" for archive in self._archives]
@@ -275,6 +278,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "open archives that the local Earth Engine reads: earth-search, the address of a STAC API, a file",
         type="args",
     )
+    parser.addini(
+        "earth_engine_clouds",
+        "sky over scenes of the demo planet: climate, clear, scattered (clouds in each), overcast",
+        default="",
+    )
     parser.addini("earth_engine_asset_bytes", "most bytes of the assets of a project that tests export")
     parser.addini("earth_engine_asset_count", "most assets of a project that tests export")
 
@@ -311,6 +319,7 @@ def _open_session(config: pytest.Config) -> None:
         asset_count=_limit(config, "earth_engine_asset_count"),
         datasets=_datasets(config),
         archives=_archives(config),
+        clouds=_clouds(config),
     )
     config.add_cleanup(session.stop)  # it also runs when a conftest cannot be imported
     if config.known_args_namespace.earth_engine:
@@ -363,6 +372,21 @@ def _datasets(config: pytest.Config) -> str | Path | None:
     if not folder.is_dir():
         raise pytest.UsageError(f'earth_engine_datasets is neither "all" nor a folder: {folder}')
     return folder
+
+
+def _clouds(config: pytest.Config) -> str | None:
+    """Return the sky over scenes of the demo planet; None for its climate."""
+    from eechips_local.server_options import clouds
+
+    sky = str(config.getini("earth_engine_clouds"))
+    if not sky:
+        return None
+    if config.getini("earth_engine_archives"):
+        raise pytest.UsageError("earth_engine_clouds is of the demo planet, which earth_engine_archives replace")
+    try:
+        return clouds(sky)
+    except ValueError as error:
+        raise pytest.UsageError(f"earth_engine_clouds: {error}") from error
 
 
 def _archives(config: pytest.Config) -> tuple[str, ...]:

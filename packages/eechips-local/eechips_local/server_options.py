@@ -16,6 +16,7 @@ from eechips_local.stores import WritableFolder
 
 if TYPE_CHECKING:  # the server's libraries are an extra, and a help text does without them
     from eechips_local.archives.archive_model import ArchiveDescription
+    from eechips_local.demo.weather.cloud_regime import CloudRegime
     from eechips_local.server import ServerConfig
 
 
@@ -81,6 +82,20 @@ def _datasets(text: str) -> Path | Literal["all"]:
     return folder
 
 
+def clouds(text: str) -> CloudRegime:
+    """Return the sky that a text names.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    from eechips_local.demo.weather.cloud_regime import CLOUD_REGIMES
+
+    for regime in CLOUD_REGIMES:
+        if text == regime:
+            return regime
+    raise ValueError(f"it must be one of {', '.join(CLOUD_REGIMES)}")
+
+
 def _plan(text: str) -> FaultPlan:
     try:
         return FaultPlan.parse(json.loads(Path(text).read_text(encoding="utf-8")))
@@ -103,6 +118,7 @@ _PARSERS: Mapping[str, Callable[[str], Any]] = {
     "export_assets": _folder,
     "exports": _count,
     "demo_datasets": _datasets,
+    "demo_clouds": clouds,
     **dict.fromkeys(("asset_bytes", "asset_count"), _limit),
     **dict.fromkeys(("payload", "pixels", "thumbnail", "response", "elements", "memory"), _count),
     "seconds": _seconds,
@@ -145,6 +161,12 @@ OPTIONS = (
         "all|DIR",
         "Serve synthetic stubs of datasets that the demo planet lacks: of all whose bands are known, or also of those"
         " that STAC collections of Earth Engine's catalogue in a folder describe.",
+    ),
+    ServerOption(
+        "demo-clouds",
+        "SKY",
+        "Sky over scenes of Sentinel-2, Landsat and HLS on the demo planet: climate, clear, scattered (small clouds in"
+        " all of them), overcast [climate].",
     ),
 )
 """All of them."""
@@ -213,7 +235,7 @@ def configured(config: ServerConfig, option_texts: Mapping[str, str | None]) -> 
     if storage and folder is None:
         raise OptionError("--asset-bytes and --asset-count are limits of the folder of --export-assets: give it, too.")
     writable = None if folder is None else WritableFolder(folder, **storage)
-    others = {*quota, *server, *_EXPORTS, *_STORAGE, "demo_datasets"}
+    others = {*quota, *server, *_EXPORTS, *_STORAGE, "demo_datasets", "demo_clouds"}
     limits = {_LIMITS.get(k, k): v for k, v in values.items() if k not in others}
     store = replace(
         config.store,
@@ -223,6 +245,8 @@ def configured(config: ServerConfig, option_texts: Mapping[str, str | None]) -> 
     )
     if "demo_datasets" in values:
         store = replace(store, demo=True, demo_datasets=values["demo_datasets"])
+    if "demo_clouds" in values:
+        store = replace(store, demo=True, demo_clouds=values["demo_clouds"])
     return replace(
         config,
         quota=replace(config.quota, **quota),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eechips_local.archives.archive_model import ArchiveDescription, ItemFile
     from eechips_local.archives.archive_store import JoinedArchives
     from eechips_local.catalogs import CatalogStore
+    from eechips_local.demo.weather.cloud_regime import CloudRegime
     from eechips_local.evaluation.asset_model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
 
@@ -85,6 +86,7 @@ class StoreConfig:
         buckets: folder of folders that stand for buckets of Cloud Storage; None reads Cloud Storage if ``remote``.
         demo_datasets: which datasets stubs are served of, behind the demo planet: "all" whose bands are known, or
             also those that the STAC collections in a folder describe; None for no stubs.
+        demo_clouds: the sky over scenes of Sentinel-2 and Landsat on the demo planet.
         writable: that of the folders whose assets clients may change; None for none.
         archives: open archives, behind the asset folders and the catalogues, in the order in which they are searched.
         made: when the configuration is made, in seconds since 1970: what is kept of archives' files is used once they
@@ -99,6 +101,7 @@ class StoreConfig:
     demo_until: date = field(default_factory=demo_end)
     buckets: Path | None = None
     demo_datasets: Path | Literal["all"] | None = None
+    demo_clouds: CloudRegime = "climate"
     writable: WritableFolder | None = None
     archives: tuple[ArchiveDescription, ...] = ()
     made: float = field(default_factory=time.time, compare=False)
@@ -307,7 +310,7 @@ def open_store(config: StoreConfig, patience: float) -> ChainedStore:
     if config.demo:
         from eechips_local.demo import DemoStore
 
-        stores.append(CachedStore(DemoStore(config.demo_until)))
+        stores.append(CachedStore(DemoStore(config.demo_until, config.demo_clouds)))
         if config.demo_datasets is not None:
             stores.append(CachedStore(_stubs(config)))
         hint = partial(_missing_hint, config)

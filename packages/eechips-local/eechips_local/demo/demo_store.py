@@ -27,6 +27,7 @@ from eechips_local.demo.satellites import (
 )
 from eechips_local.demo.satellites.naip import Naip
 from eechips_local.demo.weather import chirps, era5
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import Asset, CollectionAsset, FolderAsset, ImageAsset, Query, child_ids
 
 
@@ -45,22 +46,23 @@ _OTHER_IDS = {"srtm90_v4": "CGIAR/SRTM90_V4"}
 
 
 @cache
-def catalogue(until: date) -> Mapping[str, DemoAsset]:
+def catalogue(until: date, regime: CloudRegime = "climate") -> Mapping[str, DemoAsset]:
     """Return everything on the demo planet by its Earth Engine id, in the order of ids.
 
     Args:
         until: the first day without an image.
+        regime: the sky over scenes of Sentinel-2 and Landsat.
     """
     assets: list[DemoAsset] = [
         Naip(until),
         *modis.collections(until),
         *vegetation.collections(until),
         *sentinel1.collections(until),
-        *sentinel2.collections(until),
-        *landsat.collections(until),
-        *landsat_level1.collections(until),
-        *landsat_tm.collections(until),
-        *hls.collections(until),
+        *sentinel2.collections(until, regime),
+        *landsat.collections(until, regime),
+        *landsat_level1.collections(until, regime),
+        *landsat_tm.collections(until, regime),
+        *hls.collections(until, regime),
         *us_landcover.collections(until),
         *elevation.images(),
         *worldcover.collections(),
@@ -86,13 +88,15 @@ class DemoStore:
 
     Attributes:
         until: the first day without an image.
+        regime: the sky over scenes of Sentinel-2 and Landsat.
     """
 
     until: date
+    regime: CloudRegime = "climate"
 
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
-        known = catalogue(self.until)
+        known = catalogue(self.until, self.regime)
         if asset_id in known:
             return cast("Asset", known[asset_id])
         if (other := _OTHER_IDS.get(asset_id)) is not None:
@@ -108,7 +112,7 @@ class DemoStore:
 
     def children(self, parent: str) -> Iterable[str]:
         """See ``AssetStore.children``; the images of a collection are made one by one."""
-        known = catalogue(self.until)
+        known = catalogue(self.until, self.regime)
         if parent in known:
             collection = known[parent]
             if not isinstance(collection, DemoTable | ImageAsset):
@@ -118,7 +122,7 @@ class DemoStore:
 
     def ids(self) -> frozenset[str]:
         """Return the ids of all datasets."""
-        return frozenset(catalogue(self.until))
+        return frozenset(catalogue(self.until, self.regime))
 
     def describe(self) -> Mapping[str, Any]:
         """See ``AssetStore.describe``."""
@@ -127,5 +131,5 @@ class DemoStore:
             "synthetic": True,
             "description": synthetic_label.NOTE,
             "version": synthetic_label.VERSION,
-            "assets": list(catalogue(self.until)),
+            "assets": list(catalogue(self.until, self.regime)),
         }

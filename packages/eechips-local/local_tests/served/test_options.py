@@ -33,6 +33,7 @@ def test_all_of_them(tmp_path: Path) -> None:
         "memory": "100000", "workers": "1", "minute": "500", "eecu_hours": "150",
         "drive": str(tmp_path / "drive"), "buckets": str(tmp_path / "buckets"), "export_assets": str(tmp_path / "new"),
         "exports": "3", "demo_datasets": str(tmp_path), "asset_bytes": "7000", "asset_count": "none",
+        "demo_clouds": "clear",
     }  # fmt: skip
     assert given.keys() == {option.name.replace("-", "_") for option in OPTIONS}
     config = configured(ServerConfig(), given)
@@ -40,7 +41,7 @@ def test_all_of_them(tmp_path: Path) -> None:
     assert config.quota.eecu_hours == 150.0
     assert config.exports == ExportConfig(tmp_path / "drive", tmp_path / "buckets", tmp_path / "new", 3)
     assert config.store.folders == (tmp_path / "new",)
-    assert config.store.demo_datasets == tmp_path
+    assert (config.store.demo_datasets, config.store.demo_clouds) == (tmp_path, "clear")
     assert config.store.writable == WritableFolder(tmp_path / "new", 7000, None)
     assert config.store.buckets == tmp_path / "buckets"
     assert config.latency is not None
@@ -58,7 +59,7 @@ def test_stubs_imply_the_demo_planet() -> None:
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("drive", __file__), ("demo_datasets", "no/such/folder"), ("exports", "0"),
+    [("drive", __file__), ("demo_datasets", "no/such/folder"), ("demo_clouds", "fog"), ("exports", "0"),
      ("concurrency", "0"), ("concurrency", "few"), ("rate", "-1"), ("rate", "nan"), ("latency", "normal:1,2"),
      ("latency", "-1"), ("latency", "lognormal:1"), ("seconds", "0"), ("seconds", "inf"), ("payload", "1e6"),
      ("faults", "no/such/file.json"), ("workers", "")],

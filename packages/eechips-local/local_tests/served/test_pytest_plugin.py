@@ -216,15 +216,18 @@ def test_exports(earth_engine):
 
 
 @pytest.mark.slow
-def test_stubs_of_datasets_are_served(tmp_path: Path) -> None:
+def test_stubs_and_the_sky_are_those_of_the_configuration(tmp_path: Path) -> None:
     text = """
 import ee
 
 def test_a_stub(earth_engine):
     images = ee.ImageCollection("IDAHO_EPSCOR/GRIDMET").filterDate("2020-07-01", "2020-08-01")
     assert images.size().getInfo() == 31
+    image = ee.Image("LANDSAT/LC08/C02/T1_L2/LC08_173083_20180217")
+    assert image.get("CLOUD_COVER").getInfo() == 100
 """
-    done = run_pytest(make_repository(tmp_path, test_stubs=text), ini='earth_engine_datasets = "all"')
+    ini = 'earth_engine_datasets = "all"\nearth_engine_clouds = "overcast"'
+    done = run_pytest(make_repository(tmp_path, test_stubs=text), ini=ini)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
 
 
@@ -461,6 +464,14 @@ def test_it(earth_engine):
         pytest.param('earth_engine_archives = ["nowhere"]', "'nowhere' is no archive", marks=pytest.mark.slow),
         pytest.param(
             'earth_engine_archives = ["cdse"]\nearth_engine_datasets = "all"', "set one of them", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            'earth_engine_clouds = "fog"', "must be one of climate, clear, scattered, overcast", marks=pytest.mark.slow
+        ),
+        pytest.param(
+            'earth_engine_clouds = "clear"\nearth_engine_archives = ["cdse"]',
+            "earth_engine_archives replace",
+            marks=pytest.mark.slow,
         ),
         pytest.param('earth_engine_datasets = "none"', 'neither "all" nor a folder', marks=pytest.mark.slow),
         pytest.param(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import lru_cache
 from typing import Any
@@ -34,6 +34,7 @@ from eechips_local.demo.satellites.sentinel2_granule import Granule, passes_over
 from eechips_local.demo.satellites.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.demo.satellites.wrs import WrsScene
 from eechips_local.demo.weather import cirrus, climate, cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.grids.pixel_grid import transformer
 
@@ -98,10 +99,11 @@ class CirrusBand:
     """Reflectance at 1.38 micrometres, B9 of Landsat."""
 
     when: date
+    regime: CloudRegime
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        return np.stack([cirrus.reflectance(rect, self.when) + np.float32(_CLEAR)] * len(bands)), None
+        return np.stack([cirrus.reflectance(rect, self.when, self.regime) + np.float32(_CLEAR)] * len(bands)), None
 
     def encode(self, values: npt.NDArray[Any], bands: Sequence[int]) -> npt.NDArray[np.float32]:
         """See ``painted_source.PaintedScene``; in steps of 0.0001."""
@@ -118,7 +120,7 @@ class Fmask(AsPainted):
         """See ``painted_source.PaintedScene``."""
         seen = self.seen
         ground = ground_cover.ground(rect, seen.when, climate.snow_line(seen.when, seen.north))
-        clouds = cloud_cover.sky(rect, seen.when, seen.north)
+        clouds = cloud_cover.sky(rect, seen.when, seen.north, seen.regime)
         best = landcover.dominant(landcover.shares(ground), range(len(landcover.CLASSES)))
         cloud, shadow = clouds.cloud > cloud_cover.CLOUDY, clouds.shadow > 0.45
         adjacent = ((clouds.cloud > 0.02) | (clouds.shadow > 0.15)) & ~cloud & ~shadow
@@ -168,9 +170,11 @@ class HlsSentinel(ImageSearch):
 
     Attributes:
         until: the first day without an image.
+        regime: the sky over its images.
     """
 
     until: date
+    regime: CloudRegime
 
     @property
     def id(self) -> str:
@@ -204,6 +208,7 @@ class HlsSentinel(ImageSearch):
         return next((self._image(granule) for granule in passes if granule.seen == seen), None)
 
     def _image(self, granule: Granule) -> ImageAsset:
+        granule = replace(granule, regime=self.regime)
         tile, overpass = granule.tile, granule.overpass
         reflectance = sentinel2_pixels.Reflectance(overpass, _SENTINEL)
         source = granule.source(_PIXEL, ScaledScene(reflectance, 1e-4, 0.0, 1e-4), "float32")
@@ -245,7 +250,7 @@ class _LandsatPass:
         kind, grid = PixelType("float"), self.tile.grid(_PIXEL)
         reflectance = self._merged(lambda seen: ScaledScene(seen, 2.75e-5, -0.2, 1e-4))
         thermal = self._merged(lambda seen: ScaledScene(seen, 0.00341802, 149.0 - 273.15, 0.01))
-        flat = self._merged(lambda _: CirrusBand(self.when))
+        flat = self._merged(lambda _: CirrusBand(self.when, self.satellite.regime))
         masked = self._merged(Fmask, "uint8", smooth=False)
         angles = PaintedSource(grid, Constants(_angles(self.tile, self.seen.date())), "float32", smooth=False)
         at = landsat_scenes.BANDS.index
@@ -260,7 +265,9 @@ class _LandsatPass:
         self, view: Callable[[LandsatOverpass], PaintedScene], dtype: str = "float32", *, smooth: bool = True
     ) -> MergedSource:
         grid = self.tile.grid(_PIXEL)
-        views = [(view(landsat_scenes.overpass_of(scene, self.when)), scene) for scene in self.scenes]
+        views = [
+            (view(landsat_scenes.overpass_of(scene, self.when, self.satellite.regime)), scene) for scene in self.scenes
+        ]
         return MergedSource(
             tuple(PaintedSource(grid, shown, dtype, smooth, _points(self.tile, scene)) for shown, scene in views)
         )
@@ -302,9 +309,11 @@ class HlsLandsat(ImageSearch):
 
     Attributes:
         until: the first day without an image.
+        regime: the sky over its images.
     """
 
     until: date
+    regime: CloudRegime
 
     @property
     def id(self) -> str:
@@ -347,13 +356,15 @@ class HlsLandsat(ImageSearch):
         end = last if query.end is None else min(query.end, last)
         if query.bounds is not None or query.start is None or end - query.start > synthetic_label.DAY:
             return _tiles(query, None)
-        seen = {scene for satellite in landsat.collections(self.until) for scene, _ in satellite.passes(query)}
+        seen = {
+            scene for satellite in landsat.collections(self.until, self.regime) for scene, _ in satellite.passes(query)
+        }
         tiles = {tile for scene in seen for tile in mgrs.tiles(wrs.outline(scene, wrs.OLI).bounds)}
         return sorted(tiles, key=lambda tile: tile.name)
 
     def _passes(self, tile: MgrsTile, query: Query) -> Iterator[_LandsatPass]:
         for scenes in _scenes(tile):
-            for satellite in landsat.collections(self.until):
+            for satellite in landsat.collections(self.until, self.regime):
                 for when in satellite.days(scenes[0], query):
                     if when >= FIRST_LANDSAT:
                         yield _LandsatPass(satellite, tile, scenes, when)
@@ -365,7 +376,7 @@ class HlsLandsat(ImageSearch):
         covered = 100.0 * shapely.intersection(area, square).area / square.area
         longitude, latitude = mgrs.middle(tile)
         place = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
-        cloudy = cloud_cover.cover_percent(*place, when)
+        cloudy = cloud_cover.cover_percent(*place, when, regime=self.regime)
         number = overpass.satellite.number
         products = "; ".join(
             f"LC{number:02d}_L1TP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
@@ -412,6 +423,6 @@ def _named(index: str) -> tuple[MgrsTile, datetime] | None:
         return None
 
 
-def collections(until: date) -> tuple[HlsLandsat, HlsSentinel]:
+def collections(until: date, regime: CloudRegime) -> tuple[HlsLandsat, HlsSentinel]:
     """Return both collections up to a day."""
-    return HlsLandsat(until), HlsSentinel(until)
+    return HlsLandsat(until, regime), HlsSentinel(until, regime)

@@ -27,6 +27,7 @@ from eechips_local.demo.satellites import wrs
 from eechips_local.demo.satellites.landsat_scenes import BANDS, overpass_of, stored
 from eechips_local.demo.satellites.wrs import Swath, WrsScene
 from eechips_local.demo.weather import cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
@@ -49,12 +50,14 @@ class Landsat(ImageSearch):
         first: no image is older.
         shift: days by which it follows Landsat 8.
         until: the first day without an image.
+        regime: the sky over its scenes.
     """
 
     number: int
     first: date
     shift: int
     until: date
+    regime: CloudRegime
 
     @property
     def prefix(self) -> str:
@@ -132,7 +135,7 @@ class Landsat(ImageSearch):
 
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
-        overpass = replace(overpass_of(scene, when), has_failures=True)
+        overpass = replace(overpass_of(scene, when, self.regime), has_failures=True)
         properties = self._properties(scene, when)
         return ImageAsset(
             f"{self.id}/{properties['system:index']}",
@@ -145,7 +148,7 @@ class Landsat(ImageSearch):
     def _properties(self, scene: WrsScene, when: date) -> dict[str, Any]:
         moment = moment_of(scene, when)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
-        cloudy = Later(partial(_cloudy, scene, when))
+        cloudy = Later(partial(_cloudy, scene, when, self.regime))
         product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "system:index": f"{self.prefix}_{scene.name}_{when:%Y%m%d}",
@@ -217,11 +220,11 @@ def _registration(scene: WrsScene, when: date) -> Mapping[str, float]:
     return dict(zip(names, (round(math.hypot(x, y), 3), x, y), strict=True))
 
 
-def _cloudy(scene: WrsScene, when: date) -> float:
+def _cloudy(scene: WrsScene, when: date, regime: CloudRegime) -> float:
     """Return the percentage of clouds of a scene on a day."""
     longitude, latitude = wrs.middle(scene)
     square = cloud_cover.square(longitude, latitude, 180_000.0)
-    return round(cloud_cover.cover_percent(*square, when), 2)
+    return round(cloud_cover.cover_percent(*square, when, regime=regime), 2)
 
 
 @lru_cache(maxsize=32768)
@@ -259,6 +262,6 @@ def milliseconds_of(when: datetime) -> int:
     return int(when.timestamp()) * 1000
 
 
-def collections(until: date) -> tuple[Landsat, Landsat]:
+def collections(until: date, regime: CloudRegime) -> tuple[Landsat, Landsat]:
     """Return Landsat 8 and Landsat 9, up to a day."""
-    return Landsat(8, date(2013, 3, 18), 0, until), Landsat(9, date(2021, 10, 31), 8, until)
+    return Landsat(8, date(2013, 3, 18), 0, until, regime), Landsat(9, date(2021, 10, 31), 8, until, regime)

@@ -22,6 +22,7 @@ from eechips_local.demo.satellites.landsat import Landsat
 from eechips_local.demo.satellites.landsat_scenes import LandsatOverpass
 from eechips_local.demo.satellites.wrs import WrsScene
 from eechips_local.demo.weather import cirrus
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.evaluation.lazy_values import LazyMapping, uncomputed
 
@@ -99,7 +100,7 @@ class Level1Overpass:
         values = np.empty((len(bands), rect.height, rect.width), dtype=np.float32)
         for n, (name, source) in enumerate(zip(names, below, strict=True)):
             if name == "B9":
-                values[n] = cirrus.reflectance(rect, self.surface.when) + np.float32(_CLEAR)
+                values[n] = cirrus.reflectance(rect, self.surface.when, self.surface.regime) + np.float32(_CLEAR)
             elif source is None:
                 values[n] = angles(self.azimuth, self.elevation).get(name, 0)
             elif name in _REFLECTIVE:
@@ -199,7 +200,7 @@ class LandsatLevel1(Landsat):
         surface = Landsat.make_image(self, scene, when)
         properties = {k: v for k, v in uncomputed(surface.properties).items() if k not in _SURFACE_ONLY}
         sun = properties["SUN_AZIMUTH"], properties["SUN_ELEVATION"]
-        overpass = Level1Overpass(landsat_scenes.overpass_of(scene, when), *sun, self.is_raw)
+        overpass = Level1Overpass(landsat_scenes.overpass_of(scene, when, self.regime), *sun, self.is_raw)
         bands = self.bands_of(scene, overpass, {name: _stored(name, is_raw=self.is_raw) for name in BANDS})
         product = str(properties["LANDSAT_PRODUCT_ID"]).replace("L2SP", "L1TP")
         properties |= {"PROCESSING_LEVEL": "L1TP", "LANDSAT_PRODUCT_ID": product, **_calibration()}
@@ -232,11 +233,11 @@ def tier_title(real_time: bool) -> str:
     return "Tier 1 and Real-Time data" if real_time else "Tier 1"
 
 
-def collections(until: date) -> tuple[LandsatLevel1, ...]:
+def collections(until: date, regime: CloudRegime) -> tuple[LandsatLevel1, ...]:
     """Return raw scenes and reflectance of Landsat 8 and 9, up to a day."""
     return tuple(
-        LandsatLevel1(satellite.number, satellite.first, satellite.shift, satellite.until, is_raw, real_time)
-        for satellite in landsat.collections(until)
+        LandsatLevel1(satellite.number, satellite.first, satellite.shift, satellite.until, regime, is_raw, real_time)
+        for satellite in landsat.collections(until, regime)
         for is_raw in (True, False)
         for real_time in ((False, True) if satellite.number == 8 else (False,))
     )

@@ -22,6 +22,7 @@ from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.satellites import wrs
 from eechips_local.demo.satellites.wrs import WrsScene
 from eechips_local.demo.weather import climate, cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 
 _REFLECTANCE = {
     "SR_B1": "blue",
@@ -97,13 +98,14 @@ class LandsatOverpass:
     when: date
     north: float
     has_failures: bool = False
+    regime: CloudRegime = "climate"
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_] | None]:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
         names = [BANDS[band] for band in bands]
         margin = self._dilation(rect) if "QA_PIXEL" in names else 0
-        wide = cloud_cover.sky(rect.grown(margin), self.when, self.north)
+        wide = cloud_cover.sky(rect.grown(margin), self.when, self.north, self.regime)
         clouds = wide.without_margin(margin)
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})
         vigour = climate.season_of_growth(self.north, self.when)
@@ -217,9 +219,9 @@ def _quality(ground: Ground, clouds: cloud_cover.Sky, is_near_cloud: npt.NDArray
     return result
 
 
-def overpass_of(scene: WrsScene, when: date) -> LandsatOverpass:
+def overpass_of(scene: WrsScene, when: date, regime: CloudRegime) -> LandsatOverpass:
     """Return what is seen of a scene on a day."""
-    return LandsatOverpass(when, round(wrs.middle(scene)[1], 3))
+    return LandsatOverpass(when, round(wrs.middle(scene)[1], 3), regime=regime)
 
 
 @cache

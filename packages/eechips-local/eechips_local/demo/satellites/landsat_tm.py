@@ -37,6 +37,7 @@ from eechips_local.demo.satellites.landsat_level1 import (
 )
 from eechips_local.demo.satellites.landsat_scenes import LandsatOverpass
 from eechips_local.demo.satellites.wrs import Swath, WrsScene
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import ImageAsset
 from eechips_local.evaluation.lazy_values import LazyMapping, uncomputed
 
@@ -266,7 +267,7 @@ class ThematicLandsat(Landsat):
         known = uncomputed(modern.properties)
         sun = known["SUN_AZIMUTH"], known["SUN_ELEVATION"]
         gaps = scene if self.number == 7 and when > _FAILURE else None
-        seen = landsat_scenes.overpass_of(scene, when)
+        seen = landsat_scenes.overpass_of(scene, when, self.regime)
         overpass = ThematicOverpass(seen, self.number, self.names, self.level, *sun, gaps)
         bands = self.bands_of(scene, overpass, {name: _stored(name, self.level) for name in self.names})
         dropped = ("IMAGE_QUALITY_OLI", "TEMPERATURE_ADD_BAND_ST_B10", "TEMPERATURE_MULT_BAND_ST_B10")
@@ -307,11 +308,11 @@ _SATELLITES = (
 )
 
 
-def collections(until: date) -> tuple[ThematicLandsat, ...]:
+def collections(until: date, regime: CloudRegime) -> tuple[ThematicLandsat, ...]:
     """Return all levels of Landsat 4, 5 and 7, up to a day."""
     levels: tuple[Level, ...] = ("surface", "top", "raw")
     return tuple(
-        ThematicLandsat(number, first, shift, min(end, until), level, real_time)
+        ThematicLandsat(number, first, shift, min(end, until), regime, level, real_time)
         for number, first, end, shift in _SATELLITES
         for level in levels
         for real_time in ((False, True) if number == 7 and level != "surface" else (False,))

@@ -48,6 +48,7 @@ from eechips_local.demo.satellites.sentinel2_pixels import (
     Reflectance,
 )
 from eechips_local.demo.weather import cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
@@ -142,6 +143,7 @@ class Product(ImageSearch):
         title: as in the catalogue.
         kind: which of the products.
         until: the first day without an image.
+        regime: the sky over its images.
         first: no image is older.
         at_top: whether the reflectance is at the top of the atmosphere, not at the surface.
         is_harmonized: whether the reflectance is stored alike before and after 2022-01-25.
@@ -151,6 +153,7 @@ class Product(ImageSearch):
     title: str
     kind: Literal["reflectance", "score", "probability", "world"]
     until: date
+    regime: CloudRegime
     first: date = FIRST
     at_top: bool = False
     is_harmonized: bool = True
@@ -251,7 +254,7 @@ class Product(ImageSearch):
         return self._image(granule) if self.first <= seen.date() < self.until else None
 
     def _image(self, granule: Granule) -> ImageAsset | None:
-        return _image(self, granule)
+        return _image(self, replace(granule, regime=self.regime))
 
     def draw(self, granule: Granule) -> ImageAsset | None:
         """Return the image of a pass; None where the product has none."""
@@ -400,16 +403,25 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
     return bands, properties
 
 
-def collections(until: date) -> tuple[Product, ...]:
+def collections(until: date, regime: CloudRegime) -> tuple[Product, ...]:
     """Return all collections up to a day."""
     surface = "Sentinel-2 MSI: MultiSpectral Instrument, Level-2A (SR)"
     top = "Sentinel-2 MSI: MultiSpectral Instrument, Level-1C (TOA)"
     return (
-        Product("COPERNICUS/S2", top, "reflectance", until, FIRST_TOP, at_top=True, is_harmonized=False),
-        Product("COPERNICUS/S2_HARMONIZED", f"Harmonized {top}", "reflectance", until, FIRST_TOP, at_top=True),
-        Product("COPERNICUS/S2_SR", surface, "reflectance", until, is_harmonized=False),
-        Product("COPERNICUS/S2_SR_HARMONIZED", f"Harmonized {surface}", "reflectance", until),
-        Product("COPERNICUS/S2_CLOUD_PROBABILITY", "Sentinel-2: Cloud Probability", "probability", until, FIRST_TOP),
-        Product("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "Cloud Score+ S2_HARMONIZED V1", "score", until, FIRST_TOP),
-        Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world", until, FIRST_TOP),
+        Product("COPERNICUS/S2", top, "reflectance", until, regime, FIRST_TOP, at_top=True, is_harmonized=False),
+        Product("COPERNICUS/S2_HARMONIZED", f"Harmonized {top}", "reflectance", until, regime, FIRST_TOP, at_top=True),
+        Product("COPERNICUS/S2_SR", surface, "reflectance", until, regime, is_harmonized=False),
+        Product("COPERNICUS/S2_SR_HARMONIZED", f"Harmonized {surface}", "reflectance", until, regime),
+        Product(
+            "COPERNICUS/S2_CLOUD_PROBABILITY", "Sentinel-2: Cloud Probability", "probability", until, regime, FIRST_TOP
+        ),
+        Product(
+            "GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED",
+            "Cloud Score+ S2_HARMONIZED V1",
+            "score",
+            until,
+            regime,
+            FIRST_TOP,
+        ),
+        Product("GOOGLE/DYNAMICWORLD/V1", "Dynamic World V1", "world", until, regime, FIRST_TOP),
     )

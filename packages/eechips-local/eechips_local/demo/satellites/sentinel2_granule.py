@@ -16,6 +16,7 @@ from eechips_local.demo.satellites.mgrs import MgrsTile
 from eechips_local.demo.satellites.sentinel2_orbit import Datatake
 from eechips_local.demo.satellites.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.demo.weather import cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import Query
 
 _STRIP = timedelta(minutes=8)
@@ -33,6 +34,7 @@ class Granule:
     strip: datetime
     tile: MgrsTile
     datatake: Datatake
+    regime: CloudRegime = "climate"
 
     @property
     def index(self) -> str:
@@ -72,7 +74,7 @@ class Granule:
     def overpass(self) -> Sentinel2Overpass:
         """Pass on which the image is taken."""
         north = mgrs.middle(self.tile)[1]
-        return Sentinel2Overpass(self.when, round(north, 3))
+        return Sentinel2Overpass(self.when, round(north, 3), self.regime)
 
     @property
     def cloudy(self) -> float:
@@ -88,7 +90,7 @@ class Granule:
         longitude, latitude = mgrs.middle(self.tile)
         column, row, size = cloud_cover.square(longitude, latitude, float(mgrs.EDGE))
         part = self.outline if self.missing else None
-        return cloud_cover.cover_percent(column, row, size, self.when, part, with_cirrus)
+        return cloud_cover.cover_percent(column, row, size, self.when, part, with_cirrus, self.regime)
 
     def source(self, pixel: int, scene: PaintedScene, dtype: str, smooth: bool = True) -> PaintedSource:
         """Return what is seen of a scene in pixels of some metres."""

@@ -18,6 +18,7 @@ from eechips_local.demo.land import ground_cover, landcover
 from eechips_local.demo.land.ground_layers import Ground
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.weather import climate, cloud_cover
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 
 # Band, pixel in metres, spectral band (None: not a reflectance).
 BANDS: tuple[tuple[str, int, str | None], ...] = (
@@ -79,10 +80,15 @@ class Sentinel2Overpass:
 
     when: date
     north: float
+    regime: CloudRegime = "climate"
 
     def ground(self, rect: Rect) -> Ground:
         """Return the ground without clouds."""
         return ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
+
+    def sky(self, rect: Rect) -> cloud_cover.Sky:
+        """Return the clouds over it."""
+        return cloud_cover.sky(rect, self.when, self.north, self.regime)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +109,7 @@ class Reflectance:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
         ground = self.seen.ground(rect)
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
+        clouds = self.seen.sky(rect)
         spectrum = [_SPECTRUM[self.names[band]] for band in bands]
         wanted = sorted({band for band in spectrum if band is not None})
         vigour = climate.season_of_growth(self.seen.north, self.seen.when)
@@ -179,7 +185,7 @@ class CloudScore:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
+        clouds = self.seen.sky(rect)
         clear = np.float32(0.97) - np.float32(0.95) * clouds.cloud - np.float32(0.45) * clouds.shadow
         clear = clear - np.float32(6.0) * clouds.cirrus
         known = (clear, clear * (np.float32(0.55) + np.float32(0.45) * clear))
@@ -200,7 +206,7 @@ class CloudProbability:
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], None]:
         """See ``painted_source.PaintedScene``."""
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
+        clouds = self.seen.sky(rect)
         likely = np.float32(2.0) + np.float32(97.0) * np.sqrt(np.clip(clouds.cloud + 4.0 * clouds.cirrus, 0.0, 1.0))
         return np.stack([likely] * len(bands)), None
 
@@ -219,7 +225,7 @@ class DynamicWorld:
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
         parts = landcover.shares(self.seen.ground(rect))
-        clouds = cloud_cover.sky(rect, self.seen.when, self.seen.north)
+        clouds = self.seen.sky(rect)
         likely = np.full((len(DYNAMIC_WORLD), rect.height, rect.width), 0.03, dtype=np.float32)
         for n, name in enumerate(landcover.CLASSES):
             likely[_WORLD_OF[name]] += parts[n] * np.float32(0.73)

@@ -16,6 +16,7 @@ from eechips_local.demo.land.terrain import nodes
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.upsampling import Upsampler
 from eechips_local.demo.weather import climate
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 
 DETECTED = 0.01
 """Reflectance at 1.38 micrometres from which a place counts as cirrus: Zhu, Wang and Woodcock (2015), Remote Sensing of
@@ -39,8 +40,10 @@ _FINEST, _SMALLEST, _SEED = 1 << 10, 14, 0
 """Units between nodes, the smallest octave of a field without the edges of low clouds, and another sky than theirs."""
 
 
-def reflectance(rect: Rect, when: date) -> Field32:
+def reflectance(rect: Rect, when: date, regime: CloudRegime = "climate") -> Field32:
     """Return the reflectance of cirrus at 1.38 micrometres, of the cells of a rectangle on a date."""
+    if regime != "climate":
+        return np.zeros((rect.height, rect.width), dtype=np.float32)
     at = nodes(rect, _FINEST)
     share = np.interp(np.abs(climate.from_belt(climate.latitude(at), when)), *_ZONES)
     depth = np.maximum(climate.cloudiness(at, when, share, _SEED, _SMALLEST), 0.0)

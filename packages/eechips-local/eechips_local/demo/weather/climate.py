@@ -120,10 +120,30 @@ def cloudiness(rect: Rect, when: date, share: float | Floats, seed: int, finest:
     for (_, strength), wave in zip(octaves, waves, strict=True):
         wave *= strength
         total += wave
-    # The series of the quantiles of a Gaussian.
-    away = np.asarray(share) - 0.5
+    return total + _quantile(np.asarray(share))
+
+
+def scattered_cloudiness(rect: Rect, when: date, seed: int) -> Floats:
+    """Return the cloudiness of a date on which small clouds cover three eighths of all places.
+
+    Cells of any size show the middle of theirs, so that rough views are as cloudy as fine ones.
+
+    Args:
+        seed: see :func:`cloudiness`.
+    """
+    x, y = rect.x[None, :] + _ASIDE, rect.y[:, None] + _ASIDE
+    waves = noise.gradient(x, y, [(k, cloud_seed(when, seed, k)) for k in _SCATTERED])
+    total = np.zeros(waves.shape[1:])
+    for strength, wave in zip(_SCATTERED.values(), waves, strict=True):
+        total += strength * wave
+    return total + _quantile(np.asarray(0.375))
+
+
+def _quantile(share: Floats) -> Floats:
+    """Return what to add to a Gaussian field of a standard deviation of 0.3 for that share above zero, by a series."""
+    away = share - 0.5
     square = away * away
-    return total + 0.3 * 2.5066 * away * (1.0 + square * (1.0472 + square * (2.3029 + square * 6.2515)))
+    return 0.3 * 2.5066 * away * (1.0 + square * (1.0472 + square * (2.3029 + square * 6.2515)))
 
 
 def cloud_octaves(pitch: int, finest: int) -> list[tuple[int, float]]:
@@ -139,6 +159,10 @@ def cloud_seed(when: date, sky: int, octave: int) -> int:
 
 # Octaves of 2**k units and their amplitudes; one that follows a gap stands for those of the gap, too.
 _CLOUDS = {20: 0.893, 18: 0.563, 16: 0.355, 14: 0.223, 12: 0.141, 10: 0.069, 9: 0.055, 8: 0.044}
+# Waves of some 600, 300 and 150 m, of the same standard deviation.
+_SCATTERED = {10: 0.9, 9: 0.6, 8: 0.4}
+_ASIDE = 363.0
+"""Units from the middles of large cells to where they show the noise, which is zero at multiples of its lengths."""
 
 
 @terrain.kept_with_relief

@@ -19,6 +19,7 @@ from eechips_local.demo.painting.mercator import Floats, Rect
 from eechips_local.demo.painting.place_cache import kept_for_places
 from eechips_local.demo.painting.upsampling import Upsampler
 from eechips_local.demo.weather import cirrus, climate, cloud_regions
+from eechips_local.demo.weather.cloud_regime import CloudRegime
 
 _FINEST = 64
 _HEIGHT = 2000.0
@@ -49,6 +50,9 @@ Remote Sensing 12, 202.
 
 _CLEARING = ((20.0, 45.0), (0.95, 0.45))
 """By degrees of latitude, the part of clouds that the aridity 1 takes away: depressions reach cold deserts."""
+
+_SKY = 3
+"""Seed of these clouds."""
 
 _ARIDITY_STEP = 1 << 16
 """Units between nodes of aridity."""
@@ -95,7 +99,7 @@ class Sky:
         return Sky(self.cloud[inner], self.shadow[inner], self.cirrus[inner], self.haze[inner])
 
 
-def sky(rect: Rect, when: date, north: float) -> Sky:
+def sky(rect: Rect, when: date, north: float, regime: CloudRegime = "climate") -> Sky:
     """Return clouds over a rectangle on a date.
 
     Args:
@@ -103,10 +107,10 @@ def sky(rect: Rect, when: date, north: float) -> Sky:
     """
     at = nodes(rect, _FINEST)
     up = Upsampler(rect, at)
-    here, there = _shifted(at, when, *_shadow(at.pitch, when, north))
+    here, there = _shifted(at, when, regime, *_shadow(at.pitch, when, north))
     opacity = _opacity(here)
     shadow, haze = _opacity(there * _DIRECT) * (1.0 - opacity), noise.smoothstep(-0.15, 0.0, here)
-    return Sky(up(opacity), up(shadow), cirrus.reflectance(rect, when), up(haze))
+    return Sky(up(opacity), up(shadow), cirrus.reflectance(rect, when, regime), up(haze))
 
 
 def _opacity(cloudiness: Floats) -> Floats:
@@ -126,24 +130,28 @@ def _shadow(pitch: int, when: date, north: float) -> tuple[int, int]:
     return round(-cells * float(np.sin(azimuth))), round(cells * float(np.cos(azimuth)))
 
 
-def _shifted(at: Rect, when: date, east: int, south: int) -> tuple[Floats, Floats]:
+def _shifted(at: Rect, when: date, regime: CloudRegime, east: int, south: int) -> tuple[Floats, Floats]:
     """Return the cloudiness of cells, and of those from which shadows fall on them."""
     wide = Rect(
         at.pitch, at.column - max(east, 0), at.row - max(south, 0), at.width + abs(east), at.height + abs(south)
     )
     if wide.width * wide.height > 2 * at.width * at.height:
         moved = Rect(at.pitch, at.column - east, at.row - south, at.width, at.height)
-        return _cloudiness(at, when), _cloudiness(moved, when)
-    whole = _cloudiness(wide, when)
+        return _cloudiness(at, when, regime), _cloudiness(moved, when, regime)
+    whole = _cloudiness(wide, when, regime)
     x, y = max(east, 0), max(south, 0)
     return tuple(  # type: ignore[return-value]
         whole[top : top + at.height, left : left + at.width] for top, left in ((y, x), (y - south, x - east))
     )
 
 
-def _cloudiness(rect: Rect, when: date, finest: int = 0) -> Floats:
+def _cloudiness(rect: Rect, when: date, regime: CloudRegime, finest: int = 0) -> Floats:
     """Return the cloudiness: above zero in clouds."""
-    return climate.cloudiness(rect, when, share(rect, when), 3, finest)
+    if regime == "climate":
+        return climate.cloudiness(rect, when, share(rect, when), _SKY, finest)
+    if regime == "scattered":
+        return climate.scattered_cloudiness(rect, when, _SKY)
+    return np.full((rect.height, rect.width), 1.0 if regime == "overcast" else -1.0)
 
 
 def share(rect: Rect, when: date) -> Floats:
@@ -192,7 +200,13 @@ def _before(positions: Floats, pitch: int) -> tuple[npt.NDArray[np.int64], Float
 
 @lru_cache(maxsize=16384)
 def cover_percent(
-    column: int, row: int, size: int, when: date, part: shapely.Polygon | None = None, with_cirrus: bool = False
+    column: int,
+    row: int,
+    size: int,
+    when: date,
+    part: shapely.Polygon | None = None,
+    with_cirrus: bool = False,
+    regime: CloudRegime = "climate",
 ) -> float:
     """Return the percentage of a square of the plane that is cloudy, from 24 by 24 places of it.
 
@@ -205,21 +219,21 @@ def cover_percent(
     """
     pitch = max(1, size // _PLACES)
     rect = Rect(pitch, column // pitch, row // pitch, _PLACES, _PLACES)
-    cloudy = _opacity(_cloudiness(rect, when, 10)) > CLOUDY
+    cloudy = _opacity(_cloudiness(rect, when, regime, 10)) > CLOUDY
     if with_cirrus:
-        cloudy |= _cirrus_of_every_second(rect, when)
+        cloudy |= _cirrus_of_every_second(rect, when, regime)
     if part is not None:
         cloudy = cloudy[_within(rect, part)]
     return round(float(np.count_nonzero(cloudy)) * (100.0 / cloudy.size), 6)
 
 
-def _cirrus_of_every_second(rect: Rect, when: date) -> npt.NDArray[np.bool_]:
+def _cirrus_of_every_second(rect: Rect, when: date, regime: CloudRegime) -> npt.NDArray[np.bool_]:
     """Return which cells have cirrus, by every second of them in either direction: it varies over larger distances."""
     left, top = rect.column % 2, rect.row % 2
     half = Rect(
         rect.pitch * 2, rect.column // 2, rect.row // 2, (rect.width + left + 1) // 2, (rect.height + top + 1) // 2
     )
-    detected = cirrus.reflectance(half, when) > cirrus.DETECTED
+    detected = cirrus.reflectance(half, when, regime) > cirrus.DETECTED
     return detected.repeat(2, axis=0).repeat(2, axis=1)[top : top + rect.height, left : left + rect.width]
 
 
