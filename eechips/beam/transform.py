@@ -25,7 +25,7 @@ from eechips.engine.plans.changed_options import describe, plan_identity
 from eechips.engine.plans.plan import name_template
 from eechips.engine.results.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import RecipeError, UsageError, WorkerLostError
+from eechips.errors import UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
@@ -265,13 +265,6 @@ class _FetchBundle(WorkerFn):
         for event in events:
             if isinstance(event, Finished) and event.outcome.fatal is not None:
                 raise event.outcome.fatal
-            if isinstance(event, Finished) and event.outcome.mismatches:  # perhaps of earlier bundles
-                name = event.outcome.mismatches[0].template
-                raise RecipeError(
-                    f"the function {name} of a Template branches on its values, or depends on more than these: results"
-                    " of this pipeline may be wrong. Give Chip the image itself, or pass what it branches on in"
-                    " 'fixed', and fetch them again"
-                )
             yield from self._emit(fetched_unit_of(event, self._values[event.assignment.id], self._place, self._plan))
         for identifier, reason in self._nameless.items():
             value, kind = self._values[identifier], UsageError.__name__

@@ -9,7 +9,6 @@ from typing import Any
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.exports.export_tasks import ExportTask
 from eechips.client.quota.usage import RequestLog
-from eechips.client.template_requests import TemplateMismatch
 from eechips.errors import EechipsError
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.storage import StagedFile
@@ -60,7 +59,6 @@ class Outcome:
             failures of the same kind.
         request_logs: the requests that were sent, if they are logged.
         is_exclusive: the recipe fetched by itself, so that the process could fetch no other unit meanwhile.
-        mismatches: units whose results may be wrong, which are fetched again.
         failed_request: the request that the unit shared, if it failed; the unit is fetched again.
         joined: outcomes of the further units of the assignment.
         profiles: profiles of the unit's requests; None if they were not profiled.
@@ -77,7 +75,6 @@ class Outcome:
     request_logs: tuple[RequestLog, ...] = ()
     is_exclusive: bool = False
     service_failure: tuple[int, str] | None = None
-    mismatches: tuple[TemplateMismatch, ...] = ()
     failed_request: FailedRequest | None = None
     joined: tuple[Outcome, ...] = ()
     profiles: tuple[ProfileShare, ...] | None = None

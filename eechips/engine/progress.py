@@ -112,12 +112,6 @@ class Progress:
             self.settle(failed=False)
         self.show(0, 0)
 
-    def reopen(self, count: int) -> None:
-        """Uncount units that are fetched again."""
-        self._settled -= count
-        if self._bar is not None:
-            self._bar.update(-count)
-
     def show(self, in_flight: int, limit: int, pause: str = "") -> None:
         """Update the display; ``pause`` says why requests wait, if they do."""
         self._pause_reason = f", {pause}" if pause else ""

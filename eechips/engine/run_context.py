@@ -109,11 +109,9 @@ class RunFeature:
 
     Attributes:
         run: set by :meth:`start`.
-        has_replaced: units that turn out to be empty have been replaced, and must not be opened again.
     """
 
     run: RunControl
-    has_replaced = False
 
     def start(self, run: RunControl) -> None:
         """Take part in a run."""

@@ -14,7 +14,6 @@ from eechips.engine.results.outcome_records import unit_failure
 from eechips.engine.run_context import SchedulerContext
 from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit
-from eechips.text.formatting import format_count
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""
@@ -32,7 +31,6 @@ class OutcomeHandler:
         self._ledger, self._log = context.ledger, context.log
         self._features = context.features
         self._breaker = Breaker(context.clock)
-        self._mismatched: set[int] = set()  # positions of units under way whose results are to be discarded
         self._losses: Counter[int] = Counter()
         self._committer = Committer(context.ledger, context.store)
         self.is_exclusive = False
@@ -51,7 +49,6 @@ class OutcomeHandler:
             StorageError: if a file cannot be committed.
         """
         events = [finished for event in events for finished in event.each()]
-        self._reopen_mismatched(events)
         settled, failure = self._decide(events)
         records = self._committer.commit(settled, self._breaker.reopened if failure is not None else ())
         if records:
@@ -66,13 +63,9 @@ class OutcomeHandler:
         failure: EechipsError | None = None
         divided: dict[int, list[WorkUnit]] = defaultdict(list)
         for event in self._expected(events):
-            mismatched = self._mismatched.intersection(unit.position for unit in event.assignment.units)
-            self._mismatched -= mismatched
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.assignment.position)
-            elif self._is_fetched_again(event, divided, is_mismatched=bool(mismatched)) or any(
-                feature.claim(event) for feature in self._features
-            ):
+            elif self._is_fetched_again(event, divided) or any(feature.claim(event) for feature in self._features):
                 continue
             else:
                 record, outcome = self._charged(event), event.outcome
@@ -125,38 +118,14 @@ class OutcomeHandler:
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
         return unit_failure(event.assignment.position, error, losses, 0)
 
-    def _reopen_mismatched(self, events: Iterable[Finished | Lost]) -> None:
-        """Reopen units whose requests turned out to be wrong, as their template depends on more than its values."""
-        for mismatch in (mismatch for e in events if isinstance(e, Finished) for mismatch in e.outcome.mismatches):
-            under_way = self._queue.under_way.intersection(mismatch.positions)
-            settled = [position for position in mismatch.positions if position not in under_way]
-            has_replaced = any(feature.has_replaced for feature in self._features)
-            done = self._ledger.with_results(settled, or_empty=not has_replaced)
-            self._mismatched |= under_way
-            self._ledger.reopen(done)
-            self._queue.again.extend(map(self._ledger.unit, done))
-            self._queue.settled -= len(done)
-            self._context.progress.reopen(len(done))
-            self._log.write("reopened", template=mismatch.template, positions=[*done, *sorted(under_way)])
-            count = len(done) + len(under_way)
-            verb = "is" if count == 1 else "are"
-            self._context.progress.say(
-                f"The function {mismatch.template} of a Template branches on its values, or depends on more than these:"
-                f" {format_count(count, 'unit')} whose requests may be wrong {verb} fetched again. Give"
-                " Chip the image itself, or pass what it branches on in 'fixed'."
-            )
-
-    def _is_fetched_again(self, event: Finished, divided: Mapping[int, list[WorkUnit]], *, is_mismatched: bool) -> bool:
-        """Return whether a unit is fetched again: its request was wrong, or failed for all units that share it."""
-        outcome, failed = event.outcome, event.outcome.failed_request
-        if is_mismatched and outcome.record is not None:
-            self._committer.discard(outcome.staged)
-        elif failed is None:
+    def _is_fetched_again(self, event: Finished, divided: Mapping[int, list[WorkUnit]]) -> bool:
+        """Return whether a unit is fetched again, as its request failed for all units that share it."""
+        failed = event.outcome.failed_request
+        if failed is None:
             return False
+        self._log.write("shared request failed", id=event.assignment.id, error=failed.error)
+        if failed.is_divisible:
+            divided[failed.first].append(event.assignment)
         else:
-            self._log.write("shared request failed", id=event.assignment.id, error=failed.error)
-            if failed.is_divisible:
-                divided[failed.first].append(event.assignment)
-                return True
-        self._queue.again.append(fetched_alone(event.assignment))
+            self._queue.again.append(fetched_alone(event.assignment))
         return True

@@ -198,9 +198,8 @@ class Worker:
         began = time.monotonic() if shared is None else shared.began
         outcome = Outcome(assignment.position)  # of a unit that the end of the run stops
         fetch = self._fetch if self._exports is None else partial(self._fetch_or_export, self._exports)
-        requests = self._fetcher.requests.unit_context(assignment.position, is_repeated=assignment.attempts > 0)
         metered = self._transport.metered(logs=self._spec.logs, profiles=assignment.is_profiled)
-        with metered as usage, contextlib.suppress(Stopped), requests:
+        with metered as usage, contextlib.suppress(Stopped):
             if assignment.exported:
                 usage.kinds.update(dict.fromkeys(map(export_kind, assignment.exported)))
             for left in range(min(_INTERNAL_REPEATS, self._spec.policy.retries), -1, -1):
@@ -213,13 +212,11 @@ class Worker:
                     break
                 usage.repeats += 1
                 self._transport.pause(self._spec.policy.delay)
-        mismatches, seconds = self._fetcher.requests.take_mismatches(), time.monotonic() - began
+        seconds = time.monotonic() - began
         if shared is None:
-            return completed(outcome, usage, seconds, mismatches)
+            return completed(outcome, usage, seconds)
         usage.add(shared.usage)
-        return completed(
-            outcome, usage, seconds, mismatches, shared_request=shared.first, shared_profiles=shared.profiles
-        )
+        return completed(outcome, usage, seconds, shared_request=shared.first, shared_profiles=shared.profiles)
 
     def _result(self, assignment: WorkUnit) -> Any:
         """Call the recipe."""

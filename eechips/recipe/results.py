@@ -21,18 +21,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """An image that a function builds from values, for chips whose requests differ only in these values.
+    """An image that a function builds from values, so that chips of one function may share a request.
 
     The Earth Engine client converts the image of every chip to JSON, which takes more processor time than all other
-    work for a chip. A template is converted once in a process; then the values are inserted into the JSON text.
+    work for a chip. A template of eechips itself is converted once in a process; then the values are inserted into the
+    JSON text. The function of a recipe may compute with its values, and is called for every chip.
 
     Attributes:
-        build: makes the image. It is called with ``fixed`` and the values, and must pass the values unchanged to Earth
-            Engine, since a result computed from them in Python would be the same for all units. It is called with
-            placeholders that raise an error if they are used in arithmetic, comparisons, lookups or formatting; the
-            images of such a function are built for each chip. The first requests of each process, and some later ones,
-            are compared with the client's requests for the image itself. If one differs, the template is not used any
-            longer, and the units since the last comparison are fetched again.
+        build: makes the image; called with ``fixed`` and the values.
         fixed: positional arguments that are the same for many units.
         values: arguments that differ, by name: numbers, texts, and lists of them.
         window_values: returns the values that follow from the chip's grid. Chips whose other values are equal

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import ee
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eechips import Chip, Grid, Template
+from eechips.client.chip_groups import stack_chips
 from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
 from eechips.client.http.http_messages import HttpRequest
-from eechips.client.template_requests import TemplateMismatch, TemplateRequests, _meaning
+from eechips.client.template_requests import TemplateRequests, _meaning
 from eechips.engine.config import RunConfig
 from eechips.engine.service.session import connect
 from eechips.jobs.samples.chips import ChipSample
@@ -57,6 +55,9 @@ def scene(asset: str, corners: list[float], reach: float, word: str) -> ee.Image
     return image
 
 
+scene.__module__ = "eechips.scenes"  # as only requests of functions of eechips are filled in
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(numbers, min_size=4, max_size=4),
@@ -87,130 +88,24 @@ def test_a_filled_request_equals_the_clients_request(
     assert (request.url, request.headers) == (expected.url, expected.headers)
 
 
-def summed(*values: Any) -> ee.Image:
-    image = ee.Image.constant(0)
-    for value in values:
-        image = image.add(ee.Image.constant(value) if isinstance(value, float) else ee.Image(ee.String(value).length()))
-    return image
+def test_templates_of_recipes_are_built_for_each_chip(fetchers: dict[str, Fetcher]) -> None:
+    template = Template(scene, ("A/B",), {"corners": [0.0, 0.0, 1.0, 1.0], "reach": 5.0, "word": "x"})
+    chips = [Chip(template, grid=GRID, bands=("R",), dtype="uint8"), Chip(of_recipe(), grid=GRID, bands=("G",))]
+    assert filled(fetchers["pixels"], chips[0]) is not None
+    assert filled(fetchers["pixels"], chips[1]) is None
+    assert filled(fetchers["pixels"], stack_chips(chips[:1] * 2)) is not None
+    assert filled(fetchers["pixels"], stack_chips(chips)) is None
 
 
-def swallowing(name: str, x: float) -> ee.Image:
-    try:
-        is_far = x > 100
-    except Exception:  # noqa: BLE001 - as recipes do
-        is_far = False
-    return summed(name, x).multiply(2 if is_far else 1)
-
-
-class Place:
-    """A mapping of texts, as recipes have them."""
-
-    factors: ClassVar[dict[Any, float]] = {"a": 2.0, "": 3.0, 1.0: 4.0, 0.0: 5.0}
-
-
-DECIDING: dict[str, Callable[[str, float], ee.Image]] = {
-    "equality of texts": lambda name, x: summed(name, x).multiply(2 if name == "a" else 1),
-    "equality the other way": lambda name, x: summed(name, x).multiply(2 if "a" == name else 1),  # noqa: SIM300
-    "inequality of texts": lambda name, x: summed(name, x).multiply(2 if name != "a" else 1),
-    "lookup of a text": lambda name, x: summed(name, x).multiply(Place.factors.get(name, 1.0)),
-    "text in a set": lambda name, x: summed(name, x).multiply(2 if name in {"a", "b"} else 1),
-    "text in a list": lambda name, x: summed(name, x).multiply(2 if name in ["a", "b"] else 1),
-    "text in a text": lambda name, x: summed(name, x).multiply(2 if name in "abc" else 1),
-    "letter in the text": lambda name, x: summed(name, x).multiply(2 if "a" in name else 1),
-    "beginning": lambda name, x: summed(name, x).multiply(2 if name.startswith("a") else 1),
-    "order": lambda name, x: summed(name, x).multiply(2 if name < "b" else 1),
-    "length": lambda name, x: summed(name, x).multiply(len(name) + 1),
-    "emptiness": lambda name, x: summed(name, x).multiply(2 if name else 1),
-    "first letter": lambda name, x: summed(name, x).multiply(2 if name[:1] == "a" else 1),
-    "letters": lambda name, x: summed(name, x).multiply(1 + sum(letter == "a" for letter in name)),
-    "f-string": lambda name, x: summed(f"{name}_x", name, x),
-    "format": lambda name, x: summed("{}/{}".format("a", name), name, x),
-    "percent": lambda name, x: summed("a/%s" % name, name, x),  # noqa: UP031
-    "sum of texts": lambda name, x: summed("a/" + name, name, x),
-    "joined texts": lambda name, x: summed("/".join(["a", name]), name, x),
-    "upper case": lambda name, x: summed(name.upper(), name, x),
-    "match": lambda name, x: summed(name, x).multiply(2 if re.match("a", name) else 1),
-    "date": lambda name, x: summed(name, x).multiply(2 if datetime.fromisoformat("2020-01-01") and name == "b" else 1),
-    "text of the number": lambda name, x: summed(str(x), name, x),
-    "number in a text": lambda name, x: summed(f"{x:.1f}", name, x),
-    "comparison of numbers": lambda name, x: summed(name, x).multiply(2 if x >= 1 else 1),
-    "equality of numbers": lambda name, x: summed(name, x).multiply(2 if x == 1 else 1),
-    "lookup of a number": lambda name, x: summed(name, x).multiply(Place.factors.get(x, 1.0)),
-    "largest": lambda name, x: summed(name, max(x, 1.0), x),
-    "sine": lambda name, x: summed(name, math.sin(x), x),
-    "sign of a sine": lambda name, x: summed(name, x).multiply(2 if math.sin(x) < 0 else 1),
-    "array": lambda name, x: summed(name, x).multiply(2 if (np.array([x]) > 1).any() else 1),
-    "rounded": lambda name, x: summed(name, float(round(x)), x),
-    "whole number": lambda name, x: summed(name, x).multiply(2 if x.is_integer() else 1),
-    "swallowed error": swallowing,
-    "nothing": summed,
-}
-"""Functions of templates by what they do with their values, besides passing them on."""
-UNNOTICED = ("text in a text", "match", "sine", "sign of a sine", "array", "joined texts")
-"""Those that no guard notices: the interpreter reads the memory of the value."""
-
-
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    what=st.sampled_from([*DECIDING]),
-    units=st.lists(st.tuples(st.sampled_from(["a", "b", "", "ab", "c"]), st.sampled_from([0.0, 1.0, -1.5, 500.0]))),
-)
-def test_requests_are_the_same_with_and_without_a_template(
-    fetchers: dict[str, Fetcher], what: str, units: list[tuple[str, float]]
-) -> None:
-    requests = TemplateRequests(fetchers["pixels"].requests._capture)
-    for name, x in units[:16]:
-        chip = Chip(Template(DECIDING[what], values={"name": name, "x": x}), grid=GRID)
-        request = requests.fill(chip)
-        if request is not None:
-            assert _meaning(request.text) == _meaning(of_the_client(fetchers["pixels"], chip).text), (what, units)
-
-
-@pytest.mark.parametrize("what", [what for what in DECIDING if what not in UNNOTICED and what != "nothing"])
-def test_templates_that_branch_on_a_value_are_called_for_each_chip(fetchers: dict[str, Fetcher], what: str) -> None:
-    chip = Chip(Template(DECIDING[what], values={"name": "z", "x": 2.5}), grid=GRID)
-    assert filled(fetchers["pixels"], chip) is None
-    assert "Image.constant" in of_the_client(fetchers["pixels"], chip).body
-
-
-def test_templates_that_only_pass_values_are_filled_in(fetchers: dict[str, Fetcher]) -> None:
-    chip = Chip(Template(summed_pair, values={"name": "z", "x": 2.5}), grid=GRID)
-    assert filled(fetchers["pixels"], chip) is not None
-
-
-def summed_pair(name: str, x: float) -> ee.Image:
-    return summed(name, x)
-
-
-def doubling_large(x: float) -> ee.Image:
-    return ee.Image.constant(x).multiply(2 if math.hypot(x, 0.0) > 50 else 1)
-
-
-def test_a_late_branch_stops_filling_and_names_the_units_since_the_last_comparison(
-    fetchers: dict[str, Fetcher],
-) -> None:
-    requests = TemplateRequests(fetchers["pixels"].requests._capture)
-
-    def fill(first: int, *values: float, again: bool = False) -> list[HttpRequest | None]:
-        found = []
-        for position, x in enumerate(values, first):
-            with requests.unit_context(position, is_repeated=again):
-                found.append(requests.fill(Chip(Template(doubling_large, values={"x": x}), grid=GRID)))
-        return found
-
-    assert None not in fill(0, *(number / 10 for number in range(500)))
-    assert fill(500, 1.0, again=True) == [None]
-    assert not requests.take_mismatches()
-    found = fill(500, *(100.0 + number for number in range(100)))
-    assert found.index(None) == 511 - 500  # its 512th request
-    assert set(found[11:]) == {None}
-    (doubt,) = requests.take_mismatches()
-    assert doubt == TemplateMismatch("doubling_large", tuple(range(448, 511)))
-    assert not requests.take_mismatches()
+def of_recipe() -> Template:
+    return Template(lambda x: ee.Image.constant(math.sin(x)), values={"x": 2.5})
 
 
 def constant(kind: Any, x: float) -> ee.Image:
     return ee.Image.constant(x).set("kind", kind).set("is_none", kind is None)
+
+
+constant.__module__ = scene.__module__
 
 
 def test_values_of_different_types_are_different_templates(fetchers: dict[str, Fetcher]) -> None:
@@ -223,12 +118,12 @@ def test_values_of_different_types_are_different_templates(fetchers: dict[str, F
             assert _meaning(request.text) == _meaning(expected.text)
 
 
-def test_functions_made_for_every_chip_do_not_accumulate(fetchers: dict[str, Fetcher]) -> None:
+def test_templates_of_every_chip_do_not_accumulate(fetchers: dict[str, Fetcher]) -> None:
     requests = TemplateRequests(
         lambda _: HttpRequest("POST", "", '{"expression": {"result": "0", "values": {"0": {}}}}', {})
     )
-    for _ in range(1500):
-        requests.fill(Chip(Template(lambda: ee.Image(1)), grid=GRID))
+    for number in range(1500):
+        requests.fill(Chip(Template(constant, (number, 1.5)), grid=GRID))
     assert len(requests._templates) <= 1000
 
 

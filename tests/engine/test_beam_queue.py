@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 
 from eechips.client.quota.permits import UsageDelta
 from eechips.client.quota.usage import RequestLog
-from eechips.client.template_requests import TemplateMismatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.results.result_stores import ImmediateStore
@@ -71,9 +70,6 @@ def events(draw: st.DrawFn) -> Finished | Lost:
         recipe_failure=draw(st.none() | TEXT.filter(bool)),
         request_logs=tuple(draw(st.lists(REQUEST_LOGS, max_size=2))),
         is_exclusive=draw(st.booleans()),
-        mismatches=tuple(
-            draw(st.lists(st.builds(TemplateMismatch, TEXT, st.lists(st.integers(0, 2**40)).map(tuple)), max_size=2))
-        ),
     )
     return Finished(assignment, outcome)
 

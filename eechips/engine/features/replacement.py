@@ -95,8 +95,6 @@ class Replacements(RunFeature):
         UsageError: if the recipe draws none.
     """
 
-    has_replaced = True
-
     def __init__(self, recipe: Recipe, ledger: Ledger, template: NameTemplate, *, of_empty: bool = True) -> None:
         self.planner: Planner | None = None
         self._draw, self._identity = replacement_of(recipe), recipe.identity

@@ -116,9 +116,8 @@ class SharedFetcher:
         units = list(dict.fromkeys(unit for unit, _ in members))
         chips = [chip for _, chip in owners]
         most, error = None, None
-        requests = self._fetcher.requests.unit_context(*(unit.position for unit in units))
         limits = self._transport.limited_retries(_RETRIES, _RETRY_SECONDS)
-        with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, requests, limits:
+        with self._transport.metered(logs=self._logs, profiles=is_profiled) as usage, limits:
             try:
                 files, most = fetch_shared(self._fetcher, shared, chips)
             except (Exception, Stopped) as caught:  # noqa: BLE001 - each unit gets its own error when it is fetched alone

@@ -20,7 +20,6 @@ from eechips import errors
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.quota.permits import UsageDelta
 from eechips.client.quota.usage import RequestLog
-from eechips.client.template_requests import TemplateMismatch
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
@@ -184,7 +183,6 @@ def _encode_event(event: Finished | Lost) -> dict[str, Any]:
         "service_failure": outcome.service_failure,
         "request_logs": [dataclasses.asdict(entry) for entry in outcome.request_logs],
         "is_exclusive": outcome.is_exclusive,
-        "mismatches": [dataclasses.asdict(entry) for entry in outcome.mismatches],
     }
     profiles = {}
     if outcome.profiles is not None:
@@ -222,9 +220,6 @@ def _decode_event(line: dict[str, Any]) -> Finished | Lost:
         else None,
         request_logs=tuple(RequestLog(**fields) for fields in line.get("request_logs", ())),
         is_exclusive=line.get("is_exclusive", False),
-        mismatches=tuple(
-            TemplateMismatch(fields["template"], tuple(fields["positions"])) for fields in line.get("mismatches", ())
-        ),
         profiles=tuple(ProfileShare(str(name), float(share)) for name, share in line["profiles"])
         if "profiles" in line
         else None,

@@ -36,17 +36,9 @@ def recover(ledger: Ledger, store: Store, log: RunLog) -> None:
                 " damaged or belongs to another user: choose another output folder"
             )
         queue = BeamQueue(immediate, token)
-        names = list(queue.batch_names())
-        mismatches = [
-            mismatch for name in names for event in _finished(queue, name) for mismatch in event.outcome.mismatches
-        ]
-        mismatched = {position for mismatch in mismatches for position in mismatch.positions}
-        ledger.reopen(ledger.with_results(mismatched, or_empty=True))
-        for name in names:
+        for name in list(queue.batch_names()):
             events = {event.assignment.position: event for event in _finished(queue, name)}
-            settled = [
-                event for position, event in events.items() if position not in mismatched and _is_lacking(ledger, event)
-            ]
+            settled = [event for event in events.values() if _is_lacking(ledger, event)]
             committer.commit(settled)
             recovered += len(settled)
         queue.clear()

@@ -11,7 +11,6 @@ from typing import Any
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.quota.usage import Usage
-from eechips.client.template_requests import TemplateMismatch
 from eechips.engine.features.circuit_breaker import service_failure_of
 from eechips.engine.outcome import Outcome
 from eechips.errors import (
@@ -216,7 +215,6 @@ def completed(
     outcome: Outcome,
     usage: Usage,
     seconds: float,
-    mismatches: tuple[TemplateMismatch, ...] = (),
     *,
     shared_request: int | None = None,
     shared_profiles: Iterable[ProfileShare] = (),
@@ -243,12 +241,7 @@ def completed(
     if exports is not None:
         exports = replace(exports, requests=usage.requests, seconds=round(seconds, 3))
     return replace(
-        outcome,
-        record=record,
-        exports=exports,
-        request_logs=tuple(usage.request_logs or ()),
-        profiles=profiles,
-        mismatches=mismatches,
+        outcome, record=record, exports=exports, request_logs=tuple(usage.request_logs or ()), profiles=profiles
     )
 
 

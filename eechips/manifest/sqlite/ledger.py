@@ -375,12 +375,6 @@ class Ledger:
             self.database.executemany(_ADD_COMPUTE, ((value, position) for position, value in seconds))
             self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (COMPUTE, json.dumps(account)))
 
-    def with_results(self, positions: Iterable[int], *, or_empty: bool) -> list[int]:
-        """Return the units of a selection that have results; with ``or_empty``, also empty ones without a file."""
-        states = "'done', 'empty'" if or_empty else "'done'"
-        query = f"SELECT 1 FROM units WHERE position = ? AND (state IN ({states}) OR file IS NOT NULL)"
-        return [position for position in positions if self.database.execute(query, (position,)).fetchone() is not None]
-
     def reopen(self, positions: Iterable[int]) -> int:
         """Set units back to planned and remove their results; return their number."""
         cleared = ", ".join(f"{c} = NULL" for c in RECORD_COLUMNS if c != "state" and c not in _SUMS)
