@@ -214,7 +214,7 @@ class CallExecutor:
         try:
             program = self._load(folder)
             call = folder.call(program, position)
-            changes = StateChanges(call.function) if program.shares else None
+            changes = StateChanges(call) if program.shares else None
             try:
                 with seeded(program.seed + position):
                     value = call.function(*call.arguments, **call.keywords)

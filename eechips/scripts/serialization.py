@@ -10,6 +10,7 @@ import io
 import math
 import os
 import pickle
+import queue
 import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -52,8 +53,8 @@ def serialize(
         moved: a folder and its new path: paths below the first become paths below the second.
         for_digest: whether the pickle is compared, not loaded: by name are classes of the script, which cloudpickle
             gives a random id in each process. Otherwise functions keep the path of their file, for tracebacks.
-        may_signal: whether events, queues and threads of this process may be part of the value; their copies elsewhere
-            receive nothing. A lock may be part of it in each case.
+        may_signal: whether events and threads of this process may be part of the value; their copies elsewhere
+            receive nothing. A lock may be part of it in each case, a queue in none.
 
     Raises:
         RecipeError: if a part of the value belongs to one process, such as an open file, and cannot be made anew.
@@ -100,7 +101,7 @@ def _pickled(
         def reducer_override(self, thing: Any) -> Any:
             if isinstance(thing, PurePath) and str(thing) != (there := path(str(thing))):
                 return type(thing), (there,)
-            if not may_signal and _is_signal(thing):
+            if isinstance(thing, queue.Queue) or (not may_signal and _is_signal(thing)):
                 raise TypeError(f"{type(thing).__name__} belongs to this process")
             if (expression := remade.get(id(thing))) is not None:
                 return remake, (expression.text, expression.names)

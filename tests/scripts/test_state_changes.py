@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import json
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from eechips.scripts.pooling.call_folder import Call
 from eechips.scripts.pooling.state_changes import StateChanges, apply
 from eechips.scripts.serialization import deserialize, serialize
 from local_tests.support.local_earth_engine import Server
@@ -138,9 +141,9 @@ def test_changes_of_two_workers_add_up(length: int) -> None:
     for n in range(4):
         threads.work(n)
         worker = workers[n % 2]
-        changes = StateChanges(worker.work)
+        changes = StateChanges(Call(worker.work))
         worker.work(n)
-        apply((change, parent.work) for change in deserialize(serialize(changes.found(), "changes")))
+        apply((change, Call(parent.work)) for change in deserialize(serialize(changes.found(), "changes")))
     for name in ("items", "flags", "numbers", "name", "rows", "latest"):
         assert getattr(parent, name) == getattr(threads, name), name
     assert parent.table["x"] == [3, 3]
@@ -157,10 +160,10 @@ def test_a_process_may_make_a_later_call_first() -> None:
         exec(source, module.__dict__)
     found: dict[int, Any] = {}
     for n in (3, 5, 1):
-        changes = StateChanges(worker.work)
+        changes = StateChanges(Call(worker.work))
         worker.work(n)
         found[n] = deserialize(serialize(changes.found(), "changes"))
-    apply((change, parent.work) for n in sorted(found) for change in found[n])
+    apply((change, Call(parent.work)) for n in sorted(found) for change in found[n])
     assert list(parent.by) == [1]
     assert sorted(parent.by[1]["names"]) == [1, 3, 5]
 
@@ -193,12 +196,12 @@ def test_cells_of_a_table_are_found_among_others() -> None:
     threads, parent, *workers = modules
     for n in range(5):
         threads.work(n)
-        changes = StateChanges(workers[n % 2].work)
+        changes = StateChanges(Call(workers[n % 2].work))
         workers[n % 2].work(n)
         found = changes.found()
         names = {change.value.name for change in found if not change.is_added}
         assert names == {"text", *(["n", "na", "when"] if n else [])}
-        apply((change, parent.work) for change in deserialize(serialize(found, "changes")))
+        apply((change, Call(parent.work)) for change in deserialize(serialize(found, "changes")))
     pd.testing.assert_frame_equal(parent.rows, threads.rows)
     pd.testing.assert_frame_equal(parent.table.drop(columns="a"), threads.table.drop(columns="a"), check_dtype=False)
     assert all(one is other for one, other in zip(parent.table["a"][:5], cells, strict=True))
@@ -213,10 +216,57 @@ def test_objects_in_a_circle_and_deep_ones_are_compared() -> None:
         "def work():\n    node.n += 1\n",
         module.__dict__,
     )
-    changes = StateChanges(module.work)
+    changes = StateChanges(Call(module.work))
     module.work()
     found: tuple[Any, ...] = changes.found()
     assert ("node", "n") in [change.path for change in found]
     module.node.n = 7
-    apply([(found[0], module.work)])
+    apply((change, Call(module.work)) for change in found)
     assert module.node.n == 8
+
+
+_ARGUMENTS = """
+class Site:
+    def __init__(self, n):
+        self.n, self.value, self.log = n, None, []
+rows, by, grid = [], {}, np.zeros(4)
+sites = [Site(n) for n in range(4)]
+context = {"rows": rows}
+def work(shared, site, others, by=None, grid=None):
+    shared.append(site.n)
+    rows.append(-site.n)
+    context["rows"].append(10 * site.n)
+    site.value = site.n / 2
+    site.log.append("done")
+    others[site.n % 2]["sum"] = others[site.n % 2].get("sum", 0) + site.n
+    by[site.n] = {"n": site.n}
+    grid[site.n] += site.n
+"""
+
+
+def test_changes_of_arguments_are_those_of_the_script() -> None:
+    """Fields and items that calls of threads set in their arguments were lost without a word."""
+    modules = [ModuleType("__main__") for _ in range(4)]
+    for module in modules:
+        module.__dict__["np"] = np
+        exec(_ARGUMENTS, module.__dict__)
+    threads, parent, *workers = modules
+    others: list[list[dict[str, int]]] = [[{}, {}] for _ in range(2)]
+    for n in range(4):
+        for module, pair in zip((threads, parent), others, strict=True):
+            shared = functools.partial(module.work, module.rows)
+            call = Call(shared, (module.sites[n], pair), {"by": module.by, "grid": module.grid})
+            if module is threads:
+                call.function(*call.arguments, **call.keywords)
+                continue
+            arguments, keywords = copy.deepcopy((call.arguments, dict(call.keywords)))
+            worker = workers[n % 2]
+            sent = Call(functools.partial(worker.work, copy.deepcopy(module.rows)), arguments, keywords)
+            changes = StateChanges(sent)
+            sent.function(*sent.arguments, **sent.keywords)
+            apply([(change, call) for change in changes.found()])
+    assert sorted(parent.rows) == sorted(threads.rows)
+    assert [vars(site) for site in parent.sites] == [vars(site) for site in threads.sites]
+    assert parent.by == threads.by
+    assert others[0] == others[1]
+    np.testing.assert_array_equal(parent.grid, threads.grid)

@@ -14,7 +14,7 @@ from eechips.manifest.sqlite.unit_record import State
 from eechips.scripts.pooling.call_folder import Call, CallResult
 from eechips.scripts.pooling.state_changes import variables
 from eechips.scripts.serialization import function_name, without_partial
-from eechips.text.formatting import some_of
+from eechips.text.formatting import format_count, some_of
 
 
 class CallNotes:
@@ -33,6 +33,11 @@ class CallNotes:
         self._without: Counter[str] = Counter()
         self._catching: Counter[str] = Counter()
         self._managed: Counter[str] = Counter()
+        self._unsent: Counter[tuple[str, str]] = Counter()
+
+    def add_unsent(self, function: str, obstacle: str) -> None:
+        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
+        self._unsent[function, obstacle] += 1
 
     def add_repeated(self, calls: Iterable[Call]) -> None:
         """Note the calls that an earlier run of the script has made, whose changes of managed objects are lost."""
@@ -79,6 +84,12 @@ class CallNotes:
         if self.unrecorded:
             names = " and ".join(sorted(self.unrecorded))
             yield f"Not recorded, and done again when the script is repeated: the work of {names}. Use a pool instead."
+        for (name, obstacle), count in self._unsent.items():
+            yield (
+                f"Not recorded, and done again when the script is repeated: {format_count(count, 'call')} of {name}(),"
+                f" made in the script's own threads, as they cannot be sent to another process: {obstacle.rstrip('.')}."
+                " Make what belongs to one process in the function that uses it."
+            )
 
     def lines(self) -> Iterator[str]:
         """Yield the notes."""

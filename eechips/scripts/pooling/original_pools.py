@@ -57,6 +57,9 @@ class PoolHost(Protocol):
             ScriptStopped: if the run stops before all calls are made.
         """
 
+    def note_unsent(self, function: str, obstacle: str) -> None:
+        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
+
 
 HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
 

@@ -105,6 +105,10 @@ class ScriptHost:
             self._stop = ScriptStopped(error)
             raise self._stop from error
 
+    def note_unsent(self, function: str, obstacle: str) -> None:
+        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
+        self.call_notes.add_unsent(function, obstacle)
+
     def check(self) -> None:
         """Raise ScriptStopped again if it was raised before: the script may have caught it."""
         if self._stop is not None:
@@ -142,7 +146,7 @@ class ScriptHost:
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
-        apply((change, call.function) for result, call in call_results for change in result.changes)
+        apply((change, call) for result, call in call_results for change in result.changes)
         for result, _ in call_results:
             self._note(result)
         return [result for result, _ in call_results]

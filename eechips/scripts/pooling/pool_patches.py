@@ -12,10 +12,10 @@ from importlib.util import find_spec
 from typing import Any
 
 from eechips.scripts.pooling import original_pools, pools
+from eechips.scripts.pooling.call_batch import make_calls
 from eechips.scripts.pooling.call_folder import Call
 from eechips.scripts.pooling.original_pools import is_hosted
 from eechips.scripts.pooling.pathos_pools import replace_pathos
-from eechips.scripts.pooling.pools import make_calls
 from eechips.scripts.replacements.name_replacement import replace_names
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
@@ -67,19 +67,20 @@ def replace_parallel() -> Iterator[None]:
     if find_spec("joblib") is None:
         yield
         return
-    kind = importlib.import_module("joblib").Parallel
-    with replace_names(kind, __call__=_replacement(kind.__call__)):
+    joblib = importlib.import_module("joblib")
+    kind = joblib.Parallel
+    with replace_names(kind, __call__=_replacement(kind.__call__, joblib.effective_n_jobs)):
         yield
 
 
-def _replacement(original: Callable[..., Any]) -> Callable[..., Any]:
+def _replacement(original: Callable[..., Any], effective_jobs: Callable[[int | None], int]) -> Callable[..., Any]:
     def call(self: Any, iterable: Iterable[tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]]) -> Any:
         """Return the values of calls in their order: a list, or an iterator where ``return_as`` says so."""
         shares, frame = bool(getattr(self._backend, "supports_sharedmem", False)), sys._getframe(1)
         if not (is_hosted(frame) or (not shares and _is_of_client_library(frame))):
             return original(self, iterable)
         calls = [Call(function, tuple(arguments), dict(keywords)) for function, arguments, keywords in iterable]
-        values = make_calls(calls, shares=shares)
+        values = make_calls(calls, threads=effective_jobs(self.n_jobs) if shares else None)
         return values if getattr(self, "return_generator", False) else list(values)
 
     return call

@@ -13,87 +13,24 @@ import concurrent.futures
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
+from eechips.scripts.pooling.call_batch import CallBatch, call_values
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, Hosted, PoolHost, is_of_script
+from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, Hosted, is_of_script
 from eechips.scripts.serialization import function_name, is_of_process
 
 _as_completed, _wait = concurrent.futures.as_completed, concurrent.futures.wait
 
 
-class _Batch:
-    """Calls that are deferred until a result is requested."""
-
-    def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], shares: bool) -> None:
-        self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
-        self._shares = shares
-        self._waiting: dict[int, tuple[Call, Callable[[CallResult], None]]] = {}
-        self._added = 0
-
-    def add(self, call: Call, settle: Callable[[CallResult], None]) -> int:
-        self._added += 1
-        self._waiting[self._added] = call, settle
-        return self._added
-
-    def discard(self, number: int) -> None:
-        self._waiting.pop(number, None)
-
-    def flush(self, functions: Collection[str] | None = None) -> None:
-        """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
-
-        A function that writes what others put in a queue ends when the script has their results and says so.
-        """
-        chosen: list[tuple[Call, Callable[[CallResult], None]]] = []
-        waiting, self._waiting = self._waiting, {}
-        for number, (call, settle) in waiting.items():
-            if functions is None or function_name(call.function) in functions:
-                chosen.append((call, settle))
-            else:
-                self._waiting[number] = call, settle
-        for (_, settle), result in zip(chosen, self.execute([call for call, _ in chosen]), strict=True):
-            settle(result)
-
-    def flush_for_callbacks(self) -> None:
-        """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
-        waiting = self._waiting
-        try:
-            self.flush()
-        except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run
-            for _, settle in waiting.values():
-                settle(CallResult(error=error))
-
-    def execute(self, calls: Sequence[Call]) -> list[CallResult]:
-        if not calls:
-            return []
-        return self._host.execute(calls, initializer=self._initializer, initargs=self._initargs, shares=self._shares)
-
-
-def _values(results: Iterable[CallResult]) -> Iterator[Any]:
-    for result in results:
-        if result.error is not None:
-            raise result.error
-        yield result.value
-
-
-def make_calls(calls: Sequence[Call], *, shares: bool) -> Iterator[Any]:
-    """Return the values of calls, which are made at once; the first that failed raises its error.
-
-    Args:
-        calls: in the order of the plan.
-        shares: whether they are made by threads of the script.
-    """
-    host = HOST.get()
-    assert host is not None
-    return _values(_Batch(host, None, (), shares).execute(calls))
-
-
 class AsyncResult:
     """A result like ``multiprocessing.pool.AsyncResult``."""
 
-    def __init__(self, batch: _Batch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]) -> None:
+    def __init__(
+        self, batch: CallBatch, callback: Any, error_callback: Any, unpack: Callable[[list[Any]], Any]
+    ) -> None:
         self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
         self._results: list[CallResult] = []
         self._functions: frozenset[str] = frozenset()
@@ -106,7 +43,7 @@ class AsyncResult:
         self._missing = len(calls)
         self._functions = frozenset(function_name(call.function) for call in calls)
         for call in calls:
-            self._batch.add(call, self._settle)
+            self._batch.add(call, self._settle, self._batch.start(call))
         if not calls:
             self._finish()
         return self
@@ -172,8 +109,8 @@ class Pool(Hosted):
             return
         host = HOST.get()
         assert host is not None
-        self._batch = _Batch(host, initializer, initargs, self._shares)
         self._processes = processes or os.cpu_count()
+        self._batch = CallBatch(host, initializer, initargs, self._processes if self._shares else None)
 
     def apply(self, func: Callable[..., Any], args: Iterable[Any] = (), kwds: Any = None) -> Any:
         """Return the value of one call."""
@@ -189,7 +126,7 @@ class Pool(Hosted):
 
     def map(self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None) -> list[Any]:
         """Return the values of a call for each item."""
-        return list(_values(self._batch.execute([Call(func, (item,)) for item in iterable])))
+        return list(call_values(self._batch.execute([Call(func, (item,)) for item in iterable])))
 
     def map_async(
         self, func: Callable[..., Any], iterable: Iterable[Any], chunksize: int | None = None, callback: Any = None,
@@ -203,7 +140,7 @@ class Pool(Hosted):
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None
     ) -> list[Any]:
         """Return the values of a call for each tuple of arguments."""
-        return list(_values(self._batch.execute([Call(func, tuple(item)) for item in iterable])))
+        return list(call_values(self._batch.execute([Call(func, tuple(item)) for item in iterable])))
 
     def starmap_async(
         self, func: Callable[..., Any], iterable: Iterable[Iterable[Any]], chunksize: int | None = None,
@@ -261,7 +198,7 @@ class _Values:
         return self._length
 
     def __next__(self, timeout: float | None = None) -> Any:
-        return next(_values((next(self._results),)))
+        return next(call_values((next(self._results),)))
 
     next = __next__
 
@@ -269,7 +206,7 @@ class _Values:
 class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
     """A future whose call is made when its result is requested."""
 
-    def __init__(self, batch: _Batch, call: Call) -> None:
+    def __init__(self, batch: CallBatch, call: Call) -> None:
         super().__init__()
         self.batch, self.function = batch, function_name(call.function)
         self._number = batch.add(call, self.settle)
@@ -316,7 +253,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
             loop.call_soon(self.batch.flush_for_callbacks)
 
 
-_of_executors: dict[_Batch, None] = {}
+_of_executors: dict[CallBatch, None] = {}
 """Calls of executors that the script has not shut down, also of those that it has not kept."""
 
 
@@ -329,6 +266,7 @@ def finish_executors() -> Iterator[None]:
             batch = next(iter(_of_executors))
             del _of_executors[batch]
             batch.flush()
+            batch.close()
     finally:
         _of_executors.clear()
 
@@ -346,14 +284,17 @@ class _Executor(Hosted):
     ) -> None:
         host = HOST.get()
         assert host is not None
-        self._batch = _Batch(host, initializer, initargs, self._shares)
-        self._futures: WeakSet[_Future] = WeakSet()
         self._max_workers = max_workers or os.cpu_count()
+        self._batch = CallBatch(host, initializer, initargs, self._max_workers if self._shares else None)
+        self._futures: WeakSet[_Future] = WeakSet()
 
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> _Future:
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> concurrent.futures.Future[Any]:
         """Return a call, made when a result of its function is requested, or the executor is shut down."""
         _of_executors[self._batch] = None
-        future = _Future(self._batch, Call(fn, args, kwargs))
+        call = Call(fn, args, kwargs)
+        if (started := self._batch.start(call)) is not None:
+            return started
+        future = _Future(self._batch, call)
         self._futures.add(future)
         return future
 
@@ -362,7 +303,7 @@ class _Executor(Hosted):
         buffersize: int | None = None,
     ) -> Iterator[Any]:  # fmt: skip
         """Return the values of a call for each item."""
-        return _values(self._batch.execute([Call(fn, item) for item in zip(*iterables, strict=False)]))
+        return call_values(self._batch.execute([Call(fn, item) for item in zip(*iterables, strict=False)]))
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Make the calls whose results were not requested, or cancel them."""
@@ -371,6 +312,7 @@ class _Executor(Hosted):
             for future in tuple(self._futures):
                 future.cancel()
         self._batch.flush()
+        self._batch.close(wait=wait, cancel_futures=cancel_futures)
 
     def __enter__(self) -> _Executor:
         return self
@@ -441,7 +383,7 @@ def pool_of_context(
 def _forced(futures: Iterable[Any]) -> list[Any]:
     """Return futures after their calls are made, those of one executor at once."""
     all_futures = list(futures)
-    functions: dict[_Batch, set[str]] = {}
+    functions: dict[CallBatch, set[str]] = {}
     for future in all_futures:
         if isinstance(future, _Future):
             functions.setdefault(future.batch, set()).add(future.function)

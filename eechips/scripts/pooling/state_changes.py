@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import functools
 import itertools
 import types
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Number
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -36,12 +37,28 @@ _PLAIN = (type(None), str, bytes, Number, np.generic)
 _TRANSFERRED = (*_PLAIN, list, dict, set, tuple, deque, np.ndarray)
 
 
+class SharedCall(Protocol):
+    """A call of a function."""
+
+    @property
+    def function(self) -> Callable[..., Any]:
+        """Return the called function."""
+
+    @property
+    def arguments(self) -> tuple[Any, ...]:
+        """Return the positional arguments."""
+
+    @property
+    def keywords(self) -> Mapping[str, Any]:
+        """Return the keyword arguments."""
+
+
 @dataclass(frozen=True, slots=True)
 class StateChange:
     """A change of a variable of the script by a call.
 
     Attributes:
-        path: name of the variable, then keys, positions and names of attributes of what has changed in it.
+        path: name of the variable or argument, then keys, positions and names of attributes of what has changed in it.
         value: what was added to a container; or what a variable or item was set to, elements of an array, or cells of
             a column of a DataFrame.
         is_added: whether it was added.
@@ -64,28 +81,31 @@ class _Snapshot:
         of: the container.
         items: by key or position, with snapshots of containers among them; None for a long list.
         size: number of items.
+        is_alias: whether the changes of its content are found by another name.
     """
 
     of: Any
     items: Mapping[Any, Any] | None
     size: int
+    is_alias: bool = False
 
 
 class StateChanges:
     """Record a call's changes of the script's variables.
 
     Args:
-        function: called function; its globals and closure, and the fields of its object, are compared.
+        call: its function's globals and closure, the fields of its object, and the arguments are compared.
     """
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = function
-        self._modules = {"__main__", without_partial(function).__module__}
-        self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in variables(function).items()}
+    def __init__(self, call: SharedCall) -> None:
+        self._call = call
+        self._modules = {"__main__", without_partial(call.function).__module__}
+        self._known: dict[int, _Snapshot | None] = {}
+        self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in _variables_of(call).items()}
 
     def found(self) -> tuple[StateChange, ...]:
         """Return the changes since the snapshot."""
-        now = variables(self._function)
+        now = _variables_of(self._call)
         return tuple(
             change
             for name, before in self._before.items()
@@ -94,24 +114,32 @@ class StateChanges:
         )
 
     def _taken(self, value: Any, room: list[int], level: int = 0) -> Any:
-        """Return a snapshot of a container, a copy of an array, or the value itself.
+        """Return a snapshot of a container, a copy of an array, or the value itself; also if it has another name.
 
         Args:
             room: number of objects that may still be taken, reduced by this one's.
         """
+        if id(value) in self._known:
+            known = self._known[id(value)]
+            return value if known is None else replace(known, is_alias=True)
         if isinstance(value, np.ndarray):
+            self._known[id(value)] = None
             return value.copy() if value.nbytes <= _MOST_BYTES and not value.dtype.hasobject else value
         if _is_table(value):
+            self._known[id(value)] = None
             return value.copy() if value.memory_usage().sum() <= _MOST_BYTES else value
         fields = self._fields(value)
         if fields is None or level > _MOST_LEVELS:
             return value
+        self._known[id(value)] = None
         room[0] -= len(fields) + 1
         if room[0] < 0:
             is_long = isinstance(fields, (list, deque)) and len(fields) > _MOST_ITEMS
-            return _Snapshot(value, None if is_long else dict(_items(fields)), len(fields))
-        items = {key: self._taken(item, room, level + 1) for key, item in _items(fields)}
-        return _Snapshot(value, items, len(fields))
+            items = None if is_long else dict(_items(fields))
+        else:
+            items = {key: self._taken(item, room, level + 1) for key, item in _items(fields)}
+        snapshot = self._known[id(value)] = _Snapshot(value, items, len(fields))
+        return snapshot
 
     def _fields(self, value: Any) -> Any:
         """Return a container, or the attributes of an object of a class of the script; None for anything else."""
@@ -128,6 +156,8 @@ class StateChanges:
         """
         if isinstance(before, _Snapshot):
             fields = self._fields(now)
+            if now is before.of and before.is_alias:
+                return
             if now is before.of or (type(now) is type(before.of) and _extends(fields, before)):
                 if len(fields) >= before.size:
                     yield from self._changed_items(path, before, fields)
@@ -225,32 +255,32 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Number) and not isinstance(value, (bool, np.bool_))
 
 
-def apply(changes: Iterable[tuple[StateChange, Callable[..., Any]]]) -> None:
-    """Make the changes that calls in other processes made to copies of a function's variables, in their order.
+def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> None:
+    """Make the changes that calls in other processes made to copies of their variables, in their order.
 
     A process may have made a later call first: what that has added, an earlier one has changed. Such a change waits
     until its place is there.
 
     Args:
-        changes: with the function of the call.
+        changes: with the call.
     """
     left = list(changes)
     count = len(left) + 1
     while len(left) < count:
         count = len(left)
-        left = [(change, function) for change, function in left if not _is_made(change, function)]
+        left = [(change, call) for change, call in left if not _is_made(change, call)]
 
 
-def _is_made(change: StateChange, function: Callable[..., Any]) -> bool:
+def _is_made(change: StateChange, call: SharedCall) -> bool:
     """Make a change; return False if its place is not there: another call adds it, or the script has replaced it."""
-    holders: list[Any] = [_Variables(function)]
+    holders: list[Any] = [_Variables(call)]
     try:
         for step in change.path:
             holders.append(_get(holders[-1], step))
     except (LookupError, AttributeError):
         return False
     with contextlib.suppress(LookupError, AttributeError):  # the script has replaced a part of it meanwhile
-        _make(change, holders, is_set=_is_only_set(function, change.path))
+        _make(change, holders, is_set=_is_only_set(call.function, change.path))
     return True
 
 
@@ -322,13 +352,13 @@ def _set(holder: Any, step: Any, value: Any) -> None:
 
 
 class _Variables:
-    """The variables that a function uses, by name; see :func:`variables`."""
+    """The variables of a call, by name; see :func:`_variables_of`."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self._function = without_partial(function)
+    def __init__(self, call: SharedCall) -> None:
+        self._call, self._function = call, without_partial(call.function)
 
     def __getitem__(self, name: str) -> Any:
-        return variables(self._function)[name]
+        return _variables_of(self._call)[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         function = self._function
@@ -344,6 +374,20 @@ class _Variables:
                 code.__globals__[name] = value
                 return
             function = getattr(code, "__wrapped__", None)
+
+
+def _variables_of(call: SharedCall) -> dict[str, Any]:
+    """Return the variables that a function uses, and its arguments."""
+    arguments: dict[str, Any] = {}
+    function = call.function
+    while isinstance(function, functools.partial):
+        arguments |= _named(f"partial {len(arguments)} ", function.args, function.keywords)
+        function = function.func
+    return variables(function) | arguments | _named("argument ", call.arguments, call.keywords)
+
+
+def _named(prefix: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    return {f"{prefix}{name}": value for name, value in (*enumerate(arguments), *keywords.items())}
 
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:

@@ -1,0 +1,142 @@
+"""Collect the calls of a pool until the script requests a result, and make them in the run or in its own threads."""
+
+from __future__ import annotations
+
+import concurrent.futures
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from typing import Any
+
+from eechips.errors import RecipeError
+from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
+from eechips.scripts.serialization import function_name, serialize
+
+
+class CallBatch:
+    """Calls that are deferred until a result is requested.
+
+    A call of a pool of threads that cannot be sent to another process, such as one with a queue or an open file, starts
+    at once in a thread of this process, and is not recorded.
+
+    Args:
+        threads: number of threads of the pool; None for a pool of processes.
+    """
+
+    def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], threads: int | None) -> None:
+        self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
+        self._threads = threads
+        self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}
+        self._added = 0
+        self._executor: Any = None
+        self._functions: dict[int, tuple[Callable[..., Any], str]] = {}
+
+    def add(
+        self, call: Call, settle: Callable[[CallResult], None], started: concurrent.futures.Future[Any] | None = None
+    ) -> int:
+        """Add a call, and return its number; ``settle`` receives its result. See `start`."""
+        self._added += 1
+        self._waiting[self._added] = call, settle, started
+        return self._added
+
+    def discard(self, number: int) -> None:
+        """Leave a call out, unless it is made."""
+        self._waiting.pop(number, None)
+
+    def start(self, call: Call) -> concurrent.futures.Future[Any] | None:
+        """Start a call in a thread of this process, if it needs what this process has; return None for others."""
+        if self._threads is None or not (obstacle := self._obstacle(call)):
+            return None
+        if self._executor is None:
+            self._executor = ORIGINALS["ThreadPoolExecutor"](
+                self._threads, initializer=self._initializer, initargs=self._initargs
+            )
+        self._host.note_unsent(function_name(call.function), obstacle)
+        started: concurrent.futures.Future[Any] = self._executor.submit(call.function, *call.arguments, **call.keywords)
+        return started
+
+    def flush(self, functions: Collection[str] | None = None) -> None:
+        """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
+
+        A function that writes what others put in a queue ends when the script has their results and says so.
+        """
+        waiting, self._waiting = self._waiting, {}
+        chosen: list[tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = []
+        for number, (call, settle, started) in waiting.items():
+            if functions is None or function_name(call.function) in functions:
+                chosen.append((call, settle, started))
+            else:
+                self._waiting[number] = call, settle, started
+        results = self._results([(call, started) for call, _, started in chosen])
+        for (_, settle, _), result in zip(chosen, results, strict=True):
+            settle(result)
+
+    def flush_for_callbacks(self) -> None:
+        """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
+        waiting = self._waiting
+        try:
+            self.flush()
+        except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run
+            for _, settle, _ in waiting.values():
+                settle(CallResult(error=error))
+
+    def execute(self, calls: Sequence[Call]) -> list[CallResult]:
+        """Make calls now, and return their results."""
+        return self._results([(call, self.start(call)) for call in calls])
+
+    def close(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
+        """End the threads of this process; see ``concurrent.futures.Executor.shutdown``."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
+
+    def _results(self, calls: Sequence[tuple[Call, concurrent.futures.Future[Any] | None]]) -> list[CallResult]:
+        """Return the results of calls, of which some have started in threads of this process."""
+        deferred = [call for call, started in calls if started is None]
+        results = iter(
+            self._host.execute(
+                deferred, initializer=self._initializer, initargs=self._initargs, shares=self._threads is not None
+            )
+            if deferred
+            else ()
+        )
+        return [next(results) if started is None else _result(started) for _, started in calls]
+
+    def _obstacle(self, call: Call) -> str:
+        """Return why a call cannot be sent to another process; empty if it can."""
+        function, obstacle = self._functions.get(id(call.function), (None, ""))
+        if function is None:
+            obstacle = _refusal(call.function, function_name(call.function))
+            self._functions[id(call.function)] = call.function, obstacle
+        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument")
+
+
+def _refusal(value: Any, what: str) -> str:
+    try:
+        serialize(value, what)
+    except RecipeError as error:
+        return str(error.__cause__)
+    return ""
+
+
+def _result(started: concurrent.futures.Future[Any]) -> CallResult:
+    error = started.exception()
+    return CallResult(error=error) if error is not None else CallResult(started.result())
+
+
+def call_values(results: Iterable[CallResult]) -> Iterator[Any]:
+    """Yield the values of calls; raise the error of the first that failed."""
+    for result in results:
+        if result.error is not None:
+            raise result.error
+        yield result.value
+
+
+def make_calls(calls: Sequence[Call], *, threads: int | None) -> Iterator[Any]:
+    """Return the values of calls, which are made at once; the first that failed raises its error.
+
+    Args:
+        calls: in the order of the plan.
+        threads: number of threads of the script that make them; None for processes.
+    """
+    host = HOST.get()
+    assert host is not None
+    return call_values(CallBatch(host, None, (), threads).execute(calls))
