@@ -23,7 +23,7 @@ from eechips.files.temporary_names import new_writer
 from local_tests.support.object_server import missing_packages, serving_objects
 
 ENDPOINT, PROJECT = "https://earthengine-highvolume.googleapis.com", "fields"
-REPORT = RunReport("ab-1", 3, 7, 12, 5, 4, 9, 1000, 120, 2, False, 2.5, "eechips sample, process 1 on laptop")
+REPORT = RunReport("ab-1", 3, 7, 12, 5, 4, 9, 1000, 120, 2, False, "eechips sample, process 1 on laptop")
 TERM = TermRecord(
     7, "ab-2", 12, 40.0, True, {"ab-1": Grant(5, 6, 2, 12.5), "ab-3": Grant(0, 0, 0, None)}, about="eechips"
 )

@@ -20,7 +20,6 @@ class RunReport:
         most: slots that it is allowed at most.
         sent: requests since its beginning.
         rejected: requests with the response 429 since its beginning.
-        seconds: seconds that a request of it takes on average; 0 if that is not known.
         about: what it is, for people.
     """
 
@@ -35,7 +34,6 @@ class RunReport:
     sent: int
     rejected: int
     is_restricted: bool
-    seconds: float
     about: str
 
 
@@ -67,7 +65,6 @@ class TermRecord:
         is_learned: whether the service has shown that it accepts no more.
         grants: by the id of the run, in the order in which they came.
         is_over: whether the leader has left.
-        seconds: seconds that a request of the leader takes on average; 0 if that is not known.
         about: what the leader is, for people.
     """
 
@@ -78,7 +75,6 @@ class TermRecord:
     is_learned: bool = False
     grants: Mapping[str, Grant] = field(default_factory=dict)
     is_over: bool = False
-    seconds: float = 0.0
     about: str = ""
 
 
@@ -109,44 +105,6 @@ class LeaseTimes:
             return self.short_step
         wanted = self.step + self.for_each * others if others else 2.0 * self.step
         return min(wanted, max(self.step, self.lease / 6.0))
-
-
-_FORGET = 0.9
-"""Factor a step by which the requests of earlier steps count less for their average duration."""
-
-
-@dataclass(slots=True)
-class RequestTime:
-    """How long a request takes on average, by Little's law: the mean in flight divided by the requests a second.
-
-    Attributes:
-        sent: requests since the beginning, when last measured.
-        since: time of that.
-        busy: seconds of requests in flight, of the last steps.
-        ended: requests that ended in them.
-    """
-
-    sent: int
-    since: float
-    busy: float = 0.0
-    ended: float = 0.0
-
-    def measure(self, sent: int, in_flight: int, now: float) -> None:
-        """Record a step.
-
-        Args:
-            sent: requests that have been answered since the beginning, without rejected ones.
-            in_flight: requests that are with the service.
-            now: seconds.
-        """
-        self.busy = self.busy * _FORGET + in_flight * (now - self.since)
-        self.ended = self.ended * _FORGET + sent - self.sent
-        self.sent, self.since = sent, now
-
-    @property
-    def seconds(self) -> float:
-        """The average; 0 if no request has ended."""
-        return self.busy / self.ended if self.ended >= 1.0 else 0.0
 
 
 def fair_shares(total: int, wanted: Sequence[int]) -> list[int]:

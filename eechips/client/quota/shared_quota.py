@@ -36,7 +36,6 @@ from eechips.client.quota.quota_members import (
     LeaseTimes,
     LimitProof,
     QuotaMember,
-    RequestTime,
     RunReport,
     TermRecord,
     fair_shares,
@@ -50,9 +49,7 @@ _SAFE = 0.6
 _SILENT = 3.0
 """Steps without a report after which the slots of a run are no evidence that the limit is used."""
 _LINGER = 1 / 3
-"""Share of the lease for which the slots of a run stay unused, at most, whose process is known to have been killed."""
-_LONG_REQUEST = 3.0
-"""Times the average, within which nearly all requests end. The slots of a killed run stay unused for so long."""
+"""Share of the lease for which the slots of a run stay unused whose process is known to have been killed."""
 _SETTLED = 1
 """Slots of a run that may move to other runs without shorter steps."""
 _EAGER = 4
@@ -102,7 +99,6 @@ class SharedQuota:
         self._proof = LimitProof(0, 0)
         self._reported = self._counted = (0, 0)
         self._renewed = clock()
-        self._request_time = RequestTime(0, clock())
 
     @property
     def total(self) -> int:
@@ -144,8 +140,6 @@ class SharedQuota:
             EechipsError, OSError: if the place of the records does not respond.
         """
         began = self._clock()
-        use = self._throttle
-        self._request_time.measure(use.sent - use.rejected - use.in_flight, use.in_flight, began)
         terms, runs = self._records.find()
         latest = max(terms, default=0)
         if self.is_leader and self._is_replaced(latest):
@@ -213,7 +207,7 @@ class SharedQuota:
             return
         self._term, self.is_leader, self._lingering = term, True, []
         if before.leader not in ("", self._run) and not before.is_over and self._is_running(before.leader) is False:
-            self._linger(int(limit) - _sum_reserved(kept.values()), before.seconds)
+            self._linger(int(limit) - _sum_reserved(kept.values()))
         self._members = {run: QuotaMember(grant, [(1, grant.slots)], grant.reserved) for run, grant in kept.items()}
         self._watches = {}
         reserved = _sum_reserved(kept.values())
@@ -251,7 +245,6 @@ class SharedQuota:
             sent=now.sent,
             rejected=now.rejected,
             is_restricted=now.is_restricted,
-            seconds=self._request_time.seconds,
             about=self._about,
         )
 
@@ -293,8 +286,7 @@ class SharedQuota:
         grants = {run: member.grant for run, member in self._members.items()}
         if is_over:
             self._term = replace(self._term, count=self._term.count + 1)
-        seconds = self._request_time.seconds
-        self._records.write_term(replace(self._term, grants=grants, is_over=is_over, seconds=seconds))
+        self._records.write_term(replace(self._term, grants=grants, is_over=is_over))
 
     def _note_report(self, run: str) -> None:
         """Learn from the report of a run; forget the run if its lease has ended."""
@@ -308,8 +300,7 @@ class SharedQuota:
             watch.note(key, now)
         is_running = self._is_running(run)
         if is_running is False and run in self._members:
-            last = self._members[run].report
-            self._linger(self._members[run].grant.reserved, 0.0 if last is None else last.seconds)
+            self._linger(self._members[run].grant.reserved)
         if is_running is False or now - watch.since > self._times.lease:
             self._members.pop(run, None)  # the watch stays: a report that cannot be removed is no new run
             self._records.remove_report(run)
@@ -326,14 +317,9 @@ class SharedQuota:
         member.note(report, self._term.number)
         member.grant = replace(member.grant, rejected=report.rejected)
 
-    def _linger(self, slots: int, seconds: float) -> None:
-        """Leave the slots of a run that was killed unused for a while: its requests may still be with the service.
-
-        Args:
-            seconds: seconds that a request of it takes on average; 0 if that is not known.
-        """
-        most = _LINGER * self._times.lease
-        self._lingering.append((slots, self._clock() + (min(most, _LONG_REQUEST * seconds) if seconds > 0.0 else most)))
+    def _linger(self, slots: int) -> None:
+        """Leave the slots of a run that was killed unused for a while: its requests may still be with the service."""
+        self._lingering.append((slots, self._clock() + _LINGER * self._times.lease))
 
     def _prove(self) -> None:
         """Keep account of the limit that was accepted."""
