@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any
 
 from eechips.client.access.access_token import Authorizer
 from eechips.client.access.connection import ServiceTarget
-from eechips.client.error_classification import classify_exception, classify_response, parse_error
-from eechips.client.http.http_sessions import check_proxy
+from eechips.client.http.connection_pool import ConnectionPool
+from eechips.client.http.http_messages import HttpRequest, HttpResponse, Timeouts
+from eechips.client.quota.permits import Permit
 from eechips.errors import EechipsError, PermanentError
-from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import parse_http_date, present
 from eechips.web.redaction import redact
-from eechips.web.retry_after import parse_retry_after
-from eechips.web.urls import is_loopback
 
 REQUESTS = 3
-_CONNECT_TIMEOUT, _READ_TIMEOUT = 10.0, 30.0  # seconds
+_TIMEOUTS = Timeouts(connect=10.0, read=30.0, total=60.0)
 _EXPRESSION = {"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}}
 
 
@@ -66,20 +63,14 @@ def send_trials(target: ServiceTarget, now: Callable[[], datetime] = present) ->
     Raises:
         ConfigurationError: if the environment names a proxy that cannot be used.
     """
-    import requests
-
-    if not is_loopback(target.endpoint):
-        check_proxy(target.endpoint)
     answers: list[Answer] = []
-    with requests.Session() as session:
-        session.trust_env = not is_loopback(target.endpoint)  # proxies
-        session.auth = _unchanged  # else a password in ~/.netrc would replace the token
+    with contextlib.closing(ConnectionPool(target.endpoint)) as pool:
         while len(answers) < REQUESTS and not (answers and answers[-1].error):
-            answers.append(_exchange(session, target, now))
+            answers.append(_exchange(pool, target, now))
     return answers
 
 
-def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) -> Answer:
+def _exchange(pool: ConnectionPool, target: ServiceTarget, now: Callable[[], datetime]) -> Answer:
     """Send a request once; errors are part of the answer."""
     headers: dict[str, str] = {}
     method, url, body = "GET", f"{target.endpoint}/$discovery/rest?version=v1", None
@@ -89,33 +80,23 @@ def _exchange(session: Any, target: ServiceTarget, now: Callable[[], datetime]) 
         if target.credentials is not None:
             headers["x-goog-user-project"] = target.project
     sent, began = now(), time.monotonic()
-    send = functools.partial(session.request, timeout=(_CONNECT_TIMEOUT, _READ_TIMEOUT), allow_redirects=False)
     try:
         if target.credentials is not None:  # it has a token
             Authorizer(target.credentials).authorize(headers)
-        response = send(method, url, data=body, headers=headers)
-    except Exception as raised:  # what the network raises is the finding; all else is raised again
-        classified = classify_exception(raised)
-        if classified is None:
-            raise
-        return Answer({}, time.monotonic() - began, sent, classified)
+        response = pool.exchange(HttpRequest(method, url, body, headers), _TIMEOUTS, Permit())
+    except EechipsError as raised:
+        return Answer({}, time.monotonic() - began, sent, raised)
     seconds = time.monotonic() - began
-    fields = {name.lower(): value for name, value in response.headers.items()}
-    error = _error_of(response.status_code, response.content, fields, describes=not target.project)
-    return Answer(fields, seconds, sent + timedelta(seconds=seconds / 2), error, response.status_code)
+    error = response.error or _find_fault(response, url)
+    return Answer(response.headers, seconds, sent + timedelta(seconds=seconds / 2), error, response.status)
 
 
-def _unchanged(request: Any) -> Any:
-    return request
-
-
-def _error_of(status: int, body: bytes, headers: Mapping[str, str], *, describes: bool) -> EechipsError | None:
-    if not 200 <= status < 300:
-        return classify_response(status, parse_error(body, headers.get("content-type", "")), parse_retry_after(headers))
+def _find_fault(response: HttpResponse, url: str) -> EechipsError | None:
+    """Return an error if the service cannot have written a response."""
     try:
-        content = parse_json(body)
-    except ValueError:
-        content = None
-    if not isinstance(content, dict) or ("resources" if describes else "result") not in content:
-        return PermanentError(f"an answer it cannot have written: {redact(body[:80].decode(errors='replace'))!r}")
+        response.decoded().refuse_fragment(url)
+    except EechipsError:
+        return PermanentError(
+            f"an answer it cannot have written: {redact(response.body[:80].decode(errors='replace'))!r}"
+        )
     return None
