@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import logging
 import math
 import time
-from dataclasses import replace
 from functools import partial
 from importlib.metadata import version
 from itertools import islice
@@ -19,7 +17,6 @@ from eechips.client.quota import stored_limits
 from eechips.engine.costs.cost_descriptions import describe_start
 from eechips.engine.costs.estimate import estimate_planned, save_unit_compute
 from eechips.engine.costs.planning_cost import PartialPlan, plan_some_units
-from eechips.engine.costs.request_trial import REQUEST_TRIAL, TRIED_UNITS, configured_plan, try_plans
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.features.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
@@ -95,9 +92,7 @@ class ConnectedRun:
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(_make_context(run)))
-            tries = self._tries_requests(is_planned=is_planned)
-            if not tries:  # workers start while units are planned
-                run.executor = stack.enter_context(_make_executor(run))
+            run.executor = stack.enter_context(_make_executor(run))  # workers start while units are planned
             run.compute = self._monitor_compute(stack)
             began = time.monotonic()
             plans = not is_planned or config.extend or self._ledger.is_partial
@@ -107,9 +102,6 @@ class ConnectedRun:
                 self._make_plan(stack, is_planned=is_planned, is_complete=is_complete)
                 if self.is_unchanged:
                     return True
-                if tries:
-                    self._try_requests()
-                    run.executor = stack.enter_context(_make_executor(run))
             if is_planned:
                 recover(self._ledger, run.store, self._log)
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
@@ -151,37 +143,9 @@ class ConnectedRun:
         target = session.connection.target
         components.discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, components.discovery).save(scratch / CLIENT_INIT_NAME)
-        chosen = self._ledger.meta().get(REQUEST_TRIAL) if is_planned else None
         if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
-            self._records.describe(session, chosen)
-        components.session, components.requests = session, configured_plan(config, chosen)
-
-    def _tries_requests(self, *, is_planned: bool) -> bool:
-        """Return whether to try equivalent requests: before the first units, also after a command that was killed."""
-        config = self._config
-        if (
-            config.estimate is None
-            or config.method != "auto"
-            or not (self._traits.is_builtin and self._traits.needs_service)
-            or self._components.is_part
-        ):
-            return False
-        return not is_planned or (
-            REQUEST_TRIAL not in self._ledger.meta() and sum_totals(self._ledger.database).units == 0
-        )
-
-    def _try_requests(self) -> None:
-        """Try equivalent requests on the first units of a run with an estimate, and choose some."""
-        run = self._components
-        units = [(unit.position, json.loads(unit.unit)) for unit in islice(self._ledger.open_units(), TRIED_UNITS)]
-        trial = try_plans(run.recipe, run.config, run.session, units)
-        if trial is None:
-            return
-        chosen = trial.to_json()
-        self._ledger.note(REQUEST_TRIAL, chosen)
-        self._records.describe(run.session, chosen)
-        run.requests = configured_plan(run.config, chosen)
-        run.session = replace(run.session, notes=(*run.session.notes, trial.text))
+            self._records.describe(session)
+        components.session = session
 
     def _settle_all(self) -> bool:
         """Settle the open units, or those that the recipe adds while it runs."""
@@ -308,7 +272,7 @@ class ConnectedRun:
         self._log.write("extended", units=added)
         self.is_unchanged, self._has_new_units = is_complete and not added, added > 0
         if not self.is_unchanged:
-            self._records.describe(self._components.session, self._ledger.meta().get(REQUEST_TRIAL))
+            self._records.describe(self._components.session)
 
     def _plan(self) -> None:
         """Make and store the whole plan."""
@@ -401,7 +365,7 @@ def _make_spec(run: RunComponents) -> WorkerSpec:
         policy=config.policy,
         timeouts=config.timeouts,
         method=config.pixel_method,
-        reads_assets=run.requests.reads_assets,
+        reads_assets=config.reads_assets,
         endpoint=target.endpoint,
         project=target.project,
         key_file=None if config.credentials is None else config.credentials.absolute(),
@@ -410,7 +374,7 @@ def _make_spec(run: RunComponents) -> WorkerSpec:
         rate=config.requests_per_second,
         workload_tag=target.workload_tag,
         logs=config.verbose or config.estimate is not None,
-        shares_requests=run.requests.shares_requests,
+        shares_requests=config.shares_requests,
         keeps_empty=config.on_empty == "keep",
         export_to=config.export_to,
         reuses_connections=config.reuses_connections,

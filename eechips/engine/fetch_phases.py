@@ -242,7 +242,7 @@ class FetchPhases:
     @property
     def _request_window(self) -> RequestWindow | None:
         """The pixels of units, if these may share requests, and the executor can send several of them to a worker."""
-        if not self._run.requests.shares_requests or self._run.executor.is_detached:
+        if not self._run.config.shares_requests or self._run.executor.is_detached:
             return None
         return request_window_of(self._recipe)
 

@@ -11,7 +11,6 @@ from typing import Any
 from eechips.client.access.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.planning_cost import PartialPlan
-from eechips.engine.costs.request_trial import RequestPlan
 from eechips.engine.executors.executor import Executor
 from eechips.engine.features.compute_monitor import ComputeMonitor
 from eechips.engine.features.export_monitor import ExportMonitor
@@ -39,7 +38,6 @@ class RunComponents:
         log: log of the run, if something is to be fetched.
         scratch: folder of temporary files, once the run is connected.
         discovery: file by which workers connect.
-        requests: how chips are requested.
         compute: keeps account of the compute; None if the recipe needs no service.
         executor: set before planning.
         planner: makes the rest of the plan while units are fetched; if it is not started, after the user has confirmed.
@@ -62,7 +60,6 @@ class RunComponents:
     scratch: Path = field(init=False)
     session: Session = field(init=False)
     discovery: DiscoveryFile = field(init=False)
-    requests: RequestPlan = field(init=False)
     compute: ComputeMonitor | None = field(init=False)
     executor: Executor[Any] = field(init=False)
     planner: Planner | None = field(init=False)

@@ -298,7 +298,7 @@ def test_a_run_json_that_is_lost_is_written_anew_by_the_same_command(project: Pa
     path.unlink()
     run_five(project, before["endpoint"])
     after = json.loads(path.read_text())
-    other = ("started", "finished", "signature", "directory", "workload_tag", "request_trial", "compute", "folder")
+    other = ("started", "finished", "signature", "directory", "workload_tag", "compute", "folder")
     same = set(before) - set(other)
     assert {name: after.get(name) for name in same} == {name: before[name] for name in same}
 

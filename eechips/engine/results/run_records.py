@@ -17,7 +17,6 @@ from eechips.client.access.connection import ServiceTarget
 from eechips.datasets.result_bands import describe_bands
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeAccount
-from eechips.engine.costs.request_trial import REQUEST_TRIAL
 from eechips.engine.plans.changed_options import IDENTIFYING, check_same_place
 from eechips.engine.plans.plan_extension import comparable
 from eechips.engine.results.archive_provenance import ARCHIVES, with_archive_terms
@@ -133,12 +132,12 @@ class RunRecords:
         is_written = has_manifests and bool(read_info(folder).get("finished"))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))
 
-    def describe(self, session: Session, trial: Mapping[str, Any] | None) -> None:
-        """Write run.json of a run that starts, with the trial of its requests."""
+    def describe(self, session: Session) -> None:
+        """Write run.json of a run that starts."""
         components, target = self._components, session.connection.target
         info = info_of(components.recipe, components.config, components.described, target, session.notes)
         info["datasets"] = with_archive_terms(info["datasets"], session.archives)
-        self._write_info({**info, REQUEST_TRIAL: trial})
+        self._write_info(info)
 
     def note_code_changes(self) -> None:
         """Add changes of the recipe's code that run.json lacks, as they were accepted when no unit was left."""
