@@ -318,19 +318,6 @@ def test_unknown_datasets_and_bands_are_reported(
     assert not list(tmp_path.rglob("*.png"))
 
 
-@pytest.mark.slow
-def test_six_thousand_points_in_one_ecoregion_are_planned(photograph_server: Server) -> None:
-    from eechips.datasets import ECOREGIONS
-    from eechips.planning.areas.regions import parse_region
-    from eechips.planning.sampling.samplers import interleave
-    from eechips.planning.sampling.strata import fetch_strata
-
-    initialize(photograph_server)
-    strata = fetch_strata(parse_region("-106,37,-103,41").geometry(), ECOREGIONS, "ECO_ID", "ECO_NAME")
-    plan = interleave(strata, 6000, seed=3)
-    assert len({point for _, point in plan}) == 6000 * len(strata)
-
-
 def test_a_thumb_chip_s_grid_is_where_its_pixels_lie(colorado: eechips.Run, demo_ee: Any) -> None:
     """The manifest's transform is that of the bounds of the buffer, as the server makes them."""
     unit = colorado.units.iloc[0]

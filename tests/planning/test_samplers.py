@@ -12,13 +12,21 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.geo.polygons import spherical_area
-from eechips.planning.sampling.samplers import Stratum, draw_points, interleave
+from eechips.planning.sampling.samplers import PointStream, Stratum
 from eechips.planning.sampling.stratified_draw import StrataPool, StratifiedDraw
 from local_tests.support.call_counts import count_calls
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)
 HOLED = shapely.Polygon(shapely.box(0, 0, 10, 10).exterior, [shapely.box(2, 2, 8, 8).exterior])
 ISLANDS = shapely.union_all([shapely.box(179, -18, 180, -16), shapely.box(-180, -18, -178, -16)])
+
+
+def draw_points(geometry: shapely.Geometry, count: int, seed: int, key: int | str) -> np.ndarray:
+    return np.array(PointStream(geometry, seed, key).points(0, count)).reshape(count, 2)
+
+
+def interleaved(strata: list[Stratum], count: int, seed: int) -> list[tuple[int | float | str, tuple[float, float]]]:
+    return StratifiedDraw(StrataPool(strata, seed), [stratum.id for stratum in strata], count).interleaved()
 
 
 @st.composite
@@ -52,9 +60,9 @@ def test_seed_and_stratum_change_the_points_and_nothing_else_does() -> None:
     assert not np.array_equal(points, draw_points(COLORADO, 10, 8, 398))
     assert not np.array_equal(points, draw_points(COLORADO, 10, 7, 399))
     strata = [Stratum(n, f"eco {n}", COLORADO) for n in (397, 398, 399)]
-    plan = interleave(strata, 10, 7)
-    assert [point for stratum, point in plan if stratum.id == 398] == list(map(tuple, points.tolist()))
-    assert [stratum.id for stratum, _ in plan[:6]] == [397, 398, 399, 397, 398, 399]
+    plan = interleaved(strata, 10, 7)
+    assert [point for key, point in plan if key == 398] == list(map(tuple, points.tolist()))
+    assert [key for key, _ in plan[:6]] == [397, 398, 399, 397, 398, 399]
 
 
 def test_points_are_stable_across_versions() -> None:
@@ -100,7 +108,7 @@ def test_a_polygon_of_a_few_centimetres_is_refused() -> None:
 
 
 def test_more_than_five_thousand_in_one_stratum() -> None:
-    assert len(interleave([Stratum(1, "a", COLORADO)], 6000, 0)) == 6000
+    assert len(interleaved([Stratum(1, "a", COLORADO)], 6000, 0)) == 6000
 
 
 def test_replacements_are_unused_later_points_of_the_sequence() -> None:

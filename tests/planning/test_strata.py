@@ -16,8 +16,9 @@ import shapely
 from eechips.datasets import ECOREGIONS
 from eechips.errors import RegionError, TooLargeError
 from eechips.planning.areas.regions import parse_region
-from eechips.planning.sampling.samplers import Stratum, interleave
+from eechips.planning.sampling.samplers import Stratum
 from eechips.planning.sampling.strata import fetch_strata
+from eechips.planning.sampling.stratified_draw import StrataPool, StratifiedDraw
 from eechips_local.assets import ingest
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
@@ -71,7 +72,7 @@ def fetch(server: Server, roi: str) -> list[Stratum]:
 
 
 def points(strata: list[Stratum]) -> list[tuple[int | float | str, tuple[float, float]]]:
-    return [(stratum.id, point) for stratum, point in interleave(strata, 50, seed=7)]
+    return StratifiedDraw(StrataPool(strata, 7), [stratum.id for stratum in strata], 50).interleaved()
 
 
 @pytest.mark.slow

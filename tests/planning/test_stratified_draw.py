@@ -16,9 +16,9 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.planning.sampling.samplers import (
     MinDistance,
+    PointStream,
     Stratum,
     great_circle,
-    interleave,
     parse_distance,
     regular_points,
 )
@@ -41,7 +41,8 @@ def distances(points: Sequence[Point]) -> np.ndarray:
 
 
 def test_without_conditions_they_are_the_plain_draws() -> None:
-    plain = [(stratum.id, point) for stratum, point in interleave(STRATA, 50, 3)]
+    each = [PointStream(stratum.geometry, 3, stratum.id).points(0, 50) for stratum in STRATA]
+    plain = [drawn for points in zip(*each, strict=True) for drawn in zip(KEYS, points, strict=True)]
     assert draws(50, seed=3).interleaved() == plain
     again = draws(50, seed=3)
     more = [point for key, point in draws(200, seed=3).interleaved() if key == "a"]

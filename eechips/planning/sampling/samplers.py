@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 
@@ -45,28 +45,11 @@ class Stratum:
     geometry: BaseGeometry
 
 
-def draw_points(geometry: BaseGeometry, count: int, seed: int, key: int | float | str) -> npt.NDArray[np.float64]:
-    """Draw points uniformly on the sphere inside polygons.
-
-    The points depend only on the geometry, the seed and the key; the first n points do not depend on ``count``. They
-    are rounded to 1e-7 degrees, inside the polygons also after rounding, and unique.
-
-    Args:
-        geometry: polygons in longitude and latitude, within -180 to 180.
-        seed: seed of the whole plan.
-        key: distinguishes this geometry's draw from others with the same seed.
-
-    Returns:
-        Longitudes and latitudes in degrees, (count, 2).
-
-    Raises:
-        RegionError: if the polygons are too small for ``count`` different points.
-    """
-    return np.array(PointStream(geometry, seed, key).points(0, count), dtype=np.float64).reshape(count, 2)
-
-
 class PointStream:
-    """Draw the points of :func:`draw_points` on demand.
+    """Draw points uniformly on the sphere inside polygons, on demand.
+
+    The points depend only on the geometry, the seed and the key; the first n points do not depend on how many are
+    drawn. They are rounded to 1e-7 degrees, inside the polygons also after rounding, and unique.
 
     Args:
         geometry: polygons in longitude and latitude, within -180 to 180.
@@ -178,18 +161,6 @@ def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
     if geometry.is_valid and geometry.geom_type in ("Polygon", "MultiPolygon"):
         return wrap_at_antimeridian(geometry)
     return wrap_at_antimeridian(shapely.union_all(list_polygons(shapely.make_valid(geometry))))
-
-
-def interleave(strata: Sequence[Stratum], count: int, seed: int) -> list[tuple[Stratum, tuple[float, float]]]:
-    """Draw the same number of points in every stratum, and return one point of each stratum in turn.
-
-    The first points of a plan (``limit``) are therefore spread over the strata.
-
-    Raises:
-        RegionError: if a stratum is too small for ``count`` different points.
-    """
-    drawn = [draw_points(stratum.geometry, count, seed, stratum.id).tolist() for stratum in strata]
-    return [(stratum, tuple(points[n])) for n in range(count) for stratum, points in zip(strata, drawn, strict=True)]
 
 
 Array = npt.NDArray[np.float64]
