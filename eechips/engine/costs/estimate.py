@@ -31,7 +31,7 @@ from eechips.engine.costs.unit_costs import (
     list_class_bands,
     sized_result,
 )
-from eechips.engine.joining.chip_neighbours import ChipBox, ChipNeighbours, place_boxes
+from eechips.engine.joining.chip_neighbours import ChipBox, count_neighbours, place_boxes
 from eechips.engine.joining.shared_request_size import MOST_UNITS
 from eechips.engine.plans.plan import draw_spread, name_template, planner_errors, read_inputs, seed_of, units_of
 from eechips.engine.progress import PlanningReport
@@ -191,7 +191,7 @@ def _count_neighbours(plan: PlanSummary) -> int:
         return 0
     places = () if plan.preview is None else place_boxes(plan.preview.points, plan.windows[0])
     boxes = list(places) or list(map(ChipBox.of, plan.windows))
-    return round(len(ChipNeighbours(boxes).list_neighbours()) * plan.units / len(boxes))
+    return round(count_neighbours(boxes) * plan.units / len(boxes))
 
 
 def _combine(recipe: Recipe, config: RunConfig, session: Session, plan: PlanSummary) -> Estimate:

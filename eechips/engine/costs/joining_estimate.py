@@ -15,7 +15,7 @@ from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeSample
 from eechips.engine.fetch_result import chips_of, empty_file
-from eechips.engine.joining.chip_neighbours import ChipNeighbours, place_boxes
+from eechips.engine.joining.chip_neighbours import count_neighbours, place_boxes
 from eechips.engine.joining.shared_request_size import MOST_UNITS, RequestCosts
 from eechips.engine.joining.unit_joining import UnitJoining
 from eechips.errors import EechipsError
@@ -84,7 +84,7 @@ class JoiningEstimate:
         window, alone = self._request_window(unit_value(first)), self._count([_as_unit(0, first)])
         start = random.Random(0).randrange(max(1, len(points) - _HELD + 1))
         held = [] if window is None else list(place_boxes(points[start : start + _HELD], window[1]))
-        near = len(ChipNeighbours(held).list_neighbours()) / max(1, len(held))
+        near = count_neighbours(held) / max(1, len(held))
         return UnitRequests(alone, alone * (1.0 - near * (1.0 - 1.0 / MOST_UNITS)), alone)
 
     def count(self, units: Sequence[Unit]) -> int:

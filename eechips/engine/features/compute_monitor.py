@@ -25,14 +25,8 @@ SECONDS_AN_HOUR = 3600.0
 FINISH_SECONDS = 30.0
 """Seconds to wait for the last profiles of a run."""
 
-_FIRST_ASSIGNMENTS = 30
-"""Assignments of a run with a budget that are all profiled, so that the spread of their compute is known."""
 _MOST_UNANSWERED = 10
 """Units without a profile, of a run that has none at all, after which a budget cannot be kept."""
-_TOLERANCE = 0.0025
-"""Share of the budget that the error of what is extrapolated may have, before every assignment is profiled."""
-_NEAR = 0.9
-"""Share of the budget from which every assignment is profiled."""
 _ASSIGNMENT_SHARE = 0.01
 """Share of the budget that an assignment may have: the run stops within half of it."""
 _CONFIDENCE = 2.0
@@ -144,7 +138,7 @@ class ComputeMonitor(RunFeature):
 
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Return an assignment that is about to be submitted, marked if it is to be profiled."""
-        is_profiled = assignment.is_profiled or self._is_wanted()
+        is_profiled = assignment.is_profiled or self._budget is not None or self._is_drawn()
         self._submitted += 1
         self._under_way[assignment.position] = len(assignment.units)
         return replace(assignment, is_profiled=True) if is_profiled else assignment
@@ -222,19 +216,6 @@ class ComputeMonitor(RunFeature):
     def close(self) -> None:
         """Stop fetching profiles."""
         self._fetcher.close()
-
-    def _is_wanted(self) -> bool:
-        """Return whether to profile the next assignment."""
-        if self._budget is None:
-            return self._is_drawn()
-        if not self._is_adaptive or self.account.sample.assignments < _FIRST_ASSIGNMENTS:
-            return True
-        spent = self.account.spent_in_month(self._now())
-        if spent is None or spent.high is None or spent.seconds > _NEAR * self._budget:
-            return True
-        if spent.high - spent.seconds > _TOLERANCE * self._budget:
-            return True
-        return self._is_drawn()
 
     def _is_drawn(self) -> bool:
         """Return whether the next assignment is of the sample: the first, and one at random of each further ``every``.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterator, Sequence
-from itertools import product
 from typing import NamedTuple
+
+import numpy as np
+import shapely
 
 from eechips.client.chip_groups import MOST_WASTE
 from eechips.geo.grid import Grid
@@ -39,39 +41,21 @@ def place_boxes(points: Sequence[tuple[float, float]], grid: Grid) -> Iterator[C
         yield ChipBox(row, longitude, latitude, height / max(0.01, math.cos(math.radians(row))), height)
 
 
-class ChipNeighbours:
-    """Units with neighbours, by the cells of a grid of twice their own size.
+def count_neighbours(boxes: Sequence[ChipBox]) -> int:
+    """Return the number of units that have a neighbour.
 
     Two chips may share a request if the window of both has at most 1.2 pixels for each pixel of theirs
     (:data:`eechips.client.chip_groups.MOST_WASTE`). Whether they show the same images is not compared.
     """
-
-    def __init__(self, boxes: Sequence[ChipBox]) -> None:
-        self._boxes = boxes
-        self._cells: dict[tuple[Hashable, int, int], list[int]] = {}
-        for number, box in enumerate(boxes):
-            self._cells.setdefault(_cell(box), []).append(number)
-
-    def list_neighbours(self) -> list[int]:
-        """Return the numbers of the units that have a neighbour."""
-        return [number for number in range(len(self._boxes)) if self._has_neighbour(number)]
-
-    def _has_neighbour(self, number: int) -> bool:
-        box = self._boxes[number]
-        key, column, row = _cell(box)
-        for i, j in product((-1, 0, 1), (-1, 0, 1)):
-            near = self._cells.get((key, column + i, row + j), ())
-            if any(other != number and _fit(box, self._boxes[other]) for other in near):
-                return True
-        return False
-
-
-def _cell(box: ChipBox) -> tuple[Hashable, int, int]:
-    return box.key, math.floor(box.x / (2.0 * box.width)), math.floor(box.y / (2.0 * box.height))
-
-
-def _fit(first: ChipBox, second: ChipBox) -> bool:
-    """Return whether one window holds both chips without much else."""
-    width, height = max(first.width, second.width), max(first.height, second.height)
-    window = (abs(first.x - second.x) + width) * (abs(first.y - second.y) + height)
-    return window <= MOST_WASTE * (first.width * first.height + second.width * second.height)
+    if not boxes:
+        return 0
+    numbers: dict[Hashable, int] = {}
+    key = np.array([numbers.setdefault(box.key, len(numbers)) for box in boxes])
+    x, y, width, height = np.array([box[1:] for box in boxes]).T
+    tree = shapely.STRtree(shapely.box(x, y, x + width, y + height))
+    first, second = tree.query(shapely.box(x - width, y - height, x + 2 * width, y + 2 * height))
+    widest, highest = np.maximum(width[first], width[second]), np.maximum(height[first], height[second])
+    window = (abs(x[first] - x[second]) + widest) * (abs(y[first] - y[second]) + highest)
+    area = width * height
+    fit = (first != second) & (key[first] == key[second]) & (window <= MOST_WASTE * (area[first] + area[second]))
+    return len(np.union1d(first[fit], second[fit]))
