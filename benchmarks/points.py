@@ -64,9 +64,11 @@ def get_result(index, point, chip="naip", count=1000, troubled=False, edge=256):
         time.sleep(86_400)
     values = {"point": point}
     if what == "missing":
-        found = Template(missing, values=values)
+        found = Template(missing, values=values, passes_values=True)
     elif chip == "constant":
-        found = Template(constant, values={**values, "values": [index % 251, index % 241, index % 239]})
+        found = Template(
+            constant, values={**values, "values": [index % 251, index % 241, index % 239]}, passes_values=True
+        )
     else:
-        found = Template(naip, values=values)
+        found = Template(naip, values=values, passes_values=True)
     return Chip(found, grid=square(point, edge), name=f"tile_{index:05d}")

@@ -39,8 +39,10 @@ def stack_chips(chips: Sequence[Chip]) -> ChipStack:
     """Return the stack of chips whose images are templates with named bands."""
     parts: list[tuple[Any, ...]] = []
     values = []
+    passes_values = True
     for chip in chips:
         assert isinstance(chip.image, Template)
+        passes_values &= chip.image.passes_values
         parts.append(
             (chip.image.build, chip.image.fixed, tuple(chip.image.values), chip.bands, chip.format, chip.dtype)
         )
@@ -52,7 +54,7 @@ def stack_chips(chips: Sequence[Chip]) -> ChipStack:
     ]
     first = chips[0]
     return ChipStack(
-        image=Template(_stacked, (tuple(parts),), {"values": values}),
+        image=Template(_stacked, (tuple(parts),), {"values": values}, passes_values=passes_values),
         grid=first.grid,
         format=first.format,
         bands=tuple(names),

@@ -10,7 +10,6 @@ from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from eechips.client.chip_groups import ChipStack
 from eechips.client.http.http_messages import HttpRequest
 from eechips.geo.grid import Grid
 from eechips.recipe import Chip, FrameStack, Table
@@ -120,11 +119,8 @@ class TemplateRequests:
         self._tracing = threading.Lock()
 
     def fill(self, chip: Chip) -> HttpRequest | None:
-        """Return the request for a chip; None if it has no template of eechips, or one that cannot be filled in.
-
-        Functions of recipes may compute with their values, which would give all chips the result of the first.
-        """
-        if not isinstance(chip.image, Template) or chip.grid is None or not _passes_values(chip):
+        """Return the request for a chip; None if it has no template that passes its values, or it has no grid."""
+        if not isinstance(chip.image, Template) or chip.grid is None or not chip.image.passes_values:
             return None
         values = {**chip.image.values, _TRANSFORM: list(chip.grid.transform)}
         if self._fills_size:
@@ -210,13 +206,6 @@ def _mark(value: Any, marks: list[int]) -> Any:
     if isinstance(value, str):
         return f"\u0001hole {number}\u0001"
     return float(f"1.{number:05d}735194628")  # 15 digits, which survive as they are; else the number does not occur
-
-
-def _passes_values(chip: Chip) -> bool:
-    """Return whether the images of a chip are made by functions of eechips, which pass values on unchanged."""
-    parts = chip.chips if isinstance(chip, ChipStack) else (chip,)
-    builds = [part.image.build for part in parts if isinstance(part.image, Template)]
-    return all(getattr(build, "__module__", "").startswith("eechips.") for build in builds)
 
 
 def _is_constant(value: Any) -> bool:

@@ -24,8 +24,8 @@ class Template:
     """An image that a function builds from values, so that chips of one function may share a request.
 
     The Earth Engine client converts the image of every chip to JSON, which takes more processor time than all other
-    work for a chip. A template of eechips itself is converted once in a process; then the values are inserted into the
-    JSON text. The function of a recipe may compute with its values, and is called for every chip.
+    work for a chip. With ``passes_values``, a template is converted once in a process; then the values are inserted
+    into the JSON text.
 
     Attributes:
         build: makes the image; called with ``fixed`` and the values.
@@ -34,6 +34,8 @@ class Template:
         window_values: returns the values that follow from the chip's grid. Chips whose other values are equal
             may then share a request: the template is built with the values of a window that covers them, and must give
             each chip the same pixels. None if no value follows from the grid.
+        passes_values: whether the function passes its values unchanged to Earth Engine, and neither computes with them
+            nor branches on them in Python, which would give all chips the image of the first.
 
     Example:
         >>> def scene(corners):
@@ -47,6 +49,7 @@ class Template:
     fixed: tuple[Hashable, ...] = ()
     values: Mapping[str, Any] = field(default_factory=dict)
     window_values: Callable[[Grid], Mapping[str, Any]] | None = None
+    passes_values: bool = False
 
     def over(self, grid: Grid) -> Template:
         """Return the template with the values of another grid."""

@@ -55,9 +55,6 @@ def scene(asset: str, corners: list[float], reach: float, word: str) -> ee.Image
     return image
 
 
-scene.__module__ = "eechips.scenes"  # as only requests of functions of eechips are filled in
-
-
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     corners=st.lists(numbers, min_size=4, max_size=4),
@@ -78,7 +75,7 @@ def test_a_filled_request_equals_the_clients_request(
 ) -> None:
     scale, x, y = place
     grid = Grid("EPSG:32613", (scale, 0.0, x, 0.0, -scale, y), 64, 32)
-    template = Template(scene, ("A/B",), {"corners": corners, "reach": reach, "word": word})
+    template = Template(scene, ("A/B",), {"corners": corners, "reach": reach, "word": word}, passes_values=True)
     look = {"min": 0, "max": 255} if format == "png" else {}
     chip = Chip(template, grid=grid, format=format, bands=("R", "G", "B"), visualization=look)
     request = filled(fetchers[method], chip)
@@ -88,16 +85,18 @@ def test_a_filled_request_equals_the_clients_request(
     assert (request.url, request.headers) == (expected.url, expected.headers)
 
 
-def test_templates_of_recipes_are_built_for_each_chip(fetchers: dict[str, Fetcher]) -> None:
-    template = Template(scene, ("A/B",), {"corners": [0.0, 0.0, 1.0, 1.0], "reach": 5.0, "word": "x"})
-    chips = [Chip(template, grid=GRID, bands=("R",), dtype="uint8"), Chip(of_recipe(), grid=GRID, bands=("G",))]
+def test_templates_that_may_compute_with_their_values_are_built_for_each_chip(fetchers: dict[str, Fetcher]) -> None:
+    template = Template(
+        scene, ("A/B",), {"corners": [0.0, 0.0, 1.0, 1.0], "reach": 5.0, "word": "x"}, passes_values=True
+    )
+    chips = [Chip(template, grid=GRID, bands=("R",), dtype="uint8"), Chip(of_sine(), grid=GRID, bands=("G",))]
     assert filled(fetchers["pixels"], chips[0]) is not None
     assert filled(fetchers["pixels"], chips[1]) is None
     assert filled(fetchers["pixels"], stack_chips(chips[:1] * 2)) is not None
     assert filled(fetchers["pixels"], stack_chips(chips)) is None
 
 
-def of_recipe() -> Template:
+def of_sine() -> Template:
     return Template(lambda x: ee.Image.constant(math.sin(x)), values={"x": 2.5})
 
 
@@ -105,12 +104,12 @@ def constant(kind: Any, x: float) -> ee.Image:
     return ee.Image.constant(x).set("kind", kind).set("is_none", kind is None)
 
 
-constant.__module__ = scene.__module__
-
-
 def test_values_of_different_types_are_different_templates(fetchers: dict[str, Fetcher]) -> None:
     for kind in (1, True, 1.0, None, False, 0, "1"):
-        for template in (Template(constant, (kind,), {"x": 2.5}), Template(constant, values={"kind": kind, "x": 2.5})):
+        for template in (
+            Template(constant, (kind,), {"x": 2.5}, passes_values=True),
+            Template(constant, values={"kind": kind, "x": 2.5}, passes_values=True),
+        ):
             chip = Chip(template, grid=GRID)
             request = filled(fetchers["pixels"], chip)
             expected = of_the_client(fetchers["pixels"], chip)
@@ -123,7 +122,7 @@ def test_templates_of_every_chip_do_not_accumulate(fetchers: dict[str, Fetcher])
         lambda _: HttpRequest("POST", "", '{"expression": {"result": "0", "values": {"0": {}}}}', {})
     )
     for number in range(1500):
-        requests.fill(Chip(Template(constant, (number, 1.5)), grid=GRID))
+        requests.fill(Chip(Template(constant, (number, 1.5), passes_values=True), grid=GRID))
     assert len(requests._templates) <= 1000
 
 
@@ -136,7 +135,7 @@ def test_chips_of_all_sizes_have_one_template_where_the_size_is_in_the_grid_only
     for number in range(40):
         grid = replace(GRID, width=64 + number, height=32 * (1 + number % 3))
         values = {"corners": [0, 0, 1, number], "reach": 5.0, "word": "x"}
-        chip = Chip(Template(scene, ("A",), values), grid=grid, format="tif", bands=("B1",))
+        chip = Chip(Template(scene, ("A",), values, passes_values=True), grid=grid, format="tif", bands=("B1",))
         request = requests.fill(chip)
         assert request is not None
         assert _meaning(request.text) == _meaning(of_the_client(fetchers[method], chip).text)
@@ -146,7 +145,7 @@ def test_chips_of_all_sizes_have_one_template_where_the_size_is_in_the_grid_only
 def test_chips_without_grid_or_template_are_not_filled_in(fetchers: dict[str, Fetcher]) -> None:
     assert filled(fetchers["url"], Chip(ee.Image(1), grid=GRID)) is None
     box = ee.Geometry.Rectangle([0, 0, 1, 1])
-    template = Template(scene, ("A",), {"corners": [0, 0, 1, 1], "reach": 5, "word": "x"})
+    template = Template(scene, ("A",), {"corners": [0, 0, 1, 1], "reach": 5, "word": "x"}, passes_values=True)
     assert filled(fetchers["url"], Chip(template, region=box, dimensions=(8, 8))) is None
 
 

@@ -130,7 +130,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
             return NoData()
         treatment, grid = self._shown(unit).treatment(unit), Grid.from_json(unit["grid"])
         composite = _Composite(self.imagery.source.dataset_id, treatment, self.options.reducer, unit_tests(unit), grid)
-        image = Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]})
+        image = Template(_composite, (composite,), {"start": unit["start"], "end": unit["end"]}, passes_values=True)
         dtype = None if self.is_picture else treatment.dtype
         return self._described(unit, image, treatment.bands, dtype, unit["sources"], unit["times"])
 

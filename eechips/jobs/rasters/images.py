@@ -158,11 +158,13 @@ class Images(ImageryRecipe[ImagesOptions]):
         if others:
             fixed = treatment, dataset if unit.get("is_computed") else None
             shown = names if unit.get("is_computed") else sources
-            image = Template(_joined, fixed, {f"image_{number}": entry for number, entry in enumerate(shown)})
+            image = Template(
+                _joined, fixed, {f"image_{number}": entry for number, entry in enumerate(shown)}, passes_values=True
+            )
         elif unit.get("is_computed"):
-            image = Template(_found, (treatment, dataset), {"image": unit["image"]})
+            image = Template(_found, (treatment, dataset), {"image": unit["image"]}, passes_values=True)
         else:
-            image = Template(_stored, (treatment,), {"source": source})
+            image = Template(_stored, (treatment,), {"source": source}, passes_values=True)
         dates = [moment for moment in moments if moment is not None]
         asset = source if _is_stored(imagery, unit, treatment) else None
         return self._described(unit, image, treatment.bands, treatment.dtype, names, dates, asset)

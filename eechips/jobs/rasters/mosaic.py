@@ -326,8 +326,14 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
     def _image(self, layout: MosaicLayout, place: Grid) -> Template:
         source = self.source
         if layout.kind == "image":
-            return Template(select_image, (source.dataset_id, self._selection(layout), layout.dtype, source.mask))
-        return Template(compose_images, (self._composite(layout),), {"box": list(bounding_box(place))})
+            return Template(
+                select_image,
+                (source.dataset_id, self._selection(layout), layout.dtype, source.mask),
+                passes_values=True,
+            )
+        return Template(
+            compose_images, (self._composite(layout),), {"box": list(bounding_box(place))}, passes_values=True
+        )
 
     def _selection(self, layout: MosaicLayout) -> BandSelection:
         return self.source.selection.planned({"bands": layout.bands, "casts": layout.casts})

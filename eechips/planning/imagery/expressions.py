@@ -151,15 +151,15 @@ def chip_image(
         has_image: whether an image of the dataset is known to be at the place.
     """
     if images.kind == "image":
-        return Template(_stored, (images,))
+        return Template(_stored, (images,), passes_values=True)
     if is_thumb and date_match is None:
-        return Template(_shown, (images, has_image), {"corners": list(grid.bounds)})
+        return Template(_shown, (images, has_image), {"corners": list(grid.bounds)}, passes_values=True)
     values: dict[str, Any] = {"coordinates": list(coordinates), "reach": chip_reach(grid)}
     if date_match is not None:
         values |= {"moment": date_match.moment, "first": date_match.first, "last": date_match.last}
     if source is not None:
-        return Template(_shown_above, (images,), {**values, "source": source}, place_of)
-    return Template(_shown_around, (images, has_image), values, place_of)
+        return Template(_shown_above, (images,), {**values, "source": source}, place_of, passes_values=True)
+    return Template(_shown_around, (images, has_image), values, place_of, passes_values=True)
 
 
 def _stored(images: LayerImages) -> ee.Image:
@@ -250,7 +250,7 @@ def corners_inside(grid: Grid) -> list[list[list[float]]]:
 
 def single_image(images: LayerImages, source: str) -> Template:
     """Make the template of a frame that shows one image, by its id, alone: masked outside its footprint."""
-    return Template(_single, (images,), {"source": source})
+    return Template(_single, (images,), {"source": source}, passes_values=True)
 
 
 def period_image(
@@ -266,12 +266,12 @@ def period_image(
     """
     undated = replace(images, start=None, end=None)
     values = {"coordinates": list(coordinates), "reach": chip_reach(grid), "first": first, "last": last}
-    return Template(_period, (undated, reducer), values, place_of)
+    return Template(_period, (undated, reducer), values, place_of, passes_values=True)
 
 
 def missing_image(images: LayerImages) -> Template:
     """Make the template of a frame without a valid pixel, with the types of the bands."""
-    return Template(_missing, (images,))
+    return Template(_missing, (images,), passes_values=True)
 
 
 def _single(images: LayerImages, source: str) -> ee.Image:
