@@ -326,7 +326,9 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
         raise UsageError(f"{layers[0].metadata.id} is one image: `frames` and `every` need a collection of images")
     if sample.frames is not None and sample.frames.reducer is None:
         further = zip(sample.layers[1:], layers[1:], strict=True)
-        dated = [layer.name for layer, surveyed in further if layer.is_dated and surveyed.metadata.kind != "image"]
+        collections = (layer for layer, surveyed in further if layer.is_dated and surveyed.metadata.kind != "image")
+        # Bands that were added show the images of their base.
+        dated = [layer.name for layer in collections if not layer.base]
         check_near(sample.frames.near, dated)
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
     reach, native = _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment)
