@@ -25,6 +25,8 @@ def nearest_name(name: str, names: Collection[str]) -> str | None:
 
 def describe_choices(wanted: str, there: list[str]) -> str:
     """Return a phrase with the similar names, or else with the first few names."""
+    if not there:
+        return "there are none"
     alike = difflib.get_close_matches(wanted.lower(), {name.lower(): name for name in there}, n=3, cutoff=0.6)
     if alike:
         by_lower = {name.lower(): name for name in there}

@@ -261,6 +261,7 @@ def test_choices_name_similar_or_all_values() -> None:
     there = ["ADM1_NAME", "ADM1_CODE", "STATUS"]
     assert describe_choices("adm1_nam", there).startswith("did you mean 'ADM1_NAME'")
     assert describe_choices("qqq", there) == "there are ADM1_NAME, ADM1_CODE, STATUS"
+    assert describe_choices("qqq", []) == "there are none"
     assert describe_choices("qqq", [f"x{n}" for n in range(2000)]).endswith("and 1,988 more")
 
 
