@@ -24,6 +24,7 @@ from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.storage import ID_LENGTH
+from eechips.training.cards.summary import fill_year
 from eechips.training.sample import ONLY, Sample, SampleFile
 from eechips.training.samples import Samples
 
@@ -119,7 +120,9 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
         UsageError: if a CRS is unknown.
     """
     span = source.span
-    links = [{"rel": "collection", "href": source.home, "type": "application/json"}, *source.links]
+    # All links have the same members: stac-geoparquet returns null, which is invalid, for one that a link lacks.
+    home = {"rel": "collection", "href": source.home, "type": "application/json", "title": source.collection}
+    links = [home, *source.links]
     common = {"license": source.licence}
     rest = iter(samples)
     while batch := list(islice(rest, _BATCH)):
@@ -145,7 +148,9 @@ def collection_of(source: ItemSource, extent: Extent, start: str | None, end: st
     command = str(source.info.get("command", "")).strip()
     notes = " ".join(source.info.get("notes", ()))
     description = f"Chips of {', '.join(used) or 'Google Earth Engine'}, made by `{command}`." if command else "Chips."
-    producers = [{"name": dataset["citation"], "roles": ["producer"]} for dataset in source.datasets]
+    days = None if start is None or end is None else (start, end)
+    citations = [fill_year(dataset["citation"], days) for dataset in source.datasets]
+    producers = [{"name": name, "roles": ["producer"]} for name in citations]
     return {
         "type": "Collection",
         "stac_version": STAC_VERSION,

@@ -144,17 +144,22 @@ class Summary:
         return self.info.get("source") == DEMO_SOURCE
 
     def cite(self, citation: str) -> str:
-        """Return a citation with the years of the data in the place of ``[year]``; unchanged if they are not known.
+        """Return a citation with the years of the data; see :func:`fill_year`."""
+        return fill_year(citation, self.dates or _requested_days(self.info.get("parameters") or {}))
 
-        Args:
-            citation: as the producers ask for it (https://sentinels.copernicus.eu/documents/247904/690755/
-                Sentinel_Data_Legal_Notice: "Contains modified Copernicus Sentinel data [Year]").
-        """
-        days = self.dates or _requested_days(self.info.get("parameters") or {})
-        if days is None:
-            return citation
-        first, last = (day[:4] for day in days)
-        return citation.replace("[year]", first if first == last else f"{first}–{last}")
+
+def fill_year(citation: str, days: tuple[str, str] | None) -> str:
+    """Return a citation with the years of the data in the place of ``[year]``; unchanged if they are not known.
+
+    Args:
+        citation: as the producers ask for it (https://sentinels.copernicus.eu/documents/247904/690755/
+            Sentinel_Data_Legal_Notice: "Contains modified Copernicus Sentinel data [Year]").
+        days: the first and the last day of the data, as texts that begin with the year.
+    """
+    if days is None:
+        return citation
+    first, last = (day[:4] for day in days)
+    return citation.replace("[year]", first if first == last else f"{first}–{last}")
 
 
 def _requested_days(parameters: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -33,7 +33,7 @@ NAIP = {
     "id": "USDA/NAIP/DOQQ",
     "title": "NAIP",
     "licence": "US public domain; credit is asked for",
-    "citation": "USDA",
+    "citation": "USDA [year]",
     "source": "https://example.org/naip",
 }
 
@@ -99,6 +99,8 @@ def test_chips_become_items(tmp_path: Path) -> None:
     assert described is not None
     described.validate()
     assert described.description == "Chips of NAIP, made by `eechips sample`. Synthetic."
+    assert described.providers is not None
+    assert described.providers[0].name == "USDA 2020"
     assert described.extent.spatial.bboxes[0][0] == min(v.bbox[0] for v in found if v.bbox)
     (interval,) = described.extent.temporal.intervals
     assert [moment.isoformat()[:10] for moment in interval if moment] == ["2020-01-15", "2020-12-15"]
@@ -210,7 +212,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A catalogue of two runs, one of which has layers."""
     place = tmp_path_factory.mktemp("shared")
     layers = {"S2": {**UTM, "transform": chip(0)["transform"]}, "DEM": {**UTM, "transform": chip(0)["transform"]}}
-    write_run(place / "naip", [chip(n) for n in range(24)])
+    write_run(place / "naip", [chip(n) for n in range(24)], datasets=[NAIP])
     write_run(place / "pairs", [chip(n, layers=layers) for n in range(4)])
     for name in ("naip", "pairs"):
         cli(place / name, "--out", place / "catalog", status=0)
@@ -260,7 +262,7 @@ def test_files_are_what_stac_geoparquet_says(shared: Path) -> None:
         assert (geo["version"], geo["columns"]["geometry"]["encoding"]) == ("1.1.0", "WKB")
         assert geo["columns"]["geometry"]["covering"]["bbox"]["xmin"] == ["bbox", "xmin"]
         for value in stac_table_to_items(file.read()):
-            pystac.Item.from_dict(value)
+            assert_valid(value)
 
 
 def test_partitions_are_listed(shared: Path) -> None:
