@@ -135,7 +135,11 @@ def layout(
         _check_size(len(series), max(len(row.chips) for row in series))
         return [SheetRow(row.name, row.chips) for row in series]
     units = read_units(run.path, seed=seed)
-    shown = [number for number, file in enumerate(units.files) if file is not None and is_picture(file)]
+    shown = [
+        number
+        for number, file in enumerate(units.files)
+        if file is not None and is_picture(file) and number not in units.completing
+    ]
     if not shown:
         raise UsageError(
             f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files; `plot` draws time series"

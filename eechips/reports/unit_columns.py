@@ -20,6 +20,7 @@ from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid, recorded_grid
 from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.recipe.units import COMPLETES
 from eechips.storage import ID_LENGTH, name_fields
 from eechips.storage.untrusted_files import read_parquet
 from eechips.text.progress_bar import progress_bar
@@ -37,7 +38,7 @@ _READ = (
 )
 # Fields with the location or the id of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
-_NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index"})
+_NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index", COMPLETES})
 _UNGROUPED = frozenset({"image", "latest", "images", "start", "end", "time", "outline"})
 _LENGTH = 200  # characters of a message
 
@@ -78,6 +79,7 @@ class UnitColumns:
         centres: longitude and latitude, (n, 2); NaN if unknown.
         outlines: polygons in longitude and latitude; None for units with a point only.
         tallies: number of units by value and state for each category, of all units of the plan.
+        completing: numbers of units with further files of others' chips.
     """
 
     total: int
@@ -91,6 +93,7 @@ class UnitColumns:
     outlines: npt.NDArray[np.object_]
     columns: Sequence[UnitColumn]
     tallies: Mapping[str, Mapping[tuple[Any, str], int]]
+    completing: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -181,6 +184,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         tallies={
             name: _without_secrets(name, counts, rows) for name, counts in tally.counts.items() if name in sorting
         },
+        completing=frozenset(number for number, row in enumerate(rows) if COMPLETES in row.unit),
     )
 
 

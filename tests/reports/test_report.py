@@ -432,6 +432,14 @@ class TestPreview:
             left = 4 + 20 * number
             np.testing.assert_array_equal(pixels[4:20, left : left + 16], pixels_of((made.path / file).read_bytes()))
 
+    def test_files_that_an_extension_added_are_no_chips_of_their_own(self, tmp_path: Path) -> None:
+        every = chips(4)
+        added = [
+            ({**value, "completes": f"{n // 2:064x}", "n": n}, files) for n, (value, files) in enumerate(every * 2)
+        ]
+        rows = layout(finished_run.write_run(tmp_path, [*every, *added]))
+        assert [(row.name, row.total) for row in rows] == [(zone, 2) for zone in sorted(ZONES)]
+
     def test_notebooks_display_the_picture(self, run: eechips.Run, tmp_path: Path) -> None:
         formatters = pytest.importorskip("IPython.core.formatters")
         for suffix, kind in (("png", "PNG"), ("jpg", "JPEG")):

@@ -348,14 +348,18 @@ def test_findings_that_eechips_has_not_written_stay(tmp_path: Path) -> None:
     assert (run.path / "quality.parquet").read_bytes() == before
 
 
-def test_the_card_tells_of_samples_that_came_after_the_check(tmp_path: Path) -> None:
-    checked, extended = finished(tmp_path / "checked", pictures(2)), finished(tmp_path / "extended", pictures(3))
+def test_the_card_tells_of_extensions_and_of_samples_that_came_after_the_check(tmp_path: Path) -> None:
+    parts = [{"command": f"eechips sample --total {count}"} for count in (2, 3)]
+    checked = finished(tmp_path / "checked", pictures(2))
+    extended = finished(tmp_path / "extended", pictures(3), extensions=parts)
     check(checked)
     card(checked)
     assert "`eechips check` read 2 samples" in (checked.path / "README.md").read_text()
     (extended.path / "quality.parquet").write_bytes((checked.path / "quality.parquet").read_bytes())
     card(extended)
-    assert "`eechips check` read 2 of 3 samples" in (extended.path / "README.md").read_text()
+    text = (extended.path / "README.md").read_text()
+    assert "`eechips check` read 2 of 3 samples" in text
+    assert "```sh\neechips sample --total 2\neechips sample --total 3\n```" in text
 
 
 def test_a_result_of_that_name_stays(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.export import PARQUET_NAME
+from eechips.manifest.extensions import plan_parts
 from eechips.manifest.run import Run
 from eechips.text.formatting import format_bytes, format_count
 from eechips.training.cards.card_markdown import code, escape, format_block, format_table
@@ -263,7 +264,7 @@ def _using(run: Run, summary: Summary) -> str:
 
 def _making(run: Run, summary: Summary) -> str:
     info = summary.info
-    command = str(info.get("command") or "")
+    commands = [part.command for part in plan_parts(info) if part.command] or [str(info.get("command") or "")]
     versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())
     identity = str(info.get("identity") or "")
     rows = [
@@ -273,8 +274,13 @@ def _making(run: Run, summary: Summary) -> str:
         ("versions", escape(versions)),
         ("recipe", f"{code(info.get('recipe'))}, sha256 of all that changes its results: `{identity[:16]}`"),
     ]
-    lines = [command] if command.startswith("eechips ") else [f"# {line}" for line in command.splitlines()]
-    again = "The same command, seed and version request the same places and pixels"
+    lines = [
+        line
+        for command in commands
+        for line in ([command] if command.startswith("eechips ") else [f"# {text}" for text in command.splitlines()])
+    ]
+    same = "The same command" if len(commands) == 1 else "The same commands in this order"
+    again = f"{same}, seed and version request the same places and pixels"
     changes = "." if summary.is_synthetic else ", as long as the datasets are unchanged."
     rest = "`run.json` has all parameters; `eechips verify` checks the files."
     return "\n\n".join([format_block("sh", lines), format_table(("", ""), rows), f"{again}{changes} {rest}"])
