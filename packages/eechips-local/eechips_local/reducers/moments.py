@@ -95,7 +95,7 @@ def _mean(bounded: _BoundedSums) -> list[Output]:
 
 
 # Over a region, list or column without a value the sum is 0; a pixel without a value is masked.
-SUM = Reducer((OutputSpec("sum", empty=0),), (True,), _sums, _add_sums, _total, compact=True)
+SUM = Reducer((OutputSpec("sum", "sum", empty=0),), (True,), _sums, _add_sums, _total, compact=True)
 MEAN = Reducer((OutputSpec("mean", "within"),), (True,), _bounded_sums, _add_bounded_sums, _mean, compact=True)
 
 

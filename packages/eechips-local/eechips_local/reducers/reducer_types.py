@@ -15,7 +15,7 @@ from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers.reducer_samples import Flags, ReducerSample, Values, joined
 from eechips_local.values.values import Array, Date, Value
 
-Kind = Literal["same", "within", "double", "count", "flag", "list", "object"]
+Kind = Literal["same", "within", "double", "sum", "count", "flag", "list", "object"]
 
 # What an accumulator may hold of values that cannot be summed up before all are there.
 _BUDGET = 1 << 30
@@ -37,8 +37,9 @@ class OutputSpec:
     """Output of a reducer as known before the reduction.
 
     Attributes:
-        kind: "same" as an input, "within" the range of one, "double", "count" (a whole number), "flag" (0 or 1), "list"
-            (of numbers; an array where it becomes a pixel), or "object" (anything else).
+        kind: "same" as an input, "within" the range of one, "double", "sum" (double where weights may be fractions),
+            "count" (a whole number), "flag" (0 or 1), "list" (of numbers; an array where it becomes a pixel), or
+            "object" (anything else).
         source: which input it is the same as.
         dimensions: dimensions of the array that each output is; 0 for a number.
         empty: the result of no input at all, where that is not null.

@@ -52,6 +52,25 @@ def test_the_number_is_that_of_the_scenes(mode: str | None, bands: tuple[str, ..
     assert SCENES.count(query) == len(expected) > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("resolution_meters", 40), ("resolution", "M"), ("transmitterReceiverPolarisation", "VV")]
+)
+def test_the_number_of_a_kind_is_that_of_its_scenes(name: str, value: Any) -> None:
+    expected = [scene for scene in properties() if scene[name] == value]
+    assert SCENES.count(replace(TURN_OF_THE_YEAR, equals={name: value})) == len(expected)
+
+
+@pytest.mark.parametrize("bands", [["VV", "VH"], ["VV"], "VV"])
+def test_scenes_of_given_polarisations_are_selected_of_before_their_place_is_named(demo_ee: Any, bands: Any) -> None:
+    """Public scripts do so; one of them compares the list with a text, which no scene passes."""
+    ee = demo_ee
+    scenes = ee.ImageCollection("COPERNICUS/S1_GRD")
+    polarised = scenes.filter(ee.Filter.eq("transmitterReceiverPolarisation", bands)).select("VV")
+    near, month = ee.Filter.bounds(ee.Geometry.Point([15.39, 49.91])), ee.Filter.date("2015-04-01", "2015-05-01")
+    held = scenes.filter(near).filter(month).aggregate_array("transmitterReceiverPolarisation").getInfo()
+    assert polarised.filter(near).filter(month).size().getInfo() == held.count(bands)
+
+
 def test_few_calls_count_years_of_scenes() -> None:
     with count_calls() as calls:
         assert SCENES.count(Query(equals={"instrumentMode": "IW"})) > 3_000_000

@@ -134,6 +134,12 @@ def _moved(ee: Any, *by: Any) -> Any:
     return moved.reduceRegion(ee.Reducer.first(), ee.Geometry.Point([0, 0]), 4).values().getNumber(0).round()
 
 
+def _chessboard(ee: Any, east: float, north: float) -> Callable[[Any], Any]:
+    """A chessboard of degrees, moved so that a place lies at the origin."""
+    degrees = ee.Image.pixelLonLat().add(ee.Image([east, north])).floor().toInt()
+    return lambda _: degrees.reduce(ee.Reducer.sum()).bitwiseAnd(1)
+
+
 def _margin(unit: str, *value: float) -> dict[str, Any]:
     return {"type": "ErrorMargin", "unit": unit, **({"value": value[0]} if value else {})}
 
@@ -195,6 +201,10 @@ TYPED: dict[str, list[Example]] = {
     "code 62599409074": [
         (lambda ee: ee.Projection("EPSG:4326").atScale(30), {"type": "Projection", "crs": "EPSG:4326",
             "transform": [0.00026949458523585647, 0, 0, 0, 0.00026949458523585647, 0]}),
+    ],
+    "code 10965642601": [
+        (lambda ee: _at_origin(_chessboard(ee, 10.5, 21.5), bands=0)(ee), 1),
+        (lambda ee: _at_origin(_chessboard(ee, 10.5, 20.5), bands=0)(ee), 0),
     ],
     "code 70835358619": [
         (lambda ee: _aspect(ee, ee.Image.pixelLonLat().select("longitude")), 90),

@@ -45,7 +45,10 @@ _HORIZONTAL = np.float32(0.8)
 """Power in HH of that in VV; in HV it is that in VH."""
 
 _POLARISATIONS = "transmitterReceiverPolarisation"
-_COUNTED = {"instrumentMode", "orbitProperties_pass", "relativeOrbitNumber_start"}
+_COUNTED = {
+    "instrumentMode", "instrumentSwath", "orbitProperties_pass", "relativeOrbitNumber_start", "resolution",
+    "resolution_meters", _POLARISATIONS,
+}  # fmt: skip
 """Properties by whose values scenes are counted without making them."""
 
 _NAME = re.compile(r"S1A_(?:EW_GRDM|IW_GRDH)_1S[DS][HV]_(\d{8}T\d{6})_\d{8}T\d{6}_(\d{6})_[0-9A-F]{6}_[0-9A-F]{4}")
@@ -68,14 +71,25 @@ class Acquisition:
     @property
     def label(self) -> str:
         """The beginning of names: mode, resolution and polarisation."""
-        resolution = "H" if self.mode == "IW" else "M"
-        return f"S1A_{self.mode}_GRD{resolution}_1S{'SD'[len(self.bands) - 1]}{self.bands[0][0]}"
+        return f"S1A_{self.mode}_GRD{self.properties['resolution']}_1S{'SD'[len(self.bands) - 1]}{self.bands[0][0]}"
+
+    @property
+    def properties(self) -> Mapping[str, Any]:
+        """Properties by which kinds differ."""
+        return {
+            "instrumentMode": self.mode,
+            "instrumentSwath": self.mode,
+            "resolution": "H" if self.mode == "IW" else "M",
+            "resolution_meters": self.pixel,
+            _POLARISATIONS: list(self.bands),
+        }
 
     def meets(self, query: Query) -> bool:
         """Return whether scenes of the kind may match a query."""
-        names, mode = {*self.bands, "angle"}, query.equals.get("instrumentMode", self.mode)
+        names = {*self.bands, "angle"}
         held = {name for field, name in query.holding if field == _POLARISATIONS}
-        return mode == self.mode and held <= set(self.bands) and query.having <= names and not query.lacking & names
+        is_equal = all(query.equals.get(name, value) == value for name, value in self.properties.items())
+        return is_equal and held <= set(self.bands) and query.having <= names and not query.lacking & names
 
 
 _WIDE_PAIR, _WIDE = Acquisition("EW", ("HH", "HV"), 40), Acquisition("EW", ("HH",), 40)
@@ -356,8 +370,6 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "familyName": "SENTINEL-1",
         "instrument": "Synthetic Aperture Radar",
         "instrumentConfigurationID": 7,
-        "instrumentMode": kind.mode,
-        "instrumentSwath": kind.mode,
         "missionDataTakeID": _datatake(orbit),
         "nssdcIdentifier": "2014-016A",
         "orbitNumber_start": orbit,
@@ -374,15 +386,13 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "productType": "GRD",
         "relativeOrbitNumber_start": scene.orbit,
         "relativeOrbitNumber_stop": scene.orbit,
-        "resolution": "H" if kind.mode == "IW" else "M",
-        "resolution_meters": kind.pixel,
         "segmentStartTime": start,
         "sliceNumber": scene.number + 1,
         "sliceProductFlag": "true",
         "startTimeANX": float(start - node),
         "stopTimeANX": float(stop - node),
         "totalSlices": sentinel1_orbit.SLICES,
-        "transmitterReceiverPolarisation": list(kind.bands),
+        **kind.properties,
         "S1TBX_Calibration_Operator_version": "6.0.4",
         "S1TBX_SAR_Processing_version": "6.0.4",
         "SNAP_Graph_Processing_Framework_GPF_version": "6.0.4",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 
 from eechips_local.evaluation.asset_model import Query, Range
@@ -29,7 +30,13 @@ def asked_value(left: Operand, right: Operand) -> tuple[str, Value] | None:
 
 
 def narrow_equal(left: Operand, right: Operand) -> Narrow:
-    """Ask the store for one value of a property only; for nothing, if another value is asked for already."""
+    """Ask the store for one value of a property only; for nothing, if another value is asked for already.
+
+    Of a list of texts the store is asked for all that it holds: ``['VV', 'VH']`` of polarisations.
+    """
+    field, constant = (left.field, right.value) if right.field is None else (right.field, left.value)
+    if field is not None and isinstance(constant, list) and all(isinstance(item, str) for item in constant):
+        return narrow_holding(field, constant)
     asked = asked_value(left, right)
     if asked is None:
         return lambda query: query
@@ -44,6 +51,12 @@ def narrow_equal(left: Operand, right: Operand) -> Narrow:
         then = narrow_time(value, value + 1.0)
         return lambda query: then(narrow(query))
     return narrow
+
+
+def narrow_holding(name: str, items: Iterable[str]) -> Narrow:
+    """Ask the store for lists that hold some texts."""
+    held = frozenset((name, item) for item in items)
+    return lambda query: replace(query, holding=query.holding | held)
 
 
 def narrow_in_list(left: Operand, right: Operand) -> Narrow:

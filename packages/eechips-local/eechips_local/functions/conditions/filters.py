@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 
 from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.evaluation.graph_nodes import complete_error
@@ -21,6 +20,7 @@ from eechips_local.functions.conditions.filter_queries import (
     is_number,
     narrow_calendar,
     narrow_equal,
+    narrow_holding,
     narrow_in_list,
     narrow_less,
     narrow_range,
@@ -155,18 +155,13 @@ def _in_list(left: Operand, right: Operand) -> FilterCondition:
     return comparison(left, right, test, narrow=narrow_in_list(left, right))
 
 
-def _holding(held: frozenset[tuple[str, str]], query: Query) -> Query:
-    return replace(query, holding=query.holding | held)
-
-
 def _contains(left: Operand, right: Operand) -> FilterCondition:
     """Return whether a list has an item, if that is a text; the store is asked for such images only."""
     name, field = right.value, left.field
     if field is None or not isinstance(name, str):
         return _in_list(left, right)
     if field != "system:band_names":
-        held = frozenset({(field, name)})
-        return comparison(left, right, _list_contains, narrow=partial(_holding, held), is_exact=True)
+        return comparison(left, right, _list_contains, narrow=narrow_holding(field, [name]), is_exact=True)
 
     def having(query: Query) -> Query:
         return replace(query, having=query.having | {name})

@@ -17,7 +17,7 @@ from eechips_local.pixels.grids.region_pixels import Lattice
 from eechips_local.pixels.grids.region_reduction import reduce_region, reduce_regions
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixelwise_rasters import PerPixel
-from eechips_local.pixels.types import union_type
+from eechips_local.pixels.types import LONG, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.values.element_properties import geometry_of
@@ -147,12 +147,19 @@ def reduce_over_regions(
 
 @function("Image.reduce")
 def reduce(image: Image, reducer: Reducer) -> Image:
-    """Return a reducer of one input over the bands of each pixel; bands are named by its outputs."""
+    """Return a reducer of one input over the bands of each pixel; bands are named by its outputs.
+
+    Sums of integers are integers: bitwise operations, which refuse floating bands, take them in a dozen public scripts
+    that draw chessboards (codes 10965642601, 16850467718, 34252616824).
+    """
     if reducer.inputs != 1:
         raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
-    types = reducer.band_types([union_type(*(band.type for band in image.bands))]) if image.bands else []
     if not image.bands:
         return image
+    source = union_type(*(band.type for band in image.bands))
+    types = reducer.band_types([source])
+    if source.precision == "int":
+        types = [LONG if spec.kind == "sum" else kind for spec, kind in zip(reducer.outputs, types, strict=True)]
 
     def outputs(pixels: Sequence[Pixels], which: int) -> Pixels:
         values = np.stack([p.values for p in pixels])[None]
