@@ -39,9 +39,10 @@ _OF_COMMANDS = (
 GENERATED_FILES = (INFO_NAME, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, REPORT_NAME)
 """Files that every run writes; they replace those of the run before."""
 
-RESERVED = frozenset(
-    {*_SQLITE, PARQUET_NAME, LAYERS_NAME, FAILURES_NAME, INFO_NAME, LOG_NAME, REPORT_NAME, LOCK_NAME, *_OF_COMMANDS}
-)
+OF_EVERY_RUN = frozenset({*_SQLITE, *GENERATED_FILES, LOG_NAME, LOCK_NAME})
+"""Files that a run itself writes, now or at its end."""
+
+RESERVED = OF_EVERY_RUN.union(_OF_COMMANDS)
 """Files in the folder of a run that eechips writes itself, or reads as its own."""
 
 FOREIGN_FILES = "foreign"

@@ -101,10 +101,13 @@ class ScriptRecipe:
         """Raise UsageError: a script is planned while it runs."""
         raise UsageError(f"{self.path.name} is a script, which is planned while it runs: its units are unknown before")
 
-    def _report_files(self, host: ScriptHost, context: RecipeContext) -> None:
-        """Record files outside of the run, and say what calls have noted of files."""
-        outside = sorted({str(Path(name).parent) for name in host.outside})
-        context.ledger.note(OUTSIDE_FILES, {"files": len(host.outside), "folders": outside})
+    def _report_files(self, host: ScriptHost, context: RecipeContext, working_folder: WorkingFolder) -> None:
+        """Record files outside of the run, and say what the script and its calls have noted of files."""
+        files = {*host.outside, *(name for name in working_folder.outside if Path(name).is_file())}
+        folders = sorted({str(Path(name).parent) for name in files})
+        context.ledger.note(OUTSIDE_FILES, {"files": len(files), "folders": folders})
+        for name, own in working_folder.renamed.items():
+            context.say(f"The script's {name} is called {own}: the run has a file of that name.")
         for note in host.notes:
             context.say(note)
         if host.lacks_files:
@@ -153,6 +156,7 @@ class ScriptRecipe:
                     finally:
                         host.call_notes.uncounted |= self._observer.uncounted
                         host.call_notes.unrecorded |= self._observer.unrecorded
+                        host.call_notes.lost_results = list(map(str, self._observer.lost_results))
                 host.check()
                 if self._observer.has_stopped:  # the script has caught it, or one of its threads was stopped
                     raise Stopped
@@ -174,7 +178,7 @@ class ScriptRecipe:
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
-        self._report_files(host, context)
+        self._report_files(host, context, working_folder)
         self._check_results(host, context, tasks + len(working_folder.outside))
         return True
 

@@ -14,7 +14,7 @@ from weakref import WeakSet
 
 from eechips.errors import UsageError
 from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
-from eechips.manifest.reserved_names import result_name
+from eechips.manifest.reserved_names import OF_EVERY_RUN, result_name
 from eechips.scripts.replacements.path_access import watch_paths
 from eechips.storage.paths import is_device
 
@@ -34,6 +34,7 @@ class WorkingFolder:
         appended: files opened for appending, by relative path.
         tested: files of the sources whose existence was tested since it was entered, by relative path.
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
+        renamed: other names of files that are called as those of the run.
         peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
             other folders.
 
@@ -66,6 +67,7 @@ class WorkingFolder:
         self.outside: dict[str, None] = {}
         self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
+        self.renamed: dict[str, str] = {}
         self.peculiar: list[str] = []
         self._links: dict[Path, tuple[int, int]] = {}
         self._shown: set[str] = set()
@@ -230,6 +232,8 @@ class WorkingFolder:
                     path = str(folder / Path(path).name) if folder.is_dir() else path
                 if not is_device(Path(path)):
                     self.outside[str(Path(path).absolute())] = None
+            elif not self._appends_apart and relative.casefold() in OF_EVERY_RUN:
+                return self._renamed(relative, path, is_written=is_written)
             elif not is_written:
                 self._link(relative)
             else:
@@ -238,6 +242,13 @@ class WorkingFolder:
                 if "a" in mode:
                     self.appended[relative] = None
             return path
+
+    def _renamed(self, relative: str, path: str, *, is_written: bool) -> str:
+        """Return the path of a file of the script that is called as one of the run, which would replace it."""
+        own = self.folder / f"script-{relative}"
+        if is_written:
+            self.renamed[relative] = own.name
+        return str(own) if is_written or own.is_file() else path
 
     def moved(self, path: str) -> None:
         """Note a file that was moved out of the folder."""

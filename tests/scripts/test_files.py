@@ -218,3 +218,33 @@ def test_a_missing_file_is_reported_with_its_folder(demo_server: Server, tmp_pat
     result = run(script, demo_server, tmp_path, "--out", "other")
     assert result.returncode == 1
     assert said in result.stderr
+
+
+@pytest.mark.slow
+def test_files_of_a_script_that_are_called_as_those_of_the_run_are_kept(demo_server: Server, tmp_path: Path) -> None:
+    """The run replaced or removed them at its end."""
+    script, elsewhere = tmp_path / "script.py", tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    script.write_text(
+        "import json, logging, os\nfrom multiprocessing import Pool\n"
+        "def work(n):\n    logging.info(n)\n"
+        "if __name__ == '__main__':\n"
+        "    logging.basicConfig(filename='run.log', filemode='w', level='INFO', format='%(message)s')\n"
+        "    Pool(1).map(work, range(2))\n"
+        "    for name in ('failures.csv', 'run.json', 'report.html'):\n"
+        "        with open(name, 'w') as file:\n            json.dump([name], file)\n"
+        "        assert json.load(open(name)) == [name]\n"
+        f"    open({str(elsewhere / 'more.txt')!r}, 'w').close()\n"
+    )
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert files(tmp_path / "run") == {
+            "script-failures.csv": b'["failures.csv"]',
+            "script-report.html": b'["report.html"]',
+            "script-run.json": b'["run.json"]',
+            "script-run.log": b"0\n1\n",
+        }
+        assert open_run(tmp_path / "run").counts == {"done": 2}
+        assert "The script's run.json is called script-run.json: the run has a file of that name." in result.stderr
+        assert f"1 file outside the run's folder, in {elsewhere}" in result.stdout

@@ -200,3 +200,24 @@ def test_work_without_a_pool_is_named(apart: str, name: str, demo_server: Server
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"done again when the script is repeated: the work of {name}. Use a pool" in result.stderr
+
+
+def test_requests_that_fail_for_good_are_named(demo_server: Server, tmp_path: Path) -> None:
+    """A script without a pool that left them out ended as one that has everything."""
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import ee, requests\nee.Initialize()\n"
+        "region = ee.Geometry.Point([-105.2, 40.0]).buffer(500).bounds()\n"
+        "def fetch(n, band):\n"
+        "    image = ee.Image('USGS/SRTMGL1_003').select(band)\n"
+        "    answer = requests.get(image.getThumbURL({'region': region, 'dimensions': 8 + n, 'min': 0, 'max': 4000}))\n"
+        "    if answer.ok:\n        open(f'{n}.png', 'wb').write(answer.content)\n"
+        "for n in range(4):\n    fetch(n, 'elevation' if n % 2 else 'height')\n"
+        "for n in (0, 2):\n    fetch(n, 'elevation' if n else 'slope')\n"
+        "try:\n    ee.data.getAsset('projects/p/assets/nothing')\nexcept ee.EEException:\n    pass\n"
+    )
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run").keys() == {"1.png", "2.png", "3.png"}
+    assert "3 requests of the script itself failed, and it may lack data: " in result.stderr
+    assert "Band pattern 'height' did not match any bands" in result.stderr

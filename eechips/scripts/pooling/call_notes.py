@@ -23,11 +23,13 @@ class CallNotes:
     Attributes:
         uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
         unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
+        lost_results: errors of the script's own requests for results.
     """
 
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
         self.unrecorded: set[str] = set()
+        self.lost_results: list[str] = []
         self._peculiar: set[str] = set()
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
@@ -94,6 +96,9 @@ class CallNotes:
     def lines(self) -> Iterator[str]:
         """Yield the notes."""
         yield from self.of_requests()
+        if self.lost_results:
+            requests = format_count(len(self.lost_results), "request")
+            yield f"{requests} of the script itself failed, and it may lack data: {self.lost_results[0]}"
         if self._peculiar:
             yield (
                 "Not recorded: they are not regular files (links to other folders, pipes, sockets):"

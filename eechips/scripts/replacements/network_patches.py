@@ -40,7 +40,7 @@ from eechips.client.http.http_messages import load_values
 from eechips.client.http.response_framing import StrictConnection
 from eechips.client.quota.permits import Stopped
 from eechips.client.quota.usage import Usage
-from eechips.errors import EechipsError, ValidationError
+from eechips.errors import EechipsError, TooLargeError, ValidationError
 from eechips.formats import inspect, sniff
 from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, note_rasterio
 from eechips.scripts.replacements.imported_modules import change_imported
@@ -53,6 +53,9 @@ if TYPE_CHECKING:
 
 _RESULTS = (":computePixels", ":getPixels", ":computeFeatures", ":getFeatures", "/value:compute")
 """Ends of the addresses of results (https://developers.google.com/earth-engine/reference/rest)."""
+
+_NAMED = ("/thumbnails", "/tables")
+"""Ends of the addresses that give results a name."""
 
 _OF_THE_BODY = frozenset({"content-encoding", "transfer-encoding", "content-length"})
 _OF_THE_CONNECTION = frozenset({"host", "connection", "accept-encoding", "content-length", "user-agent", "accept"})
@@ -75,16 +78,19 @@ class RequestObserver:
             such as threads and coroutines.
         deadline: a request after this time, on the monotonic clock, is not sent and stops the run, unless it is one of
             a pool's calls: these end as other units do.
+
+    Args:
+        is_of_script: whether the requests are those of the script's own process, which `observe_script` notes.
     """
 
-    def __init__(self, connection: Connection) -> None:
-        self._transport = connection.transport
+    def __init__(self, connection: Connection, *, is_of_script: bool = False) -> None:
+        self._transport, self._is_of_script = connection.transport, is_of_script
         self._origin = origin(connection.target.endpoint)
         self.failure: EechipsError | None = None
         self.failures: dict[tuple[str, str], EechipsError] = {}
         self.repeated_failures = 0
         self._failed: Counter[tuple[str, str]] = Counter()
-        self._asked: object = None
+        self._asked = threading.local()
         self.has_answer = self.has_more_than_values = self.has_exported = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
@@ -158,6 +164,15 @@ class RequestObserver:
                 self.unrecorded.add("threading.Thread")
 
     @property
+    def lost_results(self) -> list[EechipsError]:
+        """Return errors of requests for results that have not succeeded since; scripts may divide one too large."""
+        return [
+            error
+            for (address, _), error in self.failures.items()
+            if urlsplit(address).path.endswith(_RESULTS + _NAMED) and not isinstance(error, TooLargeError)
+        ]
+
+    @property
     def has_stopped(self) -> bool:
         """Return whether the run stops, as a request was not sent or for another reason."""
         return self._transport.quota.throttle.is_stopped
@@ -172,7 +187,7 @@ class RequestObserver:
         self.has_answer = self.has_more_than_values = self.has_exported = False
         self.failure, self.is_stopped = None, False
         self.failures, self.uncounted = {}, set()
-        self._failed, self._asked, self.repeated_failures = Counter(), None, 0
+        self._failed, self._asked, self.repeated_failures = Counter(), threading.local(), 0
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
@@ -196,20 +211,25 @@ class RequestObserver:
         Raises:
             Stopped: if the run is stopping: a call may have many requests, and is made again by the next run.
         """
-        if self._transport.is_capturing:  # for a request of the run itself, which is no call's
+        if self._is_of_script or self._transport.is_capturing:  # or for a request of the run itself, which is no call's
             return self._transport.request(uri, *args, **options)
-        self.failure = None
-        self._asked = options.get("body") or self._asked
-        key = redact(uri), str(self._asked if redact(uri) != uri else options.get("body"))
         self.keep_deadline()
         self.pause(0.0)
+        usage = self._call_usage or self._transport.usage
         try:
-            usage = self._call_usage or self._transport.usage
             with self._transport.counted_in(usage), self._transport.checking(_check_of(uri)):
-                response, body = self._transport.request(uri, *args, **options)
+                return self.noted(self._transport.request, uri, *args, **options)
         except Stopped:
             self.is_stopped = True
             raise
+
+    def noted(self, send: Callable[..., tuple[Any, bytes]], uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:
+        """Send a request, and note its outcome."""
+        self.failure = None
+        asked = self._asked.body = options.get("body") or getattr(self._asked, "body", None)
+        key = redact(uri), str(asked if redact(uri) != uri else options.get("body"))
+        try:
+            response, body = send(uri, *args, **options)
         except EechipsError as error:
             self._note_failure(error, key)
             raise
@@ -250,7 +270,8 @@ def attach(connection: Connection, discovery: DiscoveryFile) -> RequestObserver:
         discovery: file of the API description that its client was initialised with.
     """
     target = connection.target
-    observer = observe_libraries(connection)
+    observer = RequestObserver(connection)
+    _attach_libraries(observer)
     initialize_client(ClientInit(target.endpoint, target.project, discovery)).transport = observer  # type: ignore[assignment]
     return observer
 
@@ -260,7 +281,8 @@ def observe_script(connection: Connection) -> RequestObserver:
 
     A script may catch what it raises, or have sent it from a thread or a fork.
     """
-    observer, transport = observe_libraries(connection), connection.transport
+    observer, transport = RequestObserver(connection, is_of_script=True), connection.transport
+    _attach_libraries(observer)
     request = transport.request
 
     def send(uri: str, *args: Any, **options: Any) -> tuple[Any, bytes]:  # also of Google's client
@@ -271,7 +293,7 @@ def observe_script(connection: Connection) -> RequestObserver:
             observer.note_thread(uri)
             transport.pause(0.0)  # a run that stops lets units finish; a script may have any number of requests
             with transport.checking(_check_of(uri)):
-                return request(uri, *args, **options)
+                return observer.noted(request, uri, *args, **options)
         except Stopped:
             observer.stop()
             raise
@@ -280,16 +302,14 @@ def observe_script(connection: Connection) -> RequestObserver:
     return observer
 
 
-def observe_libraries(connection: Connection) -> RequestObserver:
+def _attach_libraries(observer: RequestObserver) -> None:
     """Put an observer between the service and the libraries of this process, except the client, until it is closed."""
-    observer = RequestObserver(connection)
     _attach_requests(observer)
     _attach_urllib3(observer)
     _note_other_libraries(observer)
     attach = {"httpx": attach_httpx, "aiohttp": attach_aiohttp, "rasterio": note_rasterio}
     observer.change_imported({name: partial(change, observer) for name, change in attach.items()})
     observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
-    return observer
 
 
 def _attach_requests(observer: RequestObserver) -> None:
