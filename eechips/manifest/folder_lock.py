@@ -97,7 +97,7 @@ def is_held(folder: Path) -> bool:
 def _open(path: Path) -> int:
     """Return the descriptor of a lock file, which is made if there is none."""
     try:
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
     except OSError as error:
         raise StorageError.of_output(path.parent, error) from error
 

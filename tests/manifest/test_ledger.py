@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import multiprocessing
+import os
 import sqlite3
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,7 @@ from eechips.errors import RunLockedError, RunMismatchError, StorageError, Usage
 from eechips.manifest import Record, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import LOCK_NAME, lock_run
 from eechips.manifest.sqlite.database import connect
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import (
@@ -332,3 +334,17 @@ def test_a_text_that_is_not_unicode_is_no_damage_of_the_ledger(tmp_path: Path) -
     with pytest.raises(UnicodeEncodeError):
         database.executemany("INSERT INTO texts VALUES (?)", (("\ud800".encode(),) for _ in range(1)))
     database.close()
+
+
+@pytest.mark.parametrize(("mask", "rights"), [(0o077, 0o600), (0o002, 0o664), (0o022, 0o644)])
+def test_files_have_the_rights_of_the_umask(mask: int, rights: int, tmp_path: Path) -> None:
+    """Others of a group could not go on with a run, whose ledger and lock they could not write."""
+    before = os.umask(mask)
+    try:
+        with lock_run(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
+            assert ledger.writer_name
+            modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    finally:
+        os.umask(before)
+    assert modes.keys() >= {LOCK_NAME, LEDGER_NAME}
+    assert set(modes.values()) == {rights}

@@ -263,7 +263,7 @@ def _describes(content: Any, asset: str) -> bool:
 
 def too_large_error(status: int, *, repeats: int = 0) -> TooLargeError:
     """Make the error of a response whose body exceeds :data:`MAX_BYTES`."""
-    return TooLargeError(f"an answer of more than {MAX_BYTES >> 20} MiB came back", status=status, repeats=repeats)
+    return TooLargeError(f"an answer of more than {MAX_BYTES >> 20} MiB came back.", status=status, repeats=repeats)
 
 
 def load_values(text: bytes | str, parse_float: Callable[[str], float] = float) -> Any:

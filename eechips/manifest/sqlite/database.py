@@ -39,6 +39,11 @@ def connect(path: Path, *, readonly: bool) -> Connection:
         mode = "ro&immutable=1"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
+        if not readonly and not path.exists():  # SQLite would make one that a group cannot write, whatever the umask
+            path.touch()
+    except OSError as error:
+        raise StorageError.of_write(path, error) from error
+    try:
         connection: Connection = sqlite3.connect(address, uri=True, isolation_level=None, factory=Connection)
     except _ERRORS as error:
         raise _explained(error, path) from error
