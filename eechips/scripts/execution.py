@@ -22,7 +22,7 @@ from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
-from eechips.scripts.module_state import set_variables
+from eechips.scripts.module_state import script_modules, set_variables
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
@@ -214,7 +214,7 @@ class CallExecutor:
         try:
             program = self._load(folder)
             call = folder.call(program, position)
-            changes = StateChanges(call) if program.shares else None
+            changes = StateChanges(call, script_modules(self._place.root)) if program.shares else None
             try:
                 with seeded(program.seed + position):
                     value = call.function(*call.arguments, **call.keywords)

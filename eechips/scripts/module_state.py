@@ -10,7 +10,7 @@ import argparse
 import contextlib
 import datetime
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePath
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -32,7 +32,7 @@ def module_variables(folder: Path) -> dict[str, dict[str, Any]]:
     Data are values of Python's types, objects of Earth Engine, and instances of classes of these modules. What cannot
     be sent to another process is left out.
     """
-    modules = dict(_modules(folder))
+    modules = script_modules(folder)
     return {
         name: {key: value for key, value in vars(module).items() if _is_data(key, value, modules)}
         for name, module in modules.items()
@@ -53,13 +53,16 @@ def set_variables(variables: Mapping[str, Mapping[str, Any]], moved: tuple[Path,
                 setattr(module, key, value)
 
 
-def _modules(folder: Path) -> Iterator[tuple[str, ModuleType]]:
+def script_modules(folder: Path) -> dict[str, ModuleType]:
+    """Return the imported modules below a folder, by name."""
+    modules: dict[str, ModuleType] = {}
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
         if isinstance(module, ModuleType) and isinstance(path, str) and name.partition(".")[0] not in _NOT_OF_SCRIPT:
             parts = Path(path).relative_to(folder).parts if Path(path).is_relative_to(folder) else ()
             if parts and "site-packages" not in parts:
-                yield name, module
+                modules[name] = module
+    return modules
 
 
 def _is_data(key: str, value: Any, modules: Mapping[str, ModuleType]) -> bool:

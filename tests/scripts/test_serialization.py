@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import requests
 
-from eechips.scripts.pooling.state_changes import variables
+from eechips.scripts.pooling.call_variables import variables
 from eechips.scripts.serialization import describe, deserialize, is_of_process, serialize
 
 SQUARE = [[[0, 0], [0, 1], [1, 1], [1, 0], [0, 0]]]

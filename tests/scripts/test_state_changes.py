@@ -25,8 +25,10 @@ from collections import Counter, OrderedDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
+import totals_of_module
 
 class Stats:
+    total, seen = 0, []
     def __init__(self):
         self.count, self.names, self.by, self.best = 0, [], {}, None
     def add(self, n):
@@ -43,6 +45,10 @@ def work(n):
     global calls
     calls += 1
     stats.add(n)
+    Stats.total += n
+    Stats.seen.append(n)
+    totals_of_module.add(n)
+    totals_of_module.last = n
     counts[f"class {n % 3}"] += 2
     groups[n % 2].append(n)
     waiting.append(n)
@@ -81,7 +87,9 @@ def main():
         "groups": {k: sorted(v) for k, v in sorted(groups.items())}, "waiting": sorted(waiting), "seen": sorted(seen),
         "totals": totals, "slots": slots, "cube": cube.tolist(), "area": area.tolist(), "sums": sums, "calls": calls,
         "table": table.to_csv(), "nested": sorted(nested["a"]["b"]), "paths": sorted(state["paths"]),
-        "inner": [total, sorted(rows)], "failed": [sorted(failed), errors],
+        "inner": [total, sorted(rows)], "class": [Stats.total, sorted(Stats.seen)],
+        "module": [sorted(totals_of_module.rows), totals_of_module.total, totals_of_module.last in range(6)],
+        "failed": [sorted(failed), errors],
     }
 
 with open("summary.json", "w") as file:
@@ -94,6 +102,9 @@ def test_variables_are_those_of_plain_python(demo_server: Server, tmp_path: Path
     """Slots of lists, arrays, counters and fields of objects stayed empty without a word; a Counter was wrong."""
     script = tmp_path / "script.py"
     script.write_text(_SCRIPT)
+    (tmp_path / "totals_of_module.py").write_text(
+        "rows, total, last = [], 0, None\ndef add(n):\n    global total\n    rows.append(n)\n    total += n\n"
+    )
     for folder in ("plain", "again"):
         (tmp_path / folder).mkdir()
     expected = plain(script, demo_server, tmp_path / "plain")
@@ -227,12 +238,15 @@ def test_objects_in_a_circle_and_deep_ones_are_compared() -> None:
 
 _ARGUMENTS = """
 class Site:
+    total, names = 0, []
     def __init__(self, n):
         self.n, self.value, self.log = n, None, []
 rows, by, grid = [], {}, np.zeros(4)
 sites = [Site(n) for n in range(4)]
 context = {"rows": rows}
 def work(shared, site, others, by=None, grid=None):
+    Site.total += site.n
+    Site.names.append(site.n)
     shared.append(site.n)
     rows.append(-site.n)
     context["rows"].append(10 * site.n)
@@ -268,5 +282,6 @@ def test_changes_of_arguments_are_those_of_the_script() -> None:
     assert sorted(parent.rows) == sorted(threads.rows)
     assert [vars(site) for site in parent.sites] == [vars(site) for site in threads.sites]
     assert parent.by == threads.by
+    assert (parent.Site.total, parent.Site.names) == (threads.Site.total, threads.Site.names)
     assert others[0] == others[1]
     np.testing.assert_array_equal(parent.grid, threads.grid)

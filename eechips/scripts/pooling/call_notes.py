@@ -12,7 +12,7 @@ from typing import Any
 
 from eechips.manifest.sqlite.unit_record import State
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.state_changes import variables
+from eechips.scripts.pooling.call_variables import variables
 from eechips.scripts.serialization import function_name, without_partial
 from eechips.text.formatting import format_count, some_of
 

@@ -24,8 +24,9 @@ from eechips.scripts.execution import CallContext
 from eechips.scripts.module_state import module_variables
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
+from eechips.scripts.pooling.call_variables import closure
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
-from eechips.scripts.pooling.state_changes import apply, closure
+from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import dis
-import functools
 import itertools
 import types
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from numbers import Number
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from eechips.scripts.pooling.call_variables import CallVariables, SharedCall, variables_of
 from eechips.scripts.serialization import without_partial
 
 _MOST_OBJECTS = 10_000
@@ -33,24 +33,9 @@ _MOST_LEVELS = 8
 _MOST_BYTES = 16_000_000
 """Size of an array of numpy whose elements are compared before and after each call."""
 
+_CONTAINERS = (dict, list, deque, set)
 _PLAIN = (type(None), str, bytes, Number, np.generic)
-_TRANSFERRED = (*_PLAIN, list, dict, set, tuple, deque, np.ndarray)
-
-
-class SharedCall(Protocol):
-    """A call of a function."""
-
-    @property
-    def function(self) -> Callable[..., Any]:
-        """Return the called function."""
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the positional arguments."""
-
-    @property
-    def keywords(self) -> Mapping[str, Any]:
-        """Return the keyword arguments."""
+_TRANSFERRED = (*_PLAIN, *_CONTAINERS, tuple, np.ndarray)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,17 +80,19 @@ class StateChanges:
 
     Args:
         call: its function's globals and closure, the fields of its object, and the arguments are compared.
+        modules: names of the modules of the script, whose variables are compared as well.
     """
 
-    def __init__(self, call: SharedCall) -> None:
-        self._call = call
-        self._modules = {"__main__", without_partial(call.function).__module__}
+    def __init__(self, call: SharedCall, modules: Iterable[str] = ()) -> None:
+        self._call, self._names = call, tuple(modules)
+        self._modules = {"__main__", without_partial(call.function).__module__, *self._names}
         self._known: dict[int, _Snapshot | None] = {}
-        self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in _variables_of(call).items()}
+        present = variables_of(call, self._names)
+        self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in present.items()}
 
     def found(self) -> tuple[StateChange, ...]:
         """Return the changes since the snapshot."""
-        now = _variables_of(self._call)
+        now = variables_of(self._call, self._names)
         return tuple(
             change
             for name, before in self._before.items()
@@ -142,9 +129,13 @@ class StateChanges:
         return snapshot
 
     def _fields(self, value: Any) -> Any:
-        """Return a container, or the attributes of an object of a class of the script; None for anything else."""
-        if isinstance(value, (dict, list, deque, set)):
+        """Return a container, or the attributes of an object, class or module of the script; None for anything else."""
+        if isinstance(value, _CONTAINERS):
             return value
+        if isinstance(value, type) and value.__module__ in self._modules:
+            return {name: item for name, item in vars(value).items() if not name.startswith("__")}
+        if isinstance(value, types.ModuleType) and value.__name__ in self._names:
+            return {name: item for name, item in vars(value).items() if not name.startswith("__")}
         is_own = type(value).__module__ in self._modules and not isinstance(value, (type, types.FunctionType))
         return getattr(value, "__dict__", None) if is_own else None
 
@@ -183,7 +174,7 @@ class StateChanges:
             added = list(itertools.islice(fields, before.size, None))
         else:
             added = {key: item for key, item in fields.items() if key not in (before.items or ())}
-        is_item = fields is not getattr(before.of, "__dict__", None)
+        is_item = isinstance(before.of, _CONTAINERS)
         if before.items is not None and not isinstance(fields, set):
             present = dict(_items(fields))
             for key, item in before.items.items():
@@ -273,7 +264,7 @@ def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> None:
 
 def _is_made(change: StateChange, call: SharedCall) -> bool:
     """Make a change; return False if its place is not there: another call adds it, or the script has replaced it."""
-    holders: list[Any] = [_Variables(call)]
+    holders: list[Any] = [CallVariables(call)]
     try:
         for step in change.path:
             holders.append(_get(holders[-1], step))
@@ -285,15 +276,15 @@ def _is_made(change: StateChange, call: SharedCall) -> bool:
 
 
 def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
-    """Return whether a function sets a variable that it never reads: then the value of the last call counts."""
+    """Return whether a function sets a variable or field that it never reads: the value of the last call counts."""
     called = without_partial(function)
     code = getattr(getattr(called, "__func__", called), "__code__", None)
-    if code is None or len(path) > 1:
+    if code is None:
         return False
     accesses = {
         (instruction.opname.partition("_")[0], instruction.argval) for instruction in dis.get_instructions(code)
     }
-    return ("STORE", path[0]) in accesses and ("LOAD", path[0]) not in accesses
+    return ("STORE", path[-1]) in accesses and ("LOAD", path[-1]) not in accesses
 
 
 def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
@@ -341,76 +332,11 @@ def _add(there: Any, key: Any, value: Any) -> None:
 
 
 def _get(holder: Any, step: Any) -> Any:
-    return holder[step] if isinstance(holder, (dict, list, deque, _Variables)) else getattr(holder, step)
+    return holder[step] if isinstance(holder, (dict, list, deque, CallVariables)) else getattr(holder, step)
 
 
 def _set(holder: Any, step: Any, value: Any) -> None:
-    if isinstance(holder, (dict, list, deque, _Variables)):
+    if isinstance(holder, (dict, list, deque, CallVariables)):
         holder[step] = value
     else:
         setattr(holder, step, value)
-
-
-class _Variables:
-    """The variables of a call, by name; see :func:`_variables_of`."""
-
-    def __init__(self, call: SharedCall) -> None:
-        self._call, self._function = call, without_partial(call.function)
-
-    def __getitem__(self, name: str) -> Any:
-        return _variables_of(self._call)[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        function = self._function
-        if name.startswith("self."):
-            setattr(function.__self__, name.removeprefix("self."), value)
-            return
-        while function is not None:
-            code: Any = getattr(function, "__func__", function)
-            if name in getattr(getattr(code, "__code__", None), "co_freevars", ()):
-                code.__closure__[code.__code__.co_freevars.index(name)].cell_contents = value
-                return
-            if name in getattr(code, "__globals__", {}):
-                code.__globals__[name] = value
-                return
-            function = getattr(code, "__wrapped__", None)
-
-
-def _variables_of(call: SharedCall) -> dict[str, Any]:
-    """Return the variables that a function uses, and its arguments."""
-    arguments: dict[str, Any] = {}
-    function = call.function
-    while isinstance(function, functools.partial):
-        arguments |= _named(f"partial {len(arguments)} ", function.args, function.keywords)
-        function = function.func
-    return variables(function) | arguments | _named("argument ", call.arguments, call.keywords)
-
-
-def _named(prefix: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    return {f"{prefix}{name}": value for name, value in (*enumerate(arguments), *keywords.items())}
-
-
-def variables(function: Callable[..., Any]) -> dict[str, Any]:
-    """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
-    function = without_partial(function)
-    fields: dict[str, Any] = {}
-    owner = getattr(function, "__self__", None)
-    if owner is not None and not isinstance(owner, types.ModuleType):
-        fields = {f"self.{name}": value for name, value in getattr(owner, "__dict__", {}).items()}
-    code: Any = getattr(function, "__func__", function)
-    used_variables = {n: v for n, v in getattr(code, "__globals__", {}).items() if not n.startswith("__")}
-    wrapped = getattr(code, "__wrapped__", None)
-    if wrapped is not None:
-        used_variables |= variables(wrapped)
-    if isinstance(code, types.FunctionType):
-        used_variables |= closure(code)
-    return used_variables | fields
-
-
-def closure(function: types.FunctionType) -> dict[str, Any]:
-    """Return the variables of the enclosing functions that a function uses, by name."""
-    used_variables: dict[str, Any] = {}
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        with contextlib.suppress(ValueError):  # it is empty: the script sets the variable later
-            used_variables[name] = cell.cell_contents
-    return used_variables
