@@ -4,7 +4,8 @@ Zhu and Woodcock (2014), "Continuous change detection and classification of land
 data", Remote Sensing of Environment 144, https://doi.org/10.1016/j.rse.2014.01.011. What the paper leaves open is as in
 the programs of its authors and of the U.S. Geological Survey (https://github.com/repository-preservation/lcmap-pyccd).
 A model needs a year and 12 observations; it has 4, 6 or 8 coefficients, one for each three observations. Residuals are
-compared with the greater of the model's error and the median difference of successive observations.
+compared with the greater of the model's error and the median difference of observations more than a month apart. Of
+several observations of a day, as where scenes of an orbit overlap, the first counts.
 """
 
 from __future__ import annotations
@@ -29,8 +30,11 @@ _PER_TERM = 3
 _CERTAIN = 1 - 1e-6
 """Probability beyond which a single observation is left out as noise."""
 _CLOUD = 4.89
-"""Median differences of successive observations beyond which a deviation is a cloud or its shadow."""
+"""Median differences of observations beyond which a deviation is a cloud or its shadow."""
 _ROBUST_ROUNDS = 5
+_DAYS = 365.25
+_MONTH = 30
+"""Days after which differences are noise: those of observations closer in time are too much alike."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ def find_segments(times: Floats, values: Floats, options: CcdcOptions) -> list[C
         values: shape (n, bands).
         options: options of the algorithm.
     """
-    kept = np.concatenate([[True], np.diff(times) > 0]) if len(times) else np.zeros(0, dtype=bool)
+    kept = np.diff(times, prepend=-math.inf) > options.year / _DAYS / 2
     search = _Search(times[kept], values[kept], options)
     search.run()
     return search.segments
@@ -110,9 +114,7 @@ class _Search:
     greatest: float = field(init=False)
 
     def __post_init__(self) -> None:
-        self.noise = np.zeros(self.values.shape[1])
-        if len(self.values) > 1:
-            self.noise = np.median(np.abs(np.diff(self.values, axis=0)), axis=0)
+        self.noise = _noise(self.times * (_DAYS / self.options.year), self.values)
         degrees = len(self.options.detection)
         self.limit = chi_square_quantile(self.options.probability, degrees)
         self.greatest = chi_square_quantile(_CERTAIN, degrees)
@@ -284,6 +286,16 @@ class _Search:
         self.segments.append(
             CcdcSegment(first, last, float(change), end - start + 1, probability, coefficients, model.rmse, magnitude)
         )
+
+
+def _noise(days: Floats, values: Floats) -> Floats:
+    """Return median differences of observations so many places apart that most often a month lies between them."""
+    for lag in range(1, len(days)):
+        apart = np.rint(days[lag:] - days[:-lag])
+        lengths, counts = np.unique(apart, return_counts=True)
+        if lengths[counts.argmax()] > _MONTH:
+            return np.asarray(np.median(np.abs(values[lag:] - values[:-lag])[apart > _MONTH], axis=0))
+    return np.median(np.abs(np.diff(values, axis=0)), axis=0) if len(days) > 1 else np.zeros(values.shape[1])
 
 
 def _robust_residuals(design: Floats, values: Floats) -> Floats:

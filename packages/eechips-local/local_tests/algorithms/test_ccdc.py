@@ -98,6 +98,25 @@ class TestSegments:
         assert found.count == len(TIMES) - 3
         np.testing.assert_allclose(found.coefficients[:, 2], [200, -400], atol=15)
 
+    @pytest.mark.parametrize("clouds", [(), (0, 1)])
+    def test_scenes_that_overlap_in_an_orbit_are_one_observation(self, clouds: tuple[int, ...]) -> None:
+        """LCMAP's program leaves out all but one observation of a date. Rows of Landsat follow by 24 seconds."""
+        values, options = series(), replace(OPTIONS, clouds=clouds)
+        times = np.stack([TIMES, TIMES + 24 / 86_400 / 365.25], axis=1).ravel()
+        alike = np.stack([values, values + 1], axis=1).reshape(-1, 2)
+        expected, found = (find_segments(*made, options) for made in ((TIMES, values), (times, alike)))
+        assert len(found) == len(expected) == 2
+        for one, other in zip(found, expected, strict=True):
+            assert (one.start, one.end, one.change, one.count) == (other.start, other.end, other.change, other.count)
+
+    def test_observations_a_few_days_apart_do_not_tell_the_noise(self) -> None:
+        """LCMAP's program compares those more than 30 days apart: close ones are alike, as in weeks of haze."""
+        times = np.stack([TIMES, TIMES + 1 / 365.25], axis=1).ravel()
+        haze = np.repeat(np.random.default_rng(0).normal(0, 60, len(TIMES)), 2)
+        values = 1000 + np.stack([haze, haze], axis=1) + np.random.default_rng(1).normal(0, 1, (len(times), 2))
+        (found,) = find_segments(times, values, replace(OPTIONS, clouds=(0, 1)))
+        assert found.count > 0.9 * len(times)
+
     @pytest.mark.parametrize("count", [0, 1, 4])
     def test_few_observations_make_no_segment(self, count: int) -> None:
         assert find_segments(TIMES[:count], series()[:count], OPTIONS) == []
