@@ -151,6 +151,11 @@ class Classifier:
         """Return the share of each input in the decrease of impurity; None of a model that does not know it."""
         return getattr(self.model, "importances", None)
 
+    def out_of_bag_error(self) -> float | None:
+        """Return the error of a forest at samples by trees that were not grown from them; None of other models."""
+        estimate = getattr(self.model, "out_of_bag", None)
+        return None if estimate is None else estimate()
+
     def classify(self, samples: Floats) -> npt.NDArray[Any]:
         """Return the output for each sample: shape (samples,), or (samples, outputs) for arrays."""
         return predict(self.model, samples)
@@ -220,10 +225,12 @@ class Predictor:
     Attributes:
         function: predicts.
         importances: share of each input in the decrease of impurity, of shape (inputs,); None where it is unknown.
+        out_of_bag: returns the error at samples by trees that were not grown from them; None of other models.
     """
 
     function: Callable[[Floats], npt.NDArray[Any]]
     importances: Floats | None = None
+    out_of_bag: Callable[[], float | None] | None = None
 
     def predict(self, samples: Floats) -> npt.NDArray[Any]:
         """Call the function."""
@@ -268,7 +275,37 @@ def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
         estimator.fit(training.samples, labels)
     except ValueError as error:
         raise InvalidError(f"The classifier cannot be trained: {error}") from error
-    return Predictor(_output(estimator, mode), getattr(estimator, "feature_importances_", None))
+    is_forest = hasattr(type(estimator), "estimators_samples_")
+    return Predictor(
+        _output(estimator, mode),
+        getattr(estimator, "feature_importances_", None),
+        (lambda: _out_of_bag_error(estimator, training.samples, labels)) if is_forest else None,
+    )
+
+
+def _out_of_bag_error(forest: Any, samples: Floats, labels: npt.NDArray[Any]) -> float | None:
+    """Return the share of samples whose class most trees miss, or the root mean square error of means of numbers.
+
+    Only trees vote that were not grown from the sample, as in Smile's forests. None where each has grown from all.
+    """
+    classes = getattr(forest, "classes_", None)
+    votes = np.zeros((len(samples), 1 if classes is None else len(classes)))
+    counts = np.zeros(len(samples))
+    for tree, drawn in zip(forest.estimators_, forest.estimators_samples_, strict=True):
+        others = np.setdiff1d(np.arange(len(samples)), drawn)
+        if len(others):
+            predictions = tree.predict(samples[others])
+            counts[others] += 1
+            if classes is None:
+                votes[others, 0] += predictions
+            else:
+                votes[others, predictions.astype(np.intp)] += 1
+    known = counts > 0
+    if not known.any():
+        return None
+    if classes is None:
+        return float(np.sqrt(np.mean((votes[known, 0] / counts[known] - labels[known]) ** 2)))
+    return float(np.mean(classes[votes[known].argmax(axis=1)] != labels[known]))
 
 
 def _output(estimator: Any, mode: str) -> Callable[[Floats], npt.NDArray[Any]]:

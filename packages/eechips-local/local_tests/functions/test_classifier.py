@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eechips_local.algorithms.classification import Predictor, TrainingData, fitted, learner
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.values.values import Collection
 from local_tests.support.graphs import Ready, call, invoke
@@ -223,7 +224,24 @@ class TestTraining:
         assert found["classes"] == [0, 1, 4]
         assert set(found["importance"]) == {"a", "b"}
         assert np.isclose(sum(found["importance"].values()), 100)
+        assert 0 <= found["outOfBagErrorEstimate"] <= 1
         assert evaluate_graph(invoke("Classifier.mode", classifier=trained("smileCart"))) == "CLASSIFICATION"
+
+    @pytest.mark.parametrize("mode", ["CLASSIFICATION", "REGRESSION"])
+    def test_the_error_out_of_bag_is_that_of_scikit_learn(self, mode: str) -> None:
+        random = np.random.default_rng(0)
+        samples = random.normal(size=(300, 3))
+        labels = np.where(samples[:, 0] + random.normal(0, 0.5, 300) > 0, 2.0, 0.0)
+        ensemble = learner("ensemble")
+        make = ensemble.RandomForestClassifier if mode == "CLASSIFICATION" else ensemble.RandomForestRegressor
+        forest = make(100, max_samples=0.5, oob_score=True, random_state=1)
+        model = fitted(forest, TrainingData(samples, labels), mode)
+        assert isinstance(model, Predictor)
+        assert model.out_of_bag is not None
+        if mode == "CLASSIFICATION":
+            assert model.out_of_bag() == pytest.approx(1 - forest.oob_score_, abs=0.02)
+        else:
+            assert model.out_of_bag() == pytest.approx(np.sqrt(np.mean((forest.oob_prediction_ - labels) ** 2)))
 
     @pytest.mark.parametrize(
         ("options", "message"),

@@ -153,7 +153,7 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     """Return options, classes and number of samples of a trained classifier, and what its model knows of itself.
 
     Forests, trees and boosted trees have the importance of each input: its part of the decrease of impurity in
-    percent.
+    percent. Forests have an ``outOfBagErrorEstimate``, which public scripts read (codes 12990939717, 14049268796).
     """
     if classifier.training is None or classifier.schema is None:
         raise InvalidError("The classifier must be trained before it is used.")
@@ -164,6 +164,9 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     if importances is not None:
         shares = (100 * importances).tolist()
         explanation["importance"] = dict(zip(classifier.schema, shares, strict=True))
+    error = classifier.out_of_bag_error()
+    if error is not None:
+        explanation["outOfBagErrorEstimate"] = error
     return explanation
 
 
