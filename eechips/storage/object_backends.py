@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from eechips.errors import ConfigurationError, TransientError, UsageError, ValidationError
 from eechips.storage.s3_backend import BLOCK, Page, S3Backend
@@ -23,66 +23,7 @@ _EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs", "az": "azure", "a
 """Extras of eechips that install the package of a store, by the scheme of its URLs."""
 
 
-class Backend(Protocol):
-    """Operations on a kind of store. Keys begin with the bucket.
-
-    Every operation raises the exceptions of the store's package.
-    """
-
-    is_atomic: bool
-    """True if objects appear only when their upload is complete; otherwise they are renamed after the upload."""
-
-    def put(self, key: str, data: bytes) -> None:
-        """Upload data and verify it.
-
-        Raises:
-            TransientError: if the stored content differs.
-        """
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Upload a small object, unless one with its key exists.
-
-        Returns:
-            Whether it was uploaded.
-
-        Raises:
-            UsageError: if the store has no conditional writes.
-        """
-
-    def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
-        """Upload a file in little memory, in parts if it is large, and verify it; tell the bytes sent so far."""
-
-    def read(self, key: str) -> bytes:
-        """Read the content of an object; raise FileNotFoundError if it does not exist."""
-
-    def read_range(self, key: str, start: int, end: int) -> bytes:
-        """Read the bytes of an object from a position up to another."""
-
-    def blocks(self, key: str) -> Iterator[bytes]:
-        """Read an object in blocks; raise FileNotFoundError if it does not exist."""
-
-    def size(self, key: str) -> int:
-        """Return the bytes of an object; raise FileNotFoundError if it does not exist."""
-
-    def remove(self, key: str) -> None:
-        """Remove an object; FileNotFoundError may be raised if it does not exist."""
-
-    def rename(self, key: str, other: str) -> None:
-        """Rename an object."""
-
-    def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
-        """Yield all objects with a prefix, by one request for each page.
-
-        Args:
-            prefix: prefix of the keys; at least the bucket and a slash.
-            size: objects of a page; None for the store's maximum.
-
-        Raises:
-            FileNotFoundError: if the bucket does not exist.
-        """
-
-
-def open_backend(url: str) -> tuple[Backend, str]:
+def open_backend(url: str) -> tuple[S3Backend | FsspecBackend, str]:
     """Return the backend of a URL, and the prefix of its keys, without a slash at the end.
 
     Raises:
@@ -98,7 +39,7 @@ def open_backend(url: str) -> tuple[Backend, str]:
         raise ConfigurationError(f"{url} needs a package that is not installed{how} ({error})") from None
 
 
-def _open(url: str, scheme: str, place: str) -> tuple[Backend, str]:
+def _open(url: str, scheme: str, place: str) -> tuple[S3Backend | FsspecBackend, str]:
     if scheme in ("s3", "s3a"):
         return S3Backend(place.partition("/")[0]), place.rstrip("/")
     import fsspec
@@ -111,7 +52,14 @@ def _open(url: str, scheme: str, place: str) -> tuple[Backend, str]:
 
 
 class FsspecBackend:
-    """Any file system of fsspec, such as sftp or hdfs. Incomplete files may be visible there."""
+    """Any file system of fsspec, such as sftp or hdfs. Incomplete files may be visible there.
+
+    Keys begin with the bucket, and every operation raises the exceptions of the store's package, such as
+    FileNotFoundError.
+
+    Attributes:
+        is_atomic: whether objects appear only when their upload is complete; otherwise they are renamed after it.
+    """
 
     is_atomic = False
 

@@ -19,8 +19,9 @@ from typing import Any
 from eechips.errors import ConfigurationError, EechipsError, StorageError, TransientError, UsageError
 from eechips.files.abandoned_files import choose_abandoned
 from eechips.files.temporary_names import Writer, new_writer, temporary_name
-from eechips.storage.object_backends import Backend, open_backend
+from eechips.storage.object_backends import FsspecBackend, open_backend
 from eechips.storage.result_names import check_name
+from eechips.storage.s3_backend import S3Backend
 from eechips.storage.store import StagedFile, StoredFile
 from eechips.storage.store_errors import translate_error
 
@@ -235,11 +236,11 @@ class ObjectStore:
         return self._opened[1]
 
     @property
-    def _backend(self) -> Backend:
+    def _backend(self) -> S3Backend | FsspecBackend:
         return self._opened[0]
 
     @cached_property
-    def _opened(self) -> tuple[Backend, str]:
+    def _opened(self) -> tuple[S3Backend | FsspecBackend, str]:
         try:
             return open_backend(self.url)
         except ValueError as error:
