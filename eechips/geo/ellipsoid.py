@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
+import shapely
 from pyproj import Geod
 
 Floats = npt.NDArray[np.float64]
@@ -22,8 +25,10 @@ No normal section of the ellipsoid is bent more than the meridian at the equator
 a(1 - e²).
 """
 
-GEOD = Geod(ellps="WGS84")
-"""Geodesics between places, by PROJ."""
+SLACK = 1e-9
+"""Radians of rounding."""
+
+_GEOD = Geod(ellps="WGS84")
 
 
 class TangentPlanes:
@@ -59,6 +64,17 @@ class TangentPlanes:
         normals: Floats = (sideways + (1 - square)[..., None] * self._up[:, None]) / (1 + square)[..., None]
         return normals
 
+    def nearest(self, some: Any, others: Any) -> tuple[Floats, Floats]:
+        """Measure between the nearest two points of shapes in each plane.
+
+        Returns:
+            Metres along the geodesic between them, (n,), and the unit normal midway, (n, 3).
+        """
+        points = self.unproject(shapely.get_coordinates(shapely.shortest_line(some, others)).reshape(-1, 2, 2))
+        lonlat = lonlat_of(points)
+        metres = np.asarray(_GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
+        return metres, unit_vectors(points.sum(axis=1))
+
 
 def normals_of(lonlat: npt.ArrayLike) -> Floats:
     """Return the unit normals (…, 3) of places (…, 2), longitude and latitude in degrees."""
@@ -77,3 +93,30 @@ def unit_vectors(vectors: Floats) -> Floats:
     """Return vectors (…, 3) divided by their lengths."""
     normalized: Floats = vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
     return normalized
+
+
+def boxes_around(bounds: Floats, angles: npt.ArrayLike) -> tuple[Any, Indices]:
+    """Return boxes in degrees around all places whose normals are within angles of others.
+
+    A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west. A box that
+    crosses the antimeridian is two.
+
+    Args:
+        bounds: west, south, east and north of the others in degrees, (n, 4).
+        angles: radians, (n,) or one for all.
+
+    Returns:
+        The boxes, and the number of the bounds of each.
+    """
+    west, south, east, north = np.radians(bounds).T
+    highest = np.maximum(np.abs(south), np.abs(north))
+    has_pole = highest + angles >= np.pi / 2
+    ratio = np.sin(np.minimum(angles, np.pi / 2)) / np.maximum(np.cos(highest), 1e-12)
+    across = np.arcsin(np.minimum(ratio, 1.0)) + SLACK
+    west, east = np.where(has_pole, -np.pi, west - across), np.where(has_pole, np.pi, east + across)
+    edges = np.degrees([west, south - angles, east, north + angles])
+    boxes, owners = [shapely.box(*edges)], [np.arange(len(bounds))]
+    for turn, beyond in ((360.0, west < -np.pi), (-360.0, east > np.pi)):
+        boxes.append(shapely.box(*(edges[:, beyond] + np.array([[turn], [0.0], [turn], [0.0]]))))
+        owners.append(np.flatnonzero(beyond))
+    return np.concatenate(boxes), np.concatenate(owners)

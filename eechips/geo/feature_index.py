@@ -17,12 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.geo.ellipsoid import GEOD, LEAST_CURVE, Floats, Indices, TangentPlanes, lonlat_of, normals_of, unit_vectors
+from eechips.geo.ellipsoid import LEAST_CURVE, SLACK, Floats, TangentPlanes, boxes_around, normals_of, unit_vectors
 from eechips.geo.polygons import split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
 
 Geometries = npt.NDArray[np.object_]
 
-_SLACK = 1e-9  # radians: of rounding
 _STEP = 0.005  # degrees: longer edges get further vertices, as they bend in the plane
 _MOST_STEPS = 2_000  # of an edge
 _WIDE = 1.0  # degrees: wider lines are cut to the box of what is near
@@ -78,8 +77,9 @@ class FeatureIndex:
         distances = np.full(len(shapes), np.inf)
         distances[self._is_inside(shapes)] = 0.0
         outside = np.flatnonzero(distances > 0)
-        boxes, owners = _search_boxes(shapes[outside], most)
-        owners = outside[owners]
+        parts, owners = shapely.get_parts(shapes[outside], return_index=True)
+        boxes, numbers = boxes_around(shapely.bounds(parts).reshape(-1, 4), most / LEAST_CURVE + SLACK)
+        owners = outside[owners[numbers]]
         number, piece = self._tree.query(boxes)
         dense = _dense(shapes)
         for first in range(0, len(number), _PAIRS_AT_ONCE):
@@ -135,32 +135,6 @@ def _short_lines(lines: Geometries) -> Geometries:
     return np.concatenate([lines[~is_long], np.array(pieces, dtype=object)])
 
 
-def _search_boxes(shapes: Geometries, metres: float) -> tuple[Geometries, Indices]:
-    """Return boxes in degrees that contain all places within a distance, and the number of the shape of each.
-
-    A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west.
-    """
-    parts, owners = shapely.get_parts(shapes, return_index=True)
-    west, south, east, north = np.radians(shapely.bounds(parts)).reshape(-1, 4).T
-    turn = metres / LEAST_CURVE + _SLACK
-    south, north = south - turn, north + turn
-    has_pole = (south <= -np.pi / 2) | (north >= np.pi / 2)
-    highest = np.maximum(np.abs(south), np.abs(north)) - turn
-    ratio = np.sin(min(turn, np.pi / 2)) / np.maximum(np.cos(highest), 1e-12)
-    across = np.arcsin(np.minimum(ratio, 1.0)) + _SLACK
-    west, east = np.where(has_pole, -np.pi, west - across), np.where(has_pole, np.pi, east + across)
-    boxes, numbers = [_box(west, south, east, north)], [owners]
-    for offset, beyond in ((2 * np.pi, west < -np.pi), (-2 * np.pi, east > np.pi)):
-        boxes.append(_box(west[beyond] + offset, south[beyond], east[beyond] + offset, north[beyond]))
-        numbers.append(owners[beyond])
-    return np.concatenate(boxes), np.concatenate(numbers).astype(np.int64)
-
-
-def _box(west: Floats, south: Floats, east: Floats, north: Floats) -> Geometries:
-    boxes: Geometries = shapely.box(*np.degrees([west, south, east, north]))
-    return boxes
-
-
 def _clipped(lines: Geometries, boxes: Geometries) -> Geometries:
     """Cut wide lines to their boxes: a plane shows what is near, and what is far is not needed."""
     bounds = shapely.bounds(lines).reshape(-1, 4)
@@ -192,13 +166,8 @@ def _measure(shapes: Geometries, lines: Geometries, *, overlaps: bool) -> Floats
             is_area = meets & (shapely.get_dimensions(one) == 2)
             inner = shapely.buffer(one[is_area], -_INSET)
             meets[is_area] = shapely.intersects(inner, other[is_area])
-        ends = shapely.get_coordinates(shapely.shortest_line(one, other)).reshape(-1, 2, 2)
-        points = planes.unproject(ends)
-        lonlat = lonlat_of(points)
-        metres = np.asarray(GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
-        metres = np.where(meets, 0.0, np.maximum(metres, _SLACK))
-        best = np.minimum(best, metres)
-        middles = unit_vectors(points.sum(axis=1))
+        metres, middles = planes.nearest(one, other)
+        best = np.minimum(best, np.where(meets, 0.0, np.maximum(metres, SLACK)))
     return best
 
 

@@ -50,7 +50,7 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
             by_crs[grid.crs].append(index)
     for crs, indices in by_crs.items():
         places = np.array(indices)
-        corners = _corners([grid for index in indices if (grid := grids[index]) is not None])
+        corners = grid_corners([grid for index in indices if (grid := grids[index]) is not None])
         sizes = np.array([max(grid.shape) for index in indices if (grid := grids[index]) is not None])
         pieces = _pieces(crs, corners, sizes)
         for count in np.unique(pieces):
@@ -59,11 +59,16 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
     return outlines
 
 
-def _corners(grids: Sequence[Grid]) -> npt.NDArray[np.float64]:
-    """Return x and y of the corners of grids, (n, 4, 2), anticlockwise if north is up; grids may be rotated."""
+def grid_corners(grids: Sequence[Grid], inset: float = 0.0) -> npt.NDArray[np.float64]:
+    """Return x and y of the corners of grids, (n, 4, 2), anticlockwise if north is up; grids may be rotated.
+
+    Args:
+        inset: pixels by which the corners are drawn in.
+    """
     numbers = np.array([(*grid.transform, grid.width, grid.height) for grid in grids])
     a, b, c, d, e, f, width, height = numbers.T[..., None]
-    columns, rows = width * [0, 0, 1, 1], height * [0, 1, 1, 0]
+    columns = np.where([False, False, True, True], width - inset, inset)
+    rows = np.where([False, True, True, False], height - inset, inset)
     return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=-1)
 
 
@@ -84,11 +89,17 @@ def _pieces(crs: str, corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.in
     return np.where(is_long, _MAX_PIECES, 2 ** powers.astype(int))
 
 
-def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
-    """Cut the edges between corners (n, 4, 2) into pieces; return closed rings (n, 4 * pieces + 1, 2)."""
+def divide_edges(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
+    """Cut the edges between corners (n, 4, 2) into pieces; return open rings (n, 4 * pieces, 2)."""
     shares = (np.arange(pieces) / pieces)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
-    points = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
+    rings: npt.NDArray[np.float64] = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
+    return rings
+
+
+def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
+    """Return the same, closed."""
+    points = divide_edges(corners, pieces)
     return np.concatenate([points, points[:, :1]], axis=1)
 
 

@@ -20,11 +20,20 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.crs import unproject
-from eechips.geo.ellipsoid import GEOD, LEAST_CURVE, SEMI_MAJOR, TangentPlanes, lonlat_of, normals_of, unit_vectors
+from eechips.geo.ellipsoid import (
+    LEAST_CURVE,
+    SEMI_MAJOR,
+    SLACK,
+    Floats,
+    Indices,
+    TangentPlanes,
+    boxes_around,
+    lonlat_of,
+    normals_of,
+    unit_vectors,
+)
+from eechips.geo.footprints import divide_edges, grid_corners
 from eechips.geo.grid import Grid
-
-Floats = npt.NDArray[np.float64]
-Indices = npt.NDArray[np.int64]
 
 _INSET = 1e-6  # pixels: chips that share an edge do not overlap, whatever the last digits of their transforms
 _BEND = 0.01  # metres that an edge may bend between two corners of its ring, …
@@ -32,7 +41,6 @@ _BEND_PIXELS = 0.01  # … or pixels, whichever is more
 _MOST_PIECES = 256  # of an edge
 _LONG = 0.1  # radians: edges that are longer are cut into the most pieces, as an edge may bend there and back
 _NEAR_RIM = np.radians(1.0)  # of the antimeridian and the poles, where one plane may show a place twice
-_SLACK = 1e-9  # radians: of rounding
 _PASSES = 2
 _AT_ONCE = 2_000  # outlines whose neighbours are looked for at a time
 _PAIRS_AT_ONCE = 20_000
@@ -62,7 +70,7 @@ class FootprintIndex:
             by_crs[grid.crs].append(index)
         for crs, indices in by_crs.items():
             places = np.array(indices)
-            corners = _corners([self._grids[index] for index in indices])
+            corners = grid_corners([self._grids[index] for index in indices], _INSET)
             self._flat[places] = shapely.polygons(corners)
             sizes = np.array([max(self._grids[index].shape) for index in indices])
             for index, ring in zip(indices, _rings(crs, corners, sizes), strict=True):
@@ -89,12 +97,12 @@ class FootprintIndex:
         """
         if not len(some) or not len(others):
             return
-        turn = metres / LEAST_CURVE / 2 + _SLACK
-        boxes, owners = _boxes(self._middles[others], self._radii[others] + turn)
+        turn = metres / LEAST_CURVE / 2 + SLACK
+        boxes, owners = self._boxes(others, turn)
         tree = shapely.STRtree(boxes)
         for start in range(0, len(some), _AT_ONCE):
             asking = some[start : start + _AT_ONCE]
-            asked, asked_by = _boxes(self._middles[asking], self._radii[asking] + turn)
+            asked, asked_by = self._boxes(asking, turn)
             one, other = tree.query(asked)
             pairs = np.unique(np.stack([asking[asked_by[one]], others[owners[other]]]), axis=1)
             chords = np.linalg.norm(self._middles[pairs[0]] - self._middles[pairs[1]], axis=1)
@@ -103,6 +111,9 @@ class FootprintIndex:
             for first in range(0, pairs.shape[1], _PAIRS_AT_ONCE):
                 one, other = pairs[:, first : first + _PAIRS_AT_ONCE]
                 yield self._measured(one, other, metres)
+
+    def _boxes(self, numbers: Indices, turn: float) -> tuple[Any, Indices]:
+        return boxes_around(np.tile(self.centres[numbers], 2), self._radii[numbers] + turn)
 
     def distances(self, some: Indices, others: Indices) -> Floats:
         """Compute metres between pairs of outlines, along the geodesic; 0 where they overlap.
@@ -115,13 +126,9 @@ class FootprintIndex:
         for _ in range(_PASSES):
             plane = TangentPlanes(middles)
             one, other = self._shown(some, plane), self._shown(others, plane)
-            ends = shapely.get_coordinates(shapely.shortest_line(one, other)).reshape(-1, 2, 2)
-            points = plane.unproject(ends)
-            lonlat = lonlat_of(points)
-            metres = np.asarray(GEOD.inv(*lonlat[:, 0].T, *lonlat[:, 1].T)[2], dtype=np.float64)
+            metres, middles = plane.nearest(one, other)
             metres[shapely.intersects(one, other)] = 0.0
             best = np.minimum(best, metres)
-            middles = unit_vectors(points.sum(axis=1))
         return best
 
     def _measured(self, some: Indices, others: Indices, limit: float) -> tuple[Indices, Indices, Floats]:
@@ -154,7 +161,7 @@ class FootprintIndex:
         angles = np.zeros(len(self))
         np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
         # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
-        reaches: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + _SLACK
+        reaches: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + SLACK
         return reaches
 
     def _shown(self, numbers: Indices, plane: TangentPlanes) -> Any:
@@ -166,18 +173,11 @@ class FootprintIndex:
         return shapely.polygons(shapely.linearrings(plane.project(vertices, owners), indices=owners))
 
 
-def _corners(grids: Sequence[Grid]) -> Floats:
-    """x and y of each grid's corners, (n, 4, 2), drawn in by next to nothing."""
-    numbers = np.array([(*grid.transform, grid.width, grid.height) for grid in grids])
-    a, b, c, d, e, f, width, height = numbers.T[..., None]
-    columns = np.where([False, False, True, True], width - _INSET, _INSET)
-    rows = np.where([False, True, True, False], height - _INSET, _INSET)
-    return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=-1)
-
-
 def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[Floats]:
     """Yield rings of normals (k, 3), in the order of the corners (n, 4, 2), with as many normals as accuracy needs."""
-    coarse = _normals(crs, _pieces(corners, 4)).reshape(-1, 4, 4, 3)  # of each edge, its beginning and three quarters
+    coarse = _normals(crs, divide_edges(corners, 4)).reshape(
+        -1, 4, 4, 3
+    )  # of each edge, its beginning and three quarters
     ends = coarse[:, :, 0]
     following = np.roll(ends, -1, axis=1)
     planes = unit_vectors(np.cross(ends, following))  # of the great circles between corners
@@ -189,17 +189,9 @@ def _rings(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> Iterator[F
     ring_of: dict[int, Floats] = {}
     for count in np.unique(counts):
         chosen = np.flatnonzero(counts == count)
-        rings = _normals(crs, _pieces(corners[chosen], int(count))).reshape(len(chosen), -1, 3)
+        rings = _normals(crs, divide_edges(corners[chosen], int(count))).reshape(len(chosen), -1, 3)
         ring_of.update(zip(chosen.tolist(), rings, strict=True))
     return (ring_of[index] for index in range(len(corners)))
-
-
-def _pieces(corners: Floats, count: int) -> Floats:
-    """Divide the edges between corners (n, 4, 2) into so many pieces: open rings (n, 4 * count, 2)."""
-    shares = (np.arange(count) / count)[:, None]
-    starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
-    pieces: Floats = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
-    return pieces
 
 
 def _normals(crs: str, xy: Floats) -> Floats:
@@ -208,24 +200,3 @@ def _normals(crs: str, xy: Floats) -> Floats:
     if not np.isfinite(lonlat).all():
         raise UsageError(f"a chip reaches beyond the area of {crs}: its location is undefined")
     return normals_of(lonlat)
-
-
-def _boxes(middles: Floats, radii: Floats) -> tuple[Any, Indices]:
-    """Return boxes of longitude and latitude in radians around caps, two for a cap that crosses the antimeridian.
-
-    A cap of radius r around latitude p that holds no pole reaches asin(sin r / cos p) to the east and west.
-
-    Returns:
-        The boxes, and the number of the cap of each.
-    """
-    lon, lat = np.radians(lonlat_of(middles)).T
-    has_pole = np.abs(lat) + radii >= np.pi / 2
-    ratio = np.sin(np.minimum(radii, np.pi / 2)) / np.maximum(np.cos(lat), 1e-12)
-    across = np.where(has_pole, np.pi, np.arcsin(np.minimum(ratio, 1.0)) + _SLACK)
-    west, east = np.where(has_pole, -np.pi, lon - across), np.where(has_pole, np.pi, lon + across)
-    south, north = lat - radii, lat + radii
-    boxes, owners = [shapely.box(west, south, east, north)], [np.arange(len(lon))]
-    for turn, beyond in ((2 * np.pi, west < -np.pi), (-2 * np.pi, east > np.pi)):
-        boxes.append(shapely.box(west[beyond] + turn, south[beyond], east[beyond] + turn, north[beyond]))
-        owners.append(np.flatnonzero(beyond))
-    return np.concatenate(boxes), np.concatenate(owners)
