@@ -20,7 +20,13 @@ from eechips.storage.result_names import (
     unit_fields,
 )
 from eechips.storage.single_files import open_atomic, write_file
-from eechips.storage.store import RemoteStore, StagedFile, StagingArea, Store, StoredFile
+from eechips.storage.store import RemoteStore, StagedFile, StoredFile
+
+Store = LocalStore | ObjectStore
+"""A store of results."""
+
+StagingArea = Store | RemoteStore
+"""A place in which a worker stages results until the parent commits them. Picklable."""
 
 __all__ = [
     "ID_LENGTH",

@@ -9,13 +9,13 @@ from pathlib import Path
 
 from eechips.files.temporary_files import temporary_folder
 from eechips.storage.local_store import LocalStore
-from eechips.storage.store import Store
+from eechips.storage.object_store import ObjectStore
 
 _AT_ONCE = 8  # objects downloaded from a store at once
 
 
 @contextlib.contextmanager
-def local_copies(store: Store) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
+def local_copies(store: LocalStore | ObjectStore) -> Iterator[Callable[[Sequence[str]], Iterator[Path]]]:
     """Yield a function that yields the local paths of files by their names; missing files have paths, too.
 
     Files of an object store are downloaded ahead.

@@ -1,4 +1,4 @@
-"""Define the interface of stores of results: stage, commit, sweep, read.
+"""Describe the files of stores of results, and stage them in memory.
 
 A worker stages a file (writes it under a temporary name), and the parent commits it (renames it), so that a single
 process assigns names.
@@ -7,11 +7,10 @@ process assigns names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-from eechips.files.temporary_names import Writer, temporary_name
+from eechips.files.temporary_names import temporary_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,51 +48,6 @@ class StoredFile(NamedTuple):
     name: str
     size: int
     changed: float | None
-
-
-class StagingArea(Protocol):
-    """Place in which a worker stages results until the parent commits them. Picklable."""
-
-    def stage(self, name: str, data: bytes, token: str) -> StagedFile:
-        """Stage a result; see :meth:`LocalStore.stage`."""
-
-    def discard(self, staged: StagedFile) -> None:
-        """Remove a staged result that will not be committed."""
-
-
-class Store(StagingArea, Protocol):
-    """Store of results: a local folder, or an object store."""
-
-    @property
-    def is_overwritten(self) -> bool:
-        """Return whether staging a result replaces an existing one with its name."""
-
-    def commit(self, staged: StagedFile) -> None:
-        """Give a staged result its name."""
-
-    def create(self, name: str, data: bytes) -> bool:
-        """Write a file, unless one with its name exists; return whether it was written."""
-
-    def flush(self) -> None:
-        """Write pending data to the disk."""
-
-    def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files (see :mod:`eechips.files.temporary_names`); return their number."""
-
-    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield names and sizes in bytes of the results in folders, and perhaps of others."""
-
-    def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
-        """Yield the results in folders, and perhaps others."""
-
-    def size(self, name: str) -> int | None:
-        """Return the size of a result in bytes; None if it does not exist."""
-
-    def read(self, name: str) -> bytes:
-        """Return the content of a result; raise FileNotFoundError if it does not exist."""
-
-    def sha256(self, name: str) -> str:
-        """Return the SHA-256 of a result, hexadecimal; raise FileNotFoundError if it does not exist."""
 
 
 class RemoteStore:
