@@ -341,10 +341,6 @@ def read(folder, shard):
 
 def ids(folder, shard):
     return [entry.id for entry in read(folder, shard)]
-
-
-def finish(folder, shards, layout):
-    pass
 """
 
 

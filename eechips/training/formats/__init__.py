@@ -43,7 +43,7 @@ class PackFormat(Protocol):
         """Yield the samples of a shard in their order."""
 
     def finish(self, folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-        """Write the files that all shards together need."""
+        """Write the files of ``CLOSING``; a format without any needs no such function."""
 
 
 PACK_FORMATS: Registry[PackFormat] = Registry(

@@ -111,10 +111,6 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
             yield PackEntry(identifier, text, _layers(group, json.loads(text)["layers"]))
 
 
-def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Do nothing: the shards are complete."""
-
-
 class _SampleWriter:
     """Write a sample into a group."""
 
@@ -291,4 +287,4 @@ def _opened(folder: Path, shard: Shard) -> Iterator[Any]:
         yield zarr.open_group(store, mode="r")
 
 
-__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "read", "weight", "write"]
+__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "ids", "read", "weight", "write"]

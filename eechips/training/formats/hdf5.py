@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +145,6 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
             yield from entries_of(part, layers)
 
 
-def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Do nothing: the shards are complete."""
-
-
 def _h5py() -> Any:
     try:
         import h5py
@@ -157,4 +153,4 @@ def _h5py() -> Any:
     return h5py
 
 
-__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "finish", "ids", "read", "weight", "write"]
+__all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "ids", "read", "weight", "write"]

@@ -10,6 +10,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from eechips.errors import UsageError
 from eechips.training.cards.huggingface import schema_metadata
 from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
@@ -36,9 +39,6 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
     Raises:
         UsageError: if a layer has the name of another column.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     for layer in layout:
         if layer in _OWN:
             raise UsageError(f"a layer cannot be called {layer} in Parquet: the name is taken by another column")
@@ -61,16 +61,12 @@ def write(folder: Path, shard: Shard, layout: PackLayout, entries: Iterable[Pack
 
 def ids(folder: Path, shard: Shard) -> list[str]:
     """Return the ids of the samples in a shard."""
-    import pyarrow.parquet as pq
-
     sample_ids: list[str] = pq.read_table(folder / f"{shard.stem}{SUFFIX}", columns=["id"])["id"].to_pylist()
     return sample_ids
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
-    import pyarrow.parquet as pq
-
     with pq.ParquetFile(folder / f"{shard.stem}{SUFFIX}", page_checksum_verification=True) as file:
         for number in range(file.num_row_groups):
             for row in file.read_row_group(number).to_pylist():
@@ -79,10 +75,6 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
                     name: FileContent(suffix_of(content["path"]), content["bytes"]) for name, content in files.items()
                 }
                 yield PackEntry(row["id"], row["metadata"], layers)
-
-
-def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Do nothing: the shards are complete."""
 
 
 def _row(entry: PackEntry, split: str, layout: PackLayout) -> dict[str, Any]:

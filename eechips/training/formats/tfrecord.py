@@ -69,10 +69,6 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
         yield entry
 
 
-def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Do nothing: the shards are complete."""
-
-
 def _features(entry: PackEntry, split: str) -> dict[str, bytes]:
     features = {"id": entry.id.encode(), "metadata": entry.metadata.encode(), "split": split.encode()}
     for layer, content in entry.layers.items():

@@ -85,10 +85,6 @@ def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
             files = {}
 
 
-def finish(folder: Path, shards: Sequence[Shard], layout: PackLayout) -> None:
-    """Do nothing: the shards are complete."""
-
-
 def _extensions(suffixes: Mapping[str, str]) -> dict[str, str]:
     """Return the extensions of a sample's files, after its id."""
     if len(suffixes) == 1:

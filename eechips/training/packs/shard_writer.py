@@ -179,6 +179,8 @@ class ShardWriter:
             return stored
 
     def _finish(self) -> tuple[ShardFile, ...]:
+        if not self._module.CLOSING:
+            return ()
         with self._scratching():
             self._module.finish(self._scratch, self._shards, self._index.layers)
             files = self._describe(is_closing=True)
