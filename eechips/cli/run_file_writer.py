@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from eechips.cli.run_file import FETCHING, FOLLOWING, keys_of
-from eechips.commands.parameters import Assignment, Names, Rate, Size, Slots, typed_text
+from eechips.commands.parameters import Assignment, Names, NumberOrWord, Size, typed_text
 from eechips.commands.retried_runs import recorded_words
 from eechips.commands.untrusted_commands import refused_words
 from eechips.errors import UsageError
@@ -176,7 +176,7 @@ def _kind(kind: Any) -> Mapping[str, Any]:
         return _INTEGER
     if isinstance(kind, click.types.FloatParamType):
         return _NUMBER
-    if isinstance(kind, (Slots, Rate, Size)) or kind.name.startswith("N|"):
+    if isinstance(kind, (NumberOrWord, Size)) or kind.name.startswith("N|"):
         return {"type": ["number", "string", "array"]}
     if isinstance(kind, (Names, Assignment, click.Path)):
         return _TEXT

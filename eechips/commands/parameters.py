@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -93,12 +93,18 @@ class Assignment(click.ParamType):  # type: ignore[type-arg]
         return name, text
 
 
-class _NumberOr(click.ParamType):  # type: ignore[type-arg]
-    """A number, or a word."""
+class NumberOrWord(click.ParamType):  # type: ignore[type-arg]
+    """A number, or a word: ``auto|N``.
 
-    words: ClassVar[Mapping[str, str | float]]
-    number: Callable[[str], float]
-    meaning: str
+    Args:
+        name: placeholder of the value.
+        number: reads a number.
+        meaning: what the number is, and which words there are, for the message.
+        words: values of the words.
+    """
+
+    def __init__(self, name: str, number: Callable[[str], float], meaning: str, **words: str | float) -> None:
+        self.name, self._number, self._meaning, self.words = name, number, meaning, words
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the number, or the value of the word."""
@@ -107,27 +113,9 @@ class _NumberOr(click.ParamType):  # type: ignore[type-arg]
         if value.lower() in self.words:
             return self.words[value.lower()]
         try:
-            return self.number(value)
+            return self._number(value)
         except ValueError:
-            return self.fail(f"{value!r} is not {self.meaning}", param, ctx)
-
-
-class Slots(_NumberOr):
-    """Requests in flight: ``auto`` or a number."""
-
-    name = "auto|N"
-    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto"}
-    number = staticmethod(int)
-    meaning = "a number of requests, nor auto"
-
-
-class Rate(_NumberOr):
-    """Requests a second: ``auto``, ``none`` or a number."""
-
-    name = "auto|none|N"
-    words: ClassVar[Mapping[str, str | float]] = {"auto": "auto", "none": math.inf}
-    number = staticmethod(float)
-    meaning = "a number of requests a second, nor auto, nor none"
+            return self.fail(f"{value!r} is not {self._meaning}", param, ctx)
 
 
 class AssetFolder(click.types.StringParamType):
@@ -183,8 +171,10 @@ _TYPES: dict[str, Any] = {
     "bytes": Bytes(),
     "names": Names(),
     "size": Size(),
-    "count_or_auto": Slots(),
-    "rate": Rate(),
+    "count_or_auto": NumberOrWord("auto|N", int, "a number of requests, nor auto", auto="auto"),
+    "rate": NumberOrWord(
+        "auto|none|N", float, "a number of requests a second, nor auto, nor none", auto="auto", none=math.inf
+    ),
     "file": LocalPath(dir_okay=False),
     "folder": LocalPath(file_okay=False),
     "assets": AssetFolder(),
@@ -303,7 +293,7 @@ def command_words(command: click.Command, options: Mapping[str, Any]) -> list[st
 
 def typed_text(value: Any, kind: Any) -> str | None:
     """Return a value as it is typed; None if it stands for an option that is not given."""
-    if isinstance(kind, Rate) and value in (None, math.inf):
+    if isinstance(kind, NumberOrWord) and "none" in kind.words and value in (None, math.inf):
         return "none"
     if value is None:
         return None

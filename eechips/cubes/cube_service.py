@@ -39,7 +39,8 @@ from eechips.engine.service.session import find_target, quota_limits
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy
 from eechips.formats.chip_format import Expectation
-from eechips.geo.grid import Grid, Part
+from eechips.formats.raster import paste_parts
+from eechips.geo.grid import Grid
 from eechips.recipe import Chip
 from eechips.recipe.results import Template
 from eechips.version import __version__
@@ -189,7 +190,7 @@ class PixelService:
         # Fields of a response are the bands of a chip; `dtype` is checked for each.
         wanted = ExpressionChip(grid=grid, format="npy", bands=names, dtype="float32", expression=expression)
         with self._transport.limited_retries(retries.retries, _TOTAL, retries.delay):
-            return self._fetcher.chip(wanted, _decode, _join)
+            return self._fetcher.chip(wanted, _decode, paste_parts)
 
     def close(self) -> None:
         """Close the connections, and return the share of the quota."""
@@ -328,14 +329,3 @@ def _decode(chip: Any, body: bytes) -> npt.NDArray[np.float32]:
         expectation.check_dtype(array.dtype[name].name)
     values = np.ascontiguousarray(array).view(np.float32).reshape(height, width, len(fields))
     return np.ascontiguousarray(values.transpose(2, 0, 1))
-
-
-def _join(parts: Any) -> npt.NDArray[np.float32]:
-    """Return the array of parts that tile it."""
-    tiles: list[Part[npt.NDArray[np.float32]]] = list(parts)
-    height = max(part.window.row + part.window.height for part in tiles)
-    width = max(part.window.column + part.window.width for part in tiles)
-    whole = np.empty((tiles[0].content.shape[0], height, width), np.float32)
-    for part in tiles:
-        whole[(slice(None), *part.window.slices)] = part.content
-    return whole

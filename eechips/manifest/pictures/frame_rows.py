@@ -78,31 +78,20 @@ _NO_NAMES = frozenset(
 
 
 @dataclass(frozen=True, slots=True)
-class FramePart:
-    """Where a frame is in a file with several.
-
-    Attributes:
-        number: number of the frame, from 0.
-        bands: names of the bands of each frame.
-    """
-
-    number: int
-    bands: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
 class FrameChip:
     """A frame of a place.
 
     Attributes:
         label: its day, or the first day of its period; says if it has no data.
         file: below the folder of results.
-        part: part of the file; None if the file is the frame.
+        number: number of the frame in the file, from 0.
+        bands: names of the bands of each frame of the file; empty if the file is the frame.
     """
 
     label: str
     file: str
-    part: FramePart | None = None
+    number: int = 0
+    bands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +166,7 @@ def render_frame(chip: FrameChip, file: Path, edge: int, styles: Sequence[Displa
     Raises:
         OSError, ValueError: if the file cannot be read, or has no such frame.
     """
-    if chip.part is None:
-        return render_chip(file, edge, styles=styles)
-    return render_chip(file, edge, styles=styles, frame=chip.part.number, bands=chip.part.bands)
+    return render_chip(file, edge, styles=styles, frame=chip.number, bands=chip.bands)
 
 
 def render_frames(
@@ -219,7 +206,7 @@ def _chips(file: str, metadata: Mapping[str, Any]) -> list[FrameChip]:
     if not metadata.get("frames"):
         return [FrameChip(_label(metadata), file)]
     bands = tuple(metadata.get("bands") or ())
-    return [FrameChip(_label(frame), file, FramePart(number, bands)) for number, frame in enumerate(metadata["frames"])]
+    return [FrameChip(_label(frame), file, number, bands) for number, frame in enumerate(metadata["frames"])]
 
 
 def _label(metadata: Mapping[str, Any]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -172,32 +172,10 @@ def _requested_days(parameters: Mapping[str, Any]) -> tuple[str, str] | None:
         return None
 
 
-class _Layers:
-    """Summaries of the layers of a run, by name.
-
-    Args:
-        sources: sources of the layers, or of series of frames.
-    """
-
-    def __init__(self, sources: Mapping[str, Any]) -> None:
-        self._sources = sources
-        self.by_name: dict[str, LayerSummary] = {}
-        self.have_frames = False
-
-    def add(self, files: Iterable[SampleFile]) -> None:
-        """Add the files of a sample."""
-        for file in files:
-            if file.layer not in self.by_name:
-                source = self._sources.get(file.layer if file.series is None else file.series)
-                self.by_name[file.layer] = LayerSummary(file.layer, source)
-            self.by_name[file.layer].add(file)
-            self.have_frames = self.have_frames or file.series is not None
-
-
 def summarize(samples: Samples) -> Summary:
     """Summarise a run without opening its files."""
     run = samples.run
-    layers = _Layers(_sources(run))
+    sources, layers, has_frames = _sources(run), dict[str, LayerSummary](), False
     strata: Counter[tuple[Any, str]] = Counter()
     flags: Counter[str] = Counter()
     names: Counter[str] = Counter()
@@ -205,7 +183,12 @@ def summarize(samples: Samples) -> Summary:
     labels = LabelFields((split_options or {}).get("stratum"))
     first, last, checked, grids = None, None, 0, []
     for sample in progress_bar(unit="samples", quiet=False, things=samples, is_kept=False):
-        layers.add(sample.files)
+        for file in sample.files:
+            if file.layer not in layers:
+                source = sources.get(file.layer if file.series is None else file.series)
+                layers[file.layer] = LayerSummary(file.layer, source)
+            layers[file.layer].add(file)
+            has_frames = has_frames or file.series is not None
         grid = sample.files[0].grid
         if grid is not None:
             grids.append(grid)
@@ -225,7 +208,7 @@ def summarize(samples: Samples) -> Summary:
         info=run.info,
         states=run.counts,
         samples=len(samples),
-        layers=tuple(layers.by_name.values()),
+        layers=tuple(layers.values()),
         classes=class_names(run.info) if stratum == "class" else {},
         stratum=stratum or None,
         strata=dict(sorted(strata.items(), key=lambda item: (_key(item[0][0]), order.index(item[0][1])))),
@@ -234,7 +217,7 @@ def summarize(samples: Samples) -> Summary:
         split_options=split_options,
         checked=checked if (run.path / quality_table.QUALITY_NAME).is_file() else None,
         flags=dict(sorted(flags.items())),
-        has_frames=layers.have_frames,
+        has_frames=has_frames,
     )
 
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pandas as pd
 
 from eechips import datasets
 from eechips.errors import UsageError
@@ -30,9 +32,6 @@ from eechips.training.quality.pixel_readers import PixelFile, PixelReader, open_
 from eechips.training.splits.split_balance import TRAIN
 from eechips.training.splits.split_table import WHOLE
 from eechips.training.training_options import StatsOptions
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 STATS_NAME = "stats.json"
 """The file with the statistics, in the folder of the run or pack."""
@@ -105,8 +104,6 @@ class DatasetStatistics:
     @property
     def frame(self) -> pd.DataFrame:
         """A row for each layer, split and band, with all statistics; percentiles are ``p1``, ``p2``, …"""
-        import pandas as pd
-
         rows = []
         for name, layer in self.layers.items():
             for split, bands in {WHOLE: layer.overall, **layer.splits}.items():
@@ -227,13 +224,14 @@ class _LayerTotals:
 
 def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     layers: dict[str, _LayerTotals] = {}
-    records = _Records(reader.info)
+    listed = reader.info.get("datasets") or ()
+    of_run = [dataset["id"] for dataset in listed if isinstance(dataset, Mapping) and "id" in dataset]
     with progress_bar(reader.count, quiet=quiet) as bar:
-        for file, totals in parallel_map(_first_pass(records), reader.files(), reader.threads):
+        for file, totals in parallel_map(_first_pass(of_run), reader.files(), reader.threads):
             layer = layers.setdefault(file.layer, _LayerTotals())
             layer.files[file.split] += 1
             for name, (band, classes) in totals.items():
-                _add(layer, file, name, band, classes, records.classes(file, name))
+                _add(layer, file, name, band, classes, _classes(file, name, of_run))
             bar.update(1)
         wanted = _wanted(layers)
         if any(wanted.values()):
@@ -249,12 +247,12 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     )
 
 
-def _first_pass(records: _Records) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
+def _first_pass(of_run: Sequence[str]) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
     def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
         file_totals: _FileTotals = {}
         bands = dict(_named(file))
         for name, band in bands.items():
-            may_have_classes = bool(records.classes(file, name)) or len(bands) == 1
+            may_have_classes = bool(_classes(file, name, of_run)) or len(bands) == 1
             is_whole = may_have_classes and band.values.dtype.kind in "iu"
             classes = ClassTotals.of(band.values[band.valid]) if is_whole else None
             file_totals[name] = BandTotals.of(band), classes
@@ -350,22 +348,10 @@ def _layer_of(layer: _LayerTotals, order: Iterable[str]) -> LayerStatistics:
     )
 
 
-class _Records:
-    """The classes of bands, by the records of the datasets that files show.
-
-    Args:
-        info: run.json, or the entry ``run`` of a pack's index.
-    """
-
-    def __init__(self, info: Mapping[str, Any]) -> None:
-        listed = info.get("datasets") or ()
-        self._of_run = tuple(dataset["id"] for dataset in listed if isinstance(dataset, Mapping) and "id" in dataset)
-
-    def classes(self, file: PixelFile, band: str) -> Mapping[int, str]:
-        """Return the names of the classes of a band; empty if it is no map of classes."""
-        collections = dict.fromkeys(source.rpartition("/")[0] for source in file.sources)
-        candidates = (*collections, *file.sources, *self._of_run)
-        return next(filter(None, (_classes_of(name, band) for name in candidates)), {})
+def _classes(file: PixelFile, band: str, of_run: Sequence[str]) -> Mapping[int, str]:
+    """Return the names of the classes of a band by the datasets that a file shows; empty if it is no map of classes."""
+    collections = dict.fromkeys(source.rpartition("/")[0] for source in file.sources)
+    return next(filter(None, (_classes_of(name, band) for name in (*collections, *file.sources, *of_run))), {})
 
 
 @lru_cache(maxsize=4096)

@@ -19,10 +19,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
+import fsspec
+
 from eechips.archive.catalogs.ingestion.host_limiter import HostLimiter
+from eechips.archive.catalogs.ingestion.item_hooks import ItemMaker
 from eechips.archive.catalogs.options import IN_FLIGHT, PER_HOST, RETRIES, TIMEOUT
 from eechips.errors import UsageError
 from eechips.storage.store_errors import is_permanent
@@ -36,17 +39,6 @@ from eechips.web.network import (
 from eechips.web.redaction import is_redacted, redact
 from eechips.web.retry_after import parse_retry_after
 from eechips.web.urls import host_of, is_http, is_remote
-
-
-class ItemMaker(Protocol):
-    """Create the JSON of an item from a URL. Several threads call it; a call may take long."""
-
-    def __call__(self, address: str) -> bytes:
-        """Return the JSON; any exception is a failure of this URL."""
-
-    def stop(self) -> None:
-        """Stop running calls where possible; their results are not needed."""
-
 
 LARGEST = 20_000_000
 """Maximum bytes of an item."""
@@ -394,8 +386,6 @@ def _unzipped(body: bytes) -> bytes:
 
 
 def _by_fsspec(address: str) -> bytes:
-    import fsspec
-
     try:
         files, path = fsspec.url_to_fs(address)
         if "file" in ((files.protocol,) if isinstance(files.protocol, str) else files.protocol):

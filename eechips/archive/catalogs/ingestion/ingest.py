@@ -15,8 +15,8 @@ from typing import Any
 
 from eechips.archive.catalogs.catalog import Catalog
 from eechips.archive.catalogs.ingestion.checkpoint import Checkpoint, FailedEntry, IngestCounts, SortedChunk
-from eechips.archive.catalogs.ingestion.fetch import FetchConfig, ItemMaker, fetch
-from eechips.archive.catalogs.ingestion.item_hooks import parse_hook
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.item_hooks import ItemMaker, parse_hook
 from eechips.archive.catalogs.ingestion.item_lists import ItemList, find_lists
 from eechips.archive.catalogs.ingestion.list_readers import FAILURE_COLUMNS, ListEntry, chunks
 from eechips.archive.catalogs.ingestion.sorted_runs import SortedRun

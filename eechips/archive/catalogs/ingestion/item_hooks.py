@@ -16,7 +16,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from eechips.archive.catalogs.ingestion.fetch import ItemMaker
 from eechips.errors import UsageError
 
 _SCRIPT = "script:"
@@ -123,6 +122,10 @@ class _Script:
             )
             self._running.add(process)
         return process
+
+
+ItemMaker = _Function | _Script
+"""A hook. Several threads call it with a URL, and get the JSON of an item; a call may take long, and raise anything."""
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

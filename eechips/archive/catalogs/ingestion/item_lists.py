@@ -16,6 +16,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, cast
 from urllib.parse import urlsplit
 
+import fsspec
+import pyarrow as pa
+
 from eechips.errors import ConfigurationError, UsageError
 from eechips.web.redaction import redact
 from eechips.web.urls import is_http
@@ -97,8 +100,6 @@ def find_lists(patterns: Sequence[str]) -> list[ItemList]:
 
 
 def _matching(pattern: str) -> list[ItemList]:
-    import fsspec
-
     files, path = fsspec.url_to_fs(pattern)
     protocols = (files.protocol,) if isinstance(files.protocol, str) else files.protocol
     is_here = "file" in protocols
@@ -129,8 +130,6 @@ def _files(files: Any, names: Sequence[str]) -> Iterator[tuple[str, Mapping[str,
 @contextmanager
 def open_list(known: ItemList) -> Iterator[IO[bytes]]:
     """Open a list, and decompress it."""
-    import fsspec
-
     if is_http(known.address):  # servers may omit lengths, lack ranges, or decompress: copy the file first
         with tempfile.TemporaryFile() as copy:
             files, path = fsspec.url_to_fs(known.address)
@@ -170,8 +169,6 @@ def _in_utf8(known: ItemList, file: IO[bytes]) -> IO[bytes]:
 
 
 def _zstandard(file: IO[bytes]) -> IO[bytes]:
-    import pyarrow as pa
-
     return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd"))
 
 

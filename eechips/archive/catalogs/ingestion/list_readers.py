@@ -13,6 +13,8 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import IO, Any
 
+import pyarrow as pa
+
 from eechips.archive.catalogs.ingestion.item_lists import ItemList, find_lists, open_list
 from eechips.archive.catalogs.item_json import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
@@ -227,8 +229,6 @@ def _bare_of(address: str) -> str:
 
 
 def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Iterator[ListEntry]:
-    import pyarrow as pa
-
     from eechips.archive.catalogs.item_json import plain
     from eechips.archive.catalogs.partitions.columns import items_of
     from eechips.geo.untrusted_parquet import BoundedParquet
