@@ -105,7 +105,7 @@ def lock(
         "local": local,
         "archive": archive,
     }
-    opened_run = run if isinstance(run, Run) else open_run(run)
+    opened_run = open_run(run)
     _, replaced = lock_run(opened_run, Path(out), quiet=True, versions=versions, options=options)
     for line in describe_replaced(replaced):
         _log.warning("%s", line)
@@ -149,7 +149,7 @@ def rebuild(
     for name in options:
         if name in _OF_LOCKFILE:
             raise UsageError(f"`{name}` is decided by the lockfile")
-    old = compare_with if isinstance(compare_with, Run) or compare_with is None else open_run(compare_with)
+    old = None if compare_with is None else open_run(compare_with)
     return _rebuild(Path(lockfile), _folder(str(out)), trust=trust, old=old, options=options, show=None)
 
 

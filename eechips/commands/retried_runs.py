@@ -55,7 +55,7 @@ def retry(run: str | Path | Run, *, classes: Sequence[str] = (), units: Sequence
     Example:
         >>> eechips.retry("outputs/sample-naip", classes=["permanent"]).failures
     """
-    opened_run = run if isinstance(run, Run) else open_run(run)
+    opened_run = open_run(run)
     words, place = recorded_words(opened_run), opened_run.path.resolve()
     if not classes and not units and not has_open_units(opened_run):
         return opened_run

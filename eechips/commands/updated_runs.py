@@ -105,7 +105,7 @@ def update(
     Example:
         >>> print(eechips.update("outputs/images-s2").describe())
     """
-    opened_run = run if isinstance(run, Run) else open_run(run)
+    opened_run = open_run(run)
     try:
         return _update(opened_run, _day(until, now), refetch=refetch, trust=trust)
     except click.ClickException as error:

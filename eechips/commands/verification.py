@@ -208,7 +208,7 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
         if meta.get(PLANS_GRADUALLY) or meta.get(CHECKSUMS_ONLY):
             what = "the calls of a script" if meta.get(PLANS_GRADUALLY) else "whole scenes of an archive"
             raise UsageError(f"{run.path} has {what}, which are not fetched again one by one: leave `refetch` out")
-        having = [p for rows in ledger.batches(("position", "file")) for p, file in rows if file is not None]
+        having = [position for position, file in ledger.rows(("position", "file")) if file is not None]
         if not having:
             raise UsageError(f"{run.path} has no files to compare")
         chosen = sorted(random.Random(seed).sample(having, size.of(len(having))))

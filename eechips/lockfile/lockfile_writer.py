@@ -7,7 +7,7 @@ import json
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,23 +55,6 @@ ConnectToSource = Callable[[LockHeader, Mapping[tuple[str, str], str]], Abstract
 reads, by option and value."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Totals:
-    """Numbers of what a lockfile has.
-
-    Attributes:
-        units: with results, or empty.
-        files: files of units.
-        bytes: number of bytes of these files.
-        left_out: units that failed or were dropped.
-    """
-
-    units: int
-    files: int
-    bytes: int
-    left_out: int
-
-
 def lock_run_results(
     run: Run,
     path: Path,
@@ -97,7 +80,7 @@ def lock_run_results(
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
         command, options = _call(run, info, meta)
-        totals = _count(run, ledger)
+        counts = _count(run, ledger)
         files = [(option, value) for option in inputs(command) for value in _texts(options.get(option))]
         input_files = list(_read_inputs(run, info, files))
         store = run.store
@@ -110,7 +93,7 @@ def lock_run_results(
                 _locked(store, file["file"], file["bytes"], file["sha256"]) for file in meta.get(ASSEMBLED) or ()
             ),
             extensions=tuple(replace(part, command="") for part in plan_parts(meta)),
-            **asdict(totals),
+            **counts,
             **_describe_run(info, meta),
         )
         _check_replaced(path, header)
@@ -219,8 +202,8 @@ def _describe_run(info: Mapping[str, Any], meta: Mapping[str, Any]) -> dict[str,
     }
 
 
-def _count(run: Run, ledger: Ledger) -> _Totals:
-    """Count what is locked; raise UsageError if the run has open units."""
+def _count(run: Run, ledger: Ledger) -> dict[str, Any]:
+    """Count what is locked, by the names of the header's fields; raise UsageError if the run has open units."""
     counts = ledger.counts()
     if ledger.is_partial or counts.get(State.PLANNED) or not any(state.has_result for state in counts):
         raise UsageError(f"{run.path} is not finished: repeat its command first")
@@ -228,7 +211,7 @@ def _count(run: Run, ledger: Ledger) -> _Totals:
     kept = _complete(ledger, results)
     sizes = [file.size for file in read_files(ledger.database) if file.position in kept]
     left_out = sum(count for state, count in counts.items() if not state.has_result) + len(results) - len(kept)
-    return _Totals(len(kept), len(sizes), sum(sizes), left_out)
+    return {"units": len(kept), "files": len(sizes), "bytes": sum(sizes), "left_out": left_out}
 
 
 def _complete(ledger: Ledger, results: frozenset[int]) -> frozenset[int]:
@@ -239,11 +222,10 @@ def _complete(ledger: Ledger, results: frozenset[int]) -> frozenset[int]:
 
 def _with_results(ledger: Ledger) -> frozenset[int]:
     """Return the positions of the units with results that no other unit replaces."""
-    replaced = {row[0] for rows in ledger.batches(("replaces",)) for row in rows}
+    replaced = {position for (position,) in ledger.rows(("replaces",))}
     return frozenset(
         position
-        for rows in ledger.batches(("position", "state", "file"))
-        for position, state, file in rows
+        for position, state, file in ledger.rows(("position", "state", "file"))
         if State(state).has_result and not (file is None and position in replaced)
     )
 
@@ -266,15 +248,14 @@ def _units(ledger: Ledger) -> Iterator[LockedUnit]:
     """Yield the units of a lockfile in the order of the plan; their files have no hashes of content yet."""
     kept = _complete(ledger, _with_results(ledger))
     several = FilesAhead(read_unit_files(ledger.database))
-    for rows in ledger.batches(_COLUMNS):
-        for position, identifier, unit, name, state, finished, file, size, digest, *metadata in rows:
-            files = tuple(map(_locked_file, several.of(position)))
-            if position not in kept:
-                continue
-            if not files and file is not None:
-                fields = decode_columns(zip(_METADATA, metadata, strict=True))
-                files = (LockedFile(file, size, digest, metadata=fields),)
-            yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
+    for position, identifier, unit, name, state, finished, file, size, digest, *metadata in ledger.rows(_COLUMNS):
+        files = tuple(map(_locked_file, several.of(position)))
+        if position not in kept:
+            continue
+        if not files and file is not None:
+            fields = decode_columns(zip(_METADATA, metadata, strict=True))
+            files = (LockedFile(file, size, digest, metadata=fields),)
+        yield LockedUnit(position, identifier, unit, name, State(state), finished, files)
 
 
 def _locked_file(row: tuple[Any, ...]) -> LockedFile:

@@ -231,9 +231,8 @@ def _sources(file: LockedFile) -> tuple[str, ...]:
 def _now(ledger: Ledger) -> Iterator[tuple[int, State, dict[str, str | None]]]:
     """Yield position, state, and SHA-256 by path of the files of each unit, in the order of the plan."""
     files = FilesAhead(read_files(ledger.database))
-    for rows in ledger.batches(("position", "state")):
-        for position, state in rows:
-            yield position, State(state), {file.name: file.sha256 for file in files.of(position)}
+    for position, state in ledger.rows(("position", "state")):
+        yield position, State(state), {file.name: file.sha256 for file in files.of(position)}
 
 
 def _paired(

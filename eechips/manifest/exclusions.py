@@ -123,8 +123,7 @@ class _Samples:
         """Read the units of a ledger."""
         by_id = {
             identifier: position
-            for batch in ledger.batches(("position", "lower(hex(id))", "file"))
-            for position, identifier, file in batch
+            for position, identifier, file in ledger.rows(("position", "lower(hex(id))", "file"))
             if file is not None
         }
         return cls(by_id, read_completions(ledger))
@@ -281,5 +280,5 @@ def read_marks(ledger: Ledger) -> list[str]:
     wanted = marked_ids(ledger)
     if not wanted:
         return []
-    rows = (row for batch in ledger.batches(("lower(hex(id))", "file")) for row in batch)
+    rows = ledger.rows(("lower(hex(id))", "file"))
     return [identifier for identifier, file in rows if file is not None and identifier in wanted]

@@ -195,7 +195,7 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     import pyarrow
 
     schema = schema_of(MANIFEST)
-    units = (unit for rows in ledger.batches(("unit",)) for (unit,) in rows)
+    units = (unit for (unit,) in ledger.rows(("unit",)))
     parts = plan_parts(ledger.meta())
     own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED, *([EXTENSION_COLUMN] if parts else [])))
     whole, columns = _with_own(schema, own), _columns(ledger, schema, own)

@@ -70,9 +70,7 @@ class PlanUnits:
     ledger: Ledger
 
     def __iter__(self) -> Iterator[Unit]:
-        for rows in self.ledger.batches(("unit",)):
-            for (text,) in rows:
-                yield unit_value(json.loads(text))
+        return (unit_value(json.loads(text)) for (text,) in self.ledger.rows(("unit",)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +80,7 @@ class PlanIds:
     ledger: Ledger
 
     def __iter__(self) -> Iterator[str]:
-        for rows in self.ledger.batches(("lower(hex(id))",)):
-            for (identifier,) in rows:
-                yield identifier
+        return (identifier for (identifier,) in self.ledger.rows(("lower(hex(id))",)))
 
 
 def first_layer(stored: Mapping[str, Any]) -> str | None:
@@ -112,12 +108,8 @@ def read_completions(ledger: Ledger) -> dict[int, list[int]]:
     if not completed:
         return {}
     names = set(completed.values())
-    positions = {
-        name: position
-        for rows in ledger.batches(("position", "lower(hex(id))"))
-        for position, name in rows
-        if name in names
-    }
+    rows = ledger.rows(("position", "lower(hex(id))"))
+    positions = {name: position for position, name in rows if name in names}
     further: dict[int, list[int]] = {position: [] for position in positions.values()}
     for position, name in completed.items():
         if name in positions:

@@ -132,7 +132,7 @@ class Run:
     def units(self) -> pd.DataFrame:
         """Every unit, in the order of the plan; columns as in manifest.parquet, but its fields in the dict ``unit``."""
         with self._ledger() as ledger:
-            rows = [row for batch in ledger.batches([column.selection for column in MANIFEST]) for row in batch]
+            rows = list(ledger.rows([column.selection for column in MANIFEST]))
         return _frame(names_of(MANIFEST), rows)
 
     @property
@@ -243,7 +243,7 @@ class Run:
                     reason = SET_ASIDE
                 return None if reason is None else Problem(identifier, name, reason)
 
-            units = chain.from_iterable(ledger.batches(("lower(hex(id))", "file", "sha256")))
+            units = ledger.rows(("lower(hex(id))", "file", "sha256"))
             assembled_files = ((ASSEMBLED, checked["file"], checked["sha256"]) for checked in meta.get(ASSEMBLED) or ())
             further = ((unit, name, digest) for _, unit, name, _, digest in read_further_files(ledger.database))
             files = chain((unit for unit in units if unit[1] is not None), assembled_files, further)
@@ -297,13 +297,15 @@ class Run:
         return ledger
 
 
-def open_run(path: str | Path) -> Run:
-    """Open the folder of a run, finished or not.
+def open_run(path: str | Path | Run) -> Run:
+    """Open the folder of a run, finished or not. One that is open already is returned.
 
     Raises:
         UsageError: if the folder holds no run, or its ledger has paths that lead out of it.
         StorageError: if the ledger or run.json is damaged, or a run has lost its ledger.
     """
+    if isinstance(path, Run):
+        return path
     folder = local_path(path)
     if not has_content(folder / LEDGER_NAME) and (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
         raise damaged(folder / LEDGER_NAME, NO_CONTENT)

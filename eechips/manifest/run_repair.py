@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from eechips.errors import StorageError
 from eechips.manifest.export import COPIED, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
@@ -68,7 +69,7 @@ def find_state_problems(run: Run) -> list[Problem]:
             )
         }
         if _has_manifest(run, ledger):
-            states = dict(row for rows in ledger.batches(("lower(hex(id))", "state")) for row in rows)
+            states = dict(ledger.rows(("lower(hex(id))", "state")))
             for identifier, before in _recorded_states(run.path / PARQUET_NAME):
                 state = states.get(identifier, before)
                 if state not in (before, _PLANNED):
@@ -92,9 +93,8 @@ def find_manifest_problems(run: Run) -> list[Problem]:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         if not _has_manifest(run, ledger):
             return []
-        planned = {p for rows in ledger.batches(("position", "state")) for p, state in rows if state == _PLANNED}
-        units = ledger.batches(("position", "lower(hex(id))", "file", "sha256"))
-        wanted: dict[str, Iterator[_Row]] = {PARQUET_NAME: (row for rows in units for row in rows)}
+        planned = {position for position, state in ledger.rows(("position", "state")) if state == _PLANNED}
+        wanted: dict[str, Iterator[Any]] = {PARQUET_NAME: ledger.rows(("position", "lower(hex(id))", "file", "sha256"))}
         if ledger.has_layers:
             wanted[LAYERS_NAME] = ((row[0], row[1], row[3], row[5]) for row in read_unit_files(ledger.database))
         for name, rows in wanted.items():
@@ -164,9 +164,7 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
     with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
         changed = {problem.id for problem in problems if problem.file == LEDGER_NAME}
         positions = {file.position for file in read_files(ledger.database) if file.name in of_files}
-        positions |= {
-            p for rows in ledger.batches(("position", "lower(hex(id))")) for p, unit in rows if unit in changed
-        }
+        positions |= {position for position, unit in ledger.rows(("position", "lower(hex(id))")) if unit in changed}
         ledger.reopen(positions)
         if assembled_count:
             ledger.note(ASSEMBLED, None)

@@ -119,7 +119,7 @@ def preview(
     Example:
         >>> eechips.preview("outputs/sample-naip", by="eco_name", columns=5)
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     path, _ = save(run, layout(run, by=by, rows=rows, columns=columns, seed=seed), edge, out)
     return PictureFile(path)
 

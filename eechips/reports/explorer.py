@@ -58,7 +58,7 @@ def explore(
     """
     if not 0 <= thumbnails <= MOST_THUMBNAILS:
         raise UsageError(f"an explorer shows 0 to {MOST_THUMBNAILS:,} chips at once, not {thumbnails:,}")
-    return Explorer(run if isinstance(run, Run) else open_run(run), thumbnails, height, seed, quiet=quiet)
+    return Explorer(open_run(run), thumbnails, height, seed, quiet=quiet)
 
 
 class Explorer:
@@ -144,8 +144,7 @@ class Explorer:
 
     def _full_ids(self) -> list[str]:
         with Ledger(self.run.path / LEDGER_NAME, readonly=True) as ledger:
-            rows = (row for batch in ledger.batches(("lower(hex(id))", "file")) for row in batch)
-            return [identifier for identifier, file in rows if file is not None]
+            return [identifier for identifier, file in ledger.rows(("lower(hex(id))", "file")) if file is not None]
 
     def _marked_numbers(self) -> list[int]:
         number_of = {identifier: number for number, identifier in enumerate(self._data.units.ids)}

@@ -84,7 +84,7 @@ def plot_regions(
     regions = [regions] if isinstance(regions, (str, int)) else list(regions)
     if len(regions) > MOST_PANELS:
         raise UsageError(f"{len(regions)} regions are too many for one figure: the maximum is {MOST_PANELS}")
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     path = None if out is None else output_path(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)
     curves = read_curves(run, regions, bands, most=MOST_PANELS)

@@ -29,7 +29,7 @@ def status(run: str | Path | Run) -> Status:
         >>> eechips.status("outputs/sample-naip").counts
         {'done': 600, 'failed_permanent': 2}
     """
-    return (run if isinstance(run, Run) else open_run(run)).status()
+    return open_run(run).status()
 
 
 def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFrame:
@@ -51,7 +51,7 @@ def failures(run: str | Path | Run, *, classes: Sequence[str] = ()) -> pd.DataFr
     """
     import pandas as pd
 
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     listed_failures = list_failures(run.path, classes)
     rows = [[getattr(failure, name) for name in _COLUMNS] for failure in listed_failures]
     frame = pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -82,7 +82,7 @@ def report(
     """
     if not 0 <= thumbnails <= MOST_THUMBNAILS:
         raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     path = output_path(run, out, REPORT_NAME)
     is_beside = path.absolute().parent == run.path.absolute()
     most = MOST_UNITS

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import shapely
 from shapely.errors import GEOSException
 
@@ -116,7 +117,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
 
 def _compute(run: Run) -> npt.NDArray[np.float64]:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
-        rows = (row for batch in ledger.batches(("eecu_seconds",)) for row in batch)
+        rows = ledger.rows(("eecu_seconds",))
         eecu_seconds = np.array([value for (value,) in rows if isinstance(value, (int, float))], dtype=np.float64)
     return eecu_seconds[np.isfinite(eecu_seconds)]
 
@@ -253,8 +254,6 @@ def read_head(path: Path) -> TableHead:
 
 def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> UnitColumns | None:
     """Return the rows of a table as places on a map, if it has columns of longitude and latitude."""
-    import pandas as pd
-
     columns = list(read_frame(path, path.suffix[1:], rows=0).columns)
     named = {str(column).lower(): str(column) for column in reversed(columns)}
     longitude = next((named[name] for name in _LONGITUDES if name in named), None)
@@ -287,8 +286,6 @@ def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
 
 
 def _column(name: str, values: Any) -> UnitColumn | None:
-    import pandas as pd
-
     known = values.dropna()
     different = known.nunique() if len(known) else 0
     if different < 2:

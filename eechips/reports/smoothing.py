@@ -107,7 +107,7 @@ def smooth(
     """
     _require_scipy()
     smoothing = Smoothing(method, days, max_gap, step)
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     path = output_path(run, out, SMOOTHED_NAME)
     is_csv = path.suffix.lower() == ".csv"
     if not is_csv and path.suffix.lower() != ".parquet":

@@ -35,7 +35,7 @@ def georeference(run: Run | str | Path) -> int:
     Example:
         >>> eechips.georeference("outputs/sample-naip")
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     store = run.store
     if not isinstance(store, LocalStore):
         raise UsageError(

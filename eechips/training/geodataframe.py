@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import pandas as pd
+
 from eechips.errors import UsageError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
@@ -22,7 +24,6 @@ from eechips.training.splits import split_table
 
 if TYPE_CHECKING:
     import geopandas
-    import pandas as pd
 
 Rows = Literal["units", "files", "table"]
 
@@ -64,7 +65,7 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
         >>> chips[chips.split == "train"].plot("eco_name")
     """
     _geopandas()
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     if rows is None:
         rows = "table" if has_tables(run) else "units"
     if rows == "table":
@@ -103,8 +104,6 @@ def _units(run: Run) -> geopandas.GeoDataFrame:
 
 
 def _files(run: Run) -> geopandas.GeoDataFrame:
-    import pandas as pd
-
     samples = read_samples(run)
     owned = [(sample, frame_file) for sample in samples for file in sample.files for frame_file in file.each_frame()]
     has_frames = any(file.frame is not None for _, file in owned)
@@ -138,8 +137,6 @@ def _file_row(sample: Sample, file: SampleFile, columns: Sequence[str]) -> tuple
 
 def _join(frame: pd.DataFrame, units: Sequence[Mapping[str, Any]]) -> None:
     """Add the fields of units after the existing columns."""
-    import pandas as pd
-
     rows = [_said(unit) for unit in units]
     said = pd.DataFrame(rows, index=frame.index)
     for name in rounded_columns(said):
@@ -176,8 +173,6 @@ def _with_outlines(frame: pd.DataFrame, grids: Sequence[Grid | None]) -> geopand
 
 
 def _table(run: Run) -> pd.DataFrame | geopandas.GeoDataFrame:
-    import pandas as pd
-
     table_names = [path.relative_to(run.path).as_posix() for path in run.assembled]
     store: Store = LocalStore(run.path)
     digests: dict[str, str] = {}

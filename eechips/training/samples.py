@@ -19,6 +19,7 @@ from typing import Any, overload
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import marked_ids, read_marks
@@ -184,7 +185,7 @@ def read_samples(run: Run | str | Path) -> Samples:
     Raises:
         UsageError: if the folder holds no run.
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         units, files, starts = _tables(_rows(ledger, None, read_completions(ledger)))
         marks = read_marks(ledger)
@@ -271,14 +272,13 @@ def _unit_rows(ledger: Ledger, positions: Sequence[int] | None) -> Iterator[Samp
     rows = ((row, row[2] or (ONLY if '"frames"' in row[-1] else None)) for row in unit_rows)
     layers = FilesAhead((row[0], layer, *row[3:]) for row, layer in rows if layer is not None)
     further = FilesAhead(_further(ledger))
-    for batch in ledger.batches((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
-        for row in batch:
-            unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
-            if file is None or not State(unit[3]).has_result or unit[1] in bad:
-                continue
-            own = [(ONLY, file, size, digest, _metadata(metadata))]
-            several, others = ([row[1:] for row in files.of(unit[0])] for files in (layers, further))
-            yield unit, several or own + others
+    for row in ledger.rows((*_UNITS, *_OWN, *FILE_COLUMNS), positions):
+        unit, (file, size, digest, *metadata) = row[: len(_UNITS)], row[len(_UNITS) :]
+        if file is None or not State(unit[3]).has_result or unit[1] in bad:
+            continue
+        own = [(ONLY, file, size, digest, _metadata(metadata))]
+        several, others = ([row[1:] for row in files.of(unit[0])] for files in (layers, further))
+        yield unit, several or own + others
 
 
 def _further(ledger: Ledger) -> Iterator[tuple[Any, ...]]:
@@ -293,8 +293,6 @@ def _metadata(values: Sequence[Any]) -> str:
 
 
 def _tables(rows: Iterator[SampleRow]) -> tuple[Any, Any, npt.NDArray[np.int64]]:
-    import pyarrow as pa
-
     texts, number = pa.large_string(), pa.int64()  # large: of all samples together
     types = (number, texts, texts, texts, pa.float64(), texts, texts, texts)
     of_file = (pa.dictionary(pa.int32(), pa.string()), texts, number, texts, texts)
@@ -310,8 +308,6 @@ def _tables(rows: Iterator[SampleRow]) -> tuple[Any, Any, npt.NDArray[np.int64]]
 
 
 def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
-    import pyarrow as pa
-
     columns = zip(*rows, strict=True)
     return pa.table(
         [pa.array(column, type=field.type) for field, column in zip(schema, columns, strict=True)], schema=schema
@@ -320,8 +316,6 @@ def _table(rows: list[tuple[Any, ...]], schema: Any) -> Any:
 
 def _with_findings(folder: Path, units: Any) -> Any:
     """Return the units with their splits and flags, if the run was split or checked."""
-    import pyarrow as pa
-
     ids = units["id"].to_pylist()
     split = dict(split_table.read(folder)) if (folder / split_table.SPLITS_NAME).is_file() else {}
     flags = dict(quality_table.flags(folder)) if (folder / quality_table.QUALITY_NAME).is_file() else {}

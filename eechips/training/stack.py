@@ -68,7 +68,7 @@ def stack(
     """
     _xarray()
     if not isinstance(source, pd.DataFrame):
-        run = source if isinstance(source, Run) else open_run(source)
+        run = open_run(source)
         source = load(run, rows="table" if has_tables(run) else "files")
     if "path" in source.columns:
         return _chips(_by_layer(source, layer), masked=masked, lazy=_has_dask() if lazy is None else lazy)

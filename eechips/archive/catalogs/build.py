@@ -69,7 +69,7 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
         >>> built.catalog.partitions(bbox=(-105.3, 39.9, -105.2, 40.0))
     """
     wanted = filled(BuildOptions, options)
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     samples = read_samples(run)
     folder = run.path / FOLDER if wanted.out is None else folder_of(wanted.out)
     name = wanted.collection or run.path.resolve().name

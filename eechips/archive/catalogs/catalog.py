@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 from eechips.archive.catalogs.extents import Extent
 from eechips.archive.catalogs.partitions import commit
@@ -22,9 +23,6 @@ from eechips.manifest.folder_lock import is_held
 from eechips.storage import LocalStore, ObjectStore, is_address
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.timestamps import parse_timestamp
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +119,6 @@ class Catalog:
         Raises:
             StorageError: if a partition cannot be read.
         """
-        import pyarrow as pa
-
         from eechips.archive.catalogs.partitions import columns
         from eechips.geo.untrusted_parquet import BoundedParquet
 
@@ -160,8 +156,6 @@ class Catalog:
         Example:
             >>> is_new = ~eechips.open_catalog("outputs/scenes").contains(ids)
         """
-        import pyarrow as pa
-
         from eechips.archive.catalogs.partitions.id_index import IdIndex
         from eechips.archive.catalogs.partitions.key_index import keys_of
 

@@ -5,19 +5,19 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import fsspec
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, describe_error, is_of_store, is_web, open_remote
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
 from eechips.web.urls import display_url, local_path
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 _SUFFIXES = (".parquet", ".geoparquet")
 _ROWS = 1000  # rows read at a time
@@ -48,8 +48,6 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
         PermanentError: if there is no such file; with status 404.
         TransientError: if a host stops responding.
     """
-    import pyarrow as pa
-
     try:
         from stac_geoparquet.arrow import stac_table_to_items
     except ModuleNotFoundError as error:
@@ -94,8 +92,6 @@ def _files(address: str) -> list[str]:
 
 def _listed(address: str) -> list[str]:
     """List the files of a pattern or folder by fsspec."""
-    import fsspec
-
     try:
         files, path = fsspec.url_to_fs(address)
         paths = files.find(path) if address.endswith("/") else files.glob(path)
@@ -120,8 +116,6 @@ def _may_be_of(address: str, search: Search) -> bool:
 
 
 def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[pa.RecordBatch]:
-    import pyarrow as pa
-
     from eechips.geo.untrusted_parquet import BoundedParquet
 
     source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
@@ -146,9 +140,6 @@ def _opened(address: str) -> Any:
 
 def _wanted(table: pa.Table, search: Search) -> npt.NDArray[np.bool_]:
     """Return the rows that may match, shape (n,)."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     wanted: npt.NDArray[np.bool_] = np.ones(len(table), dtype=bool)
     if search.collections and "collection" in table.column_names:
         names = table["collection"].cast(pa.string())

@@ -91,14 +91,14 @@ class _Further:
         self.changed: list[Unit] = []
         self.amended: dict[str, WorkUnit] = {}
         self._without: dict[int, tuple[int, str, str]] = {}
-        for rows in ledger.batches(("position", "lower(hex(id))", "unit", "name", "file")):
-            for position, identifier, unit, name, file in rows:
-                key = _key(unit_value(json.loads(unit)))
-                self._ids.add(identifier)
-                self._keys.add(key)
-                self._names.add(name)
-                if file is None:
-                    self._without[key] = position, identifier, name
+        columns = ("position", "lower(hex(id))", "unit", "name", "file")
+        for position, identifier, unit, name, file in ledger.rows(columns):
+            key = _key(unit_value(json.loads(unit)))
+            self._ids.add(identifier)
+            self._keys.add(key)
+            self._names.add(name)
+            if file is None:
+                self._without[key] = position, identifier, name
 
     def of(self, unit: Unit) -> WorkUnit | None:
         """Return the unit to add to the plan; None if the plan has its asset."""

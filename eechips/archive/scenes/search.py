@@ -11,6 +11,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from eechips.archive.catalogs.ingestion.item_lists import FORMATS, MAGIC, ItemList, find_lists
 from eechips.archive.catalogs.ingestion.list_readers import ListEntry, chunks
 from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
@@ -240,9 +243,6 @@ def _known(address: str) -> ItemList:
 
 def _has_items(path: Path) -> bool:
     """Return whether a Parquet file is STAC GeoParquet; the reader explains what else it is."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
         return "assets" in pq.read_schema(path).names
     except (OSError, pa.ArrowException):

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 import rasterio
 import rasterio._base
+from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.session import DummySession
 
 from eechips.archive.windows.locations import RasterLocation
@@ -141,8 +142,6 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
 @contextlib.contextmanager
 def settings(options: Mapping[str, Any]) -> Iterator[None]:
     """Apply options of GDAL. Its cache size is one for the process, and rasterio does not restore it."""
-    from rasterio.env import get_gdal_config, set_gdal_config
-
     before = get_gdal_config("GDAL_CACHEMAX")
     try:
         # GDAL finds the credentials of stores itself.

@@ -8,6 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+import requests
+
 from eechips.archive.downloads.content_encoding import named_encodings
 from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
 from eechips.archive.windows.gdal_options import store_options
@@ -117,8 +119,6 @@ def _of_web(
 
 
 def _body(response: Any, url: str, most: int) -> bytes:
-    import requests
-
     try:
         return read_bounded(response, url, most)
     except requests.RequestException as error:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -392,10 +393,8 @@ class Ledger:
         for table in ("further_files", "layers"):
             self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
-    def batches(
-        self, columns: Sequence[str], positions: Sequence[int] | None = None
-    ) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield rows of the units in the order of the plan, a few thousand at a time.
+    def rows(self, columns: Sequence[str], positions: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
+        """Yield rows of the units in the order of the plan.
 
         Args:
             columns: to select.
@@ -404,8 +403,14 @@ class Ledger:
         chosen = "" if positions is None else f" WHERE position IN ({', '.join('?' * len(positions))})"
         query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"
         cursor = self.database.execute(query, tuple(positions or ()))
-        while rows := cursor.fetchmany(_BATCH * 5):
-            yield rows
+        while batch := cursor.fetchmany(_BATCH * 5):
+            yield from batch
+
+    def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
+        """Yield the same rows, a few thousand at a time."""
+        rows = self.rows(columns)
+        while batch := list(islice(rows, _BATCH * 5)):
+            yield batch
 
     def _script(self, statements: str) -> None:
         # executescript() would commit the transaction.

@@ -190,12 +190,11 @@ class ScriptHost:
     def _of_values(self) -> Iterator[str]:
         """Yield notes on values that the script lacks: it was interrupted, and has left out the calls since."""
         counts: Counter[str] = Counter()
-        for rows in () if self._has_ended else self._bench.ledger.batches(("position", "unit", "state")):
-            for position, unit, state in rows:
-                if position not in self._received and State(state).has_result:
-                    value = json.loads(unit)["value"]
-                    result = CallFolder(self._place.calls / f"{value['use']:04d}", self._key).result(position)
-                    counts[value["function"]] += result.value is not None or bool(result.changes)
+        for position, unit, state in () if self._has_ended else self._bench.ledger.rows(("position", "unit", "state")):
+            if position not in self._received and State(state).has_result:
+                value = json.loads(unit)["value"]
+                result = CallFolder(self._place.calls / f"{value['use']:04d}", self._key).result(position)
+                counts[value["function"]] += result.value is not None or bool(result.changes)
         for name, count in (+counts).items():
             yield (
                 f"The script was interrupted, and has left out {format_count(count, 'call')} of {name}() since, as it"
@@ -301,9 +300,7 @@ class ScriptHost:
         tasks may have ended with the local Earth Engine of a run that was interrupted, or have failed.
         """
         ledger = self._bench.ledger
-        without_file = (
-            position for rows in ledger.batches(("position", "file")) for position, file in rows if file is None
-        )
+        without_file = (position for position, file in ledger.rows(("position", "file")) if file is None)
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
         expired = [n for n in without_file if n in wanted and folder.has_issued_names(n)]
         removed = [
@@ -314,20 +311,16 @@ class ScriptHost:
 
     def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
         """Yield position and id of the planned calls of a use of a pool, and whether they are done."""
-        for rows in self._bench.ledger.batches(("position", "lower(hex(id))", "unit", "state")):
-            for position, identifier, unit, state in rows:
-                if position >= first and json.loads(unit)["value"]["use"] == number:
-                    yield position, identifier, State(state).has_result
+        for position, identifier, unit, state in self._bench.ledger.rows(
+            ("position", "lower(hex(id))", "unit", "state")
+        ):
+            if position >= first and json.loads(unit)["value"]["use"] == number:
+                yield position, identifier, State(state).has_result
 
     def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
         """Return the results of a use of a pool, also of calls that the script has left out."""
-        end = first + len(calls)
-        rows = [
-            row
-            for batch in self._bench.ledger.batches(("position", "state", "error_class", "error", "file", "unit"))
-            for row in batch
-            if first <= row[0] < end
-        ]
+        columns, end = ("position", "state", "error_class", "error", "file", "unit"), first + len(calls)
+        rows = [row for row in self._bench.ledger.rows(columns) if first <= row[0] < end]
         call_results = [folder.result(position) for position, *_ in rows]
         if remarks := self.call_notes.add(rows, call_results):
             self._bench.ledger.set_errors(remarks)

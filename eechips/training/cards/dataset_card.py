@@ -75,7 +75,7 @@ def card(
     Example:
         >>> eechips.card("outputs/sample-naip", title="NAIP of Colorado's ecoregions").readme
     """
-    run = run if isinstance(run, Run) else open_run(run)
+    run = open_run(run)
     if not (run.path / PARQUET_NAME).is_file():
         raise UsageError(f"{run.path} is not finished: it has no {PARQUET_NAME}; repeat its command")
     readme = run.path / README_NAME

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+
 from eechips.errors import UsageError
 from eechips.recipe import canonical_json
 from eechips.storage import check_name, safe_component, write_file
@@ -309,8 +311,6 @@ def metadata_of(sample: Sample) -> str:
 
 def _uniform(value: Any) -> Any:
     """Return a value in which lists for which Arrow has no type, as of numbers and texts, are JSON texts."""
-    import pyarrow as pa
-
     if isinstance(value, Mapping):
         return {name: _uniform(item) for name, item in value.items()}
     if not isinstance(value, list | tuple):

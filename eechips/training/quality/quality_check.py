@@ -6,8 +6,9 @@ import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import pandas as pd
 import shapely
 from rasterio.errors import NotGeoreferencedWarning
 from shapely.geometry.base import BaseGeometry
@@ -33,9 +34,6 @@ from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples
 from eechips.training.training_options import CheckOptions
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 @dataclass(frozen=True, slots=True)
 class QualityReport:
@@ -60,8 +58,6 @@ class QualityReport:
     @property
     def counts(self) -> pd.DataFrame:
         """The number of files with each flag: rows flag, columns layer (``""`` for units of one file)."""
-        import pandas as pd
-
         flag_rows = self.flagged.explode("flags")
         table: pd.DataFrame = pd.crosstab(flag_rows["flags"], flag_rows["layer"].fillna(""))
         return table.reindex([name for name in FLAGS if name in table.index])
@@ -190,8 +186,6 @@ class _Reader:
 
 
 def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
-    import pandas as pd
-
     nothing = asdict(ChipStatistics())
     rows = [
         {

@@ -10,6 +10,9 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+import pyarrow.parquet
+
 from eechips.errors import StorageError, UsageError
 from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.removal import NamedPath, remove
@@ -162,9 +165,6 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     Raises:
         StorageError: if it cannot be written.
     """
-    import pyarrow as pa
-    import pyarrow.parquet
-
     measures = [field.name for field in fields(ChipStatistics)]
     types = dict.fromkeys(measures, pa.float64()) | dict.fromkeys(_TEXTS, pa.string())
     types |= dict.fromkeys(_INTEGERS, pa.int64()) | {"is_constant": pa.bool_(), "flags": pa.list_(pa.string())}

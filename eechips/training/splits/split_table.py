@@ -8,6 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow
+import pyarrow.parquet
+
 from eechips.errors import UsageError
 from eechips.storage import write_file
 from eechips.storage.untrusted_files import has_metadata, open_parquet, parse_json, read_parquet, translate_read_errors
@@ -100,9 +103,6 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
         UsageError: if there is a file of that name that eechips has not written.
         StorageError: if it cannot be written.
     """
-    import pyarrow
-    import pyarrow.parquet
-
     if "home" not in frame:
         frame = frame.assign(home=frame["split"])
     fields = [(name, pyarrow.string()) for name in ("id", "split", "block", "home")]

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from eechips.errors import LeakageError, UsageError
 from eechips.manifest.export import annotate
@@ -33,8 +34,6 @@ from eechips.training.splits.split_table import NONE
 from eechips.training.training_options import COLUMN, SplitOptions
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from eechips.geo.grid import Grid
 
 _KEPT = ("by", "block_size", "resolution", "date_field", "has_own_cuts", "stratum", "seed")
@@ -71,8 +70,6 @@ class SplitResult:
     @property
     def counts(self) -> pd.DataFrame:
         """Chips of every stratum (rows, in order) in every split (columns)."""
-        import pandas as pd
-
         frame = self.splits
         strata = frame["stratum"].map(lambda value: "" if value is None else str(value))
         table: pd.DataFrame = pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
@@ -404,7 +401,5 @@ def _refuse_empty(division: SplitResult) -> None:
 def _frame(
     ids: Sequence[str], placed: Sequence[str], names: Sequence[str], homes: Sequence[str], strata: Sequence[Hashable]
 ) -> pd.DataFrame:
-    import pandas as pd
-
     columns = {"id": ids, "split": placed, "block": names, "home": homes}
     return pd.DataFrame({**columns, "stratum": pd.Series(list(strata), dtype=object)})

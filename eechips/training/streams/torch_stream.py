@@ -252,7 +252,7 @@ def _planned_values(samples: SampleStream, label: str) -> list[Any]:
     """Return the values of a field of all planned units."""
     samples.read().wait_for_plan()
     with Ledger(samples.folder / LEDGER_NAME, readonly=True) as ledger:
-        units = [fields_of(json.loads(unit)) for batch in ledger.batches(("unit",)) for (unit,) in batch]
+        units = [fields_of(json.loads(unit)) for (unit,) in ledger.rows(("unit",))]
     if not any(label in fields for fields in units):
         there = ", ".join(dict.fromkeys(name for fields in units for name in fields))
         raise UsageError(f"no unit has a field '{label}'; there are: {there or 'none'}")
