@@ -15,8 +15,7 @@ from typing import Any
 import click
 
 from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
-from eechips.commands.command import VerbCommand
-from eechips.commands.parameters import HELP, LocalPath
+from eechips.commands.parameters import run_command
 from eechips.errors import UsageError
 from eechips.manifest.code_changes import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
@@ -29,8 +28,7 @@ _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow
 _HEIGHT = 5  # rows of the chart
 
 
-@click.command("status", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("status")
 @click.option("--watch", is_flag=True, help="Refresh every two seconds while the run is in progress.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON; with --watch, one object per line.")
 def status_command(folder: Path, watch: bool, as_json: bool) -> None:
@@ -182,8 +180,7 @@ _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position
 _ID = 16  # digits of an id that are shown, as in names of files
 
 
-@click.command("failures", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("failures")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(
     "--limit",

@@ -20,7 +20,7 @@ from eechips.commands.locked_runs import (
     rebuild_parameters,
     rebuild_run,
 )
-from eechips.commands.parameters import HELP, LocalPath, config_options
+from eechips.commands.parameters import HELP, LocalPath, config_options, run_command
 from eechips.commands.recorded_service import SERVICE_OPTIONS
 from eechips.engine.config import RunConfig
 from eechips.lockfile.content_hashes import ContentChange
@@ -34,8 +34,7 @@ _LEAST_SHARE = 0.001
 """Share of rows below which an estimate has no digits."""
 
 
-@click.command("lock", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("lock")
 @click.option(
     "-o",
     "--out",

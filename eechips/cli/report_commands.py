@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from eechips.cli.terminal import echo
-from eechips.commands.command import VerbCommand
-from eechips.commands.parameters import HELP, FunctionT, LocalPath
+from eechips.commands.parameters import FunctionT, LocalPath, run_command
 from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
 from eechips.storage import safe_component
 from eechips.text.formatting import format_count
@@ -32,8 +31,7 @@ def _out_option(text: str) -> Callable[[FunctionT], FunctionT]:
     return click.option("--out", type=LocalPath(dir_okay=False), metavar="FILE", help=text)
 
 
-@click.command("report", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("report")
 @_out_option("Output file. [default: DIR/report.html, which links to the files of the run]")
 @click.option(
     "--thumbnails",
@@ -61,8 +59,7 @@ def report_command(folder: Path, out: Path | None, thumbnails: int, seed: int) -
     echo(report(folder, out=out, thumbnails=thumbnails, seed=seed))
 
 
-@click.command("preview", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("preview")
 @click.option(
     "--by",
     default="stratum",
@@ -119,8 +116,7 @@ def preview_command(
             echo(f"row {number}: {row.caption}")
 
 
-@click.command("plot", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("plot")
 @click.option(
     "--region",
     "regions",
@@ -159,8 +155,7 @@ def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...],
         echo(f"Replaced the earlier {path.name}.", err=True)
 
 
-@click.command("smooth", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("smooth")
 @click.option(
     "--method",
     type=click.Choice(SMOOTHING_METHODS),
@@ -207,8 +202,7 @@ def smooth_command(
     echo(smooth(folder, method=method, days=days, max_gap=max_gap, step=step, bands=bands, out=out))
 
 
-@click.command("georeference", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("georeference")
 def georeference_command(folder: Path) -> None:
     """Write where the PNG and JPEG files of a run lie, in files beside them: .aux.xml, and world files (.pgw, .jgw).
 

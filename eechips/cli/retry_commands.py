@@ -14,8 +14,7 @@ import click
 from eechips.cli.group import FAILURES, INTERRUPTED, NEWS, main
 from eechips.cli.recipe_execution import refresh, show_log
 from eechips.cli.terminal import ask, echo, echo_lines, echo_quoted
-from eechips.commands.command import VerbCommand
-from eechips.commands.parameters import HELP, LocalPath
+from eechips.commands.parameters import run_command
 from eechips.commands.retried_runs import as_recorded, has_open_units, recorded_words, refused_options
 from eechips.commands.updated_runs import update
 from eechips.commands.verification import audit_run, find_left_files, find_problems, open_verified
@@ -36,8 +35,7 @@ from eechips.storage import write_file
 from eechips.text.formatting import format_count
 
 
-@click.command("retry", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("retry")
 @click.option("--class", "classes", multiple=True, metavar="NAME", help="Only errors of this class. May be repeated.")
 @click.option(
     "--unit",
@@ -116,8 +114,7 @@ _CONFIRMED = {
 }
 
 
-@click.command("trust", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("trust")
 @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 def trust_command(folder: Path, yes: bool) -> None:
     """Take over a run that somebody else made: show its run.json, ask for confirmation, and sign it.
@@ -152,8 +149,7 @@ def trust_command(folder: Path, yes: bool) -> None:
     echo(f"{folder} is trusted")
 
 
-@click.command("update", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("update")
 @click.option("--until", metavar="DATE", help="Day after the last one to fetch, YYYY-MM-DD.  [default: today, UTC]")
 @click.option("--refetch", is_flag=True, help="Fetch results again if their images have a new version in the archive.")
 @click.option("--exit-code", is_flag=True, help="Exit with status 3 if something is new.")
@@ -193,8 +189,7 @@ def update_command(folder: Path, until: str | None, refetch: bool, exit_code: bo
         context.exit(NEWS)
 
 
-@click.command("verify", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("verify")
 @click.option(
     "--reopen",
     is_flag=True,

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from eechips.cli.terminal import echo, echo_lines
-from eechips.commands.command import VerbCommand, typed_options
+from eechips.commands.command import typed_options
 from eechips.commands.option_names import option_names
-from eechips.commands.parameters import HELP, LocalPath, Names, config_options
+from eechips.commands.parameters import Names, config_options, run_command
 from eechips.errors import LeakageError, UsageError
 from eechips.text.formatting import format_bytes, format_count, format_distance
 from eechips.training.training_options import CheckOptions, PackOptions, SplitOptions, StatsOptions
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 _ALL = "all"
 
 
-@click.command("check", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("check")
 @config_options(CheckOptions)
 @click.option("--strict", is_flag=True, help="Exit with status 1 if a file has a flag.")
 @click.option(
@@ -134,8 +133,7 @@ def _quality_lines(report: QualityReport) -> list[str]:
 _STRATA = 30  # strata that are printed
 
 
-@click.command("split", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("split")
 @config_options(SplitOptions)
 @click.option("--check", is_flag=True, help="Only check the distance between the existing splits.")
 @click.pass_context
@@ -244,8 +242,7 @@ def _split_notes(done: SplitResult) -> list[str]:
     return lines
 
 
-@click.command("stats", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("stats")
 @config_options(StatsOptions)
 def stats_command(folder: Path, **options: Any) -> None:
     """Compute statistics of the pixels of a run or a pack, by layer, band and split.
@@ -301,8 +298,7 @@ def _class_lines(layer: LayerStatistics, split: str) -> list[str]:
     return lines
 
 
-@click.command("pack", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("pack")
 @config_options(PackOptions)
 def pack_command(folder: Path, **options: Any) -> None:
     """Write the samples of a run into shards for training, in a reproducible random order.
@@ -342,8 +338,7 @@ def _pack_lines(index: PackIndex, path: Path) -> list[str]:
     return [*lines, f"{format_count(index.samples, 'sample')}, {format_bytes(index.bytes)}, in {path}"]
 
 
-@click.command("card", cls=VerbCommand, context_settings=HELP)
-@click.argument("folder", type=LocalPath(), metavar="DIR")
+@run_command("card")
 @click.option("--title", metavar="TEXT", help="Title of the dataset. [default: the name of the folder]")
 @click.option("--creator", metavar="NAME", help="Creator of the dataset.")
 @click.option("--url", metavar="URL", help="URL of the published dataset.")

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import click
 
-from eechips.commands.command import OPTIONAL_FOLDER, VerbOption
+from eechips.commands.command import OPTIONAL_FOLDER, VerbCommand, VerbOption
 from eechips.commands.option_names import option_names
 from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
@@ -179,6 +179,16 @@ _TYPES: dict[str, Any] = {
     "folder": LocalPath(file_okay=False),
     "assets": AssetFolder(),
 }
+
+
+def run_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command whose first argument is the folder of a run."""
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        folder = click.argument("folder", type=LocalPath(), metavar="DIR")
+        return click.command(name, cls=VerbCommand, context_settings=HELP)(folder(function))
+
+    return decorate
 
 
 def declared_options(
