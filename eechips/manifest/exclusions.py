@@ -19,7 +19,7 @@ from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import RECORD_COLUMNS, State
-from eechips.storage import LocalStore, ObjectStore, Store, write_file
+from eechips.storage import LocalStore, Store, write_file
 
 EXCLUSIONS = "dropped"
 """In the ledger: whether dropped units await replacement."""
@@ -193,7 +193,6 @@ def _remove(store: Store, file: str, size: int | None, sha256: str | None) -> bo
     if isinstance(store, LocalStore):
         path = store.file(file)
         return remove(path, RecordedFile(size, sha256)) or not path.exists()
-    assert isinstance(store, ObjectStore)
     try:
         is_same = store.size(file) in (size, None) and store.sha256(file) == sha256
     except FileNotFoundError:

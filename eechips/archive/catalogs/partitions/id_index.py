@@ -126,7 +126,6 @@ class IndexFiles:
     @cached_property
     def _sizes(self) -> dict[str, int]:
         """Sizes of all objects of a store, by name."""
-        assert isinstance(self._store, ObjectStore)
         return dict(self._store.sizes(sorted({path.rpartition("/")[0] for path in self.partitions})))
 
 
