@@ -44,6 +44,7 @@ from eechips.web.redaction import redact, redact_beginning
 from eechips.web.retry_after import parse_retry_after
 
 _MAX_MESSAGE = 600  # characters: some messages repeat the whole expression
+_MOST_READ = 20_000  # characters at each end of a message that are compared with known ones, each of which takes time
 _AUTHENTICATE = "run `earthengine authenticate`, name a key file (`credentials`), or run without an account (`local`)"
 RESUME = "The run stops; its results are kept. To resume: run the same command again"
 """What a message says of a run that stops."""
@@ -282,13 +283,21 @@ def parse_error(body: bytes, media_type: str = "") -> ErrorBody:
         return ErrorBody(_beginning(body), damage=_FOREIGN)
     error = document.get("error", document) if isinstance(document, dict) else document
     if not isinstance(error, dict):
-        return ErrorBody(replace_control_characters(str(error)))
+        return ErrorBody(_said(error))
     details = [entry for name in ("errors", "details") for entry in _dicts(error.get(name))]
     return ErrorBody(
-        message=replace_control_characters(str(error.get("message") or error.get("status", ""))),
+        message=_said(error.get("message") or error.get("status", "")),
         reasons=tuple(str(entry["reason"]) for entry in details if entry.get("reason")),
         window=_window(details),
     )
+
+
+def _said(message: Any) -> str:
+    """Return the text of a message; of a long one, both ends."""
+    text = str(message)
+    if len(text) > 2 * _MOST_READ:
+        text = f"{text[:_MOST_READ]} … {text[-_MOST_READ:]}"
+    return replace_control_characters(text)
 
 
 def _beginning(body: bytes) -> str:

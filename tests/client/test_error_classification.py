@@ -183,3 +183,11 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after({"retry-after": "soon"}) is None
     told = {"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT", "date": "Thu, 01 Jan 2026 12:00:10 GMT"}
     assert parse_retry_after(told) == 20.0  # by the clock of the server, whatever ours says
+
+
+def test_of_a_long_message_both_ends_are_read() -> None:
+    """One of five million characters took half a minute each time that it came."""
+    for message in ("User memory limit exceeded." + "x" * 5_000_000, "x" * 5_000_000 + " User memory limit exceeded."):
+        body = parse_error(json.dumps({"error": {"code": 400, "message": message}}).encode())
+        assert len(body.message) < 50_000
+        assert isinstance(classify_response(400, body), TooLargeError)
