@@ -232,11 +232,16 @@ def _recipe_parameters() -> list[click.Parameter]:
     ]
 
 
+_OF_DATA = (".yaml", ".yml", ".json")
+
+
 def _read_recipe(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options of a recipe, with its parameters by name."""
     recipe = options.pop("recipe")
     if recipe.suffix.lower() == ".toml":
         raise UsageError(f"{recipe} is a run file, which has no units of its own: name one of its commands")
+    if recipe.suffix.lower() in _OF_DATA:
+        raise UsageError(f"{recipe} is no script, recipe or notebook, and run files are TOML: {recipe.stem}.toml")
     options.pop("check", None)
     values = dict(options.pop("parameters", ()))
     if (memory := options.pop("max_memory", None)) is not None:

@@ -167,6 +167,14 @@ def test_a_run_file_has_no_plan(tmp_path: Path) -> None:
     assert "is a run file, which has no units of its own" in done.stderr
 
 
+@pytest.mark.parametrize(("name", "text"), [("job.yaml", "sample:\n  total: 2\n"), ("job.json", '{"sample": {}}')])
+def test_run_files_of_other_formats_are_refused(name: str, text: str, tmp_path: Path) -> None:
+    """They were taken for Python: JSON even is."""
+    (tmp_path / name).write_text(text)
+    done = run_command("run", tmp_path / name, status=2)
+    assert "is no script, recipe or notebook, and run files are TOML: job.toml" in done.stderr
+
+
 def test_options_of_a_recipe_are_refused_beside_a_run_file(tmp_path: Path) -> None:
     path = write(tmp_path / "job.toml", "[sample]")
     done = run_command("run", path, "-p", "a=1", status=2)
