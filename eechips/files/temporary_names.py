@@ -104,7 +104,7 @@ def temporary_name(name: str, token: str) -> str:
         token: text of a :class:`Writer`, optionally with ``-`` and a suffix of letters and digits.
     """
     folder, slash, last = name.rpartition("/")
-    tail = f".{token}-{int(time.time()):x}.part"
+    tail = f".{token}-{_now():x}.part"
     room = _LONGEST_NAME - 1 - len(tail.encode())
     if len(last.encode()) > room:
         digest = hashlib.sha256(last.encode()).hexdigest()[:16]
@@ -115,7 +115,12 @@ def temporary_name(name: str, token: str) -> str:
 def scratch_name(writer: Writer | None = None) -> str:
     """Return a new name of a scratch folder of a writer, or of this process."""
     token = replace(new_writer() if writer is None else writer, number=secrets.token_hex(4))
-    return f"{SCRATCH_PREFIX}{token}-{int(time.time()):x}"
+    return f"{SCRATCH_PREFIX}{token}-{_now():x}"
+
+
+def _now() -> int:
+    """Return the seconds since 1970, before which a wrong clock may be: names have no sign."""
+    return max(0, int(time.time()))
 
 
 def is_temporary(name: str) -> bool:

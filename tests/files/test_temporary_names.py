@@ -18,7 +18,15 @@ from hypothesis import strategies as st
 from eechips.archive.downloads.partial_files import claim_partial
 from eechips.files.abandoned_files import ABANDONED_AFTER, is_abandoned
 from eechips.files.temporary_files import scratch_folder, sweep_beside
-from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, is_running, new_writer, scratch_name, temporary_name
+from eechips.files.temporary_names import (
+    SCRATCH_PREFIX,
+    Writer,
+    is_running,
+    new_writer,
+    scratch_name,
+    temporary_name,
+    writer_of,
+)
 from eechips.storage import LocalStore, ObjectStore, Store
 from tests.support.programs import run_program
 
@@ -216,3 +224,13 @@ def test_a_sweep_removes_what_is_abandoned_and_nothing_else(
     before = {name for name, _ in store.sizes(folders)}
     assert store.sweep(asking, own=own) == len(before - expected)
     assert {name for name, _ in store.sizes(folders)} == expected
+
+
+def test_names_of_a_clock_before_1970_have_their_writer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No run could end: its scratch folder was that of nobody."""
+    monkeypatch.setattr(time, "time", lambda: -1e9)
+    writer = new_writer()
+    for name in (scratch_name(writer), temporary_name("a.png", str(writer))):
+        found = writer_of(name)
+        assert found is not None
+        assert replace(found, number="") == replace(writer, number="")
