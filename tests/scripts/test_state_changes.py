@@ -21,6 +21,7 @@ from tests.support.user_scripts import plain, run
 
 _SCRIPT = """
 import json
+import threading
 from collections import Counter, OrderedDict, defaultdict, deque
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -39,33 +40,35 @@ class Stats:
 stats, counts, groups, waiting, seen = Stats(), Counter(), defaultdict(list), deque(), set()
 totals, slots, cube, nested = {"files": 0, "bytes": 0.5}, [None] * 6, np.full((6, 2), np.nan), {"a": {"b": []}}
 table = pd.DataFrame({"name": list("abcdef"), "value": np.nan, "path": None})
+lock = threading.Lock()
 kept, area, sums, calls, state = {}, np.zeros(3), defaultdict(int), 0, OrderedDict(last="none", paths=[])
 
 def work(n):
     global calls
-    calls += 1
-    stats.add(n)
-    Stats.total += n
-    Stats.seen.append(n)
-    totals_of_module.add(n)
-    totals_of_module.last = n
-    counts[f"class {n % 3}"] += 2
-    groups[n % 2].append(n)
-    waiting.append(n)
-    seen.add(n % 4)
-    totals["files"] += 1
-    totals["bytes"] += n
-    slots[n] = {"value": n}
-    cube[n] = n, n / 3
-    area[n % 3] += 1.5
-    table.at[n, "value"] = n / 7
-    table.loc[n, ["path", "new"]] = f"{n}.txt", n + 1
-    sums["all"] += n
-    nested["a"]["b"].append(n)
-    state["paths"] = state["paths"] + [n]
-    kept[n] = (step for step in [])  # what cannot leave its process is not needed elsewhere
-    with open(f"{n}.txt", "w") as file:
-        file.write("done")
+    with lock:  # plain threads lose changes of a table without one
+        calls += 1
+        stats.add(n)
+        Stats.total += n
+        Stats.seen.append(n)
+        totals_of_module.add(n)
+        totals_of_module.last = n
+        counts[f"class {n % 3}"] += 2
+        groups[n % 2].append(n)
+        waiting.append(n)
+        seen.add(n % 4)
+        totals["files"] += 1
+        totals["bytes"] += n
+        slots[n] = {"value": n}
+        cube[n] = n, n / 3
+        area[n % 3] += 1.5
+        table.at[n, "value"] = n / 7
+        table.loc[n, ["path", "new"]] = f"{n}.txt", n + 1
+        sums["all"] += n
+        nested["a"]["b"].append(n)
+        state["paths"] = state["paths"] + [n]
+        kept[n] = (step for step in [])  # what cannot leave its process is not needed elsewhere
+        with open(f"{n}.txt", "w") as file:
+            file.write("done")
 
 def main():
     total, rows = 0, []
