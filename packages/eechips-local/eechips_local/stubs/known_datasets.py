@@ -186,7 +186,7 @@ def _stated(band: BandDescription, stated: Mapping[str, Any], *, is_recorded: bo
         changes["bits"] = ()
     if "events" in stated:
         first, last = stated["events"]
-        changes["events"] = (first, last)
+        changes |= {"events": (first, last), "bits": ()}
     if "bits" in stated:
         changes["bits"] = tuple(BitField(first, count) for first, count in stated["bits"])
     return replace(band, **changes)

@@ -18,6 +18,7 @@ Subject = Literal[
     "classes",
     "presence",
     "flags",
+    "events",
     "elevation",
     "temperature",
     "reflectance",
@@ -225,7 +226,7 @@ def _plan_codes(band: BandDescription, seed: int, interval: Interval | None) -> 
         return BandPlan(band.name, dtype, 0, codes[-1], "flags", seed, codes=codes, interval=interval)
     if band.events is not None:
         codes = (0, *range(band.events[0], band.events[1] + 1))
-        return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "flags", seed, codes=codes)
+        return BandPlan(band.name, band.dtype or smallest_type(0, codes[-1]), 0, codes[-1], "events", seed, codes=codes)
     if band.minimum is not None and band.minimum == band.maximum and float(band.minimum).is_integer():
         return _presence(band, int(band.minimum), "", seed)
     return None

@@ -42,6 +42,8 @@ _FINE = (8, 7, 6, 5)
 
 # Octaves of noise that tell bands apart: wavelength of 2**k units, and strength.
 _OCTAVES = ((20, 0.34), (17, 0.26), (14, 0.20), (11, 0.14), (9, 0.08))
+_OF_EVENTS = ((20, 0.02), (17, 0.1), (14, 0.3), (11, 0.3), (9, 0.1))
+"""Octaves of what happens in patches, such as loss of forest: whole regions do not lose theirs."""
 _KELVIN = 273.15
 _OF_LOGARITHM, _OF_WATER = (0.157, 0.727), 0.99
 """Vegetation indices for which emissivity is measured, and that of water."""
@@ -177,11 +179,11 @@ class _Land:
     def codes(self, plan: BandPlan) -> Floats:
         """Return codes of classes or flags."""
         codes = np.array(plan.codes, dtype=np.float64)
-        even = self._even(plan.seed)
+        even = _spread(_patches(self._rect, plan.seed)) if plan.subject == "events" else self._even(plan.seed)
         fires = band_words.fire_codes(plan.name, plan.codes)
         if fires is not None:
             return self._fires(plan, fires, even)
-        if plan.subject == "flags":
+        if plan.subject in ("flags", "events"):
             lifted = np.clip((even - _CLEAR) / (1.0 - _CLEAR), 0.0, 1.0)
             return codes[np.where(even < _CLEAR, 0, 1 + _index(lifted, len(codes) - 1))]
         if not plan.land or plan.subject == "presence":
@@ -384,9 +386,12 @@ class _Land:
 
     def _even(self, seed: int) -> Floats:
         """Return noise of a band, 0 to 1, spread about evenly; a part of it is new every day."""
-        total = _lasting_waves(self._rect, seed) + 0.05 * self._weather
-        # Sums of waves are rarely far from zero: this spreads them.
-        return 0.5 + 0.5 * total / (np.abs(total) + 0.12)
+        return _spread(_lasting_waves(self._rect, seed) + 0.05 * self._weather)
+
+
+def _spread(total: Floats) -> Floats:
+    """Return sums of waves, which are rarely far from zero, spread about evenly from 0 to 1."""
+    return 0.5 + 0.5 * total / (np.abs(total) + 0.12)
 
 
 @lru_cache(maxsize=_KEPT)
@@ -401,6 +406,16 @@ def _lasting_waves(rect: Rect, seed: int) -> Floats:
     total = np.zeros(waves.shape[1:])
     for wave, strength in zip(waves, strengths, strict=True):
         total = total + wave * strength
+    return total
+
+
+@lru_cache(maxsize=_KEPT)
+def _patches(rect: Rect, seed: int) -> Floats:
+    """Return noise of a band of events, as strong at every pitch, about -1 to 1."""
+    waves, strengths = _shown_waves(rect, [(k, seed + k, strength) for k, strength in _OF_EVENTS])
+    total = np.zeros(waves.shape[1:])
+    for wave, strength in zip(waves, strengths, strict=True):
+        total = total + wave * (strength / sum(strengths))
     return total
 
 

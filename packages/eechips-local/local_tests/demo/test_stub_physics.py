@@ -111,3 +111,15 @@ def test_masks_of_fires_have_the_season_of_burned_areas() -> None:
         assert {5} <= {int(code) for values in found for code in np.unique(values)} <= {3, 4, 5, 7, 8, 9}
     assert shares[0] > 1e-4
     assert shares[0] > 5.0 * shares[1]
+
+
+@pytest.mark.parametrize("place", [(-62.0, -10.0), (-60.0, -8.0), (-85.0, 47.0), (25.0, 0.0)])
+def test_regions_do_not_lose_all_of_their_forest(place: tuple[float, float]) -> None:
+    """The world lost 2.3 million square kilometres in twelve years: Hansen et al. 2013, doi:10.1126/science.1244693."""
+    changes = STUBS.get("UMD/hansen/global_forest_change_2023_v1_11")
+    assert isinstance(changes, ImageAsset)
+    loss, _ = around(changes, "loss", place, 900)
+    years, _ = around(changes, "lossyear", place, 900)
+    assert 0.0 < (loss == 1).mean() < 0.5
+    assert ((loss == 1) == (years > 0)).all()
+    assert years.max() > 10
