@@ -167,7 +167,7 @@ def test_samples_that_fit_no_array_are_refused(tmp_path: Path, to: str) -> None:
 
     sizes = [(unit(n), chip((3, 8, 8 + (n == 4)))) for n in range(5)]
     refused(
-        "sizes", sizes, r"differ, and one array cannot hold them: 4 of 3x8x8 uint8, 1 of 3x8x9 uint8; --to webdataset"
+        "sizes", sizes, r"differ, and one array cannot hold them: 4 of 3x8x8 uint8, 1 of 3x8x9 uint8; --to geozarr has"
     )
     types = [(unit(n), chip((3, 8, 8), "uint16" if n else "uint8")) for n in range(2)]
     refused("types", types, "1 of 3x8x8 uint")

@@ -75,11 +75,11 @@ class PackSchema:
             if counts.total() != len(self.samples):
                 missing = len(self.samples) - counts.total()
                 of = f"{missing:,} of {len(self.samples):,} samples"
-                raise UsageError(f"{of} have no {label}: arrays need them; {_ELSE}")
+                raise UsageError(f"{of} have no {label}: arrays need them; {_CUBES}, {_ELSE}")
             if len(counts) > 1:
                 most = [f"{count:,} of {kind.words}" for kind, count in counts.most_common(3)]
                 what = ", ".join([*most, "…"] if len(counts) > len(most) else most)
-                raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_ELSE}")
+                raise UsageError(f"chips of {label} differ, and one array cannot hold them: {what}; {_CUBES}, {_ELSE}")
         for label, layer in layout.items():
             others = [suffix for suffix in layer.suffixes if suffix not in chip_suffixes()]
             if others:
@@ -112,6 +112,7 @@ def _array_bytes(layout: PackLayout) -> tuple[int, ...]:
     return tuple(sizes)
 
 
+_CUBES = "--to geozarr has arrays for each sample"
 _ELSE = "--to webdataset, tfrecord or parquet hold files as they are"
 
 
