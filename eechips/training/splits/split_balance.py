@@ -105,8 +105,8 @@ def assign(
     if len(contents) < len(ratios.names):
         raise UsageError(
             f"{len(contents)} {'block is' if len(contents) == 1 else 'blocks are'} too few for {len(ratios.names)}"
-            " splits: use smaller blocks (`block_size`; for H3 a higher `resolution`), a column of more values, or fewer"
-            " `ratios`"
+            " splits: use smaller blocks (`block_size`; for H3 a higher `resolution`), a column of more values, or"
+            " fewer `ratios`"
         )
     held = {block: ratios.names.index(split) for block, split in (known or {}).items() if block in contents}
     free = sorted(contents.keys() - held.keys(), key=lambda block: hashlib.sha256(f"{seed}:{block}".encode()).digest())
