@@ -408,9 +408,8 @@ class Collection:
 
     def with_properties(self, properties: Mapping[str, Value]) -> Collection:
         """Return a copy with other properties."""
-        if self.is_stored:
-            return self._copied(properties=properties)
-        return self._copied(elements=lambda _: iter(self), filters=(), properties=properties)
+        elements: dict[str, Any] = {} if self.is_stored else {"elements": lambda _: iter(self), "filters": ()}
+        return self._copied(**elements, properties=properties)
 
     def _copied(self, **changes: Any) -> Collection:
         own = {
@@ -429,8 +428,7 @@ class Collection:
     ) -> Collection:
         """Return a collection with the same properties, whose elements follow one by one; see ``Part``."""
         facts = {**self._facts_of_others(), "columns": {}}  # the service lists none of what is mapped or classified
-        part = Part(self, transform, keeps, **more)
-        return Collection.of_parts(element or self.element, [part], **facts)
+        return Collection.of_parts(element or self.element, [Part(self, transform, keeps, **more)], **facts)
 
     def derived(
         self,
@@ -445,9 +443,8 @@ class Collection:
             element: what they are, if that is not what this one has.
             added_columns: types of columns that they have besides their own.
         """
-        facts = self._facts_of_others()
-        if added_columns is not None:
-            facts["added_columns"] = {**self.added_columns, **added_columns}
+        added = None if added_columns is None else {**self.added_columns, **added_columns}
+        facts = {**self._facts_of_others(), "added_columns": added}
         if element not in (None, self.element):
             facts["columns"] = {}
         return Collection(element or self.element, lambda _: elements(), is_stored=False, **facts)
