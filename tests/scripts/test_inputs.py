@@ -167,9 +167,9 @@ def test_what_a_script_has_removed_is_not_shown_again(home: Path, working_folder
 
 
 def test_files_of_the_run_are_not_listed(home: Path, working_folder: WorkingFolder) -> None:
+    for name in ("run.json", "manifest.sqlite", ".eechips.lock", "own.json"):
+        (working_folder.folder / name).write_text("x")
     with working_folder.entered():
-        for name in ("run.json", "manifest.sqlite", ".eechips.lock", "own.json"):
-            (working_folder.folder / name).write_text("x")
         assert [path.name for path in Path().glob("*.json")] == ["own.json"]
         assert [path.name for path in Path().iterdir() if path.is_file()] == ["own.json"]
     with working_folder.entered(), working_folder.suspended():

@@ -280,7 +280,12 @@ def test_the_first_images_of_a_collection_do_not_wait_for_all(name: str) -> None
 def test_clouds_are_counted_where_someone_asks(name: str, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
     counted: list[object] = []
     counts = cloud_cover.cover_percent.__wrapped__
-    monkeypatch.setattr(cloud_cover, "cover_percent", lambda *square: counted.append(square) or counts(*square))
+
+    def counting(*square: object, **regime: object) -> object:
+        counted.append(square)
+        return counts(*square, **regime)
+
+    monkeypatch.setattr(cloud_cover, "cover_percent", counting)
     query = Query(bounds=(7.3, 46.2, 7.3, 46.2), start=millis(2022, 4, 3), end=millis(2022, 5, 3))
     images = found(name, query)
     assert images
