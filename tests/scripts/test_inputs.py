@@ -167,6 +167,7 @@ def test_what_a_script_has_removed_is_not_shown_again(home: Path, working_folder
 
 
 def test_files_of_the_run_are_not_listed(home: Path, working_folder: WorkingFolder) -> None:
+    working_folder.folder.mkdir(parents=True, exist_ok=True)
     for name in ("run.json", "manifest.sqlite", ".eechips.lock", "own.json"):
         (working_folder.folder / name).write_text("x")
     with working_folder.entered():
