@@ -9,7 +9,7 @@ import ee
 
 from eechips import Chip
 from eechips.datasets import ECOREGIONS
-from eechips.planning.sampling.samplers import interleave
+from eechips.planning.sampling.samplers import PointStream
 from eechips.planning.sampling.strata import fetch_strata
 
 DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
@@ -20,9 +20,11 @@ def get_requests(state="Colorado", per_ecoregion=1000, seed=0):
     states = ee.FeatureCollection("FAO/GAUL/2015/level1")
     region = states.filter(ee.Filter.eq("ADM1_NAME", state)).geometry()
     ecoregions = fetch_strata(region, ECOREGIONS, "ECO_ID", "ECO_NAME")
-    return [
-        {"kind": "point", "coordinates": list(point), "eco_id": ecoregion.id, "eco_name": ecoregion.name}
-        for ecoregion, point in interleave(ecoregions, per_ecoregion, seed)
+    drawn = [PointStream(one.geometry, seed, one.id).points(0, per_ecoregion) for one in ecoregions]
+    return [  # one of each ecoregion in turn
+        {"kind": "point", "coordinates": list(points[n]), "eco_id": ecoregion.id, "eco_name": ecoregion.name}
+        for n in range(per_ecoregion)
+        for ecoregion, points in zip(ecoregions, drawn, strict=True)
     ]
 
 

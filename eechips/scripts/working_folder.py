@@ -215,7 +215,7 @@ class WorkingFolder:
         remove_link(path)
         shutil.copyfile(target, path)
 
-    # What a script does with a path (:mod:`eechips.scripts.replacements.path_access`).
+    # What a script does with a path (:class:`eechips.scripts.replacements.path_access.PathWatcher`).
 
     def opened(self, path: str, mode: str) -> str:
         """Link an input before it is read, keep inputs unchanged when their names are written, and note the path."""

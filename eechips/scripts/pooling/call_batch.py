@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.original_pools import HOST, ORIGINALS
+from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
-
-if TYPE_CHECKING:
-    from eechips.scripts.pooling.pool_host import ScriptHost
 
 
 class CallBatch:
@@ -25,7 +22,7 @@ class CallBatch:
         threads: number of threads of the pool; None for a pool of processes.
     """
 
-    def __init__(self, host: ScriptHost, initializer: Any, initargs: Iterable[Any], threads: int | None) -> None:
+    def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], threads: int | None) -> None:
         self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
         self._threads = threads
         self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}

@@ -9,16 +9,14 @@ import multiprocessing.pool
 import sys
 import sysconfig
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from importlib.metadata import distributions
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from eechips.errors import EechipsError
-
-if TYPE_CHECKING:
-    from eechips.scripts.pooling.pool_host import ScriptHost
+from eechips.scripts.pooling.call_folder import Call, CallResult
 
 ORIGINALS: dict[str, Any] = {
     "Pool": multiprocessing.pool.Pool,
@@ -42,11 +40,32 @@ class ScriptStopped(BaseException):
         self.error = error
 
 
-HOST: ContextVar[ScriptHost | None] = ContextVar("host", default=None)
+class PoolHost(Protocol):
+    """Make the calls of pools."""
+
+    def execute(
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
+    ) -> list[CallResult]:
+        """Make calls; results of failed calls have an error.
+
+        Args:
+            calls: in the order of the plan.
+            initializer: called once in every process before its first call.
+            shares: whether the pool has threads.
+
+        Raises:
+            ScriptStopped: if the run stops before all calls are made.
+        """
+
+    def note_unsent(self, function: str, obstacle: str) -> None:
+        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
+
+
+HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
 
 
 @contextlib.contextmanager
-def use_host(host: ScriptHost) -> Iterator[None]:
+def use_host(host: PoolHost) -> Iterator[None]:
     """Replace pools inside the block; the host makes their calls."""
     token = HOST.set(host)
     try:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eechips.scripts.pooling import original_pools, pools
 from eechips.scripts.pooling.call_batch import make_calls
@@ -17,9 +17,6 @@ from eechips.scripts.pooling.call_folder import Call
 from eechips.scripts.pooling.original_pools import is_hosted
 from eechips.scripts.pooling.pathos_pools import replace_pathos
 from eechips.scripts.replacements.name_replacement import replace_names
-
-if TYPE_CHECKING:
-    from eechips.scripts.pooling.pool_host import ScriptHost
 
 _POOLS: Mapping[str, Mapping[str, Any]] = {
     "multiprocessing": {"Pool": pools.Pool},
@@ -40,7 +37,7 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
 
 
 @contextlib.contextmanager
-def replace_pools(host: ScriptHost) -> Iterator[None]:
+def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
     """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
     from multiprocessing import context
 
