@@ -34,7 +34,7 @@ class WorkingFolder:
         appended: files opened for appending, by relative path.
         tested: files of the sources whose existence was tested since it was entered, by relative path.
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
-        renamed: other names of files that are called as those of the run.
+        renamed: name under which each file is saved whose own name is reserved for a file of the run.
         peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
             other folders.
 

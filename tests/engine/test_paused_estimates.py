@@ -1,4 +1,4 @@
-"""Units that an estimate has fetched are those of the run: what it planned and asked for is not done again."""
+"""A run reuses the plan and the fetched units of its estimate, and sends none of these requests again."""
 
 from __future__ import annotations
 

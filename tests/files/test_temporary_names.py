@@ -227,7 +227,7 @@ def test_a_sweep_removes_what_is_abandoned_and_nothing_else(
 
 
 def test_names_of_a_clock_before_1970_have_their_writer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No run could end: its scratch folder was that of nobody."""
+    """Without a writer in the name of its scratch folder, a run cannot end."""
     monkeypatch.setattr(time, "time", lambda: -1e9)
     writer = new_writer()
     for name in (scratch_name(writer), temporary_name("a.png", str(writer))):

@@ -174,7 +174,7 @@ def check_proxy(url: str, proxies: Mapping[str, str] | None = None) -> None:
     """Check the proxy that a URL uses.
 
     Args:
-        proxies: proxies by scheme; None for those of the environment.
+        proxies: addresses of proxies by scheme; None to read them from the environment variables.
 
     Raises:
         ConfigurationError: if it is no address, or one that ``requests`` cannot use; the message has no password.

@@ -80,7 +80,7 @@ class RequestObserver:
             a pool's calls: these end as other units do.
 
     Args:
-        is_of_script: whether the requests are those of the script's own process, which `observe_script` notes.
+        is_of_script: whether the script's own process sends the requests; `observe_script` then records their outcomes.
     """
 
     def __init__(self, connection: Connection, *, is_of_script: bool = False) -> None:

@@ -34,7 +34,7 @@ _CLOUD = 4.89
 _ROBUST_ROUNDS = 5
 _DAYS = 365.25
 _MONTH = 30
-"""Days after which differences are noise: those of observations closer in time are too much alike."""
+"""Days. Only differences of observations further apart measure the noise: closer observations are too similar."""
 
 
 @dataclass(frozen=True, slots=True)
