@@ -18,6 +18,9 @@ UNIT_KINDS = frozenset({"point", "image", "region", "dates", "cell", "tile", "wi
 COMPLETES = "completes"
 """Field of a unit with further files of another one: the id of that unit. The files of both are one sample."""
 
+FURTHER = "further"
+"""Field of a unit with further frames of a place that another unit has, in a sample of its own."""
+
 
 def canonical_json(value: Any) -> str:
     """Return the canonical JSON text of a value: sorted keys, no spaces, no NaN, in UTF-8; numbers of numpy as others.

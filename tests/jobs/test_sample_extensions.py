@@ -19,6 +19,7 @@ import eechips
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import exclude_units
+from eechips.manifest.pictures.frame_rows import read_frame_rows
 from eechips.training.samples import read_samples
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, wait_until
@@ -135,6 +136,10 @@ def test_further_periods_are_frames_of_the_same_pixels(demo_server: Server, tmp_
     assert digests(third.path).items() >= files.items()
     one = sample(demo_server, tmp_path / "one", end="2020-09-01", **options | {"total": 4})
     assert _frames(third) == _frames(one)
+    sheets = [read_frame_rows(run.path, rows=9, columns=9) for run in (third, one)]
+    shown = [[(row.place, row.series, [chip.label for chip in row.chips]) for row in sheet] for sheet in sheets]
+    assert len(shown[0]) == 4
+    assert shown[0] == shown[1]
     with pytest.raises(
         UsageError, match="the period of the run from 2020-05-01 to 2020-06-01 would have other days now, and its chips"
     ):

@@ -14,8 +14,10 @@ from PIL import Image
 import eechips
 from eechips.errors import UsageError
 from eechips.manifest.export import export_layers, export_parquet
+from eechips.manifest.extensions import EXTENSIONS, PlanPart
 from eechips.manifest.pictures.frame_rows import FrameRow, read_frame_rows
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.recipe import unit_id
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, npy_of, write_run
 
@@ -67,6 +69,21 @@ def test_places_without_names_are_called_by_their_coordinates(tmp_path: Path) ->
         "7.0000, 46.5000",
         "7.1000, 46.5000",
     ]
+
+
+def test_frames_of_extensions_stand_in_the_row_of_their_place(tmp_path: Path) -> None:
+    """Equal places have rows of their own; earlier and later periods, and further bands, are those of their places."""
+    first = [({**unit, "frames": [{"start": 2}], "name": str(n)}, files) for n in "ab" for unit, files in units(1)]
+    later = [({**unit, "frames": [{"start": 1}], "further": True}, files) for unit, files in first]
+    bands = [({**unit, "completes": unit_id(dict(unit), "identity")}, files) for unit, files in later]
+    run = write_run(tmp_path, [*first, *later, *bands], frames=frames())
+    parts = [PlanPart(number, 2 * number, 2, "", "", {}).to_json() for number in range(3)]
+    with Ledger(run.path / LEDGER_NAME) as ledger:
+        ledger.note(EXTENSIONS, parts)
+    rows = read_frame_rows(run.path, rows=12, columns=24)
+    assert [row.name for row in rows] == ["a", "b"]
+    assert [labels(row) for row in rows] == [[day for day in DAYS for _ in range(3)]] * 2
+    assert len({chip.file for row in rows for chip in row.chips}) == 18
 
 
 def test_many_places_are_drawn_and_many_frames_are_spread(tmp_path: Path) -> None:

@@ -21,7 +21,6 @@ from eechips.jobs.place_files import fetch
 from eechips.jobs.recipe_options import option_names, slug, split_options, takes
 from eechips.jobs.samples.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.samples.extended_samples import (
-    FURTHER,
     GROWING_SAMPLE,
     add_chips,
     check_sample_grows,
@@ -41,6 +40,7 @@ from eechips.planning.imagery.image_reducers import reduced_dtype
 from eechips.planning.imagery.periods import parse_day, parse_step, warn_of_cut_period
 from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
+from eechips.recipe.units import FURTHER
 from eechips.storage import NameTemplate
 
 

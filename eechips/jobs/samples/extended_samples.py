@@ -25,7 +25,7 @@ from eechips.planning.imagery.frame_choice import TimeWindow
 from eechips.planning.imagery.periods import format_moment
 from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.recipe import AddedUnits, EarlierPlan, Unit, canonical_json
-from eechips.recipe.units import COMPLETES
+from eechips.recipe.units import COMPLETES, FURTHER
 
 _OF_LAYERS = frozenset({LAYERS, "source", "where", "casts", "dtypes", "types", "provenance"})
 """Fields of a unit that depend on the bands of its files. The others say where its place is, and what it shows."""
@@ -95,9 +95,6 @@ def with_bands(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
     )
     return plan.with_provenance(own) if plan.sample.options.provenance else own
 
-
-FURTHER = "further"
-"""Key of a unit with further frames of a place that another unit has."""
 
 _LAYER = "layer"  # in the parameters of a dataset: its name
 _OF_FILES = _OF_LAYERS | {"frames", "image", "latest", "date"}

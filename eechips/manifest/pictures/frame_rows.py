@@ -10,7 +10,7 @@ import base64
 import json
 import unicodedata
 import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -22,10 +22,12 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.formats import chip_suffixes
+from eechips.manifest.extensions import plan_parts, read_completions
 from eechips.manifest.pictures.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.pictures.display_styles import DisplayStyle
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_pictures, read_unit_files
+from eechips.recipe.units import COMPLETES, FURTHER
 from eechips.storage import ID_LENGTH, unit_fields
 
 _ELLIPSIS, _UNKNOWN = "…", "\N{REPLACEMENT CHARACTER}"
@@ -75,6 +77,9 @@ _NO_NAMES = frozenset(
     {"kind", "id", "index", "image", "latest", "date", "label_date", "lon", "lat", "longitude", "latitude"}
 )
 """Fields of a unit that do not name its place."""
+
+_PLACE = ("coordinates", "label_date", "region")
+"""Fields of a unit that its place has in every extension."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,10 +131,14 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     """
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         chips_by_place: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
+        firsts = _first_units(ledger)
         for position, _, _, file, _, _, text in read_unit_files(ledger.database):
             metadata = json.loads(text)
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
-                chips_by_place[position][metadata["series"]] += _chips(file, metadata)
+                chips_by_place[firsts.get(position, position)][metadata["series"]] += _chips(file, metadata)
+        for place in {*firsts.values()} & chips_by_place.keys():
+            for chips in chips_by_place[place].values():
+                chips.sort(key=lambda chip: chip.label)
         if not chips_by_place:
             return _region_rows(ledger, rows=rows, columns=columns, seed=seed)
         series_count = max(1, max(map(len, chips_by_place.values())))
@@ -184,6 +193,28 @@ def render_frames(
     """
     looks = [[render_frame(chip, paths[chip.file], edge, styles) for chip in row.chips] for row in rows]
     return arrange_sheet(looks, edge, [draw_head(row.name, [chip.label for chip in row.chips], edge) for row in rows])
+
+
+def _first_units(ledger: Ledger) -> dict[int, int]:
+    """Return the positions of units that extensions added to places of the run, with those of the places' own units."""
+    if not plan_parts(ledger.meta()):
+        return {}
+    firsts: dict[int, int] = {}
+    places: dict[str, list[int]] = defaultdict(list)
+    repeats: Counter[tuple[str, str]] = Counter()
+    for position, text in ledger.rows(("position", "unit")):
+        unit = json.loads(text)
+        place = json.dumps([unit.get(name) for name in _PLACE])
+        if unit.get(FURTHER):  # of equal places in their order: each has the same frames
+            frames = json.dumps([frame.get("start") for frame in unit.get("frames", ())])
+            number, repeats[place, frames] = repeats[place, frames], repeats[place, frames] + 1
+            if number < len(places[place]):
+                firsts[position] = places[place][number]
+        elif COMPLETES not in unit:
+            places[place].append(position)
+    for completed, positions in read_completions(ledger).items():
+        firsts.update(dict.fromkeys(positions, firsts.get(completed, completed)))
+    return firsts
 
 
 def _region_rows(ledger: Ledger, *, rows: int, columns: int, seed: int) -> list[FrameRow]:
