@@ -185,6 +185,7 @@ def _item(
         "links": links,
         "assets": {
             file.layer if file.layer != ONLY else IMAGE: _asset(file, source.base)
+            | (_asset_times(file) if len(sample.files) > 1 else {})
             | (_projection(grid) if grid != common else {})
             for file, grid in zip(sample.files, grids, strict=True)
         },
@@ -230,6 +231,12 @@ def _asset(file: SampleFile, base: str) -> dict[str, Any]:
     return asset
 
 
+def _asset_times(file: SampleFile) -> dict[str, str | None]:
+    """Return the times of one of several files, always all three; nothing if they are unknown."""
+    period = (file.start, file.end) if file.start and file.end else None
+    return _time_span(file.dates, period) or {}
+
+
 def _projection(grid: Grid | None) -> dict[str, Any]:
     """Return the properties of the extension ``projection``; the shape is rows, columns."""
     if grid is None:
@@ -257,16 +264,17 @@ def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]
 
 def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None] | None:
     """Return datetime, start_datetime and end_datetime of a sample's images, or of its period."""
-    dates = sorted({_moment(date) for date in sample.dates})
     unit = sample.unit
-    if dates:
-        first, last = dates[0], dates[-1]
-    elif isinstance(unit.get("start"), str) and isinstance(unit.get("end"), str):
-        first, last = _moment(unit["start"]), _moment(unit["end"])
-    elif span is not None:
-        first, last = span
-    else:
+    has_period = isinstance(unit.get("start"), str) and isinstance(unit.get("end"), str)
+    return _time_span(sample.dates, (unit["start"], unit["end"]) if has_period else span)
+
+
+def _time_span(dates: Sequence[str], period: tuple[str, str] | None) -> dict[str, str | None] | None:
+    """Return datetime, start_datetime and end_datetime of dates or, without any, of a period; None without both."""
+    moments = sorted({_moment(date) for date in dates or period or ()})
+    if not moments:
         return None
+    first, last = moments[0], moments[-1]
     return {"datetime": first if first == last else None, "start_datetime": first, "end_datetime": last}
 
 

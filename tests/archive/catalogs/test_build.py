@@ -132,6 +132,20 @@ def test_items_have_the_times_of_their_units(tmp_path: Path) -> None:
     assert all(value.datetime is None for value in found)
 
 
+def test_assets_have_the_times_of_their_frames(tmp_path: Path) -> None:
+    own, moment = {**UTM, "transform": chip(0)["transform"]}, "2020-05-03T17:53:12Z"
+    may, june = ({"start": f"2020-0{month}-01", "end": f"2020-0{month + 1}-01"} for month in (5, 6))
+    layers = {"t00": {**own, **may, "dates": [moment]}, "t01": {**own, **june}, "DEM": own}
+    (value,) = catalogued(tmp_path / "chips", [chip(0, dates=[moment], layers=layers)])
+    names = ("datetime", "start_datetime", "end_datetime")
+    assert {key: [asset.extra_fields.get(name) for name in names] for key, asset in value.assets.items()} == {
+        "t00": [moment] * 3,
+        "t01": [None, "2020-06-01T00:00:00Z", "2020-07-01T00:00:00Z"],
+        "DEM": [None] * 3,
+    }
+    assert "datetime" not in value.assets["DEM"].extra_fields
+
+
 def test_the_dates_of_a_dataset_of_one_time_are_known(tmp_path: Path) -> None:
     (value,) = catalogued(tmp_path / "chips", [chip(0, dates=None)], datasets=[{"id": "USGS/SRTMGL1_003"}])
     assert value.properties["start_datetime"][:10] == "2000-02-11"
