@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import os
 import re
@@ -188,6 +189,20 @@ def test_only_new_files_are_read(folder: Path) -> None:
     assert eechips.check(folder).read == len(damaged) + 1
 
 
+def test_a_file_that_has_changed_since_is_read_again_though_its_size_is_the_same(tmp_path: Path) -> None:
+    run = write_run(tmp_path, [each for _, each in planted()[:3]], **INFO)
+    before = eechips.check(run).read
+    path = tmp_path / read_samples(run)[1].files[0].name
+    damaged = path.read_bytes()[:-1] + bytes([path.read_bytes()[-1] ^ 1])
+    times = path.stat()
+    path.write_bytes(damaged)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))  # as damage by a disk or a copy leaves it
+    found = eechips.check(run)
+    assert found.read < before
+    assert found.files["flags"][1] == ["unreadable"]
+    assert found.files["sha256"][1] == hashlib.sha256(damaged).hexdigest()
+
+
 def interrupted(folder: Path, measured: Mapping[tuple[str, str], ChipStatistics]) -> None:
     """A check that gets as far as these files, and into the middle of a line."""
     with quality_table.Journal(folder) as journal:
@@ -199,7 +214,7 @@ def interrupted(folder: Path, measured: Mapping[tuple[str, str], ChipStatistics]
 
 def test_an_interrupted_check_resumes(folder: Path) -> None:
     whole = eechips.check(folder)
-    measured = dict(islice(quality_table.measured(folder).items(), 7))
+    measured = {key: measures for key, (_, measures) in islice(quality_table.measured(folder).items(), 7)}
     (folder / "quality.parquet").unlink()
     for _ in range(2):
         with pytest.raises(KeyboardInterrupt):

@@ -77,8 +77,8 @@ class QualityReport:
 def check(run: Run | str | Path, **options: Any) -> QualityReport:
     """Check the chips of a run, and write their flags to ``quality.parquet`` beside the manifest.
 
-    Files that an earlier check has read, and whose sha256 and size are unchanged, are not read again; the flags are set
-    anew. With ``bits=None`` near duplicates are not searched for.
+    Files that an earlier check has read, and that have not changed since, are not read again; the flags are set anew.
+    With ``bits=None`` near duplicates are not searched for.
 
     Args:
         run: the run, finished or in progress, or its folder.
@@ -101,11 +101,11 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
     ignored = _ignored(chosen.ignore, samples)
     if not any(file.suffix in chip_suffixes() for sample in samples for file in sample.files):
         raise UsageError(f"{samples.run.path} has no chips to check")
-    files, count = _measured(samples, info, again=chosen.again, quiet=chosen.quiet)
+    files, count, started = _measured(samples, info, again=chosen.again, quiet=chosen.quiet)
     set_flags(files, chosen, info, region, ignored)
     unchecked = _unchecked(files, region is not None, info, chosen.bits)
     report = QualityReport(samples.run, _frame(files), count, unchecked)
-    quality_table.write(samples.run.path, report.files, _recorded(chosen, ignored))
+    quality_table.write(samples.run.path, report.files, _recorded(chosen, ignored), started)
     flags = quality_table.flags(samples.run.path)
     annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
     return report
@@ -133,33 +133,47 @@ def _ignored(ignore: str | Sequence[str], samples: Samples) -> frozenset[tuple[s
     return frozenset(pairs)
 
 
-def _measured(samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool) -> tuple[list[CheckedFile], int]:
-    """Return the files with pixels and their statistics, and the number of files that were read."""
-    earlier = {} if again else quality_table.measured(samples.run.path)
+def _measured(
+    samples: Samples, info: Mapping[str, Any], *, again: bool, quiet: bool
+) -> tuple[list[CheckedFile], int, float]:
+    """Return the files with pixels and their statistics, the number of files that were read, and the time before."""
     reader = _Reader(samples.store, [dataset["id"] for dataset in info.get("datasets") or ()])
     work = [(sample, file) for sample in samples for file in sample.files if file.suffix in chip_suffixes()]
-    folders = sorted({file.name.rpartition("/")[0] for _, file in work})
-    sizes = dict(samples.store.sizes(folders)) if earlier else {}
-    known = {
-        index: earlier[file.name, file.sha256]
-        for index, (_, file) in enumerate(work)
-        if (file.name, file.sha256) in earlier and sizes.get(file.name) == file.bytes
-    }
-    unread = (file for index, (_, file) in enumerate(work) if index not in known)
-    fresh = parallel_map(reader.read, unread, reader_threads(samples.store))
     checked_files = []
     ignore_warning(NotGeoreferencedWarning)
-    with progress_bar(len(work) - len(known), quiet=quiet) as bar, quality_table.Journal(samples.run.path) as journal:
-        for index, (sample, file) in enumerate(work):
-            digest: str | None = file.sha256
-            measures: ChipStatistics | None = known.get(index)
-            if measures is None:
-                digest, measures = next(fresh)
-                bar.update(1)
-                if digest is not None and measures is not None:
-                    journal.add(file.name, digest, measures)
-            checked_files.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
-    return checked_files, len(work) - len(known)
+    earlier = {} if again else quality_table.measured(samples.run.path)
+    with quality_table.Journal(samples.run.path) as journal:
+        known = _unchanged(samples.store, [file for _, file in work], earlier)
+        unread = (file for index, (_, file) in enumerate(work) if index not in known)
+        fresh = parallel_map(reader.read, unread, reader_threads(samples.store))
+        with progress_bar(len(work) - len(known), quiet=quiet) as bar:
+            for index, (sample, file) in enumerate(work):
+                digest: str | None = file.sha256
+                measures: ChipStatistics | None = known.get(index)
+                if measures is None:
+                    digest, measures = next(fresh)
+                    bar.update(1)
+                    if digest is not None and measures is not None:
+                        journal.add(file.name, digest, measures)
+                checked_files.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
+    return checked_files, len(work) - len(known), journal.started
+
+
+def _unchanged(
+    store: Store, files: Sequence[SampleFile], earlier: Mapping[tuple[str, str], tuple[float, ChipStatistics]]
+) -> dict[int, ChipStatistics]:
+    """Return the statistics of files that have not changed since an earlier check, by their numbers."""
+    folders = sorted({file.name.rpartition("/")[0] for file in files})
+    there = {file.name: file for file in store.files(folders)} if earlier else {}
+    unchanged = {}
+    for index, file in enumerate(files):
+        known, stored = earlier.get((file.name, file.sha256)), there.get(file.name)
+        if known is None or stored is None or stored.size != file.bytes:
+            continue
+        started, measures = known
+        if stored.changed is None or stored.changed <= started:  # a store may not tell times
+            unchanged[index] = measures
+    return unchanged
 
 
 class _Reader:

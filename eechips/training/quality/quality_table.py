@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, fields
@@ -79,22 +80,27 @@ def options(folder: str | Path) -> dict[str, Any]:
     return dict(_metadata(folder)["options"])
 
 
-def measured(folder: str | Path) -> dict[tuple[str, str], ChipStatistics]:
-    """Read the statistics of earlier checks, interrupted ones included, by file and sha256 of its content."""
+def measured(folder: str | Path) -> dict[tuple[str, str], tuple[float, ChipStatistics]]:
+    """Read the statistics of earlier checks, interrupted ones included, by file and sha256 of its content.
+
+    Each has the time at which its check began: what has changed since may have other content.
+    """
     statistics = {}
     if (Path(folder) / QUALITY_NAME).is_file() and _metadata(folder)["version"] == _VERSION:
         names = [field.name for field in fields(ChipStatistics)]
+        started = _path(folder).stat().st_mtime
         for row in read_parquet(_path(folder), ("file", "sha256", *names)).to_pylist():
             if row["pixels"] is not None:
-                statistics[row["file"], row["sha256"]] = ChipStatistics(**{name: row[name] for name in names})
+                values = ChipStatistics(**{name: row[name] for name in names})
+                statistics[row["file"], row["sha256"]] = started, values
     for path, line in _noted(Path(folder)):
         try:
-            version, file, digest, values = parse_json(line)
+            version, started, file, digest, values = parse_json(line)
         except (ValueError, TypeError):  # it was cut off
             continue
         if version == _VERSION:
             with translate_read_errors(path):
-                statistics[file, digest] = ChipStatistics(**values)
+                statistics[file, digest] = float(started), ChipStatistics(**values)
     return statistics
 
 
@@ -129,6 +135,7 @@ class Journal:
         _writers.add(self._writer)
         with self._writing():
             self._file = self._path.open("a")
+            self.started = self._path.stat().st_ctime
 
     def __enter__(self) -> Journal:
         return self
@@ -148,7 +155,7 @@ class Journal:
     def add(self, file: str, sha256: str, measures: ChipStatistics) -> None:
         """Record the statistics of a file."""
         with self._writing():
-            self._file.write(json.dumps([_VERSION, file, sha256, asdict(measures)]) + "\n")
+            self._file.write(json.dumps([_VERSION, self.started, file, sha256, asdict(measures)]) + "\n")
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -159,8 +166,13 @@ class Journal:
             raise StorageError.of_write(self._path.with_name(QUALITY_NAME), error) from error
 
 
-def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path:
-    """Write quality.parquet atomically.
+def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any], started: float) -> Path:
+    """Write quality.parquet atomically. The same check writes the same bytes.
+
+    Args:
+        frame: see :func:`read`.
+        options: options of the check.
+        started: when the check began, see :attr:`Journal.started`; it becomes the time of the file.
 
     Raises:
         StorageError: if it cannot be written.
@@ -176,6 +188,7 @@ def write(folder: Path, frame: pd.DataFrame, options: Mapping[str, Any]) -> Path
     pyarrow.parquet.write_table(table, buffer, compression="zstd")
     path = folder / QUALITY_NAME
     write_file(path, buffer.getvalue().to_pybytes())
+    os.utime(path, (started, started))
     return path
 
 
