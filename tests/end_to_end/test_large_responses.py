@@ -22,20 +22,20 @@ from tests.support.scene_runs import fetch, write
 
 WITHIN = """
 import json, resource, sys
-from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, ItemFetcher
 from eechips.client.retry import RetryPolicy
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import EechipsError
-import aiohttp
 
 def used():
     return int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 
 url, folder = sys.argv[1:3]
-warm = fetch([f"{url}/small"], FetchConfig(retries=0), advance=lambda count: None)
+fetcher = ItemFetcher(FetchConfig(retries=0, in_flight=2))
+warm = fetcher.fetch([f"{url}/small"])
 assert warm.failures == [], warm.failures
 resource.setrlimit(resource.RLIMIT_AS, (used() + (400 << 20),) * 2)
 found = {}
@@ -50,7 +50,7 @@ with HostSessions(2, 5.0, 5.0) as hosts:
                 ask()
             except EechipsError as error:
                 found[f"{what} {name}"] = str(error)
-        done = fetch([f"{url}/{name}"], FetchConfig(retries=0), advance=lambda count: None)
+        done = fetcher.fetch([f"{url}/{name}"])
         found[f"item {name}"] = done.failures[0][1] if done.failures else f"{len(done.bodies[0])} bytes"
 print(json.dumps(found))
 """
@@ -92,7 +92,7 @@ def test_a_gigabyte_in_a_kilobyte_is_refused_within_400_mib(tmp_path: Path) -> N
         assert "sends more than the 67.1 MB" in found[f"document {name}"], found
         assert "sends more than the 1.0 MB" in found[f"token {name}"], found
     assert "HTTP 404" in found["document error"]
-    assert {found[f"item {name}"] for name in ("gzip", "file", "long")} == {"too large"}
+    assert {found[f"item {name}"] for name in ("gzip", "file", "long")} == {"refused"}
     assert found["item error"] == "HTTP 404"
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from requests.adapters import HTTPAdapter
 
-from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import read_version
@@ -21,6 +21,7 @@ from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.http_sessions import open_session
 from eechips.errors import PermanentError
 from eechips.web.network import is_private_address, is_private_host, is_public_host
+from tests.support.catalog_lists import fetch
 from tests.support.raw_server import RawServer, message, raw_server
 from tests.support.scene_runs import fetch as fetch_scenes
 from tests.support.scene_servers import item
@@ -55,8 +56,8 @@ def test_no_public_host_redirects_into_a_private_network(target: str, public: Ra
         pass
     with pytest.raises(PermanentError, match="private network"):
         read_version(RasterLocation(f"/vsicurl/{PUBLIC}/a.tif", "http", f"{PUBLIC}/a.tif"), Timeouts())
-    found = fetch([f"{PUBLIC}/a.tif"], FetchConfig(retries=0), advance=lambda count: None)
-    assert [kind for _, kind, _ in found.failures] == ["forbidden"]
+    found = fetch([f"{PUBLIC}/a.tif"], FetchConfig(retries=0))
+    assert [kind for _, kind, _ in found.failures] == ["refused"]
     assert set(public.asked) == {f"{PUBLIC}/a.tif"}
 
 
@@ -71,7 +72,7 @@ def test_public_hosts_redirect_to_each_other_and_private_ones_anywhere(public: R
         for url in (f"{PUBLIC}/a", f"{inner.url}/to-public", f"{inner.url}/to-private"):
             with HostSessions(1, 2.0, 2.0) as hosts, hosts.get(url, {}, lambda _: {}) as response:
                 assert response.content == b"{}"
-            assert fetch([url], FetchConfig(retries=0), advance=lambda count: None).bodies == [b"{}"]
+            assert fetch([url], FetchConfig(retries=0)).bodies == [b"{}"]
 
 
 def test_a_public_catalogue_names_no_files_of_a_private_network(public: RawServer, tmp_path: Path) -> None:

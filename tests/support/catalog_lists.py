@@ -13,8 +13,16 @@ from typing import Any
 
 from click.testing import Result
 
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, FetchedItems, ItemFetcher
+from eechips.archive.catalogs.ingestion.item_hooks import ItemMaker
 from tests.support.catalog_items import DAYS, item
 from tests.support.commands import run_command
+
+
+def fetch(addresses: list[str], config: FetchConfig | None = None, *, make: ItemMaker | None = None) -> FetchedItems:
+    """Fetch URLs, or call a hook for each."""
+    with ItemFetcher(config or FetchConfig(), make) as fetcher:
+        return fetcher.fetch(addresses)
 
 
 class HostLimiter:

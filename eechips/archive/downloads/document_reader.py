@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 import requests
 
 from eechips.archive.downloads.access_denial import parse_region_hint
-from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
+from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.partial_files import parse_content_range
 from eechips.archive.downloads.signers import Signer
 from eechips.client import retry
-from eechips.client.error_classification import classify_exception, is_transient_status, response_message
+from eechips.client.error_classification import is_transient_status, response_message
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
 from eechips.storage.range_file import RangeFile
@@ -185,7 +185,7 @@ class DocumentReader:
                 if is_refused and not is_renewed and self.signer.renew(address, "", region):
                     is_renewed = True
                     continue
-                return _content(response, address, most), response.headers
+                return read_content(self.hosts, response, address, most), response.headers
 
 
 def is_of_store(error: BaseException) -> bool:
@@ -252,16 +252,18 @@ def open_remote(address: str) -> Any:
         raise ConfigurationError(f"{display_url(address)} cannot be opened: {describe_error(error)}") from None
 
 
-def _content(response: requests.Response, address: str, most: int) -> bytes:
-    """Read the body of a response."""
+def read_content(hosts: HostSessions, response: requests.Response, address: str, most: int) -> bytes:
+    """Read the body of a response.
+
+    Args:
+        most: maximum number of decoded bytes.
+
+    Raises:
+        TransientError: if the same request may succeed later; with the wait that the host demands.
+        PermanentError: if it will not, or the body is larger.
+    """
     status = response.status_code
-    try:
-        content = read_bounded(response, address, most)
-    except requests.RequestException as error:
-        known_error: EechipsError | None = classify_exception(error)
-        if known_error is None:
-            raise
-        raise known_error from None  # the message of the exception may contain the whole URL
+    content = hosts.read(response, address, most)
     if 200 <= status < 300:
         return content
     if is_transient_status(status):

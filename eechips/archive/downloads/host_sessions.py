@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import requests
+import urllib3
 
+from eechips.archive.downloads.transfer_limits import read_with_timeout
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.http.http_sessions import open_session
 from eechips.errors import PermanentError, TransientError
@@ -28,6 +31,10 @@ _LARGEST_TOKEN = 1 << 20
 _LARGEST_ERROR = 1 << 16
 """Bytes that are read of an error response."""
 _PIECE = 1 << 16
+_MIN_PROGRESS = 1 << 16
+"""Bytes that must arrive within the read timeout: a host that sends a byte now and then would never end."""
+_SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
+"""A URL that is sent as it is: a signature may cover its spelling, which requests would change."""
 
 
 class HostSessions:
@@ -123,7 +130,7 @@ class HostSessions:
         """
         response = self._send(method, url, headers, form)
         try:
-            body = read_bounded(response, url, _LARGEST_TOKEN)
+            body = self.read(response, url, _LARGEST_TOKEN)
             if is_transient_status(response.status_code):
                 raise TransientError(
                     f"{display_url(url)} answered HTTP {response.status_code}", status=response.status_code
@@ -132,12 +139,44 @@ class HostSessions:
                 text = f"{display_url(url)} refused with HTTP {response.status_code}"
                 raise PermanentError(text, status=response.status_code)
             return parse_json(body)
-        except requests.RequestException as error:
-            raise TransientError(f"{display_url(url)}: {classify_exception(error)}") from None
         except ValueError:
             raise PermanentError(f"{display_url(url)} did not respond with JSON") from None
         finally:
             response.close()
+
+    def read(self, response: requests.Response, address: str, most: int) -> bytes:
+        """Read the decoded body of a response into memory; of an error response only the beginning.
+
+        Chunks are decoded within bounds (urllib3 2.6), however much their encoding expands.
+
+        Args:
+            address: URL for the message.
+            most: maximum number of decoded bytes.
+
+        Raises:
+            PermanentError: if the body is larger.
+            TransientError: if the body does not arrive or is damaged.
+        """
+        is_error = not 200 <= response.status_code < 300
+        if is_error:
+            most = _LARGEST_ERROR
+        body = bytearray()
+        try:
+            read = functools.partial(response.raw.read1, _PIECE, decode_content=True)
+            for piece in read_with_timeout(read, self.read_timeout, _MIN_PROGRESS):
+                body += piece
+                if len(body) > most:
+                    break
+        except (OSError, urllib3.exceptions.HTTPError) as error:
+            classified = classify_exception(error)
+            if classified is None:
+                raise
+            raise classified from None  # the message of the exception may contain the whole URL
+        if len(body) > most and not is_error:
+            raise PermanentError(
+                f"{display_url(address)} sends more than the {format_bytes(most)} allowed: the response is discarded"
+            )
+        return bytes(body[:most])
 
     @functools.cached_property
     def _is_home_public(self) -> bool:
@@ -156,6 +195,7 @@ class HostSessions:
         session = self._session(url, is_public)
         try:
             request = session.prepare_request(requests.Request(method, url, headers=dict(headers), data=body))
+            request.url = url if _SPELT.fullmatch(url) else request.url
             return session.send(
                 request,
                 stream=True,
@@ -193,36 +233,6 @@ def _is_public(url: str) -> bool:
         return parts.scheme.lower() in ("http", "https") and is_public_host(parts.hostname or "")
     except ValueError:
         return False
-
-
-def read_bounded(response: requests.Response, address: str, most: int) -> bytes:
-    """Read the decoded body of a response into memory; of an error response only the beginning.
-
-    Chunks are decoded within bounds (urllib3 2.6), however much their encoding expands.
-
-    Args:
-        address: URL for the message.
-        most: maximum number of decoded bytes.
-
-    Raises:
-        PermanentError: if the body is larger.
-        requests.RequestException: if the body does not arrive or is damaged.
-    """
-    is_error = not 200 <= response.status_code < 300
-    if is_error:
-        most = _LARGEST_ERROR
-    pieces: list[bytes] = []
-    size = 0
-    for piece in response.iter_content(_PIECE):
-        pieces.append(piece)
-        size += len(piece)
-        if size > most:
-            if is_error:
-                break
-            raise PermanentError(
-                f"{display_url(address)} sends more than the {format_bytes(most)} allowed: the response is discarded"
-            )
-    return b"".join(pieces)[:most]
 
 
 def _moved(url: str, target: str) -> str:

@@ -8,10 +8,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import requests
-
 from eechips.archive.downloads.content_encoding import named_encodings
-from eechips.archive.downloads.host_sessions import HostSessions, read_bounded
+from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.windows.gdal_options import store_options
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import RasterVersion, secrets_of, version_of_response
@@ -90,7 +88,8 @@ def _of_web(
     name, _, value = (condition or "").partition(": ")
     headers = {"Range": f"bytes={start}-{end - 1}", **({name: value} if condition else {})}
     shown = display_url(url)
-    with _sessions(timeouts.connect, timeouts.read, os.getpid()).get(url, headers, secrets_of(url)) as response:
+    hosts = _sessions(timeouts.connect, timeouts.read, os.getpid())
+    with hosts.get(url, headers, secrets_of(url)) as response:
         status = response.status_code
         if status in (412, 416) and version is not None:
             raise OtherVersionError(f"{shown} has another version")
@@ -112,17 +111,10 @@ def _of_web(
             raise refused(f"{shown}: the server does not support range requests: download it first")
         if sent is None or not is_requested or named_encodings(response.headers):
             raise refused(f"{shown}: the server sends another range than requested")
-        data = _body(response, url, end - start)
+        data = hosts.read(response, url, end - start)
         if len(data) != int(sent[2]) + 1 - start:
             raise ValidationError(f"{shown}: the response is truncated")
         return data, version_of_response(response)
-
-
-def _body(response: Any, url: str, most: int) -> bytes:
-    try:
-        return read_bounded(response, url, most)
-    except requests.RequestException as error:
-        raise TransientError(f"{display_url(url)}: {type(error).__name__} while the response was read") from None
 
 
 def _of_s3(

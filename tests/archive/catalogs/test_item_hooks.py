@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from eechips.archive.catalogs.ingestion.fetch import FetchConfig, FetchedItem, fetch
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, FetchedItems
 from eechips.archive.catalogs.ingestion.item_hooks import parse_hook
 from eechips.errors import UsageError
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import is_running
+from tests.support.catalog_lists import fetch
 
 HOOKS = """
 import json, os, sys, threading, time
@@ -42,9 +43,9 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setattr(sys, "path", [*sys.path])
     monkeypatch.delitem(sys.modules, "hooks_of_a_test", raising=False)
 
-    def make(hook: str, addresses: list[str], *, timeout: float = 20, **config: Any) -> FetchedItem:
+    def make(hook: str, addresses: list[str], *, timeout: float = 20, **config: Any) -> FetchedItems:
         maker = parse_hook(hook, timeout=timeout)
-        return fetch(addresses, FetchConfig(**config), make=maker, advance=lambda _: None)
+        return fetch(addresses, FetchConfig(**config), make=maker)
 
     return make
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _FIRST = 4
 """Concurrent requests before the first response. Each response allows one more: a server queues few connections (five
@@ -12,7 +14,7 @@ with Python's ``http.server``), and others that arrive at once are lost for half
 
 
 class HostLimiter:
-    """Limit the concurrent requests to one host.
+    """Limit the concurrent requests to one host. Threads share it.
 
     A host that rejects requests (429, or 503 with ``Retry-After``) receives none for as long as it demands, and then
     half as many at once; each response raises the limit a little, up to the first one. Connections are opened as fast
@@ -20,47 +22,43 @@ class HostLimiter:
 
     Attributes:
         answered: requests that were not rejected; grows while the host serves requests.
-        borne: limit that the host has accepted, for the next use.
 
     Args:
         most: maximum number of concurrent requests.
-        limit: concurrent requests that the host accepted before; None if unknown.
     """
 
-    def __init__(self, most: int, limit: float | None = None) -> None:
+    def __init__(self, most: int) -> None:
         self.answered = 0
-        self._most, self.borne = most, float(most) if limit is None else min(limit, most)
+        self._most, self._borne = most, float(most)
         self._busy = self._ended = 0
-        self._free = asyncio.Event()
-        self._closed_until = self._refused = float("-inf")  # times of the event loop's clock
+        self._changed = threading.Condition()
+        self._closed_until = self._refused = -math.inf  # moments of the monotonic clock
 
     @property
     def limit(self) -> int:
         """Present limit of concurrent requests."""
-        return int(min(self.borne, _FIRST + self._ended))
+        return int(min(self._borne, _FIRST + self._ended))
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[float]:
+    @contextmanager
+    def turn(self) -> Iterator[float]:
         """Wait until a request may be sent; yield the moment, for :meth:`refuse`."""
-        clock = asyncio.get_running_loop().time
-        while (wait := self._closed_until - clock()) > 0 or self._busy >= self.limit:
-            if wait > 0:
-                await asyncio.sleep(wait)
-            else:
-                self._free.clear()
-                await self._free.wait()
-        self._busy += 1
+        with self._changed:
+            while (wait := self._closed_until - time.monotonic()) > 0 or self._busy >= self.limit:
+                self._changed.wait(wait if wait > 0 else None)
+            self._busy += 1
         try:
-            yield clock()
+            yield time.monotonic()
         finally:
-            self._busy -= 1
-            self._ended += 1
-            self._free.set()
+            with self._changed:
+                self._busy -= 1
+                self._ended += 1
+                self._changed.notify_all()
 
     def answer(self) -> None:
         """Record a response."""
-        self.answered += 1
-        self.borne = min(self._most, self.borne + 1.0 / self.borne)
+        with self._changed:
+            self.answered += 1
+            self._borne = min(self._most, self._borne + 1.0 / self._borne)
 
     def refuse(self, began: float, wait: float) -> None:
         """Record a rejection.
@@ -69,8 +67,9 @@ class HostLimiter:
             began: when the request was sent. A request sent before the last rejection does not lower the limit again.
             wait: seconds without further requests.
         """
-        now = asyncio.get_running_loop().time()
-        if began >= self._refused:
-            self.borne = max(1.0, self.borne / 2)
-            self._refused = now
-        self._closed_until = max(self._closed_until, now + wait)
+        with self._changed:
+            now = time.monotonic()
+            if began >= self._refused:
+                self._borne = max(1.0, self._borne / 2)
+                self._refused = now
+            self._closed_until = max(self._closed_until, now + wait)

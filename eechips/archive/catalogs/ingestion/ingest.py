@@ -15,8 +15,8 @@ from typing import Any
 
 from eechips.archive.catalogs.catalog import Catalog
 from eechips.archive.catalogs.ingestion.checkpoint import Checkpoint, FailedEntry, IngestCounts, SortedChunk
-from eechips.archive.catalogs.ingestion.fetch import FetchConfig, fetch
-from eechips.archive.catalogs.ingestion.item_hooks import ItemMaker, parse_hook
+from eechips.archive.catalogs.ingestion.fetch import FetchConfig, ItemFetcher
+from eechips.archive.catalogs.ingestion.item_hooks import parse_hook
 from eechips.archive.catalogs.ingestion.item_lists import ItemList, find_lists
 from eechips.archive.catalogs.ingestion.list_readers import FAILURE_COLUMNS, ListEntry, chunks
 from eechips.archive.catalogs.ingestion.sorted_runs import SortedRun
@@ -101,8 +101,12 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
     with changing(folder) as change:
         schema = schema_of(folder, wanted.layout)
         job = Checkpoint(folder.absolute(), _identity(files, wanted, schema.layout))
-        with progress_bar(None, "entries", quiet=wanted.quiet) as bar, workers(processes) as pool:
-            work = _Work(job, schema.layout, make, config, wanted.collection, wanted.strict, pool, bar.update)
+        with (
+            progress_bar(None, "entries", quiet=wanted.quiet) as bar,
+            workers(processes) as pool,
+            ItemFetcher(config, make) as fetcher,
+        ):
+            work = _Work(job, schema.layout, fetcher, wanted.collection, wanted.strict, pool, bar.update)
             for number, entries in enumerate(chunks(files, wanted.column)):
                 work.begin(number, entries)
             work.settle()
@@ -135,8 +139,7 @@ class _Work:
 
     job: Checkpoint
     layout: Layout
-    make: ItemMaker | None
-    config: FetchConfig
+    fetcher: ItemFetcher
     collection: str | None
     strict: bool
     pool: Workers
@@ -147,7 +150,6 @@ class _Work:
     seconds: dict[str, float] = field(default_factory=lambda: {"fetch": 0.0, "shard": 0.0})
     _waiting: deque[tuple[str, str, Future[Any] | SortedChunk]] = field(default_factory=deque)
     _failed: list[tuple[str, str]] = field(default_factory=list)
-    _borne: dict[str, float] = field(default_factory=dict)
 
     @property
     def failures(self) -> Iterator[FailedEntry]:
@@ -179,7 +181,7 @@ class _Work:
                     (entry.place, entry.address and redact(entry.address)) for entry in entries[first : first + taken]
                 )
                 failed = tuple(map(tuple, failures))
-                chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=self.make is None)
+                chunk = Chunk(name, places, tuple(bodies), failed, requests, are_homes=not self.fetcher.has_hook)
                 began = time.monotonic()
                 pending = self.pool.submit(sort, chunk, self.job.folder, self.layout, self.collection, self.strict)
                 self.seconds["shard"] += time.monotonic() - began
@@ -224,15 +226,11 @@ class _Work:
     def _fetch(self, number: int, part: int, entries: Sequence[ListEntry], first: int, whole: str) -> None:
         """Fetch URLs from an entry on, up to enough bytes, and keep the results in parts."""
         places = [index for index in range(first, len(entries)) if entries[index].address is not None]
-        fetched = fetch(
+        fetched = self.fetcher.fetch(
             [str(entries[index].address) for index in places],
-            self.config,
-            make=self.make,
-            foreign=[entries[index].is_foreign for index in places],
-            advance=self.advance,
-            seed=number,
-            enough=_ENOUGH,
-            borne=self._borne,
+            [entries[index].is_foreign for index in places],
+            self.advance,
+            _ENOUGH,
         )
         through = len(fetched.bodies)
         end = len(entries) if through == len(places) else places[through]
