@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
@@ -24,8 +22,6 @@ from eechips.storage.store import StoredFile
 from eechips.web.list_pages import REPEATED_BY
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from obstore import ObjectMeta
     from obstore.store import S3Store
 
@@ -40,10 +36,6 @@ _CONCURRENCY = 2
 """Concurrent parts of an upload."""
 _PAGE = 1000
 """Objects of a page, the most that S3 lists at a time."""
-_PAGE_SECONDS = 600.0
-"""Seconds after which a listing that gives no objects is given up."""
-_TELLING_SECONDS = 0.001
-"""Seconds between looks whether a thread still tells a result."""
 _ATTEMPTS = 5
 """Attempts of a request, unless ``AWS_MAX_ATTEMPTS`` is set."""
 _DAMAGED_PAGE = "list response"
@@ -71,22 +63,15 @@ class S3Backend:
     Args:
         environment: variables of AWS's own tools.
         single_put: bytes up to which an object is uploaded by one request, and size of the parts of larger ones.
-        page_seconds: seconds after which a listing that gives no objects is given up.
     """
 
     is_atomic = True
 
-    def __init__(
-        self,
-        bucket: str,
-        environment: Mapping[str, str] = os.environ,
-        single_put: int = _SINGLE_PUT,
-        page_seconds: float = _PAGE_SECONDS,
-    ) -> None:
+    def __init__(self, bucket: str, environment: Mapping[str, str] = os.environ, single_put: int = _SINGLE_PUT) -> None:
         import obstore
 
         self._obstore, self._bucket = obstore, bucket
-        self._environment, self._single_put, self._page_seconds = environment, single_put, page_seconds
+        self._environment, self._single_put = environment, single_put
         self._is_checked = False  # whether an object that does not exist is missing, and empty listings are true
 
     @cached_property
@@ -167,10 +152,9 @@ class S3Backend:
     def pages(self, prefix: str, size: int | None = None) -> Iterator[Page]:
         """Yield objects, 1,000 a page.
 
-        obstore follows a token that repeats. Then a page's first key repeats; or pages are empty, which obstore reads
-        on within one call that no signal interrupts. It is awaited, and given up after a time. obstore takes other
-        documents than listings, such as the page of a log-in, for an empty one. After a damaged page, the listing
-        begins anew, without the objects of earlier pages: directory buckets list in no order
+        obstore follows a token that repeats: then a page's first key repeats. It takes other documents than listings,
+        such as the page of a log-in, for an empty one. After a damaged page, the listing begins anew, without the
+        objects of earlier pages: directory buckets list in no order
         (https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html).
 
         Raises:
@@ -194,16 +178,16 @@ class S3Backend:
     def _listed_pages(self, prefix: str, size: int) -> Iterator[Sequence[ObjectMeta]]:
         from obstore.exceptions import GenericError
 
-        endless = f"the pages of bucket {self._bucket} have no end"
         seen: set[str] = set()
         attempts = 0
         while True:
             first_keys: set[str] = set()
-            listed = self._obstore.list(self._store, prefix, chunk_size=size)
             try:
-                for page in _awaited(listed, self._page_seconds, f"{endless}: they have no objects. {REPEATED_BY}"):
+                for page in self._obstore.list(self._store, prefix, chunk_size=size):
                     if page[0]["path"] in first_keys:
-                        raise ValidationError(f"{endless}: {page[0]['path']} repeats. {REPEATED_BY}")
+                        raise ValidationError(
+                            f"the pages of bucket {self._bucket} have no end: {page[0]['path']} repeats. {REPEATED_BY}"
+                        )
                     first_keys.add(page[0]["path"])
                     if new := [stored_object for stored_object in page if stored_object["path"] not in seen]:
                         attempts = 0
@@ -236,72 +220,6 @@ class S3Backend:
             is_whole = False
         if not is_whole:
             raise TransientError(f"{key} arrived incomplete")
-
-
-def _awaited(
-    listed: AsyncIterator[Sequence[ObjectMeta]], seconds: float, message: str
-) -> Iterator[Sequence[ObjectMeta]]:
-    """Yield the pages of a listing, each awaited in another thread: a caller's thread may run a loop of its own.
-
-    Raises:
-        ValidationError: with the message, if one does not come within some seconds.
-    """
-    import asyncio
-
-    async def page() -> Sequence[ObjectMeta] | None:
-        return await asyncio.wait_for(anext(listed, None), seconds)
-
-    with _running_loop() as loop:
-        while True:
-            try:
-                listed_page = asyncio.run_coroutine_threadsafe(page(), loop).result()
-            except asyncio.TimeoutError as error:
-                raise ValidationError(message) from error
-            if not listed_page:
-                return
-            yield listed_page
-
-
-@contextmanager
-def _running_loop() -> Iterator[AbstractEventLoop]:
-    """Run an event loop in a thread, and cancel its tasks at the end: a signal may have interrupted the caller.
-
-    A thread of obstore tells the loop a result, for which it gives up Python's lock, and takes it again after the
-    caller may have the result. If the process ends meanwhile, it aborts: no Rust code can be unwound by Python
-    (https://docs.python.org/3.11/c-api/init.html#c.PyEval_RestoreThread). So the end waits for such threads.
-    """
-    import asyncio
-
-    telling: dict[int, None] = {}
-
-    class Loop(asyncio.SelectorEventLoop):
-        def call_soon_threadsafe(self, *args: Any, **options: Any) -> asyncio.Handle:  # type: ignore[override]
-            caller = threading.get_ident()
-            telling[caller] = None
-            try:
-                return super().call_soon_threadsafe(*args, **options)
-            finally:
-                del telling[caller]  # no other thread runs between this and the return to Rust
-
-    async def end() -> None:
-        left = asyncio.all_tasks() - {asyncio.current_task()}
-        for awaited in left:
-            awaited.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
-
-    loop = Loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-    try:
-        yield loop
-    finally:
-        if not sys.is_finalizing():  # else the thread runs no more
-            asyncio.run_coroutine_threadsafe(end(), loop).result()
-            loop.call_soon_threadsafe(loop.stop)
-            thread.join()
-            while telling.keys() - {threading.get_ident()}:
-                time.sleep(_TELLING_SECONDS)
-            loop.close()
 
 
 def _name(key: str) -> str:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import threading
-import time
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
-from urllib.request import urlopen
 
 import pytest
 
@@ -74,25 +68,6 @@ def test_a_listing_whose_pages_repeat_is_an_error(
             list(ObjectStore(f"{store}://bucket/run").sizes([""]))
 
 
-def test_a_listing_of_empty_pages_of_s3_is_given_up() -> None:
-    """obstore asks for the next page on and on: it must stop when it is given up."""
-    pytest.importorskip("obstore")
-    requests = Counter[bool]()
-
-    def answer(path: str, _: Mapping[str, str], __: bytes) -> Answer:
-        requests["own" in path] += 1
-        return 200, {"Content-Type": "application/xml"}, _S3.replace(_S3_OBJECTS.encode(), b"")
-
-    with serve_function(answer) as url:
-        backend = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url}, page_seconds=0.2)
-        with pytest.raises(ValidationError, match="the pages of bucket bucket have no end: they have no objects"):
-            list(backend.pages("bucket/run"))
-        listed = requests[False]
-        for _ in range(100):  # a listing that goes on sends others meanwhile
-            urlopen(f"{url}/own").close()
-        assert requests == {False: pytest.approx(listed, abs=3), True: 100}  # one may have been on its way
-
-
 @pytest.mark.parametrize("is_in_order", [True, False])
 @pytest.mark.parametrize("cut", ["document", "body", "every"])
 def test_a_listing_of_s3_begins_anew_after_a_damaged_page(
@@ -138,28 +113,6 @@ def test_a_listing_of_s3_whose_pages_repeat_after_a_damaged_one_is_an_error(monk
         pages = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url}).pages("bucket/run/")
         with pytest.raises(ValidationError, match="the pages of bucket bucket have no end: run/0000 repeats"):
             list(pages)
-
-
-def test_a_listing_ends_after_the_threads_that_told_its_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that still ran when the process ended aborted it: the status was that of a signal."""
-    pytest.importorskip("obstore")
-    tell = asyncio.SelectorEventLoop.call_soon_threadsafe
-    ends: list[bool] = []
-
-    def slow(*args: Any, **options: Any) -> asyncio.Handle:
-        handle = tell(*args, **options)
-        if isinstance(threading.current_thread(), threading._DummyThread):  # a thread that Python did not start
-            ends.append(False)
-            time.sleep(0.1)
-            ends[-1] = True
-        return handle
-
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "call_soon_threadsafe", slow)
-    with serve_function(lambda *_: (404, {}, b"<Error><Code>NoSuchBucket</Code></Error>")) as url:
-        backend = S3Backend("bucket", {**ACCOUNT, "AWS_ENDPOINT_URL": url})
-        with pytest.raises(Exception, match="NoSuchBucket"):
-            list(backend.pages("bucket/run"))
-    assert ends == [True]
 
 
 def test_a_listing_of_another_place_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
