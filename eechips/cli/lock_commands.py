@@ -30,8 +30,6 @@ from eechips.text.formatting import format_bytes, format_count
 
 _NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
 _DIGITS = 12  # of a digest
-_LEAST_SHARE = 0.001
-"""Share of rows below which an estimate has no digits."""
 
 
 @run_command("lock")
@@ -172,14 +170,13 @@ def _described_asset(asset: ReplacedAsset) -> str:
     now = "it is gone" if asset.now is None else f"version {_version(asset.before)} is now {_version(asset.now)}"
     if not asset.changed:
         return f"{asset.id}: {now}; no pixel of {format_count(asset.files, 'file')} has changed"
-    about = "" if asset.is_exact else "about "
-    share = "" if asset.share is None else f", {about}{asset.share:.1%} of their pixels"
+    share = "" if asset.share is None else f", {asset.share:.1%} of their pixels"
     return f"{asset.id}: {now}; {asset.changed:,} of {format_count(asset.files, 'file')} changed{share}"
 
 
 def _described(rebuilt_file: RebuiltFile) -> str:
     change = rebuilt_file.change
-    parts = [] if change is None else [_share(change)]
+    parts = [share] if change is not None and (share := _share(change)) else []
     if rebuilt_file.bands:
         parts.append(f"bands {', '.join(rebuilt_file.bands)}")
     if change is not None and change.window is not None:
@@ -191,13 +188,6 @@ def _described(rebuilt_file: RebuiltFile) -> str:
 
 
 def _share(change: ContentChange) -> str:
-    if change.share is None:
-        return "values cannot be compared"
-    what = "pixels" if change.window is not None else "rows"
-    if change.is_exact:
-        return f"{change.share:.2%} of the {what}"
-    if 0.0 < change.share < _LEAST_SHARE and change.largest_share is None:
-        return f"less than {_LEAST_SHARE:.1%} of the {what}"
-    if change.largest_share is None or change.largest_share == change.share:
-        return f"about {change.share:.1%} of the {what}" if change.share < 1 else f"all {what}"
-    return f"about {change.share:.1%} of the {what}, {change.largest_share:.1%} at most"
+    if change.share is not None:
+        return f"{change.share:.2%} of the {'pixels' if change.window is not None else 'rows'}"
+    return "" if change.largest_share is None else f"at most {change.largest_share:.1%} of the pixels"

@@ -1,12 +1,8 @@
 """Hash the content of a file in small parts, so that later content can be compared with it without the file.
 
-Pixels are hashed by tile: a chip has about a hundred square tiles, so each has about 1% of its pixels. Of each tile,
-one byte is the hash of all its pixels, and one byte that of a single pixel. Tiles show where pixels have changed, and
-how many at most; the single pixels, a stratified sample, estimate how many. Masked pixels have no value.
-
-Tables are hashed by row. The smallest hashes are kept: by them the share of rows that two tables have in common is
-known exactly for small tables, and estimated for others, whatever the order of the rows (Broder, "On the resemblance
-and containment of documents", 1997). The sum of all hashes shows whether any row has changed.
+Pixels are hashed by tile: a chip has about a hundred square tiles, so each has about 1% of its pixels, whose hash is a
+byte. Tiles show where pixels have changed, and how many at most. Masked pixels have no value. Of a table, the sum of
+the hashes of its rows shows whether any row has changed, whatever their order.
 """
 
 from __future__ import annotations
@@ -33,7 +29,6 @@ LARGEST_CONTENT = 256 << 20
 """Bytes of a file whose content is hashed."""
 
 _TILES = 100  # of a chip, at most
-_KEPT_ROWS = 64  # hashes of rows that are kept
 _ROW_BYTES = 4
 _BAND_BYTES = 2
 _MOST_PIXELS = 1 << 31
@@ -47,22 +42,20 @@ class ContentChange:
     """The difference between two contents of one file.
 
     Attributes:
-        share: share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, such as for pixels on
-            another grid. An estimate, unless ``is_exact``.
-        largest_share: share that is not exceeded: that of the tiles with changed pixels, or ``share`` if it is exact.
-            None for tables of many rows.
+        share: share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, as from hashes, or for
+            pixels on another grid.
+        largest_share: share that is not exceeded: ``share``, or that of the tiles with changed pixels; None for hashes
+            of tables.
         window: column, row, width and height around all changed pixels, or around their tiles; None for tables.
         bands: numbers of the bands with changed pixels, from 0.
         reason: what differs besides values; empty if nothing does.
-        is_exact: whether every pixel or row was compared.
     """
 
-    share: float | None
+    share: float | None = None
     largest_share: float | None = None
     window: tuple[int, int, int, int] | None = None
     bands: tuple[int, ...] = ()
     reason: str = ""
-    is_exact: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,14 +65,12 @@ class PixelHashes:
     Attributes:
         bands: two bytes for each band.
         tiles: a byte for each tile, in rows.
-        samples: a byte for one pixel of each tile.
     """
 
     width: int
     height: int
     bands: bytes
     tiles: bytes
-    samples: bytes
 
     @classmethod
     def of(cls, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> PixelHashes:
@@ -101,8 +92,7 @@ class PixelHashes:
         keyed = mix_bits(pixels ^ mix_bits(places))
         rows, columns = np.arange(0, height, edge), np.arange(0, width, edge)
         sums: _Hashes = np.add.reduceat(np.add.reduceat(keyed, rows, axis=0), columns, axis=1)
-        sampled = pixels[_sample_places(width, height, edge)]
-        return cls(width, height, bytes(bands), _top_bytes(sums), _top_bytes(sampled))
+        return cls(width, height, bytes(bands), (mix_bits(sums) >> np.uint64(56)).astype(np.uint8).tobytes())
 
     def compare(self, other: PixelHashes) -> ContentChange | None:
         """Return how other pixels differ; None if they are the same."""
@@ -111,21 +101,16 @@ class PixelHashes:
             (len(other.bands) // _BAND_BYTES, other.height, other.width),
         )
         if reason:
-            return ContentChange(None, reason=reason)
-        tiles, samples = _differ(self.tiles, other.tiles), _differ(self.samples, other.samples)
+            return ContentChange(reason=reason)
+        changed = _differ(self.tiles, other.tiles)
         bands = _differ(self.bands, other.bands).reshape(-1, _BAND_BYTES).any(axis=1)
-        changed = tiles | samples
         if not changed.any():
             if not bands.any():
                 return None
-            changed = np.ones_like(tiles)  # a hash of eight bits misses one change in 256; which tile is unknown
-            samples = np.zeros_like(tiles)
-        sizes = _tile_sizes(self.width, self.height)
-        total = self.width * self.height
-        largest = float(sizes[changed].sum() / total)
-        least = int(changed.sum()) / total if tiles.any() else 1 / total
-        share = min(max(float(sizes[samples].sum() / total), least), largest)
-        return ContentChange(share, largest, self._window(changed), tuple(map(int, np.flatnonzero(bands))))
+            changed = np.ones_like(changed)  # a hash of eight bits misses one change in 256; which tile is unknown
+        largest = float(_tile_sizes(self.width, self.height)[changed].sum() / (self.width * self.height))
+        numbers = tuple(map(int, np.flatnonzero(bands)))
+        return ContentChange(largest_share=largest, window=self._window(changed), bands=numbers)
 
     def _window(self, changed: npt.NDArray[np.bool_]) -> tuple[int, int, int, int]:
         edge = _edge(self.width, self.height)
@@ -137,12 +122,7 @@ class PixelHashes:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        return {
-            "size": [self.width, self.height],
-            "bands": _text(self.bands),
-            "tiles": _text(self.tiles),
-            "samples": _text(self.samples),
-        }
+        return {"size": [self.width, self.height], "bands": _text(self.bands), "tiles": _text(self.tiles)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,59 +131,31 @@ class RowHashes:
 
     Attributes:
         columns: hash of the names of the columns.
-        smallest: the smallest different hashes of rows, ascending.
         total: sum of the hashes of all rows, which tells whether any has changed.
     """
 
     rows: int
     columns: bytes
-    smallest: bytes
     total: bytes
 
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[bytes]) -> RowHashes:
         """Hash the rows of a table, each as bytes."""
-        count, total, hashes = 0, 0, set()
-        for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number counts
-            row_hash = hashlib.blake2b(row, digest_size=_ROW_BYTES).digest()
-            total += int.from_bytes(row_hash, "big")
-            hashes.add(row_hash)
-            if len(hashes) > 64 * _KEPT_ROWS:
-                hashes = set(sorted(hashes)[:_KEPT_ROWS])
+        hashes = [int.from_bytes(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest(), "big") for row in rows]
         names = hashlib.blake2b("\0".join(columns).encode(), digest_size=_ROW_BYTES).digest()
-        whole = (total % (1 << 8 * _ROW_BYTES)).to_bytes(_ROW_BYTES, "big")
-        return cls(count, names, b"".join(sorted(hashes)[:_KEPT_ROWS]), whole)
+        return cls(len(hashes), names, (sum(hashes) % (1 << 8 * _ROW_BYTES)).to_bytes(_ROW_BYTES, "big"))
 
     def compare(self, other: RowHashes) -> ContentChange | None:
         """Return how other rows differ; None if they are the same, in whatever order."""
         if self == other:
             return None
         if self.columns != other.columns:
-            return ContentChange(None, reason=_OTHER_COLUMNS)
-        before, after = _parts(self.smallest), _parts(other.smallest)
-        smallest = sorted(before | after)[:_KEPT_ROWS]
-        common = sum(row_hash in before and row_hash in after for row_hash in smallest)
-        is_exact = max(len(before), len(after)) < _KEPT_ROWS
-        reason = _other_count(self.rows, other.rows)
-        if is_exact:
-            share = len(before - after) / len(before) if before else 1.0
-            if share or reason:
-                return ContentChange(share, share, reason=reason)
-            if before == after:
-                return ContentChange(None, reason=_OTHER_NUMBERS)
-        alike = common / max(len(smallest), 1)  # of all different rows of both
-        kept = alike / (1 + alike) * (self.rows + other.rows)
-        least = 0.0 if reason else 1 / max(self.rows, 1)
-        return ContentChange(min(max(1 - kept / self.rows, least), 1.0) if self.rows else 1.0, reason=reason)
+            return ContentChange(reason=_OTHER_COLUMNS)
+        return ContentChange(reason=_other_count(self.rows, other.rows) or "other rows")
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        return {
-            "rows": self.rows,
-            "columns": _text(self.columns),
-            "smallest": _text(self.smallest),
-            "total": _text(self.total),
-        }
+        return {"rows": self.rows, "columns": _text(self.columns), "total": _text(self.total)}
 
 
 ContentHashes = PixelHashes | RowHashes
@@ -245,21 +197,21 @@ def compare_contents(before: bytes, after: bytes, suffix: str) -> ContentChange 
         return _compare_pixels(decode(before, suffix), decode(after, suffix))
     (old_columns, old_rows), (columns, rows) = _rows(before, suffix), _rows(after, suffix)
     if old_columns != columns:
-        return ContentChange(None, reason=_OTHER_COLUMNS, is_exact=True)
+        return ContentChange(reason=_OTHER_COLUMNS)
     old, new = Counter(old_rows), Counter(rows)
     if old == new:
         return None
     share = (old - new).total() / old.total() if old else 1.0
-    return ContentChange(share, share, reason=_other_count(old.total(), new.total()), is_exact=True)
+    return ContentChange(share, share, reason=_other_count(old.total(), new.total()))
 
 
 def _compare_pixels(before: ChipPixels, after: ChipPixels) -> ContentChange | None:
     reason = _other_shape(before.values.shape, after.values.shape)
     if reason:
-        return ContentChange(None, reason=reason, is_exact=True)
+        return ContentChange(reason=reason)
     if _type(before) != _type(after):
         reason = f"{_type(after)} instead of {_type(before)}"
-        return ContentChange(None, reason=reason, is_exact=True)
+        return ContentChange(reason=reason)
     masked = before.valid != after.valid
     changed, bands = masked.copy(), []
     for number, (old, new) in enumerate(zip(before.values, after.values, strict=True)):
@@ -273,34 +225,28 @@ def _compare_pixels(before: ChipPixels, after: ChipPixels) -> ContentChange | No
     rows, columns = np.flatnonzero(changed.any(axis=1)), np.flatnonzero(changed.any(axis=0))
     left, top = int(columns[0]), int(rows[0])
     window = (left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1)
-    return ContentChange(share, share, window, tuple(bands), is_exact=True)
+    return ContentChange(share, share, window, tuple(bands))
 
 
 def content_hashes_from_json(value: Any) -> ContentHashes | None:
     """Read hashes of a lockfile; raise ValueError if they are none."""
     if value is None:
         return None
-    if isinstance(value, dict) and value.keys() == {"rows", "columns", "smallest", "total"}:
-        rows = value["rows"]
-        columns, smallest, total = (_bytes(value[name]) for name in ("columns", "smallest", "total"))
-        is_sized = len(smallest) <= _KEPT_ROWS * _ROW_BYTES and len(smallest) % _ROW_BYTES == 0
-        is_sized &= len(columns) == len(total) == _ROW_BYTES
-        if type(rows) is int and 0 <= rows < 1 << 53 and is_sized:
-            return RowHashes(rows, columns, smallest, total)
-    if isinstance(value, dict) and value.keys() == {"size", "bands", "tiles", "samples"}:
-        size = value["size"]
-        bands, tiles, samples = (_bytes(value[name]) for name in ("bands", "tiles", "samples"))
+    if isinstance(value, dict) and value.keys() == {"rows", "columns", "total"}:
+        rows, columns, total = value["rows"], _bytes(value["columns"]), _bytes(value["total"])
+        if type(rows) is int and 0 <= rows < 1 << 53 and len(columns) == len(total) == _ROW_BYTES:
+            return RowHashes(rows, columns, total)
+    if isinstance(value, dict) and value.keys() == {"size", "bands", "tiles"}:
+        size, bands, tiles = value["size"], _bytes(value["bands"]), _bytes(value["tiles"])
         if isinstance(size, list) and len(size) == 2 and all(type(n) is int and 0 < n < _MOST_PIXELS for n in size):
-            count = len(_tile_sizes(*size))
             is_sized = len(bands) % _BAND_BYTES == 0 and 0 < len(bands) <= _MOST_BANDS * _BAND_BYTES
-            if len(tiles) == len(samples) == count and is_sized:
-                return PixelHashes(size[0], size[1], bands, tiles, samples)
+            if len(tiles) == len(_tile_sizes(*size)) and is_sized:
+                return PixelHashes(size[0], size[1], bands, tiles)
     raise ValueError("these are not hashes of content")
 
 
 _TABLES = ("csv", "parquet")
 _OTHER_COLUMNS = "other columns"
-_OTHER_NUMBERS = "other numbers of the same rows"
 
 
 def _rows(data: bytes, suffix: str) -> tuple[list[str], Iterable[bytes]]:
@@ -351,26 +297,9 @@ def _tile_sizes(width: int, height: int) -> npt.NDArray[np.int64]:
     return np.outer(down, across).ravel()
 
 
-def _sample_places(width: int, height: int, edge: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Return row and column of the pixel of each tile whose hash is kept: any, but always the same."""
-    corners = np.meshgrid(np.arange(0, height, edge), np.arange(0, width, edge), indexing="ij")
-    tops, lefts = (coordinates.ravel() for coordinates in corners)
-    across, down = np.minimum(edge, width - lefts), np.minimum(edge, height - tops)
-    drawn = (mix_bits(np.arange(len(tops), dtype=np.uint64)) >> np.uint64(1)).astype(np.int64) % (across * down)
-    return (tops + drawn // across).astype(np.intp), (lefts + drawn % across).astype(np.intp)
-
-
-def _top_bytes(values: _Hashes) -> bytes:
-    return (mix_bits(values) >> np.uint64(56)).astype(np.uint8).tobytes()
-
-
 def _differ(first: bytes, second: bytes) -> npt.NDArray[np.bool_]:
     is_different: npt.NDArray[np.bool_] = np.frombuffer(first, np.uint8) != np.frombuffer(second, np.uint8)
     return is_different
-
-
-def _parts(data: bytes) -> set[bytes]:
-    return {data[start : start + _ROW_BYTES] for start in range(0, len(data), _ROW_BYTES)}
 
 
 def _text(data: bytes) -> str:

@@ -16,7 +16,7 @@ from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.untrusted_files import parse_json
 
-FORMAT = 4
+FORMAT = 5
 _NEWER = "install a newer eechips"
 _MOST_INPUTS = 256
 _MOST_VERSION = 1 << 63

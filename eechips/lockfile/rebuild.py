@@ -27,9 +27,9 @@ from eechips.text.formatting import format_spreadsheet
 REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 
 _VERSION = re.compile(r"[0-9][0-9A-Za-z.+]{0,60}")
-_COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "is_exact", "column", "row", "width",
-            "height", "bands", "sources", "replaced", "details")  # fmt: skip
-_ASSET_COLUMNS = ("asset", "before", "now", "files", "changed", "share", "is_exact")
+_COLUMNS = ("file", "unit", "layer", "difference", "share", "largest_share", "column", "row", "width", "height",
+            "bands", "sources", "replaced", "details")  # fmt: skip
+_ASSET_COLUMNS = ("asset", "before", "now", "files", "changed", "share")
 
 
 class Difference(str, Enum):
@@ -84,7 +84,6 @@ class ReplacedAsset:
         files: number of files that show it.
         changed: number of these that have other values, or cannot be compared.
         share: mean share of pixels that have changed, over all files that show it; None if it cannot be told.
-        is_exact: whether that share is exact.
     """
 
     id: str
@@ -93,19 +92,15 @@ class ReplacedAsset:
     files: int = 0
     changed: int = 0
     share: float | None = 0.0
-    is_exact: bool = True
 
     def add(self, rebuilt_file: RebuiltFile | None) -> ReplacedAsset:
         """Return the asset with a further file that shows it; None is a file that is the same to the byte."""
-        if rebuilt_file is None or rebuilt_file.difference is Difference.ENCODING:
-            change: ContentChange | None = ContentChange(0.0, is_exact=True)
-            changed = self.changed
-        else:
-            change, changed = rebuilt_file.change, self.changed + 1
-        share = None if change is None else change.share
+        is_changed = rebuilt_file is not None and rebuilt_file.difference is not Difference.ENCODING
+        share: float | None = 0.0
+        if rebuilt_file is not None and is_changed:
+            share = None if rebuilt_file.change is None else rebuilt_file.change.share
         mean = None if share is None or self.share is None else self.share + (share - self.share) / (self.files + 1)
-        is_exact = self.is_exact and change is not None and change.is_exact
-        return replace(self, files=self.files + 1, changed=changed, share=mean, is_exact=is_exact)
+        return replace(self, files=self.files + 1, changed=self.changed + is_changed, share=mean)
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +297,7 @@ def _old_content(store: Store | None, file: LockedFile) -> bytes | None:
 
 
 def _row(rebuilt_file: RebuiltFile) -> tuple[object, ...]:
-    change = rebuilt_file.change or ContentChange(None)
+    change = rebuilt_file.change or ContentChange()
     return (
         rebuilt_file.file,
         rebuilt_file.unit,
@@ -310,7 +305,6 @@ def _row(rebuilt_file: RebuiltFile) -> tuple[object, ...]:
         rebuilt_file.difference.value,
         _number(change.share),
         _number(change.largest_share),
-        "" if change.share is None else str(change.is_exact).lower(),
         *(change.window or ("", "", "", "")),
         " ".join(rebuilt_file.bands),
         " ".join(rebuilt_file.sources),
@@ -321,8 +315,7 @@ def _row(rebuilt_file: RebuiltFile) -> tuple[object, ...]:
 
 def _asset_row(asset: ReplacedAsset) -> tuple[object, ...]:
     now = "" if asset.now is None else asset.now
-    is_exact = "" if asset.share is None else str(asset.is_exact).lower()
-    return asset.id, asset.before, now, asset.files, asset.changed, _number(asset.share), is_exact
+    return asset.id, asset.before, now, asset.files, asset.changed, _number(asset.share)
 
 
 def _number(value: float | None) -> str:

@@ -64,9 +64,9 @@ def test_one_changed_pixel_is_found_with_its_band_and_place(size: tuple[int, int
         other[band, row, column] += 1
         change = hashes(values).compare(hashes(other))
         assert change is not None
-        assert change.share is not None
+        assert change.share is None
         assert change.largest_share is not None
-        assert change.share <= change.largest_share
+        assert 1 / (width * height) <= change.largest_share <= 1
         assert change.bands == (band,)
         left, top, across, down = change.window or (0, 0, 0, 0)
         assert left <= column < left + across <= width
@@ -74,36 +74,22 @@ def test_one_changed_pixel_is_found_with_its_band_and_place(size: tuple[int, int
 
 
 @pytest.mark.parametrize(("across", "down"), [(128, 128), (256, 10), (30, 200), (256, 256)])
-def test_the_share_of_a_changed_rectangle_is_that_of_numpy(across: int, down: int) -> None:
+def test_tiles_bound_the_share_of_a_changed_rectangle(across: int, down: int) -> None:
     values = pixels(256, 256)
     other = values.copy()
     other[:, 20 : 20 + down, :across] += 1
     exact = float((values != other).any(axis=0).mean())
     change = hashes(values).compare(hashes(other))
     assert change is not None
-    assert change.share == pytest.approx(exact, abs=0.04)
     assert change.largest_share is not None
-    assert change.largest_share > exact - 0.02  # a tile in 256 is missed
+    # A tile of 25 pixels in 256 is missed; those at the edges of the rectangle count as a whole.
+    assert exact - 0.02 < change.largest_share <= exact + 50 * (across + down) / 256**2 + 0.02
     assert change.bands == (0, 1, 2)
 
 
-def test_the_share_of_scattered_pixels_is_estimated() -> None:
-    errors = []
-    for seed in range(30):
-        values = pixels(128, 128, seed=seed)
-        changed = np.random.default_rng(seed).random((128, 128)) < 0.2
-        change = hashes(values).compare(hashes(np.where(changed, values + 1, values)))
-        assert change is not None
-        assert change.share is not None
-        errors.append(change.share - changed.mean())
-    # One pixel of each of 100 tiles: a standard error of sqrt(0.2 * 0.8 / 100) = 4%, and of 0.7% for 30 chips.
-    assert abs(float(np.mean(errors))) < 0.03
-    assert np.std(errors) < 0.08
-
-
 def test_other_sizes_and_bands_have_no_share() -> None:
-    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 9))) == ContentChange(None, reason="8x9 pixels instead of 8x8")
-    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 8)[:2])) == ContentChange(None, reason="2 bands instead of 3")
+    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 9))) == ContentChange(reason="8x9 pixels instead of 8x8")
+    assert hashes(pixels(8, 8)).compare(hashes(pixels(8, 8)[:2])) == ContentChange(reason="2 bands instead of 3")
 
 
 def test_files_of_every_chip_format_are_hashed_by_their_pixels() -> None:
@@ -128,29 +114,18 @@ def table(frame: pd.DataFrame, suffix: str) -> RowHashes:
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_changed_rows_of_small_tables_are_counted(suffix: str) -> None:
+def test_changed_rows_of_tables_are_noticed(suffix: str) -> None:
     frame = pd.DataFrame({"date": [f"2020-01-{day:02d}" for day in range(1, 31)], "value": np.arange(30) / 7})
     before = table(frame, suffix)
     assert before.compare(table(frame[::-1], suffix)) is None
     other = frame.copy()
     other.loc[[3, 5, 8], "value"] = 0.5
-    assert before.compare(table(other, suffix)) == ContentChange(0.1, 0.1)
+    assert before.compare(table(other, suffix)) == ContentChange(reason="other rows")
     longer = pd.concat([frame, frame.tail(1).assign(value=9.5)])
-    assert before.compare(table(longer, suffix)) == ContentChange(0.0, 0.0, reason="31 rows instead of 30")
-    assert before.compare(table(frame.rename(columns={"value": "v"}), suffix)) == ContentChange(
-        None, reason="other columns"
-    )
+    assert before.compare(table(longer, suffix)) == ContentChange(reason="31 rows instead of 30")
+    other_columns = frame.rename(columns={"value": "v"})
+    assert before.compare(table(other_columns, suffix)) == ContentChange(reason="other columns")
     assert table(frame.head(0), suffix).rows == 0
-
-
-def test_changed_rows_of_large_tables_are_estimated() -> None:
-    frame = pd.DataFrame({"id": np.arange(20_000), "value": np.random.default_rng(0).random(20_000)})
-    other = frame.copy()
-    other.loc[other.index % 4 == 0, "value"] = -1.0
-    change = table(frame, "parquet").compare(table(other, "parquet"))
-    assert change is not None
-    assert change.largest_share is None
-    assert change.share == pytest.approx(0.25, abs=0.15)
 
 
 ROWS = st.lists(st.binary(max_size=1), max_size=99)
@@ -162,14 +137,6 @@ ROWS = st.lists(st.binary(max_size=1), max_size=99)
 def test_rows_that_are_not_the_same_differ(before: list[bytes], after: list[bytes]) -> None:
     change = RowHashes.of(["a"], before).compare(RowHashes.of(["a"], after))
     assert (change is None) == (Counter(before) == Counter(after))
-    if change is not None and set(before) == set(after) and len(before) == len(after):
-        assert change == ContentChange(None, reason="other numbers of the same rows")
-    elif change is not None:
-        assert change.share is not None
-        assert 0.0 <= change.share <= 1.0
-        assert change.share or len(before) != len(after)
-        if max(len(set(before)), len(set(after))) < 64:
-            assert change.share == len(set(before) - set(after)) / max(len(set(before)), 1) or not before
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -181,16 +148,15 @@ def test_hashes_are_read_as_they_were_written(size: tuple[int, int]) -> None:
 WRONG = [
     3,
     {},
-    {"size": [8, 8], "bands": "AAA=", "tiles": "", "samples": ""},
-    {"size": [1 << 40, 1 << 40], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
-    {"size": [0, 1], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
-    {"size": [True, 1], "bands": "AAA=", "tiles": "AA==", "samples": "AA=="},
-    {"size": [1, 1], "bands": "AA==", "tiles": "AA==", "samples": "AA=="},
-    {"size": [1, 1], "bands": "AAA=", "tiles": "A", "samples": "AA=="},
-    {"rows": -1, "columns": "AAAAAA==", "smallest": "", "total": "AAAAAA=="},
-    {"rows": 1, "columns": "AAAAAA==", "smallest": "AA==", "total": "AAAAAA=="},
-    {"rows": 1, "columns": 4, "smallest": "", "total": "AAAAAA=="},
-    {"rows": 1, "columns": "AAAAAA==", "smallest": "", "total": ""},
+    {"size": [8, 8], "bands": "AAA=", "tiles": ""},
+    {"size": [1 << 40, 1 << 40], "bands": "AAA=", "tiles": "AA=="},
+    {"size": [0, 1], "bands": "AAA=", "tiles": "AA=="},
+    {"size": [True, 1], "bands": "AAA=", "tiles": "AA=="},
+    {"size": [1, 1], "bands": "AA==", "tiles": "AA=="},
+    {"size": [1, 1], "bands": "AAA=", "tiles": "A"},
+    {"rows": -1, "columns": "AAAAAA==", "total": "AAAAAA=="},
+    {"rows": 1, "columns": 4, "total": "AAAAAA=="},
+    {"rows": 1, "columns": "AAAAAA==", "total": ""},
 ]
 
 
@@ -220,7 +186,7 @@ def test_compared_contents_have_the_exact_share_window_and_bands(suffix: str, dt
         window = (columns.min(), rows.min(), np.ptp(columns) + 1, np.ptp(rows) + 1)
         share = places.sum() / places.size
         found = compare_contents(encode(values), encode(other), suffix)
-        assert found == ContentChange(share, share, window, (1,), is_exact=True)
+        assert found == ContentChange(share, share, window, (1,))
 
 
 def test_compared_contents_of_another_size_or_type_have_no_share() -> None:
@@ -245,8 +211,8 @@ def test_compared_tables_have_the_exact_share_of_rows_in_any_order(suffix: str) 
     assert compare_contents(encode(table), encode(other), suffix) is None
     other.loc[other["a"] < 1234, "b"] = 1
     found = compare_contents(encode(table), encode(other), suffix)
-    assert found == ContentChange(1234 / 5000, 1234 / 5000, is_exact=True)
+    assert found == ContentChange(1234 / 5000, 1234 / 5000)
     found = compare_contents(encode(table), encode(pd.concat([table, table.head(10)])), suffix)
-    assert found == ContentChange(0.0, 0.0, reason="5,010 rows instead of 5,000", is_exact=True)
+    assert found == ContentChange(0.0, 0.0, reason="5,010 rows instead of 5,000")
     found = compare_contents(encode(table), encode(table.rename(columns={"b": "c"})), suffix)
-    assert found == ContentChange(None, reason="other columns", is_exact=True)
+    assert found == ContentChange(reason="other columns")
