@@ -293,5 +293,5 @@ def _failed(done: Run) -> list[str]:
 def _advice(failures: Sequence[Failure], folder: str) -> str:
     """Say how to retry failed units; errors of the recipe's own code must be fixed first."""
     if all(failure.error_class == RecipeError.__name__ for failure in failures):
-        return f"Fix the recipe first: eechips failures {folder} --traceback. Then: eechips retry {folder}"
+        return f"Fix the code first: eechips failures {folder} --traceback. Then: eechips retry {folder}"
     return f"To retry: eechips retry {folder}"

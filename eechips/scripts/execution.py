@@ -23,6 +23,7 @@ from eechips.manifest.reserved_names import result_name
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.module_state import script_modules, set_variables
+from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
@@ -214,6 +215,7 @@ class CallExecutor:
         try:
             program = self._load(folder)
             call = folder.call(program, position)
+            self._working_folder.show_results(named_texts((call.arguments, dict(call.keywords))))
             changes = StateChanges(call, script_modules(self._place.root)) if program.shares else None
             try:
                 with seeded(program.seed + position):

@@ -32,6 +32,7 @@ from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
 from eechips.scripts.local_exports import await_tasks, remove_repeats
+from eechips.scripts.named_inputs import named_inputs
 from eechips.scripts.pooling.call_folder import Call, CallFolder
 from eechips.scripts.pooling.original_pools import ScriptStopped
 from eechips.scripts.pooling.pool_host import ScriptHost, lacks_file
@@ -48,7 +49,7 @@ from eechips.scripts.replacements.library_patches import (
 from eechips.scripts.replacements.random_numbers import seeded
 from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
-from eechips.scripts.working_folder import WorkingFolder, named_inputs
+from eechips.scripts.working_folder import WorkingFolder
 from eechips.text.formatting import describe_exception, some_of
 
 _RECORDED = (
@@ -111,7 +112,11 @@ class ScriptRecipe:
         for note in host.notes:
             context.say(note)
         if host.lacks_files:
-            context.say(f"Calls have not found files. {self._hint}")
+            context.say(
+                f"Calls have not found files. Each works in a folder of its own, in which files of {self._out} and"
+                f" {self._home} are found if Python or rasterio opens, lists or tests for them, or the script or the"
+                " arguments of the call name them."
+            )
 
     def run_interactively(self, context: RecipeContext) -> bool:
         """Execute the script, with its pools working for the run.
@@ -282,9 +287,9 @@ class ScriptRecipe:
     def _hint(self) -> str:
         """Return the folders in which files are searched."""
         return (
-            f"The script's working directory is {self._out}; files of {self._home} are found there if Python opens,"
-            " lists or tests for them, or the script names them. To run it in the folder where the command is typed:"
-            " --out ."
+            f"The script's working directory is {self._out}; files of {self._home} are found there if Python or"
+            " rasterio opens, lists or tests for them, or the script names them. To run it in the folder where the"
+            " command is typed: --out ."
         )
 
     def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:

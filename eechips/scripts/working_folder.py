@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import glob
 import itertools
 import os
 import shutil
@@ -15,11 +14,9 @@ from weakref import WeakSet
 from eechips.errors import UsageError
 from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import OF_EVERY_RUN, result_name
+from eechips.scripts.named_inputs import with_siblings
 from eechips.scripts.replacements.path_access import watch_paths
 from eechips.storage.paths import is_device
-
-_MOST_FOLDERS = 1000
-"""Maximum folders made in advance below folders that the script names."""
 
 
 class WorkingFolder:
@@ -129,6 +126,17 @@ class WorkingFolder:
                 else:
                     self.peculiar.append(name)
         return sorted(written_files)
+
+    def show_results(self, texts: Iterable[str]) -> None:
+        """Link the files of the first source that texts name: libraries may open them without Python.
+
+        Files of the others, which a library could change through a link, are linked when the script looks for them.
+        """
+        source = self._sources[0]
+        with self._watching():
+            for name in filter(None, map(self._relative, texts)):
+                for sibling in with_siblings(source / name, source) if (source / name).is_file() else ():
+                    self._link(sibling)
 
     def remove_links(self) -> None:
         """Remove the links; files written through links are moved into place."""
@@ -391,53 +399,3 @@ def _state(path: Path) -> tuple[int, int]:
     """Return the size and time that reveal whether a file was written."""
     there = path.stat()
     return there.st_mtime_ns, there.st_size
-
-
-def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Find the texts that name files or folders below a folder by a relative path.
-
-    A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
-
-    Args:
-        texts: texts of the script, or its arguments.
-
-    Returns:
-        Files, with all files of a shapefile; and folders, with their subfolders.
-    """
-    files: dict[str, None] = {}
-    folders: dict[str, None] = {}
-    names: set[str] = set()
-    for text in texts:
-        path = PurePath(text)
-        if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in text:
-            continue
-        input_path = source / path
-        if input_path.is_file():
-            files.update(dict.fromkeys(_with_siblings(input_path, source)))
-        elif input_path.is_dir():
-            folders.update(dict.fromkeys(subfolders(input_path, source)))
-        elif len(path.parts) == 1:
-            names.add(text)
-    for folder in folders:
-        with os.scandir(source / folder) as entries:
-            named = sorted(entry.name for entry in entries if entry.name in names and entry.is_file())
-        for name in named:
-            files.update(dict.fromkeys(_with_siblings(source / folder / name, source)))
-    return tuple(files), tuple(folders)
-
-
-def _with_siblings(file: Path, source: Path) -> list[str]:
-    """Return a file, and all files of a shapefile, relative to a folder."""
-    siblings = file.parent.glob(f"{glob.escape(file.stem)}.*") if file.suffix.lower() == ".shp" else (file,)
-    return [sibling.relative_to(source).as_posix() for sibling in siblings]
-
-
-def subfolders(top: Path, root: Path) -> list[str]:
-    """Return a folder and its subfolders, except hidden ones, relative to another folder; at most a thousand."""
-    relative_paths: list[str] = []
-    for directory, names, _ in os.walk(top):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        relative_paths.append(Path(directory).relative_to(root).as_posix())
-        if len(relative_paths) >= _MOST_FOLDERS:
-            break
-    return relative_paths

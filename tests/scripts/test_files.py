@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import geopandas
 import pytest
 
 from eechips import open_run
+from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import files, plain, run
@@ -152,6 +154,71 @@ def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path)
     assert not (tmp_path / "run" / "in.txt").is_symlink()
 
 
+READS_TILES = """
+import os
+import subprocess
+from multiprocessing import Pool
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+
+def write(n):
+    path = Path("tiles") / f"{n}.tif"
+    grid = dict(width=2, height=2, crs="EPSG:4326", transform=rasterio.Affine(1, 0, n, 0, -1, 0))
+    with rasterio.open(path, "w", driver="GTiff", count=1, dtype="int16", **grid) as tile:
+        tile.write(np.full((1, 2, 2), n, "int16"))
+    return path
+
+
+def by_name(n):
+    with rasterio.open(f"tiles/{n}.tif") as tile:
+        return int(tile.read().max())
+
+
+def by_program(options):
+    return subprocess.run(["ls", *options["names"]], capture_output=True, text=True).stdout.strip()
+
+
+if __name__ == "__main__":
+    os.makedirs("tiles", exist_ok=True)
+    with Pool(2) as pool:
+        paths = pool.map(write, range(3))
+    with Pool(2) as pool:
+        print("read", pool.map(by_name, range(3)))
+        print("programs", pool.map(by_program, [{"names": [path]} for path in paths]))
+"""
+
+
+@pytest.mark.slow
+def test_libraries_and_programs_find_the_files_of_an_earlier_pool(demo_server: Server, tmp_path: Path) -> None:
+    """They open files without Python."""
+    script = tmp_path / "script.py"
+    script.write_text(READS_TILES)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "read [0, 1, 2]" in result.stdout
+    assert "programs ['tiles/0.tif', 'tiles/1.tif', 'tiles/2.tif']" in result.stdout
+    assert list(files(tmp_path / "run")) == ["tiles/0.tif", "tiles/1.tif", "tiles/2.tif"]
+    assert open_run(tmp_path / "run").verify() == []
+
+
+def test_files_that_arguments_name_are_linked_if_they_are_results(tmp_path: Path) -> None:
+    """A program that writes one would change that of the command's folder."""
+    out, home = tmp_path / "run", tmp_path / "home"
+    for folder, names in ((out, ("a.shp", "a.dbf")), (home, ("b.txt",))):
+        (folder / "data").mkdir(parents=True)
+        for name in names:
+            (folder / "data" / name).write_text(name)
+    stage = WorkingFolder(out / "staging", (out, home))
+    with stage.entered():
+        stage.show_results(named_texts((Path("data/a.shp"), {"to": ["data/b.txt", "x" * 5000, "\0"]}, 7)))
+        there = subprocess.run(["ls", "data"], capture_output=True, text=True, check=True).stdout.split()
+        assert there == ["a.dbf", "a.shp"]
+    assert stage.files() == []
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_odd_names_of_files_are_taken(demo_server: Server, tmp_path: Path) -> None:
@@ -217,7 +284,7 @@ def test_a_missing_file_is_reported_with_its_folder(demo_server: Server, tmp_pat
     )
     result = run(script, demo_server, tmp_path, "--out", "other")
     assert result.returncode == 1
-    assert said in result.stderr
+    assert f"files of {tmp_path / 'other'} and {tmp_path} are found if" in result.stderr
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.pool import ThreadPool
@@ -21,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
+from urllib.request import AbstractHTTPHandler
 
 import pytest
 import urllib3
@@ -305,7 +305,7 @@ def test_libraries_are_left_alone_after_calls_in_threads(demo_server: Server, tm
     )
 
     def present() -> list[Any]:
-        return [urllib.request._opener, HTTPAdapter.send, urllib3.PoolManager.urlopen]  # type: ignore[attr-defined]
+        return [AbstractHTTPHandler.do_open, HTTPAdapter.send, urllib3.PoolManager.urlopen]
 
     before = present()
     run = eechips.run(
@@ -324,6 +324,7 @@ SENDERS = {
     "httpx": "import httpx",
     "urllib3": "import urllib3",
     "requests": "import requests",
+    "urllib": "import urllib.error, urllib.request",
 }
 SENDING = """
 from multiprocessing import Pool
@@ -361,6 +362,15 @@ def by_urllib3():
 
 def by_requests():
     return requests.get(URL, timeout=60).status_code
+
+def by_urllib():
+    opener = urllib.request.build_opener()
+    opener.addheaders = [("User-Agent", "script")]
+    urllib.request.install_opener(opener)
+    try:
+        return urllib.request.urlopen(URL).status
+    except urllib.error.HTTPError as error:
+        return error.code
 
 def by_httpx():
     return httpx.get(URL).status_code
@@ -414,6 +424,6 @@ def test_requests_of_calls_are_counted_or_their_library_is_named(
     assert (tmp_path / "out" / "1.txt").read_text() == "404"
     sender = Path(sys.executable).name if library in ("subprocess", "os") else library
     said = f"Requests that the script sends to Earth Engine by {sender} are not counted"
-    is_counted = library in ("aiohttp", "httpx", "requests")
+    is_counted = library in ("aiohttp", "httpx", "requests", "urllib")
     assert (said in capsys.readouterr().err) != is_counted
     assert list(run.units["requests"]) == [int(is_counted)]

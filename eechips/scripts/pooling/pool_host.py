@@ -22,6 +22,7 @@ from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
 from eechips.scripts.execution import CallContext
 from eechips.scripts.module_state import module_variables
+from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
@@ -30,7 +31,7 @@ from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
-from eechips.scripts.working_folder import WorkingFolder, subfolders
+from eechips.scripts.working_folder import WorkingFolder
 from eechips.storage import NameTemplate, write_file
 from eechips.text.formatting import format_count
 

@@ -42,7 +42,7 @@ from eechips.client.quota.permits import Stopped
 from eechips.client.quota.usage import Usage
 from eechips.errors import EechipsError, TooLargeError, ValidationError
 from eechips.formats import inspect, sniff
-from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, note_rasterio
+from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, attach_rasterio
 from eechips.scripts.replacements.imported_modules import change_imported
 from eechips.web.redaction import redact
 from eechips.web.urls import origin
@@ -306,10 +306,10 @@ def _attach_libraries(observer: RequestObserver) -> None:
     """Put an observer between the service and the libraries of this process, except the client, until it is closed."""
     _attach_requests(observer)
     _attach_urllib3(observer)
+    _attach_urllib(observer)
     _note_other_libraries(observer)
-    attach = {"httpx": attach_httpx, "aiohttp": attach_aiohttp, "rasterio": note_rasterio}
+    attach = {"httpx": attach_httpx, "aiohttp": attach_aiohttp, "rasterio": attach_rasterio}
     observer.change_imported({name: partial(change, observer) for name, change in attach.items()})
-    observer.replace(urllib.request, "_opener", urllib.request.build_opener(_handler(observer)))
 
 
 def _attach_requests(observer: RequestObserver) -> None:
@@ -384,28 +384,26 @@ def _find_program(observer: RequestObserver, words: Any) -> set[str]:
     return set()
 
 
-def _handler(observer: RequestObserver) -> urllib.request.BaseHandler:
-    class Handler(urllib.request.BaseHandler):
-        handler_order = 100  # runs before the handlers that open connections
+def _attach_urllib(observer: RequestObserver) -> None:
+    """Route requests of urllib, also by openers that the script builds."""
+    before = urllib.request.AbstractHTTPHandler.do_open
 
-        def http_open(self, request: urllib.request.Request) -> Any:
-            if not observer.concerns(request.full_url):
-                return None
-            sent = dict(request.header_items())
-            try:
-                status, headers, body = observer.fetch(request.get_method(), request.full_url, request.data, sent)
-            except EechipsError as error:
-                raise urllib.error.URLError(str(error)) from error
-            message = email.message.Message()
-            for name, value in headers.items():
-                message[name] = value
-            answer = urllib.response.addinfourl(io.BytesIO(body), message, request.full_url, status)
-            answer.msg = str(status)  # type: ignore[attr-defined]
-            return answer
+    def do_open(handler: Any, http_class: Any, req: urllib.request.Request, **options: Any) -> Any:
+        if not observer.concerns(req.full_url):
+            return before(handler, http_class, req, **options)
+        sent = dict(req.header_items())
+        try:
+            status, headers, body = observer.fetch(req.get_method(), req.full_url, req.data, sent)
+        except EechipsError as error:
+            raise urllib.error.URLError(str(error)) from error
+        message = email.message.Message()
+        for name, value in headers.items():
+            message[name] = value
+        answer = urllib.response.addinfourl(io.BytesIO(body), message, req.full_url, status)
+        answer.msg = str(status)  # type: ignore[attr-defined]
+        return answer
 
-        https_open = http_open
-
-    return Handler()
+    observer.replace(urllib.request.AbstractHTTPHandler, "do_open", do_open)
 
 
 def _raw(status: int, headers: Mapping[str, str], body: bytes) -> Any:
