@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 # "Image.load: Image asset '…' not found", "Asset '…' does not exist or doesn't allow this operation."
 # What a local Earth Engine adds to the messages of the service, which end there.
-_LOCAL_HINT = re.compile(r"(?:not found\.|does not have access\)\.) (.+)", re.DOTALL)
+_LOCAL_HINT = re.compile(r"(?:not found|does not have access\)|doesn't allow this operation)\. (.+)", re.DOTALL)
 _NOT_FOUND = re.compile(r"\bnot found\b|\bdoes not exist\b", re.IGNORECASE)
 
 # "Geometry.simplify: Geometry has too many edges (9180789 > 2000000)."

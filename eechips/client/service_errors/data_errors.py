@@ -31,7 +31,8 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "correct its id, or have it shared",
         _DEBUGGING,
         "Image.load: Image asset 'NO/SUCH' not found (does not exist or caller does not have access).",
-        message=r"asset '?[^']*'? not found|does not exist or caller does not have access"
+        message=r"asset ['\"]?[^'\"]*['\"]? not found"
+        r"|does not exist or (?:caller does not have access|doesn't allow this operation)"
         r"|permission 'earthengine\.[\w.]+' denied on resource",
     ),
     _data_error(

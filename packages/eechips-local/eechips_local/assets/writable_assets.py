@@ -19,12 +19,22 @@ OPTION = "--export-assets"
 """Option of a server with the folder whose assets may be changed."""
 TIMES = {"startTime": "system:time_start", "endTime": "system:time_end"}
 """Properties that have times, by the fields of assets."""
+_MOST_BYTES = 16_384
 _OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
 _KEY = re.compile(r"(?:system:)?[A-Za-z0-9_]+")
 """Names of properties: https://github.com/tracek/gee_asset_manager/issues/59 has the message, which ``v1alpha`` gave
 for ``system:time_start`` too. Google's reference of ``ImageManifest`` calls the times deprecated, and the same project
 (``metadata_loader.py``) allows further names of ``system:``; all are taken.
 """
+
+
+def is_too_long(value: Any) -> bool:
+    """Return whether a value has more bytes of UTF-8 than an image or a collection keeps of a property.
+
+    openforis/sepal@7e954a39 measured it (``earthEngineAssetProperties.js``): a change with such a value is refused as a
+    whole, and an export ends well without the property.
+    """
+    return isinstance(value, str) and len(value.encode()) > _MOST_BYTES
 
 
 class FailedPreconditionError(EarthEngineError):
@@ -107,6 +117,9 @@ def properties_of(asset: Mapping[str, Any]) -> dict[str, Any]:
     if wrong is not None:
         what = f'Property key "{wrong[:300]}" is invalid.'
         raise InvalidError(f"{what} Property keys must contain only letters, digits, and underscores.")
+    long = next((name for name, value in properties.items() if is_too_long(value)), None)
+    if long is not None:
+        raise InvalidError(f'The value of the property "{long}" has more than {_MOST_BYTES} bytes.')
     texts = {key: properties[key] for key in TIMES.values() if isinstance(properties.get(key), str)}
     times = {key: asset[name] for name, key in TIMES.items() if asset.get(name) is not None}
     properties.update({key: _moment(time) for key, time in (texts | times).items()})

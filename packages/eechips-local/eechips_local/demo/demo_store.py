@@ -131,5 +131,6 @@ class DemoStore:
             "synthetic": True,
             "description": synthetic_label.NOTE,
             "version": synthetic_label.VERSION,
+            "clouds": self.regime,
             "assets": list(catalogue(self.until, self.regime)),
         }

@@ -33,6 +33,10 @@ DOUBLE = PixelType("double")
 
 _ORDER = ("int", "float", "double")
 _INTEGERS = (np.uint8, np.int8, np.uint16, np.int16, np.uint32, np.int32, np.int64)
+_JAVA_INTEGERS = tuple(
+    (name, np.iinfo(dtype))
+    for name, dtype in (("Byte", np.int8), ("Short", np.int16), ("Integer", np.int32), ("Long", np.int64))
+)
 # Integers up to here are exact in 32-bit floats.
 _EXACT_FLOAT = 1 << 24
 
@@ -99,23 +103,20 @@ def type_text(kind: PixelType) -> str:
     doubles (github.com/gee-community/geemap/issues/1058). No message with "Double" is known: here a double without a
     range, so that it differs from a float.
     """
-    dimensions = f" ({kind.dimensions} dimensions)" if kind.dimensions else ""
     bounds = bounds_of(kind)
     if kind.precision != "int":
-        name = "Float" + _range_text(*map(float, bounds)) if bounds else kind.precision.capitalize()
-        return name + dimensions
+        return _with_range("Float" if bounds else kind.precision.capitalize(), bounds, kind)
     low, high = bounds or (INT64.min, INT64.max)
     if low == high == 0:
-        return "MaskOnly" + dimensions
-    for name, dtype in (("Byte", np.int8), ("Short", np.int16), ("Integer", np.int32)):
-        limits = np.iinfo(dtype)
-        if limits.min <= low and high <= limits.max:
-            return name + ("" if (low, high) == (limits.min, limits.max) else _range_text(low, high)) + dimensions
-    return "Long" + ("" if (low, high) == (INT64.min, INT64.max) else _range_text(low, high)) + dimensions
+        return _with_range("MaskOnly", None, kind)
+    name, limits = next((name, limits) for name, limits in _JAVA_INTEGERS if limits.min <= low and high <= limits.max)
+    return _with_range(name, None if (low, high) == (limits.min, limits.max) else (low, high), kind)
 
 
-def _range_text(low: float, high: float) -> str:
-    return f"<{java_text(low)}, {java_text(high)}>"
+def _with_range(name: str, ends: tuple[float, float] | None, kind: PixelType) -> str:
+    numbers = map(float, ends or ()) if kind.precision != "int" else ends or ()
+    parts = [java_text(end) for end in numbers] + ([f"dimensions={kind.dimensions}"] if kind.dimensions else [])
+    return name + (f"<{', '.join(parts)}>" if parts else "")
 
 
 def floating_type(*kinds: PixelType) -> PixelType:

@@ -67,6 +67,10 @@ class OutputSpec:
         return PixelType("double", dimensions=self.dimensions)
 
 
+_TYPED_ARRAYS = {"Reducer.max", "Reducer.min", "Reducer.countDistinctNonNull"}
+"""Reducers whose results over arrays have types; what they pick of arrays is not known."""
+
+
 def _work(reducer: Reducer) -> tuple[object, ...]:
     """Return what a reducer does, without its description."""
     return (
@@ -173,8 +177,13 @@ class Reducer:
         """Return types of bands that hold the outputs.
 
         Raises:
-            InvalidError: if an output cannot be held by a band.
+            InvalidError: if an output cannot be held by a band, or an input is an array that the reducer refuses: in
+                the words that openforis/sepal's assetCollectionSchema.mjs quotes, of reducers that its
+                docs/recipes/band-math.md lists.
         """
+        arrays = [] if self.arrays or self.text in _TYPED_ARRAYS else [kind for kind in inputs if kind.dimensions]
+        if arrays:
+            raise InvalidError(f"Input to {self.text} must be a numeric scalar, not Type<{type_text(arrays[0])}>.")
         for spec in self.outputs:
             if spec.kind == "object":
                 raise InvalidError(f"The output '{spec.name}' of the reducer is not a number, so no band can hold it.")

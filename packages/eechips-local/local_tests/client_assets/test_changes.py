@@ -52,7 +52,7 @@ def test_folders_and_collections_are_made_and_removed(ee: Any, home: str) -> Non
         ee.data.deleteAsset(f"{home}/more")
     for asset in (f"{home}/more/still", f"{home}/more", f"{home}/frames", home):
         ee.data.deleteAsset(asset)
-        with pytest.raises(ee.EEException, match="not found"):
+        with pytest.raises(ee.EEException, match=r"^Asset '.*' does not exist or doesn't allow this operation"):
             ee.data.getAsset(asset)
     assert home not in names(ee, "projects/some-project/assets")
     ee.data.createFolder(home)
@@ -126,6 +126,18 @@ def test_properties_are_set_replaced_and_removed(ee: Any, home: str) -> None:
     assert "startTime" not in found
     with pytest.raises(ee.EEException, match="cannot be updated"):
         ee.data.updateAsset(asset, {}, ["quota"])
+
+
+@pytest.mark.parametrize(("character", "most"), [("A", 16_384), ("\u00e9", 8192), ("\U0001d11e", 4096)])
+def test_a_property_has_at_most_16384_bytes(ee: Any, home: str, character: str, most: int) -> None:
+    """openforis/sepal@7e954a39, ``assetPropertyLimits.mjs``: more is refused with the rest of the change."""
+    asset = f"{home}/images"
+    ee.data.createAsset({"type": "IMAGE_COLLECTION"}, asset)
+    ee.data.setAssetProperties(asset, {"probe": character * most, "n": 42})
+    assert ee.data.getAsset(asset)["properties"] == {"probe": character * most, "n": 42}
+    with pytest.raises(ee.EEException, match="more than 16384 bytes"):
+        ee.data.setAssetProperties(asset, {"probe": character * (most + 1), "n": 43})
+    assert ee.data.getAsset(asset)["properties"]["n"] == 42
 
 
 def test_bands_are_renamed(ee: Any, stack: Stack, home: str) -> None:

@@ -52,6 +52,7 @@ def test_all_of_a_scene_is_clear_or_overcast(
     asset_id: str, band: str, pixel: int, cover: str, regime: CloudRegime, share: float
 ) -> None:
     image = image_of(asset_id, regime)
+    assert DemoStore(END, regime).describe()["clouds"] == regime
     assert image.properties[cover] == share * 100.0
     for start in ((2000, 2000), (3000, 3500)):
         assert is_cloudy(image, band, start, 1920 // pixel).mean() == share

@@ -64,6 +64,14 @@ def test_an_image_becomes_an_asset(ee: Any, stack: Stack, asset: str) -> None:
 
 
 @pytest.mark.slow
+def test_an_export_loses_properties_that_are_too_long(ee: Any, asset: str) -> None:
+    """openforis/sepal@7e954a39, ``earthEngineAssetProperties.js``: it ends well, without them."""
+    image = ee.Image(f"{STACK}/image_1").set({"kept": "A" * 16_384, "lost": "A" * 16_385, "kind": "made"})
+    assert exported(ee, image, asset)["state"] == "COMPLETED"
+    assert ee.data.getAsset(asset)["properties"] == {"cloud": 10.5, "kept": "A" * 16_384, "kind": "made"}
+
+
+@pytest.mark.slow
 def test_masks_of_bands_are_their_own(ee: Any, stack: Stack, asset: str) -> None:
     stored = ee.Image(f"{STACK}/image_2")
     image = stored.select("red").updateMask(stored.select("red").gt(5000)).addBands(stored.select("nir"))

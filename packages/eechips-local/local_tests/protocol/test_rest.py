@@ -64,7 +64,7 @@ def test_other_assets(ee: Any) -> None:
 @pytest.mark.filterwarnings("ignore:getInfo:DeprecationWarning")
 def test_an_asset_that_is_not_there(ee: Any) -> None:
     assert ee.data.getInfo(f"{STACK}/none") is None
-    with pytest.raises(ee.EEException, match=f"Asset 'projects/earthengine-legacy/assets/{STACK}/none' not found"):
+    with pytest.raises(ee.EEException, match=f'^Asset "projects/earthengine-legacy/assets/{STACK}/none" not found'):
         ee.data.getAsset(f"{STACK}/none")
 
 

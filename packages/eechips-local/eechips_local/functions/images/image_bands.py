@@ -74,7 +74,7 @@ def choose(image: Image, selectors: Sequence[Any]) -> list[ImageBand]:
                 continue
             pattern = compile_regex(selector)
             matching = [band for band in image.bands if pattern.fullmatch(matchable(band.name))]
-            if not image.bands:
+            if not image.bands and selector.isidentifier():  # patterns have the other words: bandMathOutputBands.mjs
                 raise InvalidError(f"Band pattern '{selector}' was applied to an Image with no bands.")
             if not matching:
                 raise InvalidError(

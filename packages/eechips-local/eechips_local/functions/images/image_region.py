@@ -154,8 +154,8 @@ def reduce(image: Image, reducer: Reducer) -> Image:
     """
     if reducer.inputs != 1:
         raise InvalidError(f"The reducer must have a single input; it has {reducer.inputs}.")
-    if not image.bands:
-        return image
+    if not image.bands:  # as openforis/sepal's classificationOutputBands.mjs quotes it
+        raise InvalidError("Unable to reduce an image with 0 bands.")
     source = union_type(*(band.type for band in image.bands))
     types = reducer.band_types([source])
     if source.precision == "int":

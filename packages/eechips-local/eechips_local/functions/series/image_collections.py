@@ -147,7 +147,9 @@ def reduce(collection: Collection, reducer: Reducer, parallelScale: float) -> Im
     return reduced(collection, reducer, short=False)
 
 
-def _shorthand(reducer: Reducer) -> Implementation:
+def _shorthand(name: str, reducer: Reducer) -> Implementation:
+    reducer = replace(reducer, description={"type": f"Reducer.{name}"})
+
     def call(collection: Collection) -> Image:
         return reduced(collection, reducer, short=True)
 
@@ -155,16 +157,16 @@ def _shorthand(reducer: Reducer) -> Implementation:
 
 
 FUNCTIONS: Mapping[str, Implementation] = {
-    "reduce.min": _shorthand(reducers.MIN),
-    "reduce.max": _shorthand(reducers.MAX),
-    "reduce.mean": _shorthand(reducers.MEAN),
-    "reduce.median": _shorthand(reducers.MEDIAN),
-    "reduce.mode": _shorthand(reducers.MODE),
-    "reduce.sum": _shorthand(reducers.SUM),
-    "reduce.product": _shorthand(reducers.PRODUCT),
-    "reduce.count": _shorthand(reducers.COUNT),
-    "reduce.and": _shorthand(reducers.ALL),
-    "reduce.or": _shorthand(reducers.ANY),
+    "reduce.min": _shorthand("min", reducers.MIN),
+    "reduce.max": _shorthand("max", reducers.MAX),
+    "reduce.mean": _shorthand("mean", reducers.MEAN),
+    "reduce.median": _shorthand("median", reducers.MEDIAN),
+    "reduce.mode": _shorthand("mode", reducers.MODE),
+    "reduce.sum": _shorthand("sum", reducers.SUM),
+    "reduce.product": _shorthand("product", reducers.PRODUCT),
+    "reduce.count": _shorthand("count", reducers.COUNT),
+    "reduce.and": _shorthand("allNonZero", reducers.ALL),
+    "reduce.or": _shorthand("anyNonZero", reducers.ANY),
 }
 
 

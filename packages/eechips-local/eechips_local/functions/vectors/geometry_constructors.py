@@ -85,7 +85,7 @@ def polygon(
     def build(coordinate_list: list[Any]) -> BaseGeometry:
         return _polygon(_deep(coordinate_list, 3))
 
-    return _sided(_built(coordinates, crs, geodesic, maxError, build), geodesic, evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, maxError, build, evenOdd), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.MultiPolygon")
@@ -104,7 +104,7 @@ def multi_polygon(
     def build(coordinate_list: list[Any]) -> BaseGeometry:
         return shapely.MultiPolygon([_polygon(part) for part in _deep(coordinate_list, 4) if coordinate_list])
 
-    return _sided(_built(coordinates, crs, geodesic, maxError, build), geodesic, evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, maxError, build, evenOdd), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.Rectangle")
@@ -118,7 +118,7 @@ def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | N
         (x1, y1), (x2, y2) = corners.tolist()
         return _polygon([[[x1, y2], [x1, y1], [x2, y1], [x2, y2]]])
 
-    return _sided(_built(coordinates, crs, geodesic, None, build), geodesic, evenOdd)
+    return _sided(_built(coordinates, crs, geodesic, None, build, evenOdd), geodesic, evenOdd)
 
 
 @function("GeometryConstructors.BBox")
@@ -170,15 +170,22 @@ def _built(
     geodesic: bool | None,
     margin: ErrorMargin | None,
     build: Callable[[list[Any]], BaseGeometry],
+    even_odd: bool = False,
 ) -> Geometry:
     """Return a geometry from coordinates or geometries, in the wanted projection and with the wanted edges.
 
     Geometries among the coordinates decide where ``crs`` and ``geodesic`` are not given.
+
+    Raises:
+        InvalidError: for geodesic edges in a projection; of polygons by the even/odd rule in the service's words (code
+            68514003847).
     """
     inner = list(_inner(coordinates))
     projection = crs or (inner[0].projection if inner else WGS84)
     edges = geodesic if geodesic is not None else inner[0].geodesic if inner else is_geographic(projection)
     if edges and not is_geographic(projection):
+        if even_odd:
+            raise InvalidError("Even/odd interiors currently only supported in geographic coordinates.")
         raise InvalidError("Geodesic edges need a geographic CRS.")
     plain = _plain(coordinates, projection, edges, margin)
     shape = _on_earth(build(plain), projection)

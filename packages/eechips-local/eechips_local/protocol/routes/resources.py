@@ -42,10 +42,17 @@ _PROJECT = re.compile(r"(projects/[^/]+)(/assets)?/?")
 
 
 def _find(name: str, context: Context) -> Asset:
+    """Return an asset.
+
+    Raises:
+        NotFoundError: if there is none, in the words that openforis/sepal's eeFailures.test.js quotes.
+    """
     identifier = asset_id(name)
     asset = context.store.get(identifier) if identifier else None
     if asset is None:
-        raise NotFoundError(context.missing(identifier, f"Asset '{name}' not found."))
+        of_cloud = f"Asset '{name}' does not exist or doesn't allow this operation."
+        said = f'Asset "{name}" not found.' if name.startswith((LEGACY, PUBLIC)) else of_cloud
+        raise NotFoundError(context.missing(identifier, said))
     return asset
 
 
