@@ -8,6 +8,7 @@ import random
 import socket
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import pytest
 import urllib3
@@ -22,6 +23,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, ResponseTimeoutError, TransientError
 from eechips.processes.parallel_map import parallel_map
 from local_tests.support.function_server import serve_function
+from local_tests.support.google_front import make_certificate
 from local_tests.support.parameters import slow_except
 from tests.support.framing_front import ILLEGAL, LEGAL, Answer, framing_front
 from tests.support.raw_server import raw_server
@@ -99,6 +101,34 @@ def test_a_type_that_has_parts_is_no_defect_of_the_headers(kind: str) -> None:
         with contextlib.closing(_transport(server.url, retries=0)) as transport:
             assert transport.get(f"{server.url}/", bytes) == _OWN.body
     assert len(server.asked["/"]) == 1
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_body_that_tls_does_not_end_was_cut(is_whole: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a body without a length, only the end of the connection tells that it is whole: here after a row."""
+    context, authority = make_certificate(("localhost",), tmp_path)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(authority))
+    rows = b"a,b\n1,2\n3,4\n"
+
+    def serve(listener: socket.socket) -> None:
+        with context.wrap_socket(listener.accept()[0], server_side=True) as server:
+            server.recv(65536)
+            server.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + (rows if is_whole else rows[:8]))
+            if is_whole:
+                with contextlib.suppress(OSError):  # the client need not end it as well
+                    server.unwrap()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        serving = threading.Thread(target=serve, args=(listener,))
+        serving.start()
+        url = f"https://localhost:{listener.getsockname()[1]}"
+        with contextlib.closing(_transport(url, retries=0)) as transport:
+            if is_whole:
+                assert transport.get(f"{url}/", bytes) == rows
+            else:
+                with pytest.raises(TransientError, match="EOF"):
+                    transport.get(f"{url}/", bytes)
+        serving.join()
 
 
 def test_a_server_may_respond_before_it_has_the_body() -> None:

@@ -226,6 +226,12 @@ class StrictConnection(urllib3.connection.HTTPConnection):
         """Whether the connection may carry a request."""
         return super().is_connected and not self.framing.is_doubtful
 
+    def connect(self) -> None:
+        """Connect. What ends without TLS's own end was cut (RFC 9112, 9.8), which ``ssl`` takes for a whole body."""
+        super().connect()
+        if isinstance(self.sock, ssl.SSLSocket):
+            self.sock.suppress_ragged_eofs = False
+
     def send(self, data: Any) -> None:
         """Send a part of a request.
 
