@@ -79,6 +79,14 @@ def test_gzip_is_decompressed(service: Service) -> None:
     assert service.headers[-1]["accept-encoding"] == "gzip"
 
 
+def test_the_client_accepts_no_encoding_that_is_not_read(service: Service) -> None:
+    """As googleapiclient sends its requests."""
+    transport, _ = make(service)
+    url, headers = f"{service.url}/v1/projects/p/value:compute", {"accept-encoding": "gzip, deflate"}
+    transport.request(url, "POST", "{}", headers)
+    assert service.headers[-1]["accept-encoding"] == "gzip"
+
+
 def test_rejected_bodies_are_requested_again(service: Service) -> None:
     service.plan(1, "html", "short")
 

@@ -91,12 +91,13 @@ class HttpRequest:
 
         ``requests`` takes names that differ in case for one header, whose last value counts: the client's
         ``X-Goog-Api-Client`` replaces that of googleapiclient. It also drops the question mark before an empty query.
+        Encodings are those that eechips reads: googleapiclient accepts ``deflate``, too.
 
         Args:
             url: absolute.
             headers: may have a name twice, in different case.
         """
-        names = {name.lower(): name for name in headers}
+        names = {name.lower(): name for name in headers if name.lower() != "accept-encoding"}
         return cls(method, url.removesuffix("?"), body, {name: headers[name] for name in names.values()})
 
     @property
