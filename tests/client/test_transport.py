@@ -21,7 +21,7 @@ import pytest
 from google.auth.credentials import AnonymousCredentials
 
 from eechips.client.access.connection import skip_deprecated_assets
-from eechips.client.http.http_messages import Timeouts
+from eechips.client.http.http_messages import HttpRequest, Timeouts
 from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
@@ -85,6 +85,21 @@ def test_the_client_accepts_no_encoding_that_is_not_read(service: Service) -> No
     url, headers = f"{service.url}/v1/projects/p/value:compute", {"accept-encoding": "gzip, deflate"}
     transport.request(url, "POST", "{}", headers)
     assert service.headers[-1]["accept-encoding"] == "gzip"
+
+
+@pytest.mark.parametrize(("age", "requests"), [("3600", 2), ("0", 1)])
+def test_a_cache_answers_no_post(service: Service, age: str, requests: int) -> None:
+    """Its response is that to another request with the same URL."""
+    asked: list[bytes] = []
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked.append(body)
+        return 200, {"Age": age} if len(asked) == 1 else {}, b"pixels"
+
+    with serve_function(answer) as url:
+        transport, _ = make(service)
+        assert transport.post(HttpRequest("POST", f"{url}/v1/image:computePixels", b"{}", {}), bytes) == b"pixels"
+    assert len(asked) == requests
 
 
 def test_rejected_bodies_are_requested_again(service: Service) -> None:

@@ -15,6 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from eechips.client.error_classification import WEB_PAGE, classify_response, parse_error
 from eechips.errors import EechipsError, TooLargeError, TransientError, ValidationError
+from eechips.text.formatting import parse_count
 from eechips.web.retry_after import parse_retry_after
 
 MAX_BYTES = 128 << 20
@@ -188,6 +189,19 @@ class HttpResponse:
         if is_dense and self.status == 200 and self.headers.get("content-type", "").startswith("application/json"):
             return too_large_error(self.status, repeats=1)
         return ValidationError(f"gzip of more than {MAX_BYTES >> 20} MiB came back", status=self.status)
+
+    def refuse_stored(self) -> None:
+        """Raise ValidationError if a cache answers from its store a POST, which only the service may do.
+
+        What a cache has stored under the URL of a POST belongs to another one, whose body differs. Stored responses
+        tell their age (RFC 9111, 4); some proxies tell 0 of every response.
+        """
+        if parse_count(self.headers.get("age", "").strip()):
+            raise ValidationError(
+                "an old response came back from a cache, to a request that none may answer: try without the proxy or"
+                " cache on the way",
+                status=self.status,
+            )
 
     def refuse_page(self) -> None:
         """Raise ValidationError for a web page, which proxies and captive portals send with status 200."""

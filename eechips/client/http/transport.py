@@ -405,6 +405,8 @@ class Transport:
             is_public = requested_document(request.url) == "discovery"
             if authorizer is None or not authorizer.should_resend(token, response.status, resent, is_public=is_public):
                 break
+        if request.method == "POST":
+            response.refuse_stored()
         return response.decoded()
 
     @property
