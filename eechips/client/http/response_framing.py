@@ -230,7 +230,7 @@ class StrictConnection(urllib3.connection.HTTPConnection):
         """Connect. What ends without TLS's own end was cut (RFC 9112, 9.8), which ``ssl`` takes for a whole body."""
         super().connect()
         if isinstance(self.sock, ssl.SSLSocket):
-            self.sock.suppress_ragged_eofs = False
+            self.sock.suppress_ragged_eofs = False  # type: ignore[attr-defined]
 
     def send(self, data: Any) -> None:
         """Send a part of a request.
