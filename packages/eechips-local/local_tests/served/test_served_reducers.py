@@ -204,7 +204,7 @@ def test_arrays_of_different_shapes_are_not_composited(ee: Any) -> None:
     east = ee.Image.pixelLonLat().select(0).gt(10)
     long, short = (ee.Image(ee.Array(values)).rename("x") for values in ([1, 2, 3], [1, 2]))
     both = ee.ImageCollection([long, short])
-    made = [both.reduce(ee.Reducer.last()), both.mean(), both.toArrayPerBand(0), both.qualityMosaic("x")]
+    made = [both.reduce(ee.Reducer.last()), both.max(), both.toArrayPerBand(0), both.qualityMosaic("x")]
     made += [long.blend(short.updateMask(east)), ee.ImageCollection([long, short.updateMask(east)]).mosaic()]
     for image in made:
         with pytest.raises(ee.EEException, match=r"Array shapes must match; found \[[23]\] and \[[23]\]"):

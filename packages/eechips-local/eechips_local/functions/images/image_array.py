@@ -289,7 +289,7 @@ def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int
     """Return arrays with some axes collapsed to length 1 by a reducer."""
     check_arrays(input)
     reducer.check_numbers()
-    kinds = [reducer.band_types([band.type] * reducer.inputs) for band in input.bands]
+    kinds = [reducer.band_types([replace(band.type, dimensions=0)] * reducer.inputs) for band in input.bands]
     if fieldAxis is None and (reducer.inputs > 1 or len(reducer.names) > 1):
         raise InvalidError("The fieldAxis must be specified for a reducer with several inputs or outputs.")
     if fieldAxis in axes:
@@ -347,7 +347,7 @@ def array_accum(input: Image, axis: int, reducer: Reducer | None) -> Image:
     def kind(old: PixelType) -> PixelType:
         if reducer is None:
             return replace(LONG if old.precision == "int" else PixelType(old.precision), dimensions=old.dimensions)
-        return replace(chosen.band_types([old])[0], dimensions=old.dimensions)
+        return replace(chosen.band_types([replace(old, dimensions=0)])[0], dimensions=old.dimensions)
 
     return array_bands(input, accumulate, kind)
 
