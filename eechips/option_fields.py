@@ -14,7 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from eechips.errors import UsageError
-from eechips.text.option_synonyms import did_you_mean_option
+from eechips.text.suggestion import did_you_mean_option
 
 ConfigT = TypeVar("ConfigT")
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])

@@ -31,7 +31,7 @@ from eechips.errors import (
 )
 from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
-from eechips.text.option_synonyms import suggest_option
+from eechips.text.suggestion import suggest_option
 from eechips.web.redaction import redact
 
 # Help texts stand here so that `eechips --help` imports none of the verbs, which import numpy, pandas and ee.

@@ -17,7 +17,7 @@ import click
 from eechips.cli.terminal import MARGIN, echo, echo_json, echo_lines, echo_spreadsheet, replace_lines
 from eechips.commands.parameters import run_command
 from eechips.errors import UsageError
-from eechips.manifest.code_changes import CODE_CHANGES, code_changes
+from eechips.manifest.extensions import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_status import Status

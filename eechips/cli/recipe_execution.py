@@ -30,10 +30,10 @@ from eechips.engine.costs.cost_descriptions import (
     is_much,
 )
 from eechips.engine.costs.estimate import estimate
-from eechips.engine.results.disk_space import free_bytes
+from eechips.engine.results.result_stores import free_bytes
 from eechips.engine.run import run
 from eechips.errors import RecipeError
-from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
+from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures

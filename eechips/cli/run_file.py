@@ -25,8 +25,7 @@ from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.untrusted_run import read_info
 from eechips.option_fields import filled, options_of
 from eechips.text.formatting import format_count
-from eechips.text.option_synonyms import did_you_mean_option
-from eechips.text.suggestion import did_you_mean, nearest_name
+from eechips.text.suggestion import did_you_mean, did_you_mean_option, nearest_name
 from eechips.text.toml_text import parse_toml
 
 FETCHING = ("sample", "images", "composites", "mosaic", "timeseries", "points", "features", "scenes", "run")

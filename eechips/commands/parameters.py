@@ -17,7 +17,7 @@ from eechips.errors import UsageError
 from eechips.option_fields import Option, options_of
 from eechips.storage import local_path
 from eechips.text.formatting import parse_bytes, parse_distance
-from eechips.text.option_synonyms import did_you_mean_option
+from eechips.text.suggestion import did_you_mean_option
 
 FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
 

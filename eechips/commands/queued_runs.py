@@ -22,7 +22,7 @@ from eechips.engine.config import RunConfig
 from eechips.errors import MissingResultsError, UsageError
 from eechips.option_fields import options_of, takes
 from eechips.text.formatting import format_count
-from eechips.text.option_synonyms import did_you_mean_option
+from eechips.text.suggestion import did_you_mean_option
 
 if TYPE_CHECKING:
     from eechips.engine.queues.queue_items import WorkItem

@@ -21,8 +21,8 @@ from eechips.commands.parameters import HELP
 from eechips.commands.untrusted_commands import refused_words
 from eechips.engine.run import run as run_recipe
 from eechips.errors import UsageError
-from eechips.manifest.code_changes import code_changes
 from eechips.manifest.exclusions import has_excluded_units
+from eechips.manifest.extensions import code_changes
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import awaits_assembly

@@ -19,8 +19,7 @@ from eechips.commands.command import FetchCommand, VerbCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.errors import UsageError
 from eechips.files.local_paths import expand_home
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
+from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.storage.untrusted_files import is_local_path
 
 if TYPE_CHECKING:

@@ -26,9 +26,9 @@ from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.plans.plan_extension import extend_plan
 from eechips.engine.plans.planner import Planner, announce_answers, kept_answers, remove_answers
 from eechips.engine.progress import PlanningReport, Progress
-from eechips.engine.queues.beam_recovery import note_queue, recover
+from eechips.engine.queues.beam_queue import note_queue, recover
 from eechips.engine.results.archive_provenance import ARCHIVES, note_source_files
-from eechips.engine.results.disk_space import check_disk
+from eechips.engine.results.result_stores import check_disk
 from eechips.engine.results.run_records import RunRecords
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RecipeContext, RunContext
@@ -37,7 +37,7 @@ from eechips.engine.service.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.temporary_files import scratch_folder
-from eechips.manifest.archive_traffic import TRAFFIC, ArchiveTraffic
+from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.manifest.sqlite.ledger_queries import sum_totals

@@ -14,12 +14,11 @@ from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
 from eechips.engine.costs.joining_estimate import JoiningEstimate
 from eechips.engine.costs.planning_cost import extrapolate_planning
 from eechips.engine.costs.unit_costs import size_of
+from eechips.engine.features.compute_monitor import BudgetLimit
 from eechips.engine.features.replacement import Replacements, is_refilling
-from eechips.engine.features.run_budget import BudgetLimit
 from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.features.streamed_units import BoundedUnits, ShuffledUnits
-from eechips.engine.joining.shared_request_size import RequestCosts
-from eechips.engine.joining.unit_joining import UnitJoining
+from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.plans.plan import draw_spread, name_template, seed_of
 from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume

@@ -20,7 +20,7 @@ from eechips.engine.plans.plan_extension import addable_parameters, check_growth
 from eechips.engine.plans.planner import remove_answers
 from eechips.engine.plans.resume import ResumedFiles
 from eechips.engine.progress import Progress
-from eechips.engine.queues.beam_recovery import BEAM_QUEUES
+from eechips.engine.queues.beam_queue import BEAM_QUEUES
 from eechips.engine.results.result_assembly import assemble, is_assembled
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.results.run_records import RunRecords, command_of

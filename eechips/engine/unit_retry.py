@@ -8,10 +8,9 @@ from dataclasses import replace
 
 from eechips.engine.features.circuit_breaker import Breaker
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.pending_units import PendingUnits, fetched_alone
 from eechips.engine.results.committer import Committer
 from eechips.engine.results.outcome_records import unit_failure
-from eechips.engine.run_context import SchedulerContext
+from eechips.engine.run_context import PendingUnits, SchedulerContext, fetched_alone
 from eechips.errors import EechipsError, WorkerLostError
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 

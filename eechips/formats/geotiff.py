@@ -24,9 +24,8 @@ from affine import Affine
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.geotiff_writer import FileKind, writer_of
-from eechips.formats.grid_checks import check_crs, check_transform
 from eechips.formats.nodata import free_value
-from eechips.formats.raster import certain_pixels, check_certain, decoding, paste_parts
+from eechips.formats.raster import certain_pixels, check_certain, check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 
 _EPSG = re.compile(r"EPSG:\d+")

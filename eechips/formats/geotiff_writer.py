@@ -23,7 +23,7 @@ from affine import Affine
 from zlib_ng import zlib_ng as zlib
 
 from eechips.errors import ValidationError
-from eechips.formats.rasterio_import import import_rasterio
+from eechips.formats.raster import import_rasterio
 from eechips.formats.tiff_layout import TiffImage, TiffLayout, encode_header, parse_layout
 
 _MAX_STRIP = 512  # pixels a side: larger images are tiled for reading of windows

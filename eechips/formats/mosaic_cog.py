@@ -31,7 +31,7 @@ from rasterio.windows import Window as RasterWindow
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.temporary_files import scratch_folder
 from eechips.formats.cog_options import DTYPES
-from eechips.formats.grid_checks import check_crs, check_transform
+from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window
 from eechips.geo.untrusted_rasters import open_raster
 

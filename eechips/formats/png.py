@@ -12,8 +12,7 @@ from zlib_ng import zlib_ng as zlib  # inflating takes most of the time of a che
 
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import MAX_DECODED_BYTES, ChipFormat, EncodedFile, Expectation, FileMetadata
-from eechips.formats.raster import decoding, encode_picture, paste_parts
-from eechips.formats.rasterio_import import import_rasterio
+from eechips.formats.raster import decoding, encode_picture, import_rasterio, paste_parts
 from eechips.geo.grid import Part
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"

@@ -20,8 +20,7 @@ from eechips.errors import UsageError
 from eechips.option_fields import check_types, chosen_options, takes_none, type_error
 from eechips.option_fields import takes as takes
 from eechips.storage import is_address, local_path
-from eechips.text.option_synonyms import did_you_mean_option
-from eechips.text.suggestion import describe_choices
+from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:

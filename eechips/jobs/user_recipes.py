@@ -20,7 +20,7 @@ from eechips.manifest.run import Run
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.script_source import is_notebook, read_source
 from eechips.storage import is_address
-from eechips.text.option_synonyms import did_you_mean_option
+from eechips.text.suggestion import did_you_mean_option
 
 _OPTIONS = frozenset({"path", "parameters"})
 _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw", "assemble"})

@@ -12,8 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
+from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.manifest.run_signature import is_own
 
 _log = logging.getLogger(__name__)

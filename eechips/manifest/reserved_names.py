@@ -10,8 +10,8 @@ from eechips.errors import UsageError
 from eechips.files.temporary_names import SCRATCH_PREFIX, is_temporary
 from eechips.manifest.export import FAILURES_NAME, LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.folder_lock import LOCK_NAME
-from eechips.manifest.run_history import LOG_NAME
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.untrusted_run import INFO_NAME, read_info

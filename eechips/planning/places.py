@@ -21,7 +21,7 @@ from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
 from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, with_decimal_points
-from eechips.geo.vector_hashes import hash_vectors
+from eechips.geo.vector_paths import hash_vectors
 from eechips.geo.vectors import read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
 

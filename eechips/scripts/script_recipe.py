@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import math
 import os
+import re
 import sys
 import time
 import traceback
@@ -20,10 +21,12 @@ from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.client.quota.permits import Stopped
 from eechips.engine.fetch_phases import stop_message
+from eechips.engine.progress import Progress
 from eechips.engine.run_context import RecipeContext
 from eechips.engine.service.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
-from eechips.files.removal import LockedFolder, remove_tree
+from eechips.files.hashes import hash_file
+from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run_signature import sealing_key
 from eechips.manifest.run_status import OUTSIDE_FILES
@@ -31,7 +34,6 @@ from eechips.manifest.withheld_files import restore
 from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
 from eechips.scripts.execution import STAGING, CallContext, CallExecutor
-from eechips.scripts.local_exports import await_tasks, remove_repeats
 from eechips.scripts.named_inputs import named_inputs
 from eechips.scripts.pooling.call_folder import Call, CallFolder
 from eechips.scripts.pooling.original_pools import ScriptStopped
@@ -50,7 +52,7 @@ from eechips.scripts.replacements.random_numbers import seeded
 from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
 from eechips.scripts.working_folder import WorkingFolder
-from eechips.text.formatting import describe_exception, some_of
+from eechips.text.formatting import describe_exception, format_count, some_of
 
 _RECORDED = (
     "Pools of multiprocessing, concurrent.futures, joblib, loky, multiprocess, pathos, pqdm and tqdm are recorded"
@@ -351,3 +353,75 @@ def _say_why_stopped(context: RecipeContext, *, is_spent: bool) -> None:
         context.log.write("time limit reached")
         context.say("Stopping: the time limit is reached.")
     context.say(stop_message(context.config))
+
+
+_PAUSE = 0.3  # seconds between two requests for the states of all tasks
+_OVERWRITES = "Cannot overwrite asset"
+_NUMBERED = re.compile(r"^(.*) \(\d+\)(\..*)$", re.DOTALL)
+_LOST = {"done": True, "error": {"message": "the local Earth Engine was started again meanwhile"}}
+
+
+def await_tasks(folder: Path, *, is_repeated: bool, quiet: bool) -> int:
+    """Wait until every task of the local Earth Engine has ended, and show how many have.
+
+    Args:
+        folder: folder of the exports, for the message.
+        is_repeated: whether an earlier run of the script was interrupted, whose tasks this one has started again: one
+            task may find its asset there.
+
+    Returns:
+        The number of tasks.
+
+    Raises:
+        RecipeError: if tasks have failed; names them.
+    """
+    import ee
+
+    known: dict[str, dict[str, Any]] = {task["name"]: task for task in ee.data.listOperations()}
+    if not known:
+        return 0
+    with Progress(len(known), 0, None, quiet=quiet, unit="exports") as progress:
+        waiting = set(known)
+        while True:
+            for name in [name for name in waiting if known[name].get("done")]:
+                waiting.remove(name)
+                progress.settle(failed="error" in known[name])
+            progress.show(0, 0)
+            if not waiting:
+                break
+            time.sleep(_PAUSE)
+            listed = {task["name"]: task for task in ee.data.listOperations()}
+            known |= {name: listed.get(name, {**known[name], **_LOST}) for name in waiting}
+    tasks = list(known.values())
+    failed = [task for task in tasks if "error" in task]
+    if is_repeated:
+        there = {message: task for task in failed if (message := _message(task)).startswith(_OVERWRITES)}
+        failed = [task for task in failed if task not in there.values()]
+    count = format_count(len(tasks), "export task")
+    if failed:
+        raise RecipeError(
+            f"{len(failed):,} of {count} failed: {_described(failed)}. Files of the others are in {folder}"
+        )
+    Progress(0, 0, None, quiet=quiet).say(f"{count} completed: {folder}")
+    return len(tasks)
+
+
+def _described(tasks: Sequence[Mapping[str, Any]]) -> str:
+    texts = []
+    for task in tasks:
+        name = task.get("metadata", {}).get("description") or task["name"]
+        texts.append(f"{name} ({_message(task).rstrip('.')})")
+    return some_of(texts)
+
+
+def _message(task: Mapping[str, Any]) -> str:
+    return str(task["error"].get("message"))
+
+
+def remove_repeats(folder: Path) -> None:
+    """Remove numbered copies, such as "a (1).tif", of equal files: an interrupted run had exported them before."""
+    for path in sorted(folder.rglob("*")):
+        match = _NUMBERED.match(path.name)
+        first = None if match is None else path.with_name(f"{match[1]}{match[2]}")
+        if first is not None and first.is_file():
+            remove(path, RecordedFile(first.stat().st_size, hash_file(first)))

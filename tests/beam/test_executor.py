@@ -21,8 +21,7 @@ from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.plans.plan import plan_units
-from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch
-from eechips.engine.queues.beam_recovery import BEAM_QUEUES
+from eechips.engine.queues.beam_queue import BEAM_QUEUES, BeamQueue, OutcomeBatch
 from eechips.engine.queues.beam_worker import BeamWorker, process_partitions
 from eechips.engine.results.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec

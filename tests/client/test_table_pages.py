@@ -12,7 +12,7 @@ import ee
 import pytest
 
 from eechips.client.fetcher import Fetcher
-from eechips.client.row_counts import ROWS
+from eechips.client.http.marked_requests import ROWS
 from eechips.engine.config import RunConfig
 from eechips.engine.service.session import connect
 from eechips.errors import ValidationError

@@ -239,7 +239,6 @@ TASKS = frozenset(
         "engine/fetch_result.py",
         "engine/queues/queue_items.py",
         "manifest/sqlite/ledger.py",
-        "scripts/local_exports.py",
         "scripts/script_recipe.py",
     }
 )

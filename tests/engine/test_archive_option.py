@@ -10,8 +10,7 @@ import pytest
 from eechips.engine.config import RunConfig
 from eechips.engine.results.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError, UsageError
-from eechips.manifest.archive_traffic import ArchiveTraffic
-from eechips.manifest.data_source import DataSource
+from eechips.manifest.data_source import ArchiveTraffic, DataSource
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files
 from tests.support.commands import run_command
 from tests.support.raw_server import message, raw_server

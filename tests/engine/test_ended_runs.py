@@ -19,11 +19,11 @@ from ee import _state
 from eechips.client.access.connection import ServiceTarget, connect
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.throttled_requests import throttle_requests_library
-from eechips.client.profile_requests import fetch_profiles
 from eechips.client.quota.permits import QuotaLimits, Stopped
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
+from eechips.engine.costs.profile_fetcher import fetch_profiles
 from eechips.engine.run import run
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec

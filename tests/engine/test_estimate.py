@@ -23,7 +23,7 @@ from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plans.plan import draw_spread
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
-from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.manifest.data_source import ArchiveTraffic
 from eechips.manifest.sqlite.ledger_queries import Totals
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip

@@ -10,7 +10,7 @@ import pytest
 
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.joining_estimate import JoiningEstimate, UnitRequests
-from eechips.engine.joining.shared_request_size import RequestCosts
+from eechips.engine.joining.unit_joining import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.sqlite.ledger import Ledger

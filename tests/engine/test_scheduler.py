@@ -19,8 +19,7 @@ from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
 from eechips.engine.features.run_monitor import RunMonitor
 from eechips.engine.interrupt import Interrupt
-from eechips.engine.joining.shared_request_size import RequestCosts
-from eechips.engine.joining.unit_joining import UnitJoining
+from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import SchedulerContext

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from eechips.engine.executors.thread_pool import UnitThreadPool
+from eechips.engine.executors.threads import UnitThreadPool
 
 
 @dataclass

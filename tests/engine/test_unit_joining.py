@@ -13,8 +13,7 @@ import pytest
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.joining.shared_request_size import RequestCosts
-from eechips.engine.joining.unit_joining import UnitJoining
+from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
 from eechips.geo.grid import Grid
 from eechips.manifest.sqlite.unit_record import WorkUnit

@@ -14,7 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from eechips.engine.queues.beam_recovery import BEAM_QUEUES, recover
+from eechips.engine.queues.beam_queue import BEAM_QUEUES, recover
 from eechips.errors import StorageError
 from eechips.files.removal import (
     LockedFolder,

@@ -17,7 +17,7 @@ from rasterio.io import MemoryFile
 
 from eechips.errors import ValidationError
 from eechips.formats import CHIP_FORMATS, Expectation, npy, sniff, validate
-from eechips.formats.grid_checks import check_crs, check_transform
+from eechips.formats.raster import check_crs, check_transform
 
 TRANSFORM = rasterio.Affine(0.6, 0.0, 500_000.2, 0.0, -0.6, 4_100_000.4)
 GRID = tuple(TRANSFORM)[:6]

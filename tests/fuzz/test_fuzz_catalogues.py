@@ -26,9 +26,9 @@ from click.testing import CliRunner
 
 import eechips
 from eechips.archive.catalogs.catalog import open_catalog
+from eechips.archive.scenes.assembly import open_store
 from eechips.cli import main
 from eechips.errors import EechipsError
-from eechips.jobs.asset_store import open_store
 from eechips.planning.places import read_places
 from eechips_local.assets import AssetError, FolderStore
 from eechips_local.protocol.request_errors import EarthEngineError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
+from eechips.archive.scenes.assembly import open_store
 from eechips.errors import StorageError, UsageError
-from eechips.jobs.asset_store import open_store
 from eechips_local.assets import FolderStore
 from tests.support.scene_servers import item
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from eechips.manifest import Record, State, open_run
 from eechips.manifest.folder_lock import is_held, lock_run
-from eechips.manifest.run_history import read_history
+from eechips.manifest.run_status import read_history
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
 

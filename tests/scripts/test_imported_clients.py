@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from eechips.scripts.replacements.imported_clients import attach_httpx
-from eechips.scripts.replacements.imported_modules import change_imported
+from eechips.scripts.replacements.name_replacement import change_imported
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except
 from tests.support.user_scripts import files, run, run_with_faults

@@ -21,7 +21,7 @@ from eechips.archive.downloads.integrity import (
 )
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import FileMetadata
-from eechips.formats.rasterio_import import import_rasterio
+from eechips.formats.raster import import_rasterio
 from eechips.geo.crs import parse_crs
 from eechips.geo.untrusted_rasters import open_raster
 from eechips.processes.warning_filters import ignore_warning

@@ -1,11 +1,18 @@
-"""Write a STAC item beside the files of each scene, and add complete scenes to a store of assets."""
+"""Write a STAC item beside the files of each scene, and add complete scenes to a store of assets.
+
+The store is that of the local Earth Engine, whose code is not imported here: a separate process adds the scenes.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -14,9 +21,10 @@ from eechips.archive.downloads.partial_files import forget
 from eechips.archive.scenes.download import partial_folder, remove_if_empty
 from eechips.engine.results.result_assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
-from eechips.errors import UsageError
-from eechips.jobs.asset_store import Put
+from eechips.engine.service.local_server import last_error
+from eechips.errors import StorageError, UsageError
 from eechips.manifest.sqlite.unit_record import State
+from eechips.processes.child_processes import module_command
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component
 from eechips.text.formatting import format_count
@@ -161,3 +169,55 @@ def local_item(item: Mapping[str, Any], parts: Sequence[CompletedUnit], name: st
         if isinstance(link, dict) and str(link.get("href")).startswith(("http:", "https:"))
     ]
     return {**item, "assets": assets, "links": links}
+
+
+Put = Callable[[Path, str, Sequence[str]], object]
+"""Add a scene to an asset store, given the path of its STAC item with local files, the id of the new image, and the
+names of its assets. Raises UsageError if the scene cannot become an image."""
+
+_NEEDED = "pystac"  # packages of the extra
+
+
+def check_store() -> None:
+    """Raise UsageError if a package that fills stores is missing."""
+    if find_spec(_NEEDED) is None:
+        raise UsageError(f"`ingest` needs {_NEEDED}: pip install 'eechips[local]'")
+
+
+@contextlib.contextmanager
+def open_store(into: Path) -> Iterator[Put]:
+    """Start a process that adds scenes to the asset store in a folder, for the duration of the block.
+
+    Yields:
+        The function that adds a scene. It raises StorageError if the process has ended.
+    """
+    command = [*module_command("eechips_local.assets"), str(into)]
+    # A separate session receives no Ctrl-C of the terminal. The process ends with its input, so with this one.
+    with (
+        tempfile.TemporaryFile() as errors,
+        subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
+        ) as process,
+    ):
+        orders, answers = process.stdin, process.stdout
+        assert orders is not None
+        assert answers is not None
+
+        def put(item: Path, asset_id: str, assets: Sequence[str]) -> None:
+            order = {"item": str(item.absolute()), "id": asset_id, "bands": list(assets)}
+            with contextlib.suppress(BrokenPipeError):  # then it sends no reply either
+                orders.write(json.dumps(order) + "\n")
+                orders.flush()
+            line = answers.readline()
+            if not line:
+                reason = last_error(errors) or "it does not say why"
+                raise StorageError(f"what puts scenes into {into} has ended: {reason}")
+            error = json.loads(line)["error"]
+            if error is not None:
+                raise UsageError(error)
+
+        try:
+            yield put
+        finally:
+            with contextlib.suppress(BrokenPipeError):
+                orders.close()

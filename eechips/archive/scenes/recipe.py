@@ -19,7 +19,7 @@ from eechips.archive.downloads.search_cache import SEARCH_CACHE_NAME, SearchCach
 from eechips.archive.downloads.signers import Signer, matches_host, read_secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget
-from eechips.archive.scenes.assembly import assemble_scenes
+from eechips.archive.scenes.assembly import assemble_scenes, check_store, open_store
 from eechips.archive.scenes.download import SceneContext, remove_if_empty
 from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.archive.scenes.search import SceneSearch
@@ -28,7 +28,6 @@ from eechips.engine.results.result_assembly import Results
 from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
-from eechips.jobs.asset_store import check_store, open_store
 from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.planning.areas.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.planning.imagery.image_filters import PropertyCondition, parse_conditions

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from eechips.client.error_classification import next_renewal
 from eechips.engine.costs.compute_sample import ComputeRange, ComputeSample
-from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.manifest.data_source import ArchiveTraffic
 from eechips.text.formatting import format_bytes, format_compute, format_count, format_duration
 
 

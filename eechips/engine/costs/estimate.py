@@ -20,6 +20,7 @@ from eechips.engine.costs.compute_sample import (
 )
 from eechips.engine.costs.cost_descriptions import Estimate, PlanningCost
 from eechips.engine.costs.forecast import Machine
+from eechips.engine.costs.joining_estimate import ChipBox, count_neighbours, place_boxes
 from eechips.engine.costs.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.costs.unit_costs import (
     Range,
@@ -31,8 +32,7 @@ from eechips.engine.costs.unit_costs import (
     list_class_bands,
     sized_result,
 )
-from eechips.engine.joining.chip_neighbours import ChipBox, count_neighbours, place_boxes
-from eechips.engine.joining.shared_request_size import MOST_UNITS
+from eechips.engine.joining.unit_joining import MOST_UNITS
 from eechips.engine.plans.plan import draw_spread, name_template, planner_errors, read_inputs, seed_of, units_of
 from eechips.engine.progress import PlanningReport
 from eechips.engine.service.session import Session, connect

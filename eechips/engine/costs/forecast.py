@@ -15,7 +15,7 @@ from eechips.engine.features.replacement import MOST_REPLACEMENTS
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_context import RunFeature
 from eechips.engine.service.session import Session
-from eechips.manifest.archive_traffic import ArchiveTraffic
+from eechips.manifest.data_source import ArchiveTraffic
 from eechips.manifest.sqlite.ledger_queries import Totals
 from eechips.web.urls import is_loopback
 

@@ -1,27 +1,80 @@
-"""Estimate how many requests the units of a run share: join its units, or a sample of them, as the run will."""
+"""Estimate how many requests the units of a run share: by their places, or by joining some as the run will."""
 
 from __future__ import annotations
 
 import copy
 import json
+import math
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
-from eechips.client.chip_groups import share_chips
+import numpy as np
+import shapely
+
+from eechips.client.chip_groups import MOST_WASTE, share_chips
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeSample
 from eechips.engine.fetch_result import chips_of, empty_file
-from eechips.engine.joining.chip_neighbours import count_neighbours, place_boxes
-from eechips.engine.joining.shared_request_size import MOST_UNITS, RequestCosts
-from eechips.engine.joining.unit_joining import UnitJoining
+from eechips.engine.joining.unit_joining import MOST_UNITS, RequestCosts, UnitJoining
 from eechips.errors import EechipsError
+from eechips.geo.grid import Grid
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe, RequestWindow, Unit, canonical_json, unit_value
+
+_DEGREE = 111_320.0
+"""Metres of a degree of latitude, approximately."""
+
+
+class ChipBox(NamedTuple):
+    """The place of a chip in the coordinates of ``key``, such as a CRS: its corner, and its size."""
+
+    key: Hashable
+    x: float
+    y: float
+    width: float
+    height: float
+
+    @classmethod
+    def of(cls, grid: Grid) -> ChipBox:
+        """Return the place of a grid."""
+        a, b, x, d, e, y = grid.transform
+        return cls(grid.crs, x, y, grid.width * (abs(a) + abs(b)), grid.height * (abs(d) + abs(e)))
+
+
+def place_boxes(points: Sequence[tuple[float, float]], grid: Grid) -> Iterator[ChipBox]:
+    """Yield the boxes of chips at some places, by the pixels of one of them."""
+    size = max(abs(cell) for cell in grid.transform[:2]) * max(grid.width, grid.height)
+    height = size / _DEGREE if size > 1.0 else size  # metres, or degrees
+    for longitude, latitude in points:
+        row = round(latitude)
+        yield ChipBox(row, longitude, latitude, height / max(0.01, math.cos(math.radians(row))), height)
+
+
+def count_neighbours(boxes: Sequence[ChipBox]) -> int:
+    """Return the number of units that have a neighbour.
+
+    Two chips may share a request if the window of both has at most 1.2 pixels for each pixel of theirs
+    (:data:`eechips.client.chip_groups.MOST_WASTE`). Whether they show the same images is not compared.
+    """
+    if not boxes:
+        return 0
+    numbers: dict[Hashable, int] = {}
+    key = np.array([numbers.setdefault(box.key, len(numbers)) for box in boxes])
+    x, y, width, height = np.array([box[1:] for box in boxes]).T
+    tree = shapely.STRtree(shapely.box(x, y, x + width, y + height))
+    first, second = tree.query(shapely.box(x - width, y - height, x + 2 * width, y + 2 * height))
+    widest, highest = np.maximum(width[first], width[second]), np.maximum(height[first], height[second])
+    window = (abs(x[first] - x[second]) + widest) * (abs(y[first] - y[second]) + highest)
+    area = width * height
+    fit = (first != second) & (key[first] == key[second]) & (window <= MOST_WASTE * (area[first] + area[second]))
+    return len(np.union1d(first[fit], second[fit]))
+
 
 _HELD = 4_096
 """Units of a plan that are joined for an estimate: as many as a run holds."""

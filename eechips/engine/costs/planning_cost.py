@@ -8,10 +8,10 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from eechips.client.profile_requests import fetch_all_profiles
 from eechips.client.quota.permits import Stopped
 from eechips.engine.costs.compute_sample import ComputeRange
 from eechips.engine.costs.cost_descriptions import PlanningCost
+from eechips.engine.costs.profile_fetcher import fetch_all_profiles
 from eechips.engine.plans.planner import Planner
 from eechips.engine.service.session import Session
 from eechips.errors import RequestError

@@ -21,10 +21,9 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from eechips.engine.executors.beam_submission import LOST, WRONG, PipelineJob
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import Finished, Lost, Outcome
-from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch, StopMode
+from eechips.engine.queues.beam_queue import LOST, WRONG, BeamQueue, OutcomeBatch, PipelineJob, StopMode
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.child_processes import module_command

@@ -27,7 +27,7 @@ from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
 
-from eechips.engine.executors.beam_submission import FAILED, LOST, WRONG, PipelineJob
+from eechips.engine.queues.beam_queue import FAILED, LOST, WRONG, PipelineJob
 from eechips.engine.queues.beam_worker import BeamWorker, process_partitions
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.storage import write_file

@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection as Pipe
 from eechips.client.access.connection import ServiceTarget
 from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.quota.throttle import Throttle
-from eechips.engine.executors.thread_pool import UnitThreadPool
+from eechips.engine.executors.threads import UnitThreadPool
 from eechips.engine.outcome import AssignmentProgress
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec

@@ -11,7 +11,7 @@ from typing import Any
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import name_template
 from eechips.errors import RunMismatchError
-from eechips.manifest.code_changes import CODE_CHANGES, CodeChange, code_changes
+from eechips.manifest.extensions import CODE_CHANGES, CodeChange, code_changes
 from eechips.manifest.run import CHECKSUMS_ONLY
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import Ledger

@@ -3,32 +3,41 @@
 The parent writes the units into partitions, one file each, as many as the run has slots: a worker that processes a
 partition owns its slot. Workers write outcomes in batches, JSON Lines files with unique names that appear atomically.
 Two batches may contain the same unit. The folder is in the place of the results, on a disk or in an object store, until
-the ledger has recorded everything in it.
+the ledger has recorded everything in it: of a pipeline whose parent was killed, the run that resumes records it.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
+
+import cloudpickle  # type: ignore[import-untyped]
 
 from eechips import errors
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.quota.permits import UsageDelta
 from eechips.client.quota.usage import RequestLog
 from eechips.engine.outcome import Finished, Lost, Outcome
+from eechips.engine.results.committer import Committer
+from eechips.engine.results.result_stores import ImmediateStore
+from eechips.engine.run_log import RunLog
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
-from eechips.files.temporary_names import new_writer
+from eechips.files.temporary_names import is_numbered_token, new_writer
 from eechips.manifest.reserved_names import result_name
+from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import LISTS, RECORD, Record, State, UnitFile, WorkUnit
 from eechips.manifest.untrusted_run import known_values
 from eechips.recipe import canonical_json
-from eechips.storage import LocalStore, ObjectStore, StagedFile, Store
+from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, write_file
 
 FOLDER = "beam"
 """Folder of all Beam queues, below the output folder."""
@@ -237,3 +246,93 @@ def _decode_error(name: str, text: str, until: str | None = None) -> EechipsErro
     if not (isinstance(kind, type) and issubclass(kind, EechipsError)):
         raise ValueError(f"{name} is no error of eechips")
     return ProjectUnavailableError(text, until=until) if kind is ProjectUnavailableError else kind(text)
+
+
+LOCAL_RUNNERS = ("DirectRunner", "FnApiRunner")
+FAILED = 1
+"""Exit status after a failed pipeline; the reason is in the job's failure file."""
+WRONG = 2
+"""Exit status if the options are wrong; likewise."""
+
+
+LOST = 3
+"""Exit status after the loss of a worker on this machine."""
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineJob:
+    """A pipeline to submit.
+
+    Attributes:
+        rate: requests per second for each slot; None for no limit.
+        options: options of Beam, as on a command line.
+        failure: file for the error if the pipeline fails.
+    """
+
+    spec: WorkerSpec
+    rate: float | None
+    queue: BeamQueue
+    partitions: tuple[int, ...]
+    options: tuple[str, ...]
+    failure: Path
+
+    @property
+    def is_local(self) -> bool:
+        """Return whether Beam's own runner executes it, with workers on this machine."""
+        parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+        parser.add_argument("--runner", default=LOCAL_RUNNERS[0])
+        return parser.parse_known_args(self.options)[0].runner in LOCAL_RUNNERS
+
+    def save(self, path: Path) -> None:
+        """Write the job to a file, atomically."""
+        write_file(path, cloudpickle.dumps(self))
+
+
+BEAM_QUEUES = "file_queues"
+"""Key in the ledger of the tokens of Beam queues with outcomes that the ledger may lack."""
+
+
+def note_queue(ledger: Ledger, token: str, has_outcomes: bool) -> None:
+    """Record in the ledger whether a Beam queue may hold outcomes."""
+    known = [other_token for other_token in ledger.meta().get(BEAM_QUEUES, []) if other_token != token]
+    ledger.note(BEAM_QUEUES, [*known, token] if has_outcomes else known)
+
+
+def recover(ledger: Ledger, store: Store, log: RunLog) -> None:
+    """Record the outcomes in the Beam queues of earlier pipelines, and remove the queues."""
+    recovered = 0
+    immediate = ImmediateStore(store.root) if isinstance(store, LocalStore) else store
+    committer = Committer(ledger, immediate)
+    for token in ledger.meta().get(BEAM_QUEUES, []):
+        if not isinstance(token, str) or not is_numbered_token(token):
+            raise StorageError(
+                f"the ledger of this run names {token!r} as a folder of its queue, which it is not: the ledger is"
+                " damaged or belongs to another user: choose another output folder"
+            )
+        queue = BeamQueue(immediate, token)
+        for name in list(queue.batch_names()):
+            events = {event.assignment.position: event for event in _finished(queue, name)}
+            settled = [event for event in events.values() if _is_lacking(ledger, event)]
+            committer.commit(settled)
+            recovered += len(settled)
+        queue.clear()
+        note_queue(ledger, token, False)
+    if recovered:
+        log.write("recovered", units=recovered)
+
+
+def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
+    for event in queue.read_batch(name).events:
+        if isinstance(event, Finished) and event.outcome.record is not None:
+            yield event
+
+
+def _is_lacking(ledger: Ledger, event: Finished) -> bool:
+    """Return whether an event has the result of a unit of the plan that is open.
+
+    Units that failed stay open, as what the service refused may concern all of them: the run tries them again.
+    """
+    position, record = event.assignment.position, event.outcome.record
+    unit = next(ledger.open_units(position, position + 1), None)
+    is_planned = unit is not None and unit.id == event.assignment.id
+    return is_planned and record is not None and record.state.has_result

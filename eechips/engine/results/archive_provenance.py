@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import ConfigurationError, EechipsError
-from eechips.manifest.archive_traffic import ArchiveTraffic
-from eechips.manifest.data_source import DataSource
+from eechips.manifest.data_source import ArchiveTraffic, DataSource
 from eechips.manifest.source_files import (
     SOURCES_NAME,
     SourceFile,

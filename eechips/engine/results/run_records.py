@@ -24,10 +24,9 @@ from eechips.engine.results.result_assembly import assembly_of
 from eechips.engine.run_components import RunComponents
 from eechips.engine.service.session import STUBS, Session, notes_of
 from eechips.errors import StorageError, TransientError
-from eechips.manifest.archive_traffic import TRAFFIC
-from eechips.manifest.code_changes import CODE_CHANGES
+from eechips.manifest.data_source import TRAFFIC
 from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
-from eechips.manifest.extensions import EXTENSIONS
+from eechips.manifest.extensions import CODE_CHANGES, EXTENSIONS
 from eechips.manifest.failures import export_failures
 from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRADUALLY
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder

@@ -26,7 +26,7 @@ from eechips.client.quota.stored_limits import load_learned_limit
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import describe_month
-from eechips.engine.results.disk_space import existing_folder, free_bytes
+from eechips.engine.results.result_stores import existing_folder, free_bytes
 from eechips.engine.service.doctor_requests import REQUESTS, Answer, send_trials
 from eechips.engine.service.local_server import local_earth_engine
 from eechips.engine.service.quota_connection import list_sharing_runs, quota_place

@@ -14,8 +14,8 @@ import ee
 
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
-from eechips.engine.results.disk_space import refuse_small_disk
 from eechips.engine.results.result_assembly import Results
+from eechips.engine.results.result_stores import refuse_small_disk
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import mosaic_cog

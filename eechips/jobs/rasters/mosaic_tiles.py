@@ -16,8 +16,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.datasets import Kind
-from eechips.engine.results.disk_space import refuse_small_disk
 from eechips.engine.results.result_assembly import CompletedUnit, Results
+from eechips.engine.results.result_stores import refuse_small_disk
 from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.formats import mosaic_cog

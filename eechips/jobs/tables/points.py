@@ -19,8 +19,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
+from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.place_files import fetch
 from eechips.jobs.recipe_options import (

@@ -31,8 +31,7 @@ from eechips.jobs.extended_plans import (
 from eechips.jobs.place_files import fetch
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format, takes
 from eechips.jobs.tables.embedding_means import vector_bands
-from eechips.jobs.tables.series_plan import SeriesPlan, single_image_error
-from eechips.jobs.tables.series_regions import choose_regions
+from eechips.jobs.tables.series_plan import SeriesPlan, choose_regions, single_image_error
 from eechips.jobs.tables.table_options import OUTPUTS, TimeSeriesOptions
 from eechips.jobs.tables.zonal_statistics import (
     Elements,

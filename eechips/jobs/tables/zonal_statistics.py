@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from eechips.client.row_counts import check_count
+from eechips.client.http.marked_requests import check_count
 from eechips.client.table_rows import repeated_keys
 from eechips.engine.results.result_assembly import Results
 from eechips.errors import ValidationError

@@ -19,8 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.files.local_paths import local_path
 from eechips.geo.polygons import list_polygons
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
+from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices

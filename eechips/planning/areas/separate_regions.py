@@ -18,8 +18,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.vector_hashes import hash_vectors
-from eechips.geo.vector_paths import is_vector_file
+from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.planning.areas.regions import Region, parse_region, planar_geometry
 from eechips.planning.areas.zones import Zones, read_zones
 from eechips.planning.places import json_columns

@@ -14,8 +14,7 @@ from typing import Any
 
 from eechips.scripts.pooling.original_pools import HOST, is_hosted
 from eechips.scripts.pooling.pools import AsyncResult, Pool, ThreadPool
-from eechips.scripts.replacements.imported_modules import change_imported
-from eechips.scripts.replacements.name_replacement import replace_names
+from eechips.scripts.replacements.name_replacement import change_imported, replace_names
 
 
 class _Starred:

@@ -43,7 +43,7 @@ from eechips.client.quota.usage import Usage
 from eechips.errors import EechipsError, TooLargeError, ValidationError
 from eechips.formats import inspect, sniff
 from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, attach_rasterio
-from eechips.scripts.replacements.imported_modules import change_imported
+from eechips.scripts.replacements.name_replacement import change_imported
 from eechips.web.redaction import redact
 from eechips.web.urls import origin
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,13 +14,44 @@ from eechips.manifest.data_source import DataSource
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.run import Run
-from eechips.text.formatting import format_bytes, format_count
-from eechips.training.cards.card_markdown import code, escape, format_block, format_table
+from eechips.text.formatting import format_bytes, format_count, one_line
 from eechips.training.cards.croissant import CROISSANT_NAME, Publication
 from eechips.training.cards.huggingface import front_matter
 from eechips.training.cards.summary import Summary
 from eechips.training.quality.statistics_passes import STATS_NAME
 from eechips.training.splits import split_table
+
+
+def strip_markdown(markdown: str) -> str:
+    """Convert escaped Markdown to plain text."""
+    return html.unescape(markdown.replace("\\", ""))
+
+
+def format_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(map(one_line, line))} |" for line in lines)
+
+
+def escape(value: Any) -> str:
+    """Return a value as text with the syntax of Markdown escaped: names come from others."""
+    escaped = html.escape(" ".join(one_line(str(value)).split()), quote=False)
+    return "".join(f"\\{c}" if c in "\\`*_[]|#~" else c for c in escaped)
+
+
+def code(value: Any) -> str:
+    """Return a value as code, without characters that end it."""
+    return f"`{' '.join(one_line(str(value)).split()).replace('`', '').replace('|', '/')}`"
+
+
+def format_block(language: str, lines: Sequence[str]) -> str:
+    """Return a block of code, between fences that are longer than any in it."""
+    fence = "```"
+    lines = [one_line(line, longest=max(1, len(line))) for line in lines]
+    while any(fence in line for line in lines):
+        fence += "`"
+    return "\n".join([fence + language, *lines, fence])
+
 
 SHEET_NAME = "contact_sheet.png"
 MARK = "<!-- Made by eechips card, which replaces it: what is added by hand is lost. -->"

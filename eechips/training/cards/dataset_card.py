@@ -15,8 +15,7 @@ from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import write_file
 from eechips.storage.local_copies import local_copies
-from eechips.training.cards.card_markdown import strip_markdown
-from eechips.training.cards.card_sections import MARK, SHEET_NAME, describe, name_stratum, render_card
+from eechips.training.cards.card_sections import MARK, SHEET_NAME, describe, name_stratum, render_card, strip_markdown
 from eechips.training.cards.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.cards.huggingface import configs, is_table, tables
 from eechips.training.cards.summary import Summary, summarize

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from eechips.datasets.quality_bands import HALF, BitField, MaskSource, list_mask_sources
 from eechips.errors import ValidationError
-from eechips.formats.grid_checks import check_crs
-from eechips.formats.raster import decoding
+from eechips.formats.raster import check_crs, decoding
 from eechips.training.quality.chip_pixels import ChipPixels, decode
 from eechips.training.sample import SampleFile
 

@@ -18,7 +18,7 @@ from typing import Any
 from eechips.errors import EechipsError, InternalError, RunLockedError, StorageError, UsageError
 from eechips.files.temporary_files import temporary_folder
 from eechips.manifest.folder_lock import is_held, lock_run
-from eechips.manifest.run_history import LOG_NAME
+from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.processes.child_processes import end_with_parent, hide_main
 from eechips.storage import is_address, local_path, resolve_inside
