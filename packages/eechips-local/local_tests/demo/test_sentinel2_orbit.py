@@ -10,6 +10,7 @@ from eechips_local.demo import DemoStore
 from eechips_local.demo.painting.painted_source import PaintedSource
 from eechips_local.demo.satellites import mgrs, sentinel2_orbit
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
+from local_tests.support.call_counts import count_calls
 
 STORE = DemoStore(date(2026, 1, 1))
 S2 = "COPERNICUS/S2_HARMONIZED"
@@ -185,3 +186,14 @@ def test_satellites_take_turns_outside_europe_and_africa_at_first() -> None:
         assert known is not None
         datatake = sentinel2_orbit.datatakes(known)[0]
         assert len(list(datatake.starts(date(2016, 1, 1), date(2016, 3, 1)))) == count
+
+
+def test_tiles_of_datatakes_are_kept_as_they_are_found() -> None:
+    """Searches of the globe need them: a list of 19,000 tiles that takes seconds to find."""
+    sentinel2_orbit.all_by_datatake()
+    sentinel2_orbit.all_by_datatake.cache_clear()
+    with count_calls() as calls:
+        kept = sentinel2_orbit.all_by_datatake()
+    assert calls["_shown"] == 0
+    found = sentinel2_orbit.by_datatake(mgrs.tiles(None))
+    assert list(kept.items()) == list(found.items())

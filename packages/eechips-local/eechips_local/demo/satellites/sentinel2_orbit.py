@@ -18,7 +18,7 @@ import numpy as np
 import shapely
 
 from eechips_local.demo.borders import tessellation
-from eechips_local.demo.painting import mercator
+from eechips_local.demo.painting import drawing_cache, mercator
 from eechips_local.demo.painting.mercator import Floats
 from eechips_local.demo.painting.painted_source import outline_around
 from eechips_local.demo.satellites import mgrs
@@ -234,8 +234,12 @@ def _starts() -> tuple[tuple[int, ...], ...]:
 
 def by_datatake(tiles: Iterable[MgrsTile]) -> Mapping[Datatake, Sequence[MgrsTile]]:
     """Return the tiles of which each datatake shows some."""
+    return _grouped(_shown(list(tiles)))
+
+
+def _grouped(shown: Iterable[tuple[MgrsTile, Datatake]]) -> Mapping[Datatake, Sequence[MgrsTile]]:
     tiles_by_datatake: dict[Datatake, list[MgrsTile]] = {}
-    for tile, datatake in _shown(list(tiles)):
+    for tile, datatake in shown:
         tiles_by_datatake.setdefault(datatake, []).append(tile)
     return tiles_by_datatake
 
@@ -243,7 +247,22 @@ def by_datatake(tiles: Iterable[MgrsTile]) -> Mapping[Datatake, Sequence[MgrsTil
 @cache
 def all_by_datatake() -> Mapping[Datatake, Sequence[MgrsTile]]:
     """Return all tiles by their datatakes."""
-    return by_datatake(mgrs.tiles(None))
+    drawn = drawing_cache.kept("datatakes", _find_all)
+    tiles = [MgrsTile(zone, bool(southern), column, row) for zone, southern, column, row in drawn["tiles"].tolist()]
+    known = [Datatake(orbit, angle, bool(is_early)) for orbit, angle, is_early in drawn["datatakes"].tolist()]
+    return _grouped((tiles[tile], known[datatake]) for tile, datatake in drawn["shown"].tolist())
+
+
+def _find_all() -> drawing_cache.Arrays:
+    """Return all tiles, all datatakes, and the positions in both of each tile and a datatake that shows some of it."""
+    shown = list(_shown(list(mgrs.tiles(None))))
+    tiles, known = (list(dict.fromkeys(column)) for column in zip(*shown, strict=True))
+    positions = [{item: position for position, item in enumerate(items)} for items in (tiles, known)]
+    return {
+        "tiles": np.array([(t.zone, t.southern, t.column, t.row) for t in tiles], dtype=np.int16),
+        "datatakes": np.array([(d.orbit, d.angle, d.is_early) for d in known], dtype=np.int16),
+        "shown": np.array([(positions[0][t], positions[1][d]) for t, d in shown], dtype=np.int32),
+    }
 
 
 @lru_cache(maxsize=8192)
