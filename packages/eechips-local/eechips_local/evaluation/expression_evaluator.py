@@ -43,6 +43,7 @@ from eechips_local.protocol.request_errors import (
     error_of_element,
 )
 from eechips_local.quota.compute_cost import charge_call
+from eechips_local.values.element_properties import BAND_TYPES
 from eechips_local.values.values import Value
 
 _UNNAMED = ("User memory", "Computation", "Collection query", "Reprojection output")
@@ -69,7 +70,7 @@ class _Closure:
         body: str,
         values: Mapping[str, Any],
         call: Callable[[Mapping[str, Value]], Value],
-        trace: Callable[[str, str], frozenset[str] | None],
+        trace: Callable[[str, str], tuple[Agreement, frozenset[str]]],
     ) -> None:
         self.names = names
         self._body = body
@@ -79,7 +80,9 @@ class _Closure:
         self._metadata: Metadata | None = None
 
     def keeps(self, name: str) -> bool:
-        """Return whether results have the property of that name of the first argument, ".geo" for the geometry."""
+        """See ``TracedFunction``."""
+        if name == BAND_TYPES:
+            return self._effects()[0] <= Agreement.IMAGE
         if self._metadata is None:
             tracer = BodyTracer(self._values, self.names[0] if self.names else "")
             self._metadata = tracer.trace({"valueReference": self._body})
@@ -87,6 +90,10 @@ class _Closure:
 
     def reads(self) -> frozenset[str] | None:
         """Return the names of the properties that decide how a call ends; see ``TracedFunction``."""
+        agreement, names = self._effects()
+        return names if agreement <= Agreement.ROUGH_IMAGE else None
+
+    def _effects(self) -> tuple[Agreement, frozenset[str]]:
         return self._trace(self.names[0] if self.names else "", self._body)
 
     def __call__(self, *values: Value) -> Value:
@@ -286,10 +293,9 @@ class Evaluator:
             finally:
                 self._depth -= 1
 
-        def trace(argument: str, body: str) -> frozenset[str] | None:
+        def trace(argument: str, body: str) -> tuple[Agreement, frozenset[str]]:
             tracer = EffectTracer(self._values, argument, lambda node: self._node(node, scope), self._waits)
-            agreement = tracer.trace({"valueReference": body})
-            return frozenset(tracer.reads) if agreement <= Agreement.ROUGH_IMAGE else None
+            return tracer.trace({"valueReference": body}), frozenset(tracer.reads)
 
         return _Closure(definition.get("argumentNames") or [], body, self._values, call, trace)
 

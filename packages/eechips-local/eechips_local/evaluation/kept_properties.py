@@ -30,7 +30,10 @@ class TracedFunction(Protocol):
         ...
 
     def keeps(self, name: str) -> bool:
-        """Return whether results have the property of that name of the first argument, ".geo" for the geometry."""
+        """Return whether results have the property of that name of the first argument, ".geo" for the geometry.
+
+        For ".types": whether bands of results are of the same types if those of arguments are.
+        """
         ...
 
     def reads(self) -> frozenset[str] | None:

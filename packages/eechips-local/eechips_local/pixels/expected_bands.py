@@ -8,6 +8,7 @@ documents is that collections may mix band types, and that ``mosaic`` wants a ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from eechips_local.evaluation.asset_model import PixelType
@@ -31,6 +32,15 @@ class ExpectedBands:
     def of(cls, image: Image) -> ExpectedBands:
         """Return the bands of an image."""
         return cls(tuple((band.name, band.type) for band in image.bands))
+
+    def fits_all(self, examples: Iterable[Image] | None) -> bool:
+        """Return whether there are examples (None: there are not) and all of them fit."""
+        if examples is None:
+            return False
+        try:
+            return all(map(self.check, examples))
+        except InvalidError:
+            return False
 
     def check(self, image: Image) -> Image:
         """Return an image that fits: the same band names in the same order, each type within the first image's.

@@ -15,6 +15,8 @@ from eechips_local.values.value_json import band_json
 from eechips_local.values.values import Collection, Feature, Geometry, Value
 
 GEOMETRY = ".geo"
+BAND_TYPES = ".types"
+"""Stands for the types of bands among the names of properties that elements keep."""
 GEOMETRY_FIELDS = (GEOMETRY, ".all")
 """Names by which filters refer to the geometry of an element."""
 

@@ -192,6 +192,27 @@ class TestLookedAt:
         assert archive.made <= 3 + 3 + 1
 
 
+def pixel_of(image: Ready) -> Ready:
+    """The values of an image at a place in the images whose west is 0."""
+    point = invoke("GeometryConstructors.Point", coordinates=[0.5, 0.5])
+    return invoke("Image.reduceRegion", image=image, reducer=invoke("Reducer.first"), geometry=point, scale=10000)
+
+
+class TestComposites:
+    def test_images_elsewhere_are_not_made(self) -> None:
+        archive, graph = alike(300), Graph()
+        masked = mapped(SURE["mask"])(graph, LOADED)
+        assert evaluate(archive, graph, pixel_of(invoke("ImageCollection.mosaic", collection=masked)))["a"] is not None
+        assert archive.made <= 1 + 100
+
+    def test_types_that_follow_from_values_are_looked_at(self) -> None:
+        archive, graph = AlikeArchive([(day * DAY, day % 2, day % 2) for day in range(9)], lambda _: BOTH), Graph()
+        clouds = mapped(lambda image: invoke("Image.addBands", dstImg=image, srcImg=invoke(
+            "Image.constant", value=invoke("Element.get", object=image, property="cloud"))))(graph, LOADED)  # fmt: skip
+        with pytest.raises(EarthEngineError, match="Mismatched type for band 'constant'"):
+            evaluate(archive, graph, pixel_of(invoke("ImageCollection.mosaic", collection=clouds)))
+
+
 ROWS = st.lists(
     st.tuples(st.integers(0, 45).map(lambda day: day * DAY), st.integers(0, 4), st.integers(0, 2)), max_size=8
 )

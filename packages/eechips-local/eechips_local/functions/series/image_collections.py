@@ -22,7 +22,7 @@ from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import LimitError
 from eechips_local.reducers import Reducer, ReducerSample
-from eechips_local.values.element_properties import GEOMETRY
+from eechips_local.values.element_properties import BAND_TYPES, GEOMETRY
 from eechips_local.values.values import Collection, Filter, Geometry
 
 _MOST_BANDS = 5_000  # https://developers.google.com/earth-engine/apidocs/ee-imagecollection-tobands
@@ -41,6 +41,7 @@ def members_of(collection: Collection, first: Image) -> Members:
     All images of a list are compared with the first one, as ``mosaic`` of the service also refuses those far from the
     pixels (github.com/forestdatapartnership/whisp/pull/248); of a stored collection, which may have a million, those
     under the bounds, and the first hundred where they are found fast; of what is mapped over one, the first thousand.
+    None is made for this where examples, to one of which each image is alike, fit.
     """
     expected = ExpectedBands.of(first)
     following = _FOLLOWING_LOOKED_AT if collection.is_searchable else None
@@ -48,6 +49,8 @@ def members_of(collection: Collection, first: Image) -> Members:
 
     @cache
     def check_others() -> None:
+        if expected.fits_all(collection.examples(frozenset({BAND_TYPES}))):
+            return
         for image in islice(collection, looked_at):
             expected.check(image)
 
