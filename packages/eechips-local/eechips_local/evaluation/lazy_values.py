@@ -74,32 +74,42 @@ class LazyMapping(Mapping[str, Any]):
 
     Args:
         values: values by key; those that are :class:`Later` are computed when they are asked for.
+        others: makes the values of all other keys when one of them is asked for.
     """
 
-    __slots__ = ("_values",)
+    __slots__ = ("_others", "_values")
 
-    def __init__(self, values: Mapping[str, Any]) -> None:
+    def __init__(self, values: Mapping[str, Any], others: Callable[[], Mapping[str, Any]] | None = None) -> None:
         self._values = dict(values)
+        self._others = others
+
+    def all_values(self) -> dict[str, Any]:
+        """Return the values by key; what is computed later stays :class:`Later`."""
+        if self._others is not None:
+            self._values |= self._others()
+            self._others = None
+        return self._values
 
     def __getitem__(self, key: str) -> Any:
-        value = self._values[key]
+        values = self._values if key in self._values else self.all_values()
+        value = values[key]
         if isinstance(value, Later):
-            value = self._values[key] = value.value()
+            value = values[key] = value.value()
         return value
 
     def __contains__(self, key: object) -> bool:
-        return key in self._values
+        return key in self._values or key in self.all_values()
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._values)
+        return iter(self.all_values())
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self.all_values())
 
 
 def uncomputed(mapping: Mapping[str, Any]) -> dict[str, Any]:
     """Return a copy of a mapping in which what is computed later stays :class:`Later`."""
-    return dict(mapping._values if isinstance(mapping, LazyMapping) else mapping)
+    return dict(mapping.all_values() if isinstance(mapping, LazyMapping) else mapping)
 
 
 def without(mapping: Mapping[str, Any], keys: Container[str]) -> Mapping[str, Any]:

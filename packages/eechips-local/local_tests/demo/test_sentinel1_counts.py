@@ -75,3 +75,18 @@ def test_few_calls_count_years_of_scenes() -> None:
     with count_calls() as calls:
         assert SCENES.count(Query(equals={"instrumentMode": "IW"})) > 3_000_000
     assert sum(calls.values()) < 1_500_000
+
+
+@pytest.mark.parametrize("name", ["orbitNumber_start", "orbitNumber_stop", "cycleNumber", "relativeOrbitNumber_stop"])
+def test_a_search_by_numbers_of_orbits_makes_no_others(name: str) -> None:
+    """Scenes of an orbit are among 300,000 of a year."""
+    value = properties()[0][name]
+    day = replace(TURN_OF_THE_YEAR, equals={name: value})
+    expected = [scene["system:index"] for scene in properties() if scene[name] == value]
+    assert [image.properties["system:index"] for image in SCENES.search(day)] == expected
+    orbit = properties()[0]["orbitNumber_start"]
+    year = replace(day, end=midnight(date(2016, 12, 31)), equals={"orbitNumber_start": orbit})
+    with count_calls() as calls:
+        assert {image.properties["orbitNumber_start"] for image in SCENES.search(year)} == {orbit}
+    assert calls["_image"] < 200
+    assert calls["_bands"] == 0

@@ -8,7 +8,7 @@ import numpy as np
 
 from eechips_local.demo import DemoStore
 from eechips_local.demo.painting.painted_source import PaintedSource
-from eechips_local.demo.satellites import mgrs, sentinel2_orbit
+from eechips_local.demo.satellites import mgrs, sentinel2, sentinel2_orbit
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.support.call_counts import count_calls
 
@@ -197,3 +197,16 @@ def test_tiles_of_datatakes_are_kept_as_they_are_found() -> None:
     assert calls["_shown"] == 0
     found = sentinel2_orbit.by_datatake(mgrs.tiles(None))
     assert list(kept.items()) == list(found.items())
+
+
+def test_a_search_by_time_and_clouds_makes_no_other_properties() -> None:
+    query = Query(bounds=(7.3, 46.2, 7.3, 46.2), start=1_651_500_000_000, end=1_654_100_000_000)
+    collection = sentinel2.collections(date(2026, 1, 1), "climate")[3]
+    with count_calls() as calls:
+        images = list(collection.images(query))
+        for name in ("system:time_start", "CLOUDY_PIXEL_PERCENTAGE"):
+            assert all(image.properties[name] is not None for image in images)
+        assert calls["_other_properties"] == 0
+        assert "MGRS_TILE" in images[0].properties
+        assert "none such" not in images[0].properties
+    assert calls["_other_properties"] == 1

@@ -32,6 +32,7 @@ from eechips_local.demo.satellites import sentinel1_orbit
 from eechips_local.demo.satellites.sentinel1_orbit import Slice
 from eechips_local.demo.weather import climate
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.evaluation.lazy_values import LazyMapping, LazySequence
 
 FIRST = date(2014, 10, 3)
 """No image is older."""
@@ -266,12 +267,12 @@ class Sentinel1(ImageSearch):
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
         direction = query.equals.get("orbitProperties_pass")
-        track = query.equals.get("relativeOrbitNumber_start")
         scenes, span = sentinel1_orbit.slices(query.bounds), self._span(query)
+        orbits = [orbit for orbit in _orbits(*span) if sentinel1_orbit.may_match(query, orbit)]
         is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
         for kind in sorted((kind for kind in kinds if kind.meets(query)), key=lambda kind: kind.label):
-            for orbit, scene in self._passes(scenes, _orbits(*span), *span, track):
+            for orbit, scene in self._passes(scenes, orbits, *span):
                 if acquisition(orbit, scene) is kind and (direction is None or scene.direction == direction):
                     yield self._image(orbit, scene)
 
@@ -280,7 +281,7 @@ class Sentinel1(ImageSearch):
         wanted = {kind for kind in (*_POLAR, *_USUAL) if kind.meets(query)}
         firsts: dict[Acquisition, ImageAsset] = {}
         scenes, span = sentinel1_orbit.slices(None), self._span(query)
-        for orbit, scene in self._passes(scenes, _orbits(*span), *span, None) if wanted else ():
+        for orbit, scene in self._passes(scenes, _orbits(*span), *span) if wanted else ():
             kind = acquisition(orbit, scene)
             if kind in wanted and kind not in firsts:
                 firsts[kind] = self._image(orbit, scene)
@@ -294,13 +295,14 @@ class Sentinel1(ImageSearch):
         if is_listed or not query.equals.keys() <= _COUNTED or {field for field, _ in query.holding} - {_POLARISATIONS}:
             return None
         wanted = {kind for kind in (*_POLAR, *_USUAL) if kind.meets(query)}
-        direction, track = (query.equals.get(name) for name in ("orbitProperties_pass", "relativeOrbitNumber_start"))
+        direction = query.equals.get("orbitProperties_pass")
         scenes, (start, end) = sentinel1_orbit.slices(None), self._span(query)
 
         def is_wanted(orbit: int, scene: Slice) -> bool:
             return acquisition(orbit, scene) in wanted and direction in (None, scene.direction)
 
         orbits = _orbits(start, end)
+        edges = [orbit for orbit in sorted({*orbits[:3], *orbits[-3:]}) if sentinel1_orbit.may_match(query, orbit)]
         alike: dict[tuple[int, int, bool], list[int]] = {}  # those that lie in the time as a whole, by what decides
         for orbit in orbits[3:-3]:
             key = sentinel1_orbit.relative_orbit(orbit), orbit % _ALIKE, _is_early(orbit)
@@ -308,10 +310,9 @@ class Sentinel1(ImageSearch):
         whole = sum(
             len(members) * sum(count for scene, count in _kinds_of_scenes(relative) if is_wanted(members[0], scene))
             for (relative, _, _), members in alike.items()
-            if track in (None, relative)
+            if sentinel1_orbit.may_match(query, members[0])
         )
-        edges = sorted({*orbits[:3], *orbits[-3:]})
-        return whole + sum(is_wanted(*seen) for seen in self._passes(scenes, edges, start, end, track))
+        return whole + sum(is_wanted(*seen) for seen in self._passes(scenes, edges, start, end))
 
     def _span(self, query: Query) -> tuple[float, float]:
         """Return the time of a query in which there are images."""
@@ -319,14 +320,11 @@ class Sentinel1(ImageSearch):
         return start, self._end if query.end is None else min(self._end, query.end)
 
     def _passes(
-        self, scenes: Mapping[int, Sequence[Slice]], orbits: Sequence[int], start: float, end: float, track: Any
+        self, scenes: Mapping[int, Sequence[Slice]], orbits: Sequence[int], start: float, end: float
     ) -> Iterator[tuple[int, Slice]]:
         """Yield orbit and slice of the scenes of some orbits that are seen between two times, in milliseconds."""
         for orbit in orbits:
-            relative = sentinel1_orbit.relative_orbit(orbit)
-            if track is not None and relative != track:
-                continue
-            for scene in scenes.get(relative, ()):
+            for scene in scenes.get(sentinel1_orbit.relative_orbit(orbit), ()):
                 seen = _seconds(sentinel1_orbit.start_time(orbit, scene.number))
                 if start <= seen < end:
                     yield orbit, scene
@@ -345,35 +343,42 @@ class Sentinel1(ImageSearch):
         return None
 
     def _image(self, orbit: int, scene: Slice) -> ImageAsset:
-        start = sentinel1_orbit.start_time(orbit, scene.number)
+        seen = _seconds(sentinel1_orbit.start_time(orbit, scene.number))
+        index, kind = _name(orbit, scene.number), acquisition(orbit, scene)
+        properties = {"system:index": index, "system:time_start": seen, "system:time_end": seen, **kind.properties}
+        # A search reads some properties of many images, and the bands of few.
+        return ImageAsset(
+            f"{self.id}/{index}",
+            LazySequence(lambda: self._bands(orbit, scene)),
+            LazyMapping(properties, lambda: synthetic_label.marked(_properties(orbit, scene))),
+            sentinel1_orbit.outline(scene),
+            synthetic_label.VERSION,
+        )
+
+    def _bands(self, orbit: int, scene: Slice) -> tuple[BandInfo, ...]:
         longitude = sentinel1_orbit.middle(scene)[0]
-        when = (_moment(start) + timedelta(hours=longitude / 15.0)).date()
+        moment = _moment(sentinel1_orbit.start_time(orbit, scene.number))
+        when = (moment + timedelta(hours=longitude / 15.0)).date()
         dtype, kind = "float64" if self.is_log else "float32", acquisition(orbit, scene)
         grid, (_, points) = sentinel1_orbit.grid(scene, kind.pixel), sentinel1_orbit.corners(scene)
         painted = PaintedSource(grid, RadarPass(scene, when, kind.bands[0] == "HH"), "float32", outline=points)
         source = DerivedSource(painted, Speckle(orbit * sentinel1_orbit.SLICES + scene.number, self.is_log), dtype)
         angle = PaintedSource(sentinel1_orbit.angle_grid(scene), IncidenceAngle(scene), "float32")
         bands = [BandInfo(name, PixelType.of(dtype), grid, source, n) for n, name in enumerate(kind.bands)]
-        bands.append(BandInfo("angle", PixelType("float"), angle.grid, angle, 0))
-        properties = {"system:index": _name(orbit, scene.number), **_properties(orbit, scene)}
-        return synthetic_label.image(self.id, tuple(bands), properties, sentinel1_orbit.outline(scene))
+        return (*bands, BandInfo("angle", PixelType("float"), angle.grid, angle, 0))
 
 
 def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
     start, stop = (time(orbit, scene.number) for time in (sentinel1_orbit.start_time, sentinel1_orbit.stop_time))
     node = sentinel1_orbit.node_time(orbit)
-    heading, kind = sentinel1_orbit.middle(scene)[2], acquisition(orbit, scene)
+    heading = sentinel1_orbit.middle(scene)[2]
     properties: dict[str, Any] = {
-        "system:time_start": _seconds(start),
-        "system:time_end": _seconds(start),
-        "cycleNumber": (orbit - 73) // sentinel1_orbit.ORBITS + 15,
+        **sentinel1_orbit.numbers(orbit),
         "familyName": "SENTINEL-1",
         "instrument": "Synthetic Aperture Radar",
         "instrumentConfigurationID": 7,
         "missionDataTakeID": _datatake(orbit),
         "nssdcIdentifier": "2014-016A",
-        "orbitNumber_start": orbit,
-        "orbitNumber_stop": orbit,
         "orbitProperties_ascendingNodeTime": node,
         "orbitProperties_pass": scene.direction,
         "phaseIdentifier": 1,
@@ -384,15 +389,12 @@ def _properties(orbit: int, scene: Slice) -> dict[str, Any]:
         "productComposition": "Slice",
         "productTimelinessCategory": "Fast-24h",
         "productType": "GRD",
-        "relativeOrbitNumber_start": scene.orbit,
-        "relativeOrbitNumber_stop": scene.orbit,
         "segmentStartTime": start,
         "sliceNumber": scene.number + 1,
         "sliceProductFlag": "true",
         "startTimeANX": float(start - node),
         "stopTimeANX": float(stop - node),
         "totalSlices": sentinel1_orbit.SLICES,
-        **kind.properties,
         "S1TBX_Calibration_Operator_version": "6.0.4",
         "S1TBX_SAR_Processing_version": "6.0.4",
         "SNAP_Graph_Processing_Framework_GPF_version": "6.0.4",

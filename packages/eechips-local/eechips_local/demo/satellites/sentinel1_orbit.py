@@ -22,7 +22,7 @@ from eechips_local.demo.image_search import query_boxes
 from eechips_local.demo.painting import mercator
 from eechips_local.demo.painting.mercator import Floats
 from eechips_local.demo.painting.painted_source import outline_around
-from eechips_local.evaluation.asset_model import Bounds
+from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 ORBITS = 175
@@ -114,6 +114,23 @@ def middle(scene: Slice) -> tuple[float, float, float]:
 def relative_orbit(orbit: int) -> int:
     """Return the number of an orbit within the repeat cycle, from 1."""
     return (orbit - 73) % ORBITS + 1
+
+
+def numbers(orbit: int) -> Mapping[str, int]:
+    """Return the properties of scenes that are numbers of their orbit."""
+    relative = relative_orbit(orbit)
+    return {
+        "cycleNumber": (orbit - 73) // ORBITS + 15,
+        "orbitNumber_start": orbit,
+        "orbitNumber_stop": orbit,
+        "relativeOrbitNumber_start": relative,
+        "relativeOrbitNumber_stop": relative,
+    }
+
+
+def may_match(query: Query, orbit: int) -> bool:
+    """Return whether scenes of an orbit may match a query, by the numbers of the orbit."""
+    return all(query.admits(name, number) for name, number in numbers(orbit).items())
 
 
 def node_time(orbit: int) -> int:

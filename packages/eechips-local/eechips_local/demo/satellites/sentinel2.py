@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import cache, lru_cache, partial
 from itertools import islice, pairwise
@@ -132,6 +132,21 @@ def _examples_between(first: date, last: date) -> Iterable[Granule]:
         if len(granules) == 2:
             break
     return granules.values()
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """What an image of a product has.
+
+    Attributes:
+        bands: its bands.
+        known: properties by which images are often searched.
+        others: makes the other properties.
+    """
+
+    bands: Sequence[BandInfo]
+    known: Mapping[str, Any] = field(default_factory=dict)
+    others: Callable[[], Mapping[str, Any]] = dict
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +273,7 @@ class Product(ImageSearch):
 
     def draw(self, granule: Granule) -> ImageAsset | None:
         """Return the image of a pass; None where the product has none."""
-        make: Mapping[str, Callable[[Granule], tuple[Sequence[BandInfo], dict[str, Any]] | None]] = {
+        make: Mapping[str, Callable[[Granule], _Drawing | None]] = {
             "reflectance": self._reflectance,
             "score": _score,
             "probability": _probability,
@@ -267,18 +282,17 @@ class Product(ImageSearch):
         drawing = make[self.kind](granule)
         if drawing is None:
             return None
-        bands, properties = drawing
         index, time = granule.index, granule.start
-        dated = {"system:index": index, "system:time_start": time, "system:time_end": time, **properties}
+        dated = {"system:index": index, "system:time_start": time, "system:time_end": time, **drawing.known}
         return ImageAsset(
             id=f"{self.id}/{index}",
-            bands=bands,
-            properties=LazyMapping(synthetic_label.marked(dated)),
+            bands=drawing.bands,
+            properties=LazyMapping(dated, lambda: synthetic_label.marked(drawing.others())),
             footprint=granule.outline,
             version=synthetic_label.VERSION,
         )
 
-    def _reflectance(self, granule: Granule) -> tuple[Sequence[BandInfo], dict[str, Any]]:
+    def _reflectance(self, granule: Granule) -> _Drawing:
         offset = 0 if self.is_harmonized or granule.when < FIRST_OFFSET else _OFFSET
         return _reflectance(granule, self.at_top, offset)
 
@@ -306,30 +320,38 @@ def _day(milliseconds: float) -> date:
 def _reflectance_bands(granule: Granule, at_top: bool, offset: int) -> tuple[BandInfo, ...]:
     bands = []
     sources: dict[tuple[int, str, bool], PaintedSource] = {}
-    absent = _absent(granule)
+    absent, when, overpass = _absent(granule), granule.when, granule.overpass
     for name, pixel, part in TOP_BANDS if at_top else BANDS:
         if name in absent:
             continue
         names = _on_grid(pixel, at_top)
         dtype = "uint8" if name in _BYTES else "uint32" if name == "QA20" else "uint16"
-        if _is_masked(name, granule.when):
+        if _is_masked(name, when):
             is_constant = name in _CLASSES
             grid = _CONSTANT if is_constant else granule.tile.grid(pixel)
             bands.append(BandInfo(name, PixelType.of(dtype), grid, MaskedSource(dtype), 0, is_unbounded=is_constant))
             continue
         key = (pixel, dtype, part is not None)
         if key not in sources:
-            scene = Reflectance(granule.overpass, names, at_top, offset)
+            scene = Reflectance(overpass, names, at_top, offset)
             sources[key] = granule.source(pixel, scene, dtype, smooth=part is not None)
         source = sources[key]
         bands.append(BandInfo(name, PixelType.of(dtype), source.grid, source, names.index(name)))
     return tuple(bands)
 
 
-def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[BandInfo], dict[str, Any]]:
+def _reflectance(granule: Granule, at_top: bool, offset: int) -> _Drawing:
+    cloudy = Later(lambda: granule.cloudy)
+    return _Drawing(
+        LazySequence(partial(_reflectance_bands, granule, at_top, offset)),
+        {"CLOUDY_PIXEL_PERCENTAGE": cloudy, "CLOUD_COVERAGE_ASSESSMENT": cloudy},
+        partial(_other_properties, granule, at_top),
+    )
+
+
+def _other_properties(granule: Granule, at_top: bool) -> dict[str, Any]:
     when, generated, strip = granule.when, granule.made, f"{granule.strip:%Y%m%dT%H%M%S}"
     azimuth, zenith = cloud_cover.sun(granule.overpass.north, when)
-    cloudy = Later(lambda: granule.cloudy)
     orbit = granule.datatake.orbit
     letter, absolute = granule.datatake.craft(granule.seen)
     level = "1C" if at_top else "2A"
@@ -339,8 +361,6 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         f"T{granule.tile.name}_{generated:%Y%m%dT%H%M%S}"
     )
     properties = {
-        "CLOUDY_PIXEL_PERCENTAGE": cloudy,
-        "CLOUD_COVERAGE_ASSESSMENT": cloudy,
         "DATASTRIP_ID": (f"S2{letter}_OPER_MSI_L{level}_DS_DEMO_{generated:%Y%m%dT%H%M%S}_S{strip}_N{baseline}"),
         "DATATAKE_IDENTIFIER": f"GS2{letter}_{granule.seen:%Y%m%dT%H%M%S}_{absolute:06d}_N{baseline}",
         "GENERATION_TIME": milliseconds_of(generated),
@@ -361,8 +381,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> tuple[Sequence[
         properties |= sentinel2_product.classified(
             lambda: granule.source(20, scene, "uint8", smooth=False), lambda: granule.cloudy
         )
-    # A search reads the properties of many images, and the bands of few.
-    return LazySequence(partial(_reflectance_bands, granule, at_top, offset)), properties
+    return properties
 
 
 @cache
@@ -370,19 +389,19 @@ def _on_grid(pixel: int, at_top: bool) -> tuple[str, ...]:
     return tuple(name for name, size, _ in (TOP_BANDS if at_top else BANDS) if size == pixel)
 
 
-def _score(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+def _score(granule: Granule) -> _Drawing:
     source = granule.source(10, CloudScore(granule.overpass), "float32")
     kind = PixelType("float", 0.0, 1.0)
     bands = tuple(BandInfo(name, kind, source.grid, source, n) for n, name in enumerate(("cs", "cs_cdf")))
-    return bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index}
+    return _Drawing(bands, {"MGRS_TILE": granule.tile.name, "SOURCE_PRODUCT_ID": granule.index})
 
 
-def _probability(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]]:
+def _probability(granule: Granule) -> _Drawing:
     source = granule.source(10, CloudProbability(granule.overpass), "uint8")
-    return (BandInfo("probability", PixelType("int", 0, 255), source.grid, source, 0),), {}
+    return _Drawing((BandInfo("probability", PixelType("int", 0, 255), source.grid, source, 0),))
 
 
-def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | None:
+def _world(granule: Granule) -> _Drawing | None:
     """Return only made of images with at most 35 per cent of clouds."""
     if granule.cloudy > 35.0:
         return None
@@ -400,7 +419,7 @@ def _world(granule: Granule) -> tuple[tuple[BandInfo, ...], dict[str, Any]] | No
         "qa_algorithm_version": "20210630",
         "s2_cloudy_pixel_percentage": granule.cloudy,
     }
-    return bands, properties
+    return _Drawing(bands, properties)
 
 
 def collections(until: date, regime: CloudRegime) -> tuple[Product, ...]:
