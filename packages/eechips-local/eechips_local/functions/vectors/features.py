@@ -46,10 +46,7 @@ def select(
     """Return the feature with only the properties that are named or match a regular expression, perhaps renamed."""
     chosen = [name for selector in propertySelectors for name in _chosen(input.properties, selector)]
     if newProperties is not None and len(newProperties) != len(chosen):
-        raise InvalidError(
-            f"The number of new properties ({len(newProperties)}) must match the number of properties selected "
-            f"({len(chosen)})."
-        )
+        raise InvalidError("Selected a different number of properties than names.")  # as code 63275039799 quotes it
     renamed = zip(newProperties or chosen, chosen, strict=True)
     kept = {new: input.properties.get(old) for new, old in renamed}
     if INDEX in input.properties:
