@@ -10,7 +10,9 @@ import pytest
 import rasterio
 
 import eechips
+from eechips.engine.plans.changed_options import differences
 from eechips.errors import RunMismatchError
+from eechips.jobs.samples.chips import ChipSample
 from eechips.training.samples import Samples, read_samples
 from local_tests.support.local_earth_engine import Server
 from tests.jobs.test_sample_extensions import ROI, digests, sample, sent
@@ -144,6 +146,18 @@ def test_readers_join_bands_with_their_samples(demo_server: Server, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_bands_are_added_beside_a_dataset_without_a_record_whose_default_bands_stay() -> None:
+    own: dict[str, Any] = {"dataset": ["users/me/scenes", "users/me/labels"], "total": 3, "roi": ROI}
+    latest = ChipSample(bands=["users/me/scenes:R,G"], **own).parameters
+    grown = ChipSample(bands=["users/me/scenes:R,G,N"], **own).continuing_from(latest, latest)
+    assert [layer["layer"] for layer in grown.parameters["layers"]] == ["scenes", "labels", "scenes-N"]
+    assert {"layers"} <= grown.growing
+    chosen = ChipSample(bands=["users/me/scenes:R,G", "users/me/labels:b1"], **own)
+    assert chosen.continuing_from(latest, latest) is chosen  # whether b1 is the default is unknown
+    told = differences({"parameters": latest}, {"parameters": chosen.parameters})
+    assert list(told) == ['layers[1].bands: null there, ["b1"] here']
+
+
 def test_bands_of_pictures_and_of_other_commands_stay(demo_server: Server, tmp_path: Path) -> None:
     picture = {"bands": "B4", "format": "png", "total": 2, "roi": ROI}
     sample(demo_server, tmp_path / "run", **picture)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def check_same(
     accept = ""
     if len(mismatches) == 1 and mismatches[0].startswith(_CODE) and mismatches[0].endswith(_CHANGED):
         accept = ", or give `accept_changed_code` to fetch what is left with the changed code"
-    if growing and all(mismatch.partition(":")[0] in growing for mismatch in mismatches):
+    if growing and all(re.split(r"[:\[]", mismatch)[0] in growing for mismatch in mismatches):
         accept = ", or give `extend` to add what is new to it"
     raise _mismatch(folder, mismatches, f"output folder, or remove this one{accept}")
 
@@ -128,13 +129,25 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
                 sha256 = value.get(f"{name}_sha256") if ignores_paths else None
                 is_same_file = sha256 is not None and old.get(f"{name}_sha256") == sha256
                 if old.get(name) != value.get(name) and not is_same_file:
-                    yield f"{name}: {_short(old.get(name))} there, {_short(value.get(name))} here"
+                    yield from _values(name, old.get(name), value.get(name))
         elif key == "identity":
             if old != value and stored.get("parameters") == wanted["parameters"]:
                 has_secrets = REDACTED in json.dumps(wanted["parameters"])
                 yield f"{_CODE}{', or a secret among its parameters,' if has_secrets else ''}{_CHANGED}"
         elif old != value:
-            yield f"{key}: {_short(old)} there, {_short(value)} here"
+            yield from _values(key, old, value)
+
+
+def _values(name: str, old: Any, new: Any) -> Iterator[str]:
+    """Yield what differs in a value: of lists of as many objects, such as datasets, only the members that do."""
+    lists = [value for value in (old, new) if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
+    if len(lists) < 2 or len(old) != len(new):
+        yield f"{name}: {_short(old)} there, {_short(new)} here"
+        return
+    for number, (before, now) in enumerate(zip(old, new, strict=True)):
+        for key in sorted({*before, *now}):
+            if before.get(key) != now.get(key):
+                yield from _values(f"{name}[{number}].{key}", before.get(key), now.get(key))
 
 
 def _without_secrets(stored: Mapping[str, Any]) -> dict[str, Any]:

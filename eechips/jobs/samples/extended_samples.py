@@ -48,8 +48,12 @@ def divide_bands(latest: Mapping[str, Any], chosen: Sequence[SampleLayer]) -> tu
     for entry in latest.get(LAYERS) or [latest]:
         identifier, bands = entry.get("dataset"), entry.get("bands")
         layer = declared.get(identifier)
-        known = None if layer is None else _bands(replace(layer, bands=tuple(bands) if bands else None))
-        if layer is None or known is None or not set(known) <= set(_bands(layer) or ()):
+        if layer is None:
+            return None
+        known, now = _bands(replace(layer, bands=tuple(bands) if bands else None)), _bands(layer)
+        if known is None and now is None:  # default bands of a dataset without a record, before and now
+            known = now = ()
+        if known is None or not set(known) <= set(now or ()):
             return None
         seen.setdefault(identifier, set()).update(known)
         name = entry.get("layer") or layer_name(layer)
