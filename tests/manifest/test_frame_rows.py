@@ -71,6 +71,15 @@ def test_places_without_names_are_called_by_their_coordinates(tmp_path: Path) ->
     ]
 
 
+def test_a_measurement_of_a_table_is_no_name(tmp_path: Path) -> None:
+    """CSV files have numbers as text, and fields are in the order of the alphabet."""
+    measured = [
+        ({**unit, "properties": {"biomass": f"-0.{n}", "plot": f"p{n}"}}, own) for n, (unit, own) in enumerate(units(2))
+    ]
+    run = write_run(tmp_path, measured, frames=frames())
+    assert [row.name for row in read_frame_rows(run.path, rows=12, columns=24)] == ["p0", "p1"]
+
+
 def test_frames_of_extensions_stand_in_the_row_of_their_place(tmp_path: Path) -> None:
     """Equal places have rows of their own; earlier and later periods, and further bands, are those of their places."""
     first = [({**unit, "frames": [{"start": 2}], "name": str(n)}, files) for n in "ab" for unit, files in units(1)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import unicodedata
 import zlib
 from collections import Counter, defaultdict
@@ -77,6 +78,8 @@ _NO_NAMES = frozenset(
     {"kind", "id", "index", "image", "latest", "date", "label_date", "lon", "lat", "longitude", "latitude"}
 )
 """Fields of a unit that do not name its place."""
+
+_FRACTION = re.compile(r"\s*[-+]?\d*\.\d+(?:[eE][-+]?\d+)?\s*")
 
 _PLACE = ("coordinates", "label_date", "region")
 """Fields of a unit that its place has in every extension."""
@@ -265,13 +268,18 @@ def _names(units: Iterable[tuple[str, str]]) -> list[str]:
         unit = unit if isinstance(unit, dict) else {}
         all_fields = unit_fields(unit)
         ids.append(identifier[:ID_LENGTH])
-        fields.append({k: v for k, v in all_fields.items() if k.lower() not in _NO_NAMES and not isinstance(v, float)})
+        fields.append({k: v for k, v in all_fields.items() if k.lower() not in _NO_NAMES and not _is_fraction(v)})
         places.append(_point(unit.get("coordinates")))
     for name in fields[0] if fields else ():
         values = [own_fields.get(name) for own_fields in fields]
         if None not in values and len({*values}) == len(values):
             return [str(value) for value in values]
     return [place or identifier for identifier, place in zip(ids, places, strict=True)]
+
+
+def _is_fraction(value: Any) -> bool:
+    """Return whether a value is a number with a decimal point, which tables of text have as text: no name."""
+    return isinstance(value, float) or (isinstance(value, str) and _FRACTION.fullmatch(value) is not None)
 
 
 def _point(place: Any) -> str:
