@@ -332,6 +332,8 @@ def _describe(error: click.UsageError) -> str:
     name = error.option_name.lstrip("-").replace("-", "_")
     if name in _DEBUG_ELSEWHERE and (verb := error.ctx.info_name) in _NAMES:
         return f"there is no option {error.option_name}; write eechips --debug {verb} …"
+    if name == "extend" and error.ctx.info_name == "run":
+        return "there is no option --extend: a recipe plans its units once; fetch further ones with another --out"
     meant = suggest_option(name, [option.name for option in options if option.name])
     hint = "" if meant is None else f"; did you mean {as_typed(meant if '=' in meant else f'`{meant}`', options)}?"
     return f"there is no option {error.option_name}{hint}"

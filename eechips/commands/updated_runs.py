@@ -154,7 +154,10 @@ def _make(again: click.Context, place: Path) -> tuple[Any, Any]:
         raise UsageError(f"{place} was rebuilt from a lockfile: update the run that was locked")
     recipe, config = again.command.receive(again)
     if not isinstance(recipe, SupportsExtension):
-        raise UsageError(f"eechips {again.info_name} has no dates that grow: {place} cannot be updated")
+        raise UsageError(
+            f"eechips {again.info_name} has no dates that grow: {place} cannot be updated. Fetch what is new into"
+            " another folder"
+        )
     return recipe, dataclasses.replace(config, quiet=True, dry_run=False, estimate=None)
 
 

@@ -97,6 +97,11 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
     assert sentence in refuse(*SAMPLE, *arguments)
 
 
+def test_a_recipe_that_is_to_be_extended_says_what_to_do() -> None:
+    told = refuse("run", "recipe.py", "--extend")
+    assert "a recipe plans its units once; fetch further ones with another --out" in told
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
