@@ -268,7 +268,7 @@ def phases(lists: Lists, out: Path, asked: Any) -> Iterator[tuple[str, Callable[
     written = len(list(out.rglob("*.parquet"))) // 4
     yield "shard", lambda: len(list(job.glob("*.sharded"))) >= max(1, sharded)
     yield "fetch", lambda: asked.value >= lists.fetched // 2
-    yield "merge", lambda: len(list(merging.glob("*.made"))) >= max(1, written)
+    yield "merge", lambda: len(list(merging.glob("*.staged"))) >= max(1, written)
     yield "schema", lambda: (merging / "commit.json").exists()
 
 

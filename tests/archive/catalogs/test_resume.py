@@ -59,7 +59,6 @@ main(["catalog", "ingest", *sys.argv[3:]])
         pytest.param("fetched", 1, marks=pytest.mark.exhaustive),
         ("sharded", 0),
         pytest.param("sharded", 1, marks=pytest.mark.exhaustive),
-        (".made", 3),
         ("commit.json", 0),
         pytest.param("items.parquet", 4, marks=pytest.mark.exhaustive),
         pytest.param("_schema.json", 0, marks=pytest.mark.exhaustive),

@@ -104,7 +104,6 @@ class Checkpoint:
             remove_tree(self.folder, LockedFolder(folder))
             self.folder.mkdir()
             write_file(note, json.dumps({"identity": digest}).encode())
-        self.identity = digest
 
     def keep_fetched(
         self, name: str, digest: str, bodies: Sequence[bytes | None], failures: Sequence[Any], requests: Any

@@ -22,7 +22,7 @@ from eechips.archive.catalogs.ingestion.list_readers import FAILURE_COLUMNS, Lis
 from eechips.archive.catalogs.ingestion.sorted_runs import SortedRun
 from eechips.archive.catalogs.ingestion.sorting import Chunk, Workers, choose_processes, sort, workers
 from eechips.archive.catalogs.options import IngestOptions
-from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME, Change
+from eechips.archive.catalogs.partitions.commit import Change
 from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.archive.catalogs.partitions.merge_plan import MergeResult
 from eechips.archive.catalogs.update import changing, folder_of, put, schema_of, stage
@@ -39,7 +39,6 @@ REPORT_NAME = "_ingest.json"
 FAILURES_NAME = "_failures.csv"
 """Entries of its lists without an item; only if there are any."""
 
-_MARK = "merge.mark"
 _ENOUGH = 64_000_000  # bytes fetched at a time, plus the requests in flight then
 _PART = 32_000_000  # bytes sorted at a time
 
@@ -114,7 +113,8 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
             job.remove()
             raise UsageError(f"there are no entries in {redact(', '.join(patterns))}")
         began = time.monotonic()
-        _prepare(change, folder, f"{work.job.identity} {wanted.mixed}")
+        remove_tree(change.scratch, LockedFolder(folder))
+        change.scratch.mkdir()
         _report(change, work, patterns, processes)
         schema, outcome = put(
             folder,
@@ -270,18 +270,6 @@ def _digest(entries: Sequence[ListEntry]) -> str:
             digest.update(len(text).to_bytes(8, "little"))
             digest.update(text)
     return digest.hexdigest()
-
-
-def _prepare(change: Change, folder: Path, identity: str) -> None:
-    """Keep the staged files of an interrupted merge of the same runs into the same catalogue; remove all others."""
-    schema = folder / SCHEMA_NAME
-    there = schema.read_bytes() if schema.exists() else b""
-    mark = hashlib.sha256(identity.encode() + there).hexdigest()
-    note = change.scratch / _MARK
-    if not note.exists() or note.read_text() != mark:
-        remove_tree(change.scratch, LockedFolder(folder))
-        change.scratch.mkdir()
-        note.write_text(mark)
 
 
 def _report(change: Change, work: _Work, lists: Sequence[str], processes: int) -> None:

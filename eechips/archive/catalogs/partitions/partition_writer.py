@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,7 +32,7 @@ from eechips.archive.catalogs.partitions.merge_plan import MergePlan
 from eechips.archive.catalogs.partitions.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.partitions.schema import Partition, iso
 from eechips.files.hashes import hash_file
-from eechips.storage import LocalStore, write_file
+from eechips.storage import LocalStore
 
 ROW_GROUP = 16_384
 """Rows of a row group: the least that engines read of a file."""
@@ -62,40 +59,21 @@ class StagedPartition:
     columns: dict[str, str] = field(default_factory=dict)
     is_changed: bool = True
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON value for :meth:`from_json`."""
-        partition = None if self.partition is None else self.partition.to_json()
-        return {
-            "staged": self.staged, "partition": partition, "columns": self.columns, "is_changed": self.is_changed
-        }  # fmt: skip
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> StagedPartition:
-        """Read the value that ``to_json`` returned."""
-        partition = None if value["partition"] is None else Partition.from_json(value["partition"])
-        return cls(**{**value, "partition": partition})
-
 
 def stage_partitions(plan: MergePlan, scratch: Path, advance: Advance) -> dict[str, StagedPartition] | None:
-    """Write the partitions that change, except those that an interrupted merge of the same rows has written.
+    """Write the partitions that change.
 
     Returns:
         None if a partition proves unreadable, which is noted.
     """
     staged: dict[str, StagedPartition] = {}
     columns: dict[tuple[tuple[str, str], ...], dict[str, str]] = {}  # shared: many partitions have the same columns
-    for path in plan.paths:
-        name = hashlib.sha256(json.dumps([path, sorted(plan.stopped)]).encode()).hexdigest()[:32]
-        note = scratch / f"{name}.made"
-        if note.exists():
-            staged_partition = StagedPartition.from_json(json.loads(note.read_text()))
-        else:
-            try:
-                staged_partition = _stage_partition(plan, path, scratch, f"{name}.staged", advance)
-            except _UnreadableError as error:
-                plan.stopped[path] = str(error)
-                return None
-            write_file(note, json.dumps(staged_partition.to_json()).encode())
+    for number, path in enumerate(plan.paths):
+        try:
+            staged_partition = _stage_partition(plan, path, scratch, f"{number:06d}.staged", advance)
+        except _UnreadableError as error:
+            plan.stopped[path] = str(error)
+            return None
         if staged_partition.is_changed:
             staged[path] = replace(
                 staged_partition,
