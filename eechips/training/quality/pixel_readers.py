@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,34 +25,21 @@ from eechips.training.splits import split_table
 
 _AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more
 _WORKING = 4  # times the size of a file's pixels that measuring takes
+_MOST_THREADS = 8
+_REMOTE_THREADS = 16  # which wait most of the time
 
 
-class PixelMemory:
-    """A number of bytes that threads share, each for the file that it measures."""
+def reader_threads(store: Store, files: Iterable[SampleFile]) -> int:
+    """Return how many threads read the files of a store: no more than there is memory for the largest file."""
+    most = min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(store, LocalStore) else _REMOTE_THREADS
+    largest = max(map(_memory_of, files), default=0)
+    return max(1, min(most, _AT_ONCE // max(1, largest)))
 
-    def __init__(self) -> None:
-        self._used, self._freed = 0, threading.Condition()
 
-    @contextmanager
-    def room(self, file: SampleFile) -> Iterator[None]:
-        """Wait until there is memory for a file, or no other file is in memory."""
-        size = (
-            _WORKING
-            * (file.width or 0)
-            * (file.height or 0)
-            * len(file.bands or "RGB")
-            * (len(file.frames) or 1)
-            * _bytes_of(file.dtype)
-        )
-        with self._freed:
-            self._freed.wait_for(lambda: not self._used or self._used + size <= _AT_ONCE)
-            self._used += size
-        try:
-            yield
-        finally:
-            with self._freed:
-                self._used -= size
-                self._freed.notify_all()
+def _memory_of(file: SampleFile) -> int:
+    """Return the bytes that measuring a file takes."""
+    pixels = (file.width or 0) * (file.height or 0) * len(file.bands or "RGB") * (len(file.frames) or 1)
+    return _WORKING * pixels * _bytes_of(file.dtype)
 
 
 def _bytes_of(dtype: str | None) -> int:
@@ -62,15 +47,6 @@ def _bytes_of(dtype: str | None) -> int:
         return int(np.dtype(dtype or "uint8").itemsize)
     except TypeError:  # of several types
         return 8
-
-
-_MOST_THREADS = 8
-_REMOTE_THREADS = 16  # which wait most of the time
-
-
-def reader_threads(store: Store) -> int:
-    """Return how many threads read the files of a store."""
-    return min(_MOST_THREADS, os.cpu_count() or 1) if isinstance(store, LocalStore) else _REMOTE_THREADS
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,12 +72,12 @@ class RunPixels:
     """The files of a run."""
 
     def __init__(self, samples: Samples) -> None:
-        self._samples, self._memory = samples, PixelMemory()
+        self._samples = samples
         self._splits = samples.assigned_splits()
         self.info: Mapping[str, Any] = samples.run.info
         self.samples = {name: n for name, n in _counted(self._splits).items() if name != split_table.NONE}
         self.left_out = self._splits.count(split_table.NONE)
-        self.threads = reader_threads(samples.store)
+        self.threads = reader_threads(samples.store, (file for sample in samples for file in sample.files))
         self.count = sum(1 for _ in self.files())
         if not self.count:
             raise UsageError(f"{samples.run.path} has no chips to compute statistics of")
@@ -118,11 +94,10 @@ class RunPixels:
 
     def _read_later(self, file: SampleFile, place: tuple[int, int] | None) -> Callable[[], tuple[BandPixels, ...]]:
         def read() -> tuple[BandPixels, ...]:
-            with self._memory.room(file):
-                try:
-                    return _frame_bands(decode_bands(self._samples.read(file), file.suffix), place)
-                except EechipsError as error:
-                    raise UsageError(f"{file.name}: {error}" if file.name not in str(error) else str(error)) from error
+            try:
+                return _frame_bands(decode_bands(self._samples.read(file), file.suffix), place)
+            except EechipsError as error:
+                raise UsageError(f"{file.name}: {error}" if file.name not in str(error) else str(error)) from error
 
         return read
 
@@ -135,7 +110,7 @@ class PackPixels:
         self._index: PackIndex = read_index(folder)
         self.info = self._index.run
         self.samples, self.left_out = self._index.splits, sum(self._index.left_out.values())
-        self.threads = reader_threads(LocalStore(folder))
+        self.threads = reader_threads(LocalStore(folder), ())
         self.count = self._index.samples * len(self._index.layers)  # about: samples may lack a layer
 
     def files(self) -> Iterator[PixelFile]:

@@ -28,7 +28,7 @@ from eechips.storage import Store
 from eechips.text.progress_bar import progress_bar
 from eechips.training.quality import quality_table
 from eechips.training.quality.chip_statistics import ChipStatistics, compute_statistics
-from eechips.training.quality.pixel_readers import PixelMemory, reader_threads
+from eechips.training.quality.pixel_readers import reader_threads
 from eechips.training.quality.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.sample import SampleFile
 from eechips.training.samples import Samples, read_samples
@@ -145,7 +145,7 @@ def _measured(
     with quality_table.Journal(samples.run.path) as journal:
         known = _unchanged(samples.store, [file for _, file in work], earlier)
         unread = (file for index, (_, file) in enumerate(work) if index not in known)
-        fresh = parallel_map(reader.read, unread, reader_threads(samples.store))
+        fresh = parallel_map(reader.read, unread, reader_threads(samples.store, (file for _, file in work)))
         with progress_bar(len(work) - len(known), quiet=quiet) as bar:
             for index, (sample, file) in enumerate(work):
                 digest: str | None = file.sha256
@@ -177,26 +177,24 @@ def _unchanged(
 
 
 class _Reader:
-    """Read and measure files, several at a time, in bounded memory."""
+    """Read and measure files, for several threads."""
 
     def __init__(self, store: Store, datasets: Sequence[str]) -> None:
         self._store, self._datasets = store, datasets
-        self._memory = PixelMemory()
 
     def read(self, file: SampleFile) -> tuple[str | None, ChipStatistics | None]:
         """Return SHA-256 and statistics of a file; None if it is missing or does not decode."""
-        with self._memory.room(file):
-            try:
-                data = self._store.read(file.name)
-            except OSError:
-                return None, None
-            digest = hashlib.sha256(data).hexdigest()
-            try:
-                if digest != file.sha256:
-                    validate(data, file.suffix)  # to the last byte
-                return digest, compute_statistics(data, file, self._datasets)
-            except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
-                return digest, None
+        try:
+            data = self._store.read(file.name)
+        except OSError:
+            return None, None
+        digest = hashlib.sha256(data).hexdigest()
+        try:
+            if digest != file.sha256:
+                validate(data, file.suffix)  # to the last byte
+            return digest, compute_statistics(data, file, self._datasets)
+        except (ValidationError, UsageError, ValueError):  # an array of objects, or of other dimensions
+            return digest, None
 
 
 def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
