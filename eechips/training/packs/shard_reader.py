@@ -20,9 +20,6 @@ _FileState = tuple[int, int, int, int, int]
 _hashed: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
 """The states of the files of shards that were compared with their checksums, by pack and shard."""
 
-_verified: dict[tuple[Path, str], tuple[_FileState, ...]] = {}
-"""Likewise, of shards whose samples were all compared with their metadata."""
-
 
 def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[PackEntry]:
     """Yield the samples of a shard.
@@ -43,10 +40,9 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
     started = time.time_ns()
     states = _states(folder, stored)
     place = folder.absolute(), stored.shard.stem
-    is_verified = _verified.get(place) == states
-    is_settled = all(max(state[-2:]) < started - _COARSEST_TIME for state in states)  # a later change shows in them
     if _hashed.get(place) != states:
         _check_files(folder, stored)
+        is_settled = all(max(state[-2:]) < started - _COARSEST_TIME for state in states)  # a later change shows in them
         if is_settled and _states(folder, stored) == states:
             _hashed[place] = states
     shard_path = folder / (stored.files[0].name if stored.files else INDEX_NAME)
@@ -57,8 +53,7 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
             entry = next(entries, None)
             if entry is None:
                 break
-            if not is_verified:
-                _check(entry)
+            _check(entry)
         except (EechipsError, MemoryError):
             raise
         except Exception as error:  # the packages of the formats raise errors of any kind
@@ -69,8 +64,6 @@ def read_shard(folder: Path, pack_format: str, stored: StoredShard) -> Iterator[
         yield entry
     if count != stored.shard.count:
         raise _damaged(shard_path, f"it has {count:,} of {stored.shard.count:,} samples")
-    if not is_verified and is_settled and _states(folder, stored) == states:
-        _verified[place] = states
 
 
 def _check_files(folder: Path, stored: StoredShard) -> None:
