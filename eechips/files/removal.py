@@ -10,8 +10,8 @@ Each removal needs a right to the file, which is checked against the file:
   are kept.
 - :class:`ReservedName`: a file named by a unit, in a folder reserved for such files; :class:`ListedFile`: a folder
   named by the token of a writer, which is in a ledger.
-- :class:`TemporaryName`: a file that its writer has handed over. It must have a temporary name.
-- :class:`AbandonedFile`: a temporary file or scratch folder whose writer has ended.
+- :class:`TemporaryName`: a file that its writer has handed over, or that is known to be abandoned. It must have a
+  temporary name.
 
 :func:`replace` gives a complete file its final name. :func:`set_aside` renames a file of another program that has the
 name of a file to write.
@@ -29,7 +29,6 @@ from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
-from eechips.files.abandoned_files import is_abandoned_path
 from eechips.files.hashes import hash_file
 from eechips.files.temporary_names import (
     RUN_FILES,
@@ -117,28 +116,11 @@ class RecordedFile:
 
 @dataclass(frozen=True, slots=True)
 class TemporaryName:
-    """The right to a temporary file that its writer has handed over."""
+    """The right to a temporary file or scratch folder that its writer has handed over, or that is abandoned."""
 
     def covers(self, path: Path) -> bool:
         """Return whether the file has a temporary name."""
         return is_temporary(path.name)
-
-
-@dataclass(frozen=True, slots=True)
-class AbandonedFile:
-    """The right to a temporary file or scratch folder that is abandoned.
-
-    Attributes:
-        asking: as of :func:`eechips.files.abandoned_files.is_abandoned`.
-        own: as of :func:`eechips.files.abandoned_files.is_abandoned`.
-    """
-
-    asking: Writer
-    own: bool = False
-
-    def covers(self, path: Path) -> bool:
-        """Return whether the name of the file or folder is that of an abandoned one."""
-        return is_abandoned_path(path, self.asking, own=self.own)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from eechips.files.abandoned_files import is_abandoned_path
-from eechips.files.removal import AbandonedFile, NamedPath, remove, remove_tree
+from eechips.files.removal import NamedPath, TemporaryName, remove, remove_tree
 from eechips.files.temporary_names import RUN_FILES, SCRATCH_PREFIX, Writer, new_writer, scratch_name
 
 
@@ -84,7 +84,7 @@ def find_abandoned(root: Path, asking: Writer, *, own: bool = False) -> Iterator
 
 def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
     """Remove the files and folders of :func:`find_abandoned`; return their number."""
-    count, right = 0, AbandonedFile(asking, own)
+    count, right = 0, TemporaryName()
     for path in find_abandoned(root, asking, own=own):
         with contextlib.suppress(PermissionError):  # another user's
             is_scratch = path.name.startswith(SCRATCH_PREFIX) and path.is_dir()
@@ -97,7 +97,7 @@ def sweep_beside(path: Path, asking: Writer) -> None:
     for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
         if is_abandoned_path(left, asking):
             with contextlib.suppress(PermissionError):  # another user's
-                remove(left, AbandonedFile(asking))
+                remove(left, TemporaryName())
 
 
 def _sweep_flat(root: Path) -> None:
@@ -108,4 +108,4 @@ def _sweep_flat(root: Path) -> None:
         for name in names:
             if is_abandoned_path(root / name, asking):
                 with contextlib.suppress(OSError):
-                    remove_tree(root / name, AbandonedFile(asking))
+                    remove_tree(root / name, TemporaryName())
