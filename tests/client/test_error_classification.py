@@ -180,7 +180,8 @@ def test_retry_after_is_seconds_or_a_date() -> None:
     assert parse_retry_after({"retry-after": "7"}) == 7.0
     assert parse_retry_after({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, lambda: now) == 30.0
     assert parse_retry_after({"retry-after": "Thu, 01 Jan 2026 11:00:30 GMT"}, lambda: now) == 0.0
-    assert parse_retry_after({"retry-after": "soon"}) is None
+    for meaningless in ("soon", "9" * 29, "Thu, 01 Jan 9999 12:00:30 GMT"):
+        assert parse_retry_after({"retry-after": meaningless}, lambda: now) is None
     told = {"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT", "date": "Thu, 01 Jan 2026 12:00:10 GMT"}
     assert parse_retry_after(told) == 20.0  # by the clock of the server, whatever ours says
 
