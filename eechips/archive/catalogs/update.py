@@ -72,19 +72,13 @@ def update(
     """
     with changing(folder) as change:
         schema = schema_of(folder, choose)
-        try:
-            remove_tree(change.scratch, LockedFolder(folder))
-            change.scratch.mkdir()
-            shards = [
-                shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
-                for number, batch in enumerate(batches)
-            ]
-            schema, outcome = put(
-                folder, schema, shards, change, described, give_up=give_up, mixed=mixed, is_shown=is_shown
-            )
-        finally:
-            if not commit.is_pending(folder):
-                remove_tree(change.scratch, LockedFolder(folder))
+        shards = [
+            shard(change.scratch / f"{number:06d}.shard", table_of(batch), schema.layout)
+            for number, batch in enumerate(batches)
+        ]
+        schema, outcome = put(
+            folder, schema, shards, change, described, give_up=give_up, mixed=mixed, is_shown=is_shown
+        )
     return Catalog(folder, schema), outcome
 
 
@@ -92,7 +86,8 @@ def update(
 def changing(folder: Path) -> Iterator[commit.Change]:
     """Lock a catalogue, create it if need be, and complete the interrupted commit of an earlier command.
 
-    A new folder is removed again if the block fails before anything is kept in it.
+    The scratch folder of the change is empty at first, and removed at the end, unless the block has left a commit to
+    complete. A new catalogue is removed again if the block fails before anything is kept in it.
 
     Raises:
         RunLockedError: if another process writes the catalogue.
@@ -102,9 +97,14 @@ def changing(folder: Path) -> Iterator[commit.Change]:
     try:
         with lock_run(folder):
             commit.finish(folder)
+            change = commit.Change(folder)
+            remove_tree(change.scratch, LockedFolder(folder))
+            change.scratch.mkdir()
             try:
-                yield commit.Change(folder)
+                yield change
             finally:
+                if not commit.is_pending(folder):
+                    remove_tree(change.scratch, LockedFolder(folder))
                 if is_new and [path.name for path in folder.iterdir()] == [LOCK_NAME]:
                     remove_lock(folder)
                     remove_empty(folder)
@@ -140,11 +140,9 @@ def repair(folder: Path) -> RepairResult:
         schema = Schema.load(folder)
         index = IdIndex(folder, schema)
         index.check()
-        change.scratch.mkdir(exist_ok=True)
         is_indexed = index.stage_update(change, schema)
         if is_indexed:
             change.commit()
-        remove_empty(change.scratch)
     return RepairResult(is_pending, is_indexed)
 
 

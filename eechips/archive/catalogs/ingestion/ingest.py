@@ -27,7 +27,7 @@ from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.archive.catalogs.partitions.merge_plan import MergeResult
 from eechips.archive.catalogs.update import changing, folder_of, put, schema_of, stage
 from eechips.errors import UsageError
-from eechips.files.removal import LockedFolder, remove, remove_tree
+from eechips.files.removal import LockedFolder, remove
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_spreadsheet
 from eechips.text.progress_bar import progress_bar
@@ -113,8 +113,6 @@ def ingest(lists: Sequence[str | Path] | str | Path, out: str | Path, **options:
             job.remove()
             raise UsageError(f"there are no entries in {redact(', '.join(patterns))}")
         began = time.monotonic()
-        remove_tree(change.scratch, LockedFolder(folder))
-        change.scratch.mkdir()
         _report(change, work, patterns, processes)
         schema, outcome = put(
             folder,
