@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from eechips.cubes.boxes import Box
 from eechips.errors import StorageError
-from eechips.files.removal import ReservedName, remove, remove_empty
+from eechips.files.removal import ReservedName, remove
 from eechips.storage import write_file
 
 Array = npt.NDArray[np.float32]
@@ -38,7 +38,6 @@ _SUFFIX, _LOCK, _PLAN = ".box", ".lock", "plan"
 _TYPE = np.dtype("<f4")
 _HEADER = 1 << 20
 """Bytes of the longest first line: 1,000 layers have 67,000."""
-_TRIES = 100  # to open a file in a folder that other processes remove when it is empty
 _FULL, _LARGEST = 0.9, 0.25
 """Shares of the bound: to which old boxes are removed, and of the largest box that is kept."""
 
@@ -150,15 +149,12 @@ class BoxCache:
                         remove(path, _RIGHT)
 
     def _open(self, path: Path) -> BinaryIO:
-        """Open a file in the folder, which is made; others may remove the folder before the file is in it."""
-        for further in range(_TRIES, 0, -1):
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-                return path.open("ab")
-            except OSError as error:
-                if further == 1 or not isinstance(error, (FileNotFoundError, FileExistsError)):
-                    raise StorageError.of_write(path, error) from error
-        raise AssertionError("the last try raises")
+        """Open a file in the folder, which is made."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return path.open("ab")
+        except OSError as error:
+            raise StorageError.of_write(path, error) from error
 
     def _path(self, box: Box) -> Path:
         return self._folder / f"{box.name}{_SUFFIX}"
@@ -209,7 +205,6 @@ class BoxCache:
             if total <= self._settings.most_bytes * _FULL:
                 break
             remove(path, _RIGHT)
-            remove_empty(path.parent)
             total -= size
 
 

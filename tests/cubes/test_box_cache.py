@@ -97,7 +97,7 @@ def test_a_box_that_would_fill_the_cache_is_not_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_cubes_whose_folders_are_removed_by_others_are_read_and_written(tmp_path: Path) -> None:
+def test_cubes_whose_boxes_are_removed_by_others_are_read_and_written(tmp_path: Path) -> None:
     """The bound is that of few boxes, so that the folders of cubes are emptied all the time."""
     boxes = [Box((0, n, 0, 0), (1, n + 1, 8, 8)) for n in range(6)]
 
