@@ -19,7 +19,6 @@ from eechips.commands.fetching import recipe_of
 from eechips.commands.parameters import CONFIGS, command_words
 from eechips.commands.untrusted_commands import refused_values
 from eechips.errors import EechipsError, RunFileError, UsageError
-from eechips.jobs.samples.sample_validation import STRATEGIES
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.untrusted_run import read_info
@@ -34,10 +33,6 @@ FOLLOWING = ("retry", "verify", "check", "split", "stats", "pack", "card", "repo
 """Commands that read a run: of the file's last table that makes one, unless ``folder`` names another."""
 
 _COMMANDS = (*FETCHING, *FOLLOWING)
-_NUMBERS = (click.types.IntParamType, click.types.FloatParamType)
-_STRATEGIES = frozenset(STRATEGIES)
-_VALID_PLACES = {"per_ecoregion": "1", "per_class": "1:WORLDCOVER", "total": 1, "cells": "h3:6"}
-"""Valid values of options of which a sample needs exactly one, to check the other keys with."""
 _ARGUMENTS = "arguments"
 """Key of the words that are typed after ``--``."""
 
@@ -194,15 +189,19 @@ class _Reader:
             self.overrides_left.pop(key, None)
         arguments, options = self._read_settings(label, parameters, {**table, **replaced})
         self.has_run = self.has_run or is_fetching
-        after = arguments.pop(_ARGUMENTS, [])
-        typed = [word for words in arguments.values() for word in words] + (["--", *after] if after else [])
-        has_mistakes = len(self.problems) > problem_count
-        if not has_mistakes:
-            self.steps.append(RunStep(name, (*command_words(command, options), *typed)))
         if is_fetching:
             self._folder = self._place = None
-        self._check_together(label, command, options, typed, has_mistakes)
-        if is_fetching and not has_mistakes and self._place is not None:
+        if len(self.problems) > problem_count:
+            return
+        after = arguments.pop(_ARGUMENTS, [])
+        typed = [word for words in arguments.values() for word in words] + (["--", *after] if after else [])
+        words = (*command_words(command, options), *typed)
+        self.steps.append(RunStep(name, words))
+        try:
+            self._check(command, words)
+        except (EechipsError, click.UsageError) as error:
+            self.problems.append(f"{label} {_message(error)}")
+        if is_fetching and self._place is not None:
             other = self._places.setdefault(self._place, label)
             if other != label:
                 self.problems.append(f"{label} has the same output folder as {other}, {self._place}: give each its out")
@@ -213,28 +212,18 @@ class _Reader:
         """Return the words of the arguments of a table, and its options; note what is wrong with them."""
         arguments: dict[str, list[str]] = {}
         options: dict[str, Any] = {}
-        meant: set[str] = set()  # keys that are misspelt, as they should be
         for key, value in settings.items():
             parameter = parameters.get(key)
             if parameter is None:
                 self.problems.append(f"{label} has no key {key!r}{did_you_mean_option(key, list(parameters))}")
-                nearest = nearest_name(key, [name for name in parameters if name not in settings])
-                if nearest is None:
-                    continue
-                meant.add(nearest)
-                key, parameter = nearest, parameters[nearest]
-            if isinstance(parameter, click.Argument):
+            elif isinstance(parameter, click.Argument):
                 arguments[key] = self._read_argument(label, key, parameter, value)
             elif self._is_valid(label, key, parameter, value):
                 options[parameter.name or key] = _plain(value)
-            elif isinstance(parameter.type, _NUMBERS):  # so that the other keys can be checked
-                options[parameter.name or key] = max(1, getattr(parameter.type, "min", None) or 1)
-            elif key in _VALID_PLACES:
-                options[key] = _VALID_PLACES[key]
         if "folder" in parameters and self.has_run:  # the table of that run may have mistakes
             arguments.setdefault("folder", [_path_word(str(self._folder or "."))])
         for key, parameter in parameters.items():
-            if parameter.required and key not in {*arguments, *settings, *meant}:
+            if parameter.required and key not in {*arguments, *settings} and settings.keys() <= parameters.keys():
                 self.problems.append(f"{label} needs the key {key!r}")
         return arguments, options
 
@@ -248,50 +237,18 @@ class _Reader:
             return []
         return [str(element) if is_several else _path_word(str(element)) for element in values]
 
-    def _check_together(
-        self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
-    ) -> None:
-        """Check values of the right types as the command checks them, which tells the first mistake only.
+    def _check(self, command: click.Command, words: Sequence[str]) -> None:
+        """Check the values of a table together, as its command does; remember the folder of a run.
 
-        A mistake that goes away without one key, which its message names, is the mistake of that key: the others are
-        checked without it. Once a key is left out, a mistake that names no key is not reported: leaving the key out may
-        have caused it.
+        Raises:
+            EechipsError, click.UsageError: for the first value that the command refuses.
         """
-        required = {parameter.name for parameter in command.params if parameter.required}
-        left = dict(options)
-        while (error := self._error_of(command, left, typed)) is not None:
-            wrong = next(
-                (
-                    name
-                    for name in left
-                    if name not in required
-                    and _is_named(error, name, left[name])
-                    and self._error_of(command, {key: left[key] for key in left if key != name}, typed) != error
-                ),
-                None,
-            )
-            if wrong is not None or not has_mistakes:
-                self.problems.append(f"{label} {error}")
-            if wrong is None:
-                return
-            has_mistakes = True
-            refused = left.pop(wrong)
-            if wrong in _VALID_PLACES and refused != _VALID_PLACES[wrong] and not _STRATEGIES & left.keys():
-                left[wrong] = _VALID_PLACES[wrong]  # without places, nothing else of a sample is checked
-
-    def _error_of(self, command: click.Command, options: Mapping[str, Any], typed: Sequence[str]) -> str | None:
-        """Return the message of a command that refuses its options, else None. Remember the folder of a run."""
         name = command.name or ""
-        words = [*command_words(command, options), *typed]
-        try:
-            if isinstance(command, FetchCommand):
-                config = recipe_of((name, *words))[1]
-                self._folder, self._place = config.out, config.results or str(config.out.resolve())
-            else:
-                _check_configs(command, command.make_context(name, words, parent=self._root).params)
-        except (EechipsError, click.UsageError) as error:
-            return _message(error)
-        return None
+        if isinstance(command, FetchCommand):
+            config = recipe_of((name, *words))[1]
+            self._folder, self._place = config.out, config.results or str(config.out.resolve())
+        else:
+            _check_configs(command, command.make_context(name, list(words), parent=self._root).params)
 
     def _is_valid(self, label: str, key: str, parameter: click.Option, value: Any) -> bool:
         """Convert the value of a key as the command line converts what is typed; note what is wrong with it."""
@@ -364,12 +321,6 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
             if left := [later_step.verb for later_step in steps[number:]]:
                 echo(f"Not run: {', '.join(left)}. To run all: repeat the run file with --yes", err=True)
             return
-
-
-def _is_named(message: str, name: str, value: Any) -> bool:
-    """Say whether a message has the name of an option, or its value, as a word."""
-    words = (name, name.replace("_", "-"), name.replace("_", " "), str(value))
-    return any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message) for word in words if word)
 
 
 def _wrong_shape(parameter: click.Option, value: Sequence[Any]) -> str | None:

@@ -9,7 +9,7 @@ import re
 import shlex
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,6 @@ from eechips.cli.run_file import FETCHING, FOLLOWING, _Reader, read_run_file
 from eechips.cli.run_file_writer import run_file_schema, write_run_file
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import recipe_of
-from eechips.commands.parameters import command_words
 from eechips.errors import RunFileError
 from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import Server
@@ -108,10 +107,8 @@ TEXTS = (
 class Unchecked(_Reader):
     """A reader that does not check whether the options of a command fit each other."""
 
-    def _check_together(
-        self, label: str, command: click.Command, options: Mapping[str, Any], typed: Sequence[str], has_mistakes: bool
-    ) -> None:
-        self.words = [*command_words(command, options), *typed]
+    def _check(self, command: click.Command, words: Sequence[str]) -> None:
+        self.words = list(words)
 
 
 @pytest.mark.slow
