@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from eechips.client.chip_parameters import has_bands, with_mask_band
-from eechips.client.http.marked_pixels import MASK_BAND_TO_MARK
+from eechips.client.http.marked_requests import MASK_BAND_TO_MARK
 from eechips.formats import CHIP_FORMATS
 from eechips.formats.chip_format import stacked_name
 from eechips.geo.grid import Grid, Part, Window

@@ -39,8 +39,7 @@ from eechips.client.chip_parts import (
 )
 from eechips.client.error_classification import raising_too_large
 from eechips.client.http.http_messages import HttpRequest
-from eechips.client.http.marked_pixels import MASK_BAND_TO_MARK, MarkedPixels
-from eechips.client.http.marked_requests import exchanged_error
+from eechips.client.http.marked_requests import MASK_BAND_TO_MARK, MarkedPixels, exchanged_error
 from eechips.client.http.transport import Transport
 from eechips.client.table_rows import RowFetcher
 from eechips.client.template_requests import TemplateRequests

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eechips.client.http.marked_pixels import MASK_BAND_TO_MARK
+from eechips.client.http.marked_requests import MASK_BAND_TO_MARK
 
 Expression = Mapping[str, Any]
 """``{"result": key, "values": {key: node}}``."""
@@ -125,7 +125,7 @@ def _stacked(values: Mapping[str, Any], images: Any, count: int, bands: Sequence
         value=_call("Image.constant", value=_constant(mask_value)),
         sameFootprint=_constant(False),
     )
-    # Requests are marked in that name (see eechips.client.http.marked_pixels). Layers are known by their order.
+    # Requests are marked in that name (see eechips.client.http.marked_requests). Layers are known by their order.
     new_names = [*layer_names(count, len(bands))[:-1], MASK_BAND_TO_MARK]
     named = _call("Image.rename", input=filled, names=_constant(new_names))
     own = {_NOTHING: nothing, _FUNCTION: added, key: stack, "eechips_result": named}

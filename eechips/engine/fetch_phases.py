@@ -10,8 +10,7 @@ from statistics import fmean
 
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Forecast
-from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
-from eechips.engine.costs.joining_estimate import JoiningEstimate
+from eechips.engine.costs.forecast import JoiningEstimate, Machine, Meter, forecast_rest
 from eechips.engine.costs.planning_cost import extrapolate_planning
 from eechips.engine.costs.unit_costs import size_of
 from eechips.engine.features.compute_monitor import BudgetLimit

@@ -18,8 +18,7 @@ import rasterio
 from eechips import Chip, Grid
 from eechips.client.access.connection import ServiceTarget, connect
 from eechips.client.exports.export_place import ExportPlace
-from eechips.client.exports.export_tasks import start_export
-from eechips.client.exports.task_statuses import fetch_statuses
+from eechips.client.exports.export_tasks import fetch_statuses, start_export
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle

@@ -233,7 +233,6 @@ TASKS = frozenset(
     {
         "cli/cluster_commands.py",
         "client/exports/export_tasks.py",
-        "client/exports/task_statuses.py",
         "engine/features/export_monitor.py",
         "engine/outcome.py",
         "engine/fetch_result.py",

@@ -16,8 +16,7 @@ from eechips.client.quota.usage import RequestLog
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeSample
 from eechips.engine.costs.cost_descriptions import PlanningCost, describe_bytes, forecast_traffic
-from eechips.engine.costs.forecast import Machine, Meter, forecast_rest
-from eechips.engine.costs.joining_estimate import UnitRequests
+from eechips.engine.costs.forecast import Machine, Meter, UnitRequests, forecast_rest
 from eechips.engine.costs.unit_costs import cost_of
 from eechips.engine.outcome import Finished, Outcome
 from eechips.engine.plans.plan import draw_spread

@@ -11,8 +11,7 @@ from typing import Any, cast
 import pytest
 
 from eechips.client.error_classification import classify_response
-from eechips.client.exports.export_tasks import ExportTask
-from eechips.client.exports.task_statuses import TaskStatus
+from eechips.client.exports.export_tasks import ExportTask, TaskStatus
 from eechips.engine.features import export_monitor
 from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.outcome import Finished, Outcome, StartedExports

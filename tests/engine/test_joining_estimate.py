@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.joining_estimate import JoiningEstimate, UnitRequests
+from eechips.engine.costs.forecast import JoiningEstimate, UnitRequests
 from eechips.engine.joining.unit_joining import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from eechips.engine.costs.joining_estimate import ChipBox, count_neighbours, place_boxes
+from eechips.engine.costs.forecast import ChipBox, count_neighbours, place_boxes
 from eechips.geo.grid import Grid
 
 SIZE = 100.0  # metres of a chip of 10 x 10 pixels

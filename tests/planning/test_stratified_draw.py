@@ -14,6 +14,7 @@ from pyproj import Geod
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
+from eechips.planning.sampling.sample_places import Key, Point, StrataPool, StratifiedDraw
 from eechips.planning.sampling.samplers import (
     MinDistance,
     PointStream,
@@ -22,7 +23,6 @@ from eechips.planning.sampling.samplers import (
     parse_distance,
     regular_points,
 )
-from eechips.planning.sampling.stratified_draw import Key, Point, StrataPool, StratifiedDraw
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]

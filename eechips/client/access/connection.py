@@ -321,7 +321,7 @@ _USED = (
     *("_state._state", "_state.get_state", "ApiFunction._api", "deprecation.deprecated_assets"),
     *("deprecation.DeprecatedAsset", "data.setMaxRetries", "data._get_cloud_projects"),
 )
-"""Names in ``ee`` that :func:`connect` and :mod:`eechips.client.exports.task_statuses` use, and that may change."""
+"""Names in ``ee`` that :func:`connect` and :mod:`eechips.client.exports.export_tasks` use, and that may change."""
 
 
 def check_client() -> None:

@@ -1,9 +1,9 @@
-"""Mark requests for values and features, so that the response to another request is noticed.
+"""Mark requests for values, features and data of pixels: the response to another request is noticed.
 
-Neither has a name: a proxy or cache that exchanges the responses to two requests, whose URLs are the same, would give a
-plan the number of images in place of a date, or a region the values of another. A marked request computes the list of a
-digest of the expression and the value, or features with the digest as a property. The expressions are those of
-``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
+Values and features have no name: a proxy or cache that exchanges the responses to two requests, whose URLs are the
+same, would give a plan the number of images in place of a date, or a region the values of another. A marked request
+computes the list of a digest of the expression and the value, or features with the digest as a property. The
+expressions are those of ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
 Features of a stored collection also have the number of its rows, so that lost and repeated rows are noticed. The count
@@ -13,6 +13,12 @@ tables have none. All pages have the same expression, as arguments must not chan
 
 Within a list, the service writes a collection without its elements: geedim's tests note that nested collections do not
 return "collection image info". A collection is therefore requested once more, without a mark.
+
+Arrays have no place, and GeoTIFFs of one place at several times have the same one. Requests for data of pixels have a
+mask band of eechips, which no file keeps, and cubes give their last band its name: that name ends with a digest of the
+request. An array names its bands as the fields of its type ("structured array",
+https://developers.google.com/earth-engine/apidocs/ee-data-computepixels); a GeoTIFF does so by the descriptions of its
+bands, and is not checked if it has none. Pictures, and stored pixels, which no expression names, have no mark.
 """
 
 from __future__ import annotations
@@ -26,10 +32,10 @@ from typing import TYPE_CHECKING, Any
 
 from eechips.client.http.http_messages import HttpRequest, HttpResponse, service_method
 from eechips.errors import ValidationError
+from eechips.formats import MASK_BAND
 
 if TYPE_CHECKING:
     import ee
-
 
 ROWS = "eechips:rows"
 """Property of features with the number of the table's rows, or with one more than a page has."""
@@ -267,3 +273,37 @@ def _marked_features(result: str, mark: str, count: dict[str, Any] | None) -> di
 
 def _with_property(feature: dict[str, Any], key: str, value: dict[str, Any]) -> dict[str, Any]:
     return call_node("Element.set", object=feature, key={"constantValue": key}, value=value)
+
+
+MASK_BAND_TO_MARK = f"{MASK_BAND}:to_mark"
+"""Name of the mask band until it is marked: a text that no user has, as every occurrence of it is replaced."""
+
+_ARRAY = b"\x93NUMPY"
+_DESCRIPTION = b'role="description"'
+"""Of the text in which GDAL stores the descriptions of bands (https://gdal.org/en/stable/drivers/raster/gtiff.html)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MarkedPixels:
+    """A request whose response names its mask band by the mark.
+
+    Attributes:
+        mark: name of the band; empty for a request without a mask band.
+    """
+
+    request: HttpRequest
+    mark: str = ""
+
+    @classmethod
+    def of(cls, request: HttpRequest) -> MarkedPixels:
+        """Mark a request for a chip, or for several."""
+        text = request.text
+        if MASK_BAND_TO_MARK not in text:
+            return cls(request)
+        mark = f"{MASK_BAND}_{digest_of(text)}"
+        return cls(replace(request, body=text.replace(MASK_BAND_TO_MARK, mark)), mark)
+
+    def is_of_other(self, body: bytes) -> bool:
+        """Return whether a response is that to another request, as far as it names its bands."""
+        names_bands = body.startswith(_ARRAY) or _DESCRIPTION in body
+        return bool(self.mark) and names_bands and self.mark.encode() not in body

@@ -19,8 +19,7 @@ from eechips.engine.costs.compute_sample import (
     save_recorded_compute,
 )
 from eechips.engine.costs.cost_descriptions import Estimate, PlanningCost
-from eechips.engine.costs.forecast import Machine
-from eechips.engine.costs.joining_estimate import ChipBox, count_neighbours, place_boxes
+from eechips.engine.costs.forecast import ChipBox, Machine, count_neighbours, place_boxes
 from eechips.engine.costs.planning_cost import Spent, cost_of_plan, extrapolate_planning, sampling
 from eechips.engine.costs.unit_costs import (
     Range,

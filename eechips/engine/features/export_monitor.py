@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
-from eechips.client.exports.export_tasks import ExportTask
-from eechips.client.exports.task_statuses import TaskStatus, fetch_statuses
+from eechips.client.exports.export_tasks import ExportTask, TaskStatus, fetch_statuses
 from eechips.client.quota.permits import Stopped
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
