@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 
 from eechips.archive.downloads.document_reader import LARGEST_DOCUMENT
-from eechips.archive.downloads.transfer_limits import DiskBudget
+from eechips.archive.downloads.partial_files import PARTIAL
 from eechips.errors import EechipsError, StorageError
 from tests.archive.scenes.test_transfers import served
 from tests.support.programs import run_program
@@ -117,21 +118,22 @@ def test_a_file_that_is_longer_than_its_catalogue_says_is_stopped_there(tmp_path
     assert len(asked) == 3
 
 
-def test_a_file_of_unknown_size_leaves_the_disk_some_room(tmp_path: Path) -> None:
-    free = 70_000_000
-    written = 0
-    room = DiskBudget(tmp_path, lambda folder: free - written)
+@pytest.mark.slow
+def test_a_file_of_unknown_size_leaves_the_disk_some_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path / "a.tif", 1)
+    usage, out = shutil.disk_usage(tmp_path), tmp_path / "out"
 
-    def write_all() -> None:
-        nonlocal written
-        with room.reserve(0) as tell:
-            while written < free:
-                written += 1 << 20
-                tell(1 << 20)
+    def received() -> int:
+        return sum(path.stat().st_size for path in (out / PARTIAL).rglob("*.data"))
 
-    with pytest.raises(StorageError, match="must stay free"):
-        write_all()
-    assert written < 12_000_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=70_000_000 - received()))
+    body = chunked(bytes(BLOCK))
+    with raw_server() as server:
+        whole = message(200, body, Content_Length=None, Transfer_Encoding="chunked")
+        listed, _ = served(server, tmp_path, {"/a.tif": lambda number, headers: whole})
+        with pytest.raises(StorageError, match="must stay free"):
+            fetch(listed, out)
+    assert 4_000_000 < received() < 12_000_000
 
 
 @pytest.mark.parametrize("name", ["pipe", "device", "folder"])

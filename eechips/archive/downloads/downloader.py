@@ -26,7 +26,7 @@ from eechips.archive.downloads.partial_files import (
     parse_unsatisfied_range,
 )
 from eechips.archive.downloads.presigned import AssetKey, PresignedUrls
-from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
+from eechips.archive.downloads.transfer_limits import BandwidthLimiter, check_free, read_with_timeout
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.http.transport import Transport
@@ -51,6 +51,7 @@ _MAX_EXCESS = 1 << 24
 the limit stops endless files."""
 _MAX_ATTEMPTS = 3
 """Complete downloads that may be wrong before a file is quarantined."""
+_CHECK_EVERY = 1 << 22  # bytes of a file after which the free disk space is checked again
 _HEADER_THREADS = 2
 """Threads that read headers: a slow one does not block the others."""
 _MAX_DENIALS = 3
@@ -120,6 +121,7 @@ class Downloader:
 
     Args:
         transport: lends permits and waits between retries.
+        folder: on the disk that the files are written to.
         timeout: seconds for a file. Threads cannot be stopped from outside, so each checks the limit itself.
         allows_files: whether URLs may lead to local files; false for URLs from remote catalogues.
     """
@@ -130,7 +132,7 @@ class Downloader:
         signer: PresignedUrls,
         transport: Transport,
         limiter: BandwidthLimiter,
-        disk: DiskBudget,
+        folder: Path,
         timeout: float,
         *,
         allows_files: bool,
@@ -138,7 +140,7 @@ class Downloader:
         self._timeout, self._clock = timeout, time.monotonic
         self._announced: dict[str, TransientError] = {}
         self._hosts, self._signer, self._transport = hosts, signer, transport
-        self._limiter, self._disk, self._allows_files = limiter, disk, allows_files
+        self._limiter, self._folder, self._allows_files = limiter, folder, allows_files
         policy = transport.policy
         # With many hosts, one that cannot be reached does not mean that the network is down.
         self._policy = replace(policy, offline=0.0)
@@ -278,27 +280,20 @@ class Downloader:
                     partial.begin(version)
                 record("transfer", offset=partial.size)
                 source.seek(partial.size)
-                with self._disk.reserve(max(0, status.st_size - partial.size)) as on_written:
-                    while data := source.read(_CHUNK):
-                        self._write(data, partial, request.expected, permit, on_written, end)
+                check_free(self._folder, max(0, status.st_size - partial.size))
+                while data := source.read(_CHUNK):
+                    self._write(data, partial, request.expected, permit, end)
         except OSError as error:
             raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
 
-    def _write(
-        self,
-        data: bytes,
-        partial: PartialFile,
-        expected: ExpectedFile,
-        permit: Permit,
-        on_written: Callable[[int], None],
-        end: float,
-    ) -> None:
+    def _write(self, data: bytes, partial: PartialFile, expected: ExpectedFile, permit: Permit, end: float) -> None:
         permit.received += len(data)
         self._limiter.consume(len(data))
         if expected.size is not None and partial.size + len(data) > 2 * expected.size + _MAX_EXCESS:
             raise _TooLargeError(f"the file has more than the expected {expected.size:,} bytes")
         partial.write(data)
-        on_written(len(data))
+        if partial.size % _CHECK_EVERY < len(data):
+            check_free(self._folder)
         if self._clock() > end:
             raise _TimeLimitError
 
@@ -308,9 +303,9 @@ class Downloader:
         """Write the body of a response."""
         version = partial.version
         assert version is not None
-        with self._disk.reserve(max(0, (version.total or 0) - partial.size)) as on_written:
-            for data in self._read_chunks(response, expected):
-                self._write(data, partial, expected, permit, on_written, end)
+        check_free(self._folder, max(0, (version.total or 0) - partial.size))
+        for data in self._read_chunks(response, expected):
+            self._write(data, partial, expected, permit, end)
         if version.total is not None and partial.size > version.total:
             size = partial.size
             partial.reset()

@@ -1,8 +1,7 @@
-"""Limit the bandwidth and the disk space of all transfers together."""
+"""Limit the bandwidth of all transfers together, their time, and their disk space."""
 
 from __future__ import annotations
 
-import contextlib
 import shutil
 import threading
 import time
@@ -13,7 +12,6 @@ from eechips.errors import StorageError, TransientError
 from eechips.text.formatting import format_bytes
 
 _BURST = 0.25  # seconds of the rate that may arrive at once
-_STEP = 1 << 22  # bytes written before the shared budget is updated
 _SPARE = 64_000_000  # bytes of the disk kept free for the ledger and the log
 
 
@@ -79,56 +77,13 @@ def read_with_timeout(
             raise TransientError(f"only {came:,} bytes arrived in {waited:.0f} s")
 
 
-class DiskBudget:
-    """Budget of disk space that transfers share. Threads share it."""
+def check_free(folder: Path, count: int = 0) -> None:
+    """Check that a disk has so many free bytes beside those for the ledger and the log.
 
-    def __init__(self, folder: Path, free: Callable[[Path], int] = lambda path: shutil.disk_usage(path).free) -> None:
-        self._folder, self._free = folder, free
-        self._wanted = 0
-        self._counting = threading.Lock()
-
-    @contextlib.contextmanager
-    def reserve(self, count: int) -> Iterator[Callable[[int], None]]:
-        """Reserve bytes for the duration of the block.
-
-        Yields:
-            A function to call with each number of written bytes. It raises StorageError if more than the reservation
-            was written and the disk is full.
-
-        Raises:
-            StorageError: if the disk has not enough free bytes.
-        """
-        with self._counting:
-            self.check_free(self._wanted + count)
-            self._wanted += count
-        held, written = count, 0
-
-        def release() -> None:
-            nonlocal held, written
-            some = min(written, held)  # without a stated size nothing is held
-            held, written = held - some, 0
-            with self._counting:
-                self._wanted -= some
-
-        def record(some: int) -> None:
-            nonlocal written
-            written += some
-            if written >= _STEP:
-                is_more = written > held
-                release()
-                if is_more:  # without a stated size the body may be endless
-                    with self._counting:
-                        self.check_free(self._wanted)
-
-        try:
-            yield record
-        finally:
-            written = held
-            release()
-
-    def check_free(self, count: int) -> None:
-        """Raise StorageError unless the disk has so many free bytes."""
-        free = self._free(self._folder)
-        if count + _SPARE > free:
-            needed = f"{format_bytes(count)} are needed, and {format_bytes(_SPARE)} must stay free"
-            raise StorageError(f"the disk of {self._folder} has {format_bytes(free)} left: {needed}")
+    Raises:
+        StorageError: if it has fewer.
+    """
+    free = shutil.disk_usage(folder).free
+    if count + _SPARE > free:
+        needed = f"{format_bytes(count)} are needed, and {format_bytes(_SPARE)} must stay free"
+        raise StorageError(f"the disk of {folder} has {format_bytes(free)} left: {needed}")

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 from eechips.archive.downloads.integrity import release
 from eechips.archive.downloads.partial_files import forget
-from eechips.archive.downloads.transfer_limits import DiskBudget
+from eechips.archive.downloads.transfer_limits import check_free
 from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
@@ -54,9 +54,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
         further = _Further(ledger, recipe.identity, name_template(recipe, config))
         added = [planned for unit in recipe.ask_again(config.out, log) if (planned := further.of(unit)) is not None]
         every = [*added, *further.amended.values()]
-        DiskBudget(config.out).check_free(
-            sum(json.loads(planned_unit.unit)["expected"].get("size") or 0 for planned_unit in every)
-        )
+        check_free(config.out, sum(json.loads(planned.unit)["expected"].get("size") or 0 for planned in every))
         ledger.add(added)
         ledger.amend(further.amended.values())
         writer = new_writer(ledger.writer_name)

@@ -12,7 +12,6 @@ from eechips.archive.downloads.downloader import Downloader, DownloadRequest
 from eechips.archive.downloads.expected_file import ExpectedFile
 from eechips.archive.downloads.integrity import QUARANTINE, quarantine, release
 from eechips.archive.downloads.partial_files import PARTIAL, claim_partial, discard, offer
-from eechips.archive.downloads.transfer_limits import DiskBudget
 from eechips.engine.run_context import RunContext
 from eechips.errors import PermanentError, QuarantinedError
 from eechips.files.removal import remove_empty
@@ -30,7 +29,6 @@ class SceneContext:
     folder: Path
     reader: DocumentReader
     downloader: Downloader
-    disk: DiskBudget
 
     def fetch(self, unit: Unit, identifier: str) -> ExistingFile:
         """Download the file of a unit; see :meth:`eechips.archive.scenes.recipe.Scenes.get_result`."""

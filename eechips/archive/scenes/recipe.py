@@ -18,7 +18,7 @@ from eechips.archive.downloads.presigned import PresignedUrls
 from eechips.archive.downloads.search_cache import SEARCH_CACHE_NAME, SearchCache
 from eechips.archive.downloads.signers import Signer, matches_host, read_secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
-from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget
+from eechips.archive.downloads.transfer_limits import BandwidthLimiter, check_free
 from eechips.archive.scenes.assembly import assemble_scenes, check_store, open_store
 from eechips.archive.scenes.download import SceneContext, remove_if_empty
 from eechips.archive.scenes.scenes_options import ScenesOptions
@@ -199,13 +199,15 @@ class Scenes:
         ignore_warning(NotGeoreferencedWarning)
         with HostSessions(self.options.per_host, timeouts.connect, timeouts.read, self.options.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
-            inner, disk = self._signer(hosts), DiskBudget(folder)
+            inner = self._signer(hosts)
             reader = DocumentReader(hosts, inner, patience, transport.pause)
             signer = self._given(inner, reader, context.log, folder, transport.pause)
             is_here = local_path(self.options.stac) is not None
             limiter = BandwidthLimiter(self.options.max_rate)
-            downloader = Downloader(hosts, signer, transport, limiter, disk, context.unit_timeout, allows_files=is_here)
-            self._context.append(SceneContext(context, folder, reader, downloader, disk))
+            downloader = Downloader(
+                hosts, signer, transport, limiter, folder, context.unit_timeout, allows_files=is_here
+            )
+            self._context.append(SceneContext(context, folder, reader, downloader))
             try:
                 with downloader:
                     yield
@@ -238,7 +240,7 @@ class Scenes:
             context.run.log.write("scene", id=identifier, step="query", **fields, href=display_url(unit["href"]))
             total += unit["expected"].get("size") or 0
             yield unit
-        context.disk.check_free(total)
+        check_free(context.folder, total)
 
     def get_result(self, index: int, unit: Unit) -> Any:
         """Download the file of a unit, and return an :class:`eechips.recipe.results.ExistingFile`.

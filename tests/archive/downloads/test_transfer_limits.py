@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.downloads.transfer_limits import BandwidthLimiter, DiskBudget, read_with_timeout
+from eechips.archive.downloads.transfer_limits import BandwidthLimiter, check_free, read_with_timeout
 from eechips.errors import StorageError, TransientError
 
 
@@ -53,18 +54,10 @@ def test_a_host_that_trickles_bytes_times_out(piece: int, is_slow: bool) -> None
     assert came == (4 * piece if is_slow else 4000)
 
 
-def test_a_download_larger_than_the_disk_is_refused(tmp_path: Path) -> None:
-    room = DiskBudget(tmp_path, free=lambda _: 1_000_000_000)
-    with room.reserve(500_000_000):
-        with pytest.raises(StorageError, match=r"1\.0 GB left"), room.reserve(500_000_000):
-            pass
-        with room.reserve(400_000_000):
-            pass
-    with room.reserve(500_000_000) as written:
-        written(400_000_000)
-        with room.reserve(500_000_000):
-            pass
-    with room.reserve(0) as written:
-        written(5)
-    with room.reserve(930_000_000):
-        pass
+def test_a_download_larger_than_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    check_free(tmp_path)
+    check_free(tmp_path, 930_000_000)
+    with pytest.raises(StorageError, match=r"1\.0 GB left: 940\.0 MB are needed, and 64\.0 MB must stay free"):
+        check_free(tmp_path, 940_000_000)
