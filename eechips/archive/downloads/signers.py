@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import errno
 import netrc
 import os
 import threading
@@ -99,7 +98,6 @@ def _pair(line: str) -> tuple[str, str]:
 _GOOGLE = "https://storage.googleapis.com"
 """HTTP endpoint for objects of gs:// (https://cloud.google.com/storage/docs/request-endpoints)."""
 _PAYER = "x-amz-request-payer"
-_PIPE = 4096  # bytes that every pipe can hold
 _S3_SECONDS = 3600  # validity of a signed URL of S3
 
 
@@ -190,9 +188,11 @@ class NetrcSigner(Signer):
     def __init__(self) -> None:
         path = Path(os.environ.get("NETRC") or Path.home() / ".netrc")
         try:
-            known = _read_netrc(path).hosts
+            known = netrc.netrc(str(path)).hosts
         except FileNotFoundError:
             raise ConfigurationError(f"auth='netrc' needs the file {path} (machine …, login …, password …)") from None
+        except UnicodeDecodeError:
+            raise ConfigurationError(f"{path} cannot be read: it is not in UTF-8") from None
         except (netrc.NetrcParseError, OSError) as error:
             reason = getattr(error, "strerror", None) or "the file is malformed"
             raise ConfigurationError(f"{path} cannot be read: {reason}") from None
@@ -284,25 +284,3 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
     # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
     regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
     return session.create_client("s3", region_name=region, config=regional)
-
-
-def _read_netrc(path: Path) -> netrc.netrc:
-    """Read a ``.netrc``, also in Windows-1252 or in UTF-8 with a byte order mark."""
-    written = path.read_bytes()
-    try:
-        text = written.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = written.decode("cp1252", "replace")
-    content = text.encode()
-    if content == written:
-        return netrc.netrc(str(path))
-    if len(content) > _PIPE:
-        raise OSError(errno.EFBIG, f"it has more than {_PIPE:,} bytes, and is not in UTF-8")
-    # The parser accepts file names only; a temporary file would write the secrets to the disk again.
-    source, sink = os.pipe()
-    try:
-        with os.fdopen(sink, "wb") as file:
-            file.write(content)
-        return netrc.netrc(f"/dev/fd/{source}")
-    finally:
-        os.close(source)

@@ -109,13 +109,12 @@ def test_a_login_by_redirections_shows_each_host_its_own(
         assert len(seen) == 5
 
 
-@pytest.mark.parametrize("coding", ["utf-8", "utf-8-sig", "cp1252"])
-def test_netrc_files_of_any_encoding_are_read(
-    hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, coding: str
+def test_the_entry_of_a_host_in_netrc_is_sent_to_it(
+    hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     password = "pässwörd" if sys.version_info >= (3, 11) else "password"  # Python 3.10 reads ASCII only
     text = f"machine URS.Earthdata.NASA.gov\r\n  login me\r\n  password {password}\r\ndefault login x password y\r\n"
-    (tmp_path / "netrc").write_bytes(text.encode(coding))
+    (tmp_path / "netrc").write_bytes(text.encode())
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     signer = make_signer(Auth(kind="netrc"), Secrets({}), hosts)
     expected = "Basic " + base64.b64encode(f"me:{password}".encode()).decode()
@@ -127,7 +126,7 @@ def test_netrc_files_of_any_encoding_are_read(
 
 def test_an_unreadable_netrc_is_reported(hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    for content, reason in {b"machine \xe4 " + b"#" * 5000: "not in UTF-8", b"secret": "malformed"}.items():
+    for content, reason in {b"machine \xe4": "not in UTF-8", b"secret": "malformed"}.items():
         (tmp_path / "netrc").write_bytes(content)
         with pytest.raises(ConfigurationError, match=reason) as raised:
             make_signer(Auth(kind="netrc"), Secrets({}), hosts)
