@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -12,10 +13,13 @@ import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
+import pyarrow.parquet
 import pytest
 
+from eechips.manifest.findings import add_findings
 from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import ObjectServer, missing_packages, serving_objects
 from tests.support.engine_service import Service, serving
@@ -138,6 +142,27 @@ def test_a_finished_run_lists_once_and_does_nothing(tmp_path: Path, service: Ser
     assert service.count("pixels") + service.count("compute") == 0
     assert set(objects.asked) - {"GET"} == {"LIST"}  # Azure's says what account it is by a GET
     assert objects.asked["LIST"] == 1
+
+
+@pytest.mark.slow
+def test_splits_and_flags_are_beside_the_results(
+    tmp_path: Path, service: Service, objects: ObjectServer, monkeypatch: pytest.MonkeyPatch, caplog: CapturedLog
+) -> None:
+    ended = run(tmp_path, service, objects, "-p", "count=6")
+    assert ended.returncode == 0, ended.stderr
+    check = [sys.executable, "-m", "eechips", "check", str(tmp_path / "ledger"), "--quiet"]
+    assert run_program(*check, env=environment(objects), timeout=90).returncode == 0
+    for name, value in objects.environment.items():
+        monkeypatch.setenv(name, value)
+    found = open_run(tmp_path / "ledger")
+    add_findings(found, "split", dict.fromkeys(found.units["id"], "test"))
+    table = pyarrow.parquet.read_table(io.BytesIO(objects.content("run/manifest.parquet") or b""))
+    assert table["flags"].to_pylist() == [[]] * 6
+    assert table["split"].to_pylist() == ["test"] * 6
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    add_findings(open_run(tmp_path / "ledger"), "split", {})
+    assert "lacks the column split" in caplog.text
 
 
 @pytest.mark.exhaustive

@@ -18,7 +18,7 @@ from eechips.formats import chip_suffixes, validate
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vector_paths import is_vector_file
 from eechips.geo.vectors import read_vectors
-from eechips.manifest.export import annotate
+from eechips.manifest.findings import add_findings
 from eechips.manifest.region_file import read_region_file
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
@@ -107,7 +107,7 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
     report = QualityReport(samples.run, _frame(files), count, unchecked)
     quality_table.write(samples.run.path, report.files, _recorded(chosen, ignored), started)
     flags = quality_table.flags(samples.run.path)
-    annotate(samples.run.path, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
+    add_findings(samples.run, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
     return report
 
 

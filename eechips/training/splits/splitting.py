@@ -17,8 +17,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from eechips.errors import LeakageError, UsageError
-from eechips.manifest.export import annotate
 from eechips.manifest.extensions import plan_parts
+from eechips.manifest.findings import add_findings
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count, format_distance, parse_distance
@@ -140,7 +140,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
     split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), kept, count)
     _refuse_empty(split_result)
     split_table.write(samples.run.path, frame.drop(columns="stratum"), recorded)
-    annotate(samples.run.path, "split", dict(zip(frame["id"], frame["split"], strict=True)))
+    add_findings(samples.run, "split", dict(zip(frame["id"], frame["split"], strict=True)))
     return split_result
 
 
