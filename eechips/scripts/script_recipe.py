@@ -48,6 +48,7 @@ from eechips.scripts.replacements.library_patches import (
     leave_out_signals,
     run_exit_handlers,
 )
+from eechips.scripts.replacements.name_replacement import find_modules
 from eechips.scripts.replacements.random_numbers import seeded
 from eechips.scripts.replacements.retry_guard import guard_retries
 from eechips.scripts.script_source import ScriptSource, is_notebook
@@ -151,6 +152,7 @@ class ScriptRecipe:
                 replace_pools(host),
                 working_folder.entered(),
                 self._as_main() as main,
+                find_modules(working_folder.import_folders),
             ):
                 with (
                     run_exit_handlers(),

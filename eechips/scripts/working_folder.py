@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import shutil
+import sys
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -240,7 +241,7 @@ class WorkingFolder:
                     path = str(folder / Path(path).name) if folder.is_dir() else path
                 if not is_device(Path(path)):
                     self.outside[str(Path(path).absolute())] = None
-            elif not self._appends_apart and relative.casefold() in OF_EVERY_RUN:
+            elif self._is_of_every_run(relative):
                 return self._renamed(relative, path, is_written=is_written)
             elif not is_written:
                 self._link(relative)
@@ -258,11 +259,18 @@ class WorkingFolder:
             self.renamed[relative] = own.name
         return str(own) if is_written or own.is_file() else path
 
-    def moved(self, path: str) -> None:
-        """Note a file that was moved out of the folder."""
+    def moved(self, path: str) -> str:
+        """Note a file that is moved out of the folder, and keep the files of the run."""
         with self._watching() as is_watching:
-            if is_watching and self._relative(path) is None:
+            relative = self._relative(path)
+            if is_watching and relative is None:
                 self.outside[str(Path(path).absolute())] = None
+            elif is_watching and relative is not None and self._is_of_every_run(relative):
+                return self._renamed(relative, path, is_written=True)
+            return path
+
+    def _is_of_every_run(self, relative: str) -> bool:
+        return not self._appends_apart and relative.casefold() in OF_EVERY_RUN
 
     def sought(self, path: str) -> str:
         """Show a file or folder of the sources whose existence is tested."""
@@ -324,6 +332,17 @@ class WorkingFolder:
         """Note that the script has asked for its working directory."""
         with self._watching() as is_watching:
             self.names_cwd = self.names_cwd or is_watching
+
+    def import_folders(self) -> list[str]:
+        """Return folders of the sources that entries of ``sys.path`` mean: Python looks for them in this folder."""
+        folders: list[str] = []
+        with self._watching():
+            for entry, source in itertools.product(filter(None, sys.path), self._sources):
+                below = self._relative(entry)
+                meant = _counterpart(entry, self.folder, source) if below is None else str(source / below)
+                if meant is not None and Path(meant).is_dir():
+                    folders.append(meant)
+        return folders
 
     def _detach(self, name: str, mode: str) -> None:
         """Remove or copy the link to an input before a file of its name is written, so that inputs stay unchanged."""

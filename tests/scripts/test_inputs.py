@@ -191,6 +191,38 @@ def test_the_folder_of_the_command_is_entered_as_that_of_the_run(home: Path, wor
     assert not (home / "csvs" / "new.csv").exists()
 
 
+IMPORTS = """
+import os, sys
+from pathlib import Path
+
+sys.path.append(ENTRY)
+from helper import double
+from multiprocessing import Pool
+
+def work(n):
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(double(n)))
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(work, range(2))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("entry", ["'tools'", "os.path.abspath('tools')", "str(Path.cwd().parent / 'tools')"])
+def test_modules_are_imported_from_folders_that_are_named_by_the_working_directory(
+    entry: str, demo_server: Server, home: Path
+) -> None:
+    for folder in (home, home.parent):
+        (folder / "tools").mkdir()
+        (folder / "tools" / "helper.py").write_text("def double(n):\n    return 2 * n\n")
+    (home / "script.py").write_text(IMPORTS.replace("ENTRY", entry))
+    ended = run(home / "script.py", demo_server, home)
+    assert ended.returncode == 0, ended.stderr
+    assert files(home / "run") == {"0.txt": b"0", "1.txt": b"2"}
+
+
 LISTING = """
 import os
 from multiprocessing import Pool

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-from multiprocessing import managers
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from eechips.manifest.sqlite.unit_record import State
-from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.call_variables import variables
-from eechips.scripts.serialization import function_name, without_partial
+from eechips.scripts.pooling.call_folder import CallResult
 from eechips.text.formatting import format_count, some_of
 
 
@@ -34,16 +29,11 @@ class CallNotes:
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
         self._catching: Counter[str] = Counter()
-        self._managed: Counter[str] = Counter()
         self._unsent: Counter[tuple[str, str]] = Counter()
 
     def add_unsent(self, function: str, obstacle: str) -> None:
         """Note a call that a thread of the script makes, since it cannot be sent to another process."""
         self._unsent[function, obstacle] += 1
-
-    def add_repeated(self, calls: Iterable[Call]) -> None:
-        """Note the calls that an earlier run of the script has made, whose changes of managed objects are lost."""
-        self._managed.update(function_name(call.function) for call in calls if _is_given_managed(call))
 
     def add(self, rows: Sequence[tuple[Any, ...]], results: Sequence[CallResult]) -> dict[int, str]:
         """Note the calls of a use of a pool.
@@ -110,25 +100,3 @@ class CallNotes:
         ):
             for name, count in counts.items():
                 yield f"{count} of {self._totals[name]} calls of {name}() {what}: see the column error of the manifest."
-        for name, count in self._managed.items():
-            yield (
-                f"{count} of {self._totals[name]} calls of {name}() were made by an earlier run: the script lacks what"
-                " they put into queues, lists and values of multiprocessing.Manager. If it needs this, return it from"
-                " the calls, or choose another folder with `out`."
-            )
-
-
-_SYNCHRONIZATION = ("AcquirerProxy", "BarrierProxy", "ConditionProxy", "EventProxy")
-"""Types of multiprocessing.managers."""
-
-
-def _is_given_managed(call: Call) -> bool:
-    """Return whether a call has an object of a manager that holds data, as an argument or a variable."""
-    code: Any = getattr(inspect.unwrap(without_partial(call.function)), "__code__", None)
-    used = () if code is None else (*code.co_names, *code.co_freevars)
-    own = {n: v for n, v in variables(call.function).items() if n in used or n.startswith("self.")}
-    values = [*call.arguments, *call.keywords.values(), *own.values()]
-    if isinstance(call.function, partial):
-        values += [*call.function.args, *call.function.keywords.values()]
-    values += [part for value in values if isinstance(value, (tuple, list)) for part in value]
-    return any(isinstance(v, managers.BaseProxy) and type(v).__name__ not in _SYNCHRONIZATION for v in values)

@@ -25,6 +25,7 @@ from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
+from eechips.scripts.pooling.managed_changes import repeat_changes
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
 from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.replacements.log_files import present_settings, write_logged
@@ -127,7 +128,6 @@ class ScriptHost:
         if first < self._planned_before:
             self._reopen(folder, first, slots)
             done = {position for position, _, is_done in self._stored(number, first) if is_done}
-        self.call_notes.add_repeated(call for n, call in enumerate(slots, first) if call is not None and n in done)
         variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots)
@@ -148,6 +148,9 @@ class ScriptHost:
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
         apply((change, call) for result, call in call_results for change in result.changes)
+        for position, (result, call) in enumerate(zip(results, slots, strict=True), first):
+            if call is not None and position in done:
+                repeat_changes(result.managed, call, program.initargs)
         for result, _ in call_results:
             self._note(result)
         return [result for result, _ in call_results]
@@ -208,6 +211,7 @@ class ScriptHost:
             self._place,
             folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
             logging=present_settings(),
+            imports=tuple(dict.fromkeys((*sys.path, *self._working_folder.import_folders()))),
             cwd=self._working_folder.cwd,
             names_cwd=self._working_folder.names_cwd,
             packages=tuple(filter(_may_extend_classes, self._place.packages)),

@@ -12,7 +12,7 @@ import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from importlib.machinery import ModuleSpec
+from importlib.machinery import ModuleSpec, PathFinder
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
@@ -115,6 +115,32 @@ def change_imported(changes: Mapping[str, Callable[[ModuleType], None]]) -> Iter
         yield
     finally:
         sys.meta_path.remove(finder)
+
+
+@contextlib.contextmanager
+def find_modules(folders: Callable[[], Sequence[str]]) -> Iterator[None]:
+    """Find modules also in other folders inside the block, if Python does not find them.
+
+    Args:
+        folders: returns the folders at an import.
+    """
+    finder = _FolderFinder(folders)
+    sys.meta_path.append(finder)
+    try:
+        yield
+    finally:
+        sys.meta_path.remove(finder)
+
+
+class _FolderFinder:
+    def __init__(self, folders: Callable[[], Sequence[str]]) -> None:
+        self._folders = folders
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a module in the folders; None for a part of a package."""
+        return PathFinder.find_spec(name, self._folders()) if path is None else None
 
 
 class _Finder:

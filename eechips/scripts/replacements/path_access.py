@@ -26,8 +26,8 @@ class PathWatcher(Protocol):
     def opened(self, path: str, mode: str) -> str:
         """Receive a path before it is opened."""
 
-    def moved(self, path: str) -> None:
-        """Receive the new name of a file, after it was renamed."""
+    def moved(self, path: str) -> str:
+        """Receive the new name of a file before it is renamed."""
 
     def sought(self, path: str) -> str:
         """Receive a path that does not exist; one that exists is used instead."""
@@ -123,10 +123,9 @@ class _WatchedFunctions:
         return self._open(there, mode, *args, **options)
 
     def move(self, name: str, source: Any, target: Any, *args: Any, **options: Any) -> None:
-        """Rename a file, and tell the watcher."""
-        self._originals[name](source, target, *args, **options)
-        if self._is_watched(target):
-            self._watcher.moved(str(target))
+        """Rename a file to the name that the watcher returns."""
+        there = _as_given(target, self._watcher.moved(str(target))) if self._is_watched(target) else target
+        self._originals[name](source, there, *args, **options)
 
     def seek(self, name: str, path: Any, *args: Any, **options: Any) -> Any:
         """Return the status of a file, or of what the watcher has in its place if it does not exist."""
