@@ -32,7 +32,7 @@ from eechips.recipe import Chip, Table
 from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
-from eechips.scripts.pooling.managed_changes import record_changes
+from eechips.scripts.pooling.shared_objects import record_additions, record_changes
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
 from eechips.scripts.replacements.log_files import LogSettings, name_in_run
@@ -295,11 +295,15 @@ class CallExecutor:
             self._working_folder.show_results(named_texts((call.arguments, dict(call.keywords))))
             changes = StateChanges(call, script_modules(self._place.root)) if program.shares else None
             try:
-                with seeded(program.seed + position), record_changes(call, program.initargs) as managed:
+                with (
+                    seeded(program.seed + position),
+                    record_changes(call, program.initargs) as managed,
+                    record_additions(call, program.initargs) as added,
+                ):
                     value = call.function(*call.arguments, **call.keywords)
             finally:
                 self._changes = changes.found() if changes is not None else ()
-            return CallResult(value, changes=self._changes, managed=tuple(managed))
+            return CallResult(value, changes=self._changes, managed=tuple(managed), added=tuple(added))
         except BaseException:  # an error of the script, not of its folder
             self._has_raised = True
             raise

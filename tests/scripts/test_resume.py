@@ -183,47 +183,6 @@ def test_a_manager_of_a_killed_script_ends_with_it(demo_server: Server, tmp_path
     assert outputs(tmp_path) == EXPECTED
 
 
-MANAGED = """
-from multiprocessing import Manager, Pool
-
-import ee
-
-ee.Initialize()
-
-
-def init(queue):
-    global found_by_all
-    found_by_all = queue
-
-
-def save(n, objects):
-    with objects["lock"], open(f"{n}.txt", "w") as file:
-        file.write(str(ee.Number(n).getInfo()))
-    objects["found"].append(n)
-    objects["values"][n] = n * n
-    found_by_all.put(n)
-
-
-if __name__ == "__main__":
-    with Manager() as manager:
-        objects = {"lock": manager.Lock(), "found": manager.list(), "values": manager.dict()}
-        queue = manager.Queue()
-        with Pool(2, init, (queue,)) as pool:
-            pool.starmap(save, [(n, objects) for n in range(4)])
-        print(sorted(objects["found"]), sorted(objects["values"].items()), sorted(queue.get() for _ in range(4)))
-"""
-
-
-def test_a_resumed_script_has_what_completed_calls_have_put_into_managed_objects(
-    demo_server: Server, tmp_path: Path
-) -> None:
-    (tmp_path / "managed.py").write_text(MANAGED)
-    for _ in range(2):
-        result = run(tmp_path / "managed.py", demo_server, tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "[0, 1, 2, 3] [(0, 0), (1, 1), (2, 4), (3, 9)] [0, 1, 2, 3]" in result.stdout
-
-
 @pytest.mark.exhaustive
 def test_a_file_that_was_named_but_not_recorded_is_made_again_and_one_of_the_user_stays(
     demo_server: Server, tmp_path: Path

@@ -18,7 +18,7 @@ from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
-from eechips.scripts.pooling.managed_changes import ManagedChange
+from eechips.scripts.pooling.shared_objects import ManagedChange, SharedAddition
 from eechips.scripts.pooling.state_changes import StateChange
 from eechips.scripts.serialization import deserialize, deserialize_result, function_name, serialize
 from eechips.storage import resolve_inside, write_file
@@ -65,6 +65,7 @@ class CallResult:
 
     Attributes:
         managed: its changes of objects of ``multiprocessing.Manager``.
+        added: what it has added to numbers that processes share.
         outside: files that it wrote by absolute paths outside the run's folder.
         appended: content that it appended to files which several calls append to, by name.
         logged: lines that it logged, by path of the script's log file, relative if it is in the run's folder.
@@ -81,6 +82,7 @@ class CallResult:
     error: BaseException | None = None
     changes: tuple[StateChange, ...] = ()
     managed: tuple[ManagedChange, ...] = ()
+    added: tuple[SharedAddition, ...] = ()
     outside: tuple[str, ...] = ()
     appended: Mapping[str, bytes] = field(default_factory=dict)
     logged: Mapping[str, str] = field(default_factory=dict)
@@ -96,7 +98,15 @@ class CallResult:
     def is_nothing(self) -> bool:
         """Return whether it records nothing but the end of the call."""
         writes = self.outside or self.appended or self.logged or self.peculiar
-        says = self.changes or self.managed or writes or self.has_caught_failure or self.caught or self.has_exported
+        says = (
+            self.changes
+            or self.managed
+            or self.added
+            or writes
+            or self.has_caught_failure
+            or self.caught
+            or self.has_exported
+        )
         return self.value is None and self.error is None and not says and not self.tested and not self.uncounted
 
 

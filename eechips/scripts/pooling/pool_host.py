@@ -25,8 +25,8 @@ from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
-from eechips.scripts.pooling.managed_changes import repeat_changes
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
+from eechips.scripts.pooling.shared_objects import add_up, repeat_changes
 from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
@@ -149,8 +149,10 @@ class ScriptHost:
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
         apply((change, call) for result, call in call_results for change in result.changes)
         for position, (result, call) in enumerate(zip(results, slots, strict=True), first):
-            if call is not None and position in done:
-                repeat_changes(result.managed, call, program.initargs)
+            if call is not None:
+                add_up(result.added, call, program.initargs)
+                if position in done:
+                    repeat_changes(result.managed, call, program.initargs)
         for result, _ in call_results:
             self._note(result)
         return [result for result, _ in call_results]

@@ -1,15 +1,17 @@
-"""Record what calls change in objects of ``multiprocessing.Manager``, and repeat it when the script is resumed.
+"""Record what calls change in objects that processes share, and change those of the script.
 
-The process that has the objects ends with the script: those of the resumed script are new, and completed calls are not
-made again.
+The process that has the objects of ``multiprocessing.Manager`` ends with the script: those of a resumed script are new,
+and lack what completed calls have put into them. Of a ``Value`` or ``Array`` of multiprocessing, calls have copies.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from multiprocessing import managers
+from multiprocessing import managers, sharedctypes
+from numbers import Number
 from typing import Any
 
 from eechips.scripts.pooling.call_variables import SharedCall, variables_of
@@ -21,7 +23,7 @@ _CHANGING = frozenset({
 })  # fmt: skip
 """Methods of lists, dicts, queues, values and namespaces."""
 
-_MOST_LEVELS, _MOST_ITEMS = 3, 1000
+_MOST_LEVELS, _MOST_ITEMS = 2, 1000
 """Containers in each other, and items of one, among which managed objects are sought."""
 
 
@@ -38,6 +40,60 @@ class ManagedChange:
     method: str
     arguments: tuple[Any, ...]
     keywords: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class SharedAddition:
+    """What a call has added to the numbers of a ``Value`` or ``Array``.
+
+    Attributes:
+        name: of the variable, or of an argument of the pool's initializer.
+        numbers: one of a ``Value``.
+    """
+
+    name: str
+    numbers: tuple[Any, ...]
+
+
+@contextlib.contextmanager
+def record_additions(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[SharedAddition]]:
+    """Record, at the end of the block, what a call in it has added to shared numbers."""
+    shared = {name: (value, _numbers(value)) for name, value in _shared_numbers(call, initargs).items()}
+    additions: list[SharedAddition] = []
+    yield additions
+    for name, (value, before) in shared.items():
+        numbers = tuple(now - former for now, former in zip(_numbers(value), before, strict=True))
+        if any(numbers):
+            additions.append(SharedAddition(name, numbers))
+
+
+def add_up(additions: Iterable[SharedAddition], call: SharedCall, initargs: Iterable[Any]) -> None:
+    """Add to the script's shared numbers what a call has added to its copies."""
+    additions = tuple(additions)
+    shared = _shared_numbers(call, initargs) if additions else {}
+    for addition in additions:
+        if (value := shared.get(addition.name)) is not None:
+            with value.get_lock():
+                content = value.get_obj()
+                if isinstance(content, ctypes.Array):
+                    content[:] = [sum(pair) for pair in zip(content, addition.numbers, strict=True)]
+                else:
+                    content.value += addition.numbers[0]
+
+
+def _shared_numbers(call: SharedCall, initargs: Iterable[Any]) -> dict[str, Any]:
+    """Return shared numbers by name, each once: the initializer may make an argument a variable in the worker only."""
+    named = {**{f"initializer {number}": value for number, value in enumerate(initargs)}, **variables_of(call)}
+    shared: dict[int, tuple[str, Any]] = {}
+    for name, value in named.items():
+        if isinstance(value, sharedctypes.SynchronizedBase) and all(isinstance(n, Number) for n in _numbers(value)):
+            shared.setdefault(id(value), (name, value))
+    return dict(shared.values())
+
+
+def _numbers(value: Any) -> tuple[Any, ...]:
+    content = value.get_obj()
+    return tuple(content) if isinstance(content, ctypes.Array) else (getattr(content, "value", None),)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,101 @@
+"""Objects that the processes of a pool share: those of a manager, and numbers of multiprocessing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from local_tests.support.local_earth_engine import Server
+from tests.support.user_scripts import run
+
+pytestmark = pytest.mark.slow
+
+MANAGED = """
+from multiprocessing import Manager, Pool
+
+import ee
+
+ee.Initialize()
+
+
+def init(queue):
+    global found_by_all
+    found_by_all = queue
+
+
+def save(n, objects):
+    with objects["lock"], open(f"{n}.txt", "w") as file:
+        file.write(str(ee.Number(n).getInfo()))
+    objects["found"].append(n)
+    objects["values"][n] = n * n
+    found_by_all.put(n)
+
+
+if __name__ == "__main__":
+    with Manager() as manager:
+        objects = {"lock": manager.Lock(), "found": manager.list(), "values": manager.dict()}
+        queue = manager.Queue()
+        with Pool(2, init, (queue,)) as pool:
+            pool.starmap(save, [(n, objects) for n in range(4)])
+        print(sorted(objects["found"]), sorted(objects["values"].items()), sorted(queue.get() for _ in range(4)))
+"""
+
+
+def test_a_resumed_script_has_what_completed_calls_have_put_into_managed_objects(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    (tmp_path / "managed.py").write_text(MANAGED)
+    for _ in range(2):
+        result = run(tmp_path / "managed.py", demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "[0, 1, 2, 3] [(0, 0), (1, 1), (2, 4), (3, 9)] [0, 1, 2, 3]" in result.stdout
+
+
+NUMBERS = """
+import ctypes
+from multiprocessing import Array, Pool, Value
+from multiprocessing.pool import ThreadPool
+
+done, sums, found, word = Value("i", 10), Array("d", 2), Value(ctypes.c_bool, False), Array("c", b"abc")
+
+
+class Counter:
+    def __init__(self):
+        self.value = Value("l")
+
+    def add(self, n):
+        self.value.value += n
+
+
+def init(value):
+    global weight
+    weight = value
+
+
+def save(n):
+    with done.get_lock():
+        done.value += 1
+    sums[n % 2] += n
+    weight.value += 0.5
+    found.value, word.value = True, b"xyz"
+    with open(f"{n}.txt", "w") as file:
+        file.write("x")
+
+
+if __name__ == "__main__":
+    weight, counter = Value("f"), Counter()
+    with Pool(2, init, (weight,)) as pool:
+        pool.map(save, range(4))
+    ThreadPool(2).map(counter.add, range(4))
+    print(done.value, list(sums), weight.value, found.value, counter.value.value)
+"""
+
+
+def test_what_calls_add_to_shared_numbers_is_added_up(demo_server: Server, tmp_path: Path) -> None:
+    """The script said that it had done nothing."""
+    (tmp_path / "adds.py").write_text(NUMBERS)
+    for _ in range(2):
+        result = run(tmp_path / "adds.py", demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "14 [2.0, 4.0] 2.0 True 6" in result.stdout
