@@ -47,8 +47,8 @@ class SharedAddition:
     """What a call has added to the numbers of a ``Value`` or ``Array``.
 
     Attributes:
-        name: of the variable, or of an argument of the pool's initializer.
-        numbers: one of a ``Value``.
+        name: variable that has it, or number of an argument of the pool's initializer.
+        numbers: a single one for a ``Value``.
     """
 
     name: str
