@@ -100,8 +100,8 @@ def type_text(kind: PixelType) -> str:
 
     Integers have the name of the narrowest of Java's types that holds them, and no range where they fill it; a band
     that is zero everywhere needs no bit. ``Float<-0.2, 1.6022125>`` was seen of 16 bits scaled by decimals, which are
-    doubles (github.com/gee-community/geemap/issues/1058). No message with "Double" is known: here a double without a
-    range, so that it differs from a float.
+    doubles (github.com/gee-community/geemap/issues/1058). Here a double without a range is named so, to differ from a
+    float. Dimensions are written as in openforis/sepal's assetCollectionSchema.mjs.
     """
     bounds = bounds_of(kind)
     if kind.precision != "int":
@@ -109,7 +109,8 @@ def type_text(kind: PixelType) -> str:
     low, high = bounds or (INT64.min, INT64.max)
     if low == high == 0:
         return _with_range("MaskOnly", None, kind)
-    name, limits = next((name, limits) for name, limits in _JAVA_INTEGERS if limits.min <= low and high <= limits.max)
+    fitting = (java for java in _JAVA_INTEGERS if java[1].min <= low and high <= java[1].max)
+    name, limits = next(fitting, _JAVA_INTEGERS[-1])
     return _with_range(name, None if (low, high) == (limits.min, limits.max) else (low, high), kind)
 
 

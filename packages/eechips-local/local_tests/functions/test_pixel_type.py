@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from eechips_local.evaluation.asset_model import PixelType
+from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import call, invoke
 
@@ -38,3 +39,17 @@ def test_arrays_of_a_type():
     found = call("Array", values=[300, -1, 2.5], pixelType=invoke("PixelType.uint8"))
     assert found.values.dtype == np.uint8
     assert found.values.tolist() == [255, 0, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (PixelType("int", 0, 255), "Short<0, 255>"),
+        (PixelType("int", 0, 2**70), "Long<0, 1180591620717411303424>"),
+        (PixelType("int", 1, 3, 1), "Byte<1, 3, dimensions=1>"),
+        (PixelType("double", dimensions=2), "Double<dimensions=2>"),
+    ],
+)
+def test_messages_name_any_type(kind: PixelType, text: str) -> None:
+    """Of arrays as openforis/sepal's ``assetCollectionSchema.mjs`` has it; ranges wider than a long have one, too."""
+    assert type_text(kind) == text
