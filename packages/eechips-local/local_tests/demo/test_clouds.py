@@ -12,9 +12,10 @@ from eechips_local.demo import DemoStore
 from eechips_local.demo.borders import tessellation
 from eechips_local.demo.painting import mercator, noise
 from eechips_local.demo.painting.mercator import EQUATOR_UNIT, Rect, cosine_of
-from eechips_local.demo.satellites import landsat_scenes
+from eechips_local.demo.satellites import landsat, landsat_scenes
 from eechips_local.demo.weather import climate, cloud_cover
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
+from local_tests.support.call_counts import count_calls
 
 STORE = DemoStore(date(2025, 1, 1))
 SOMEWHERE = (-104.6, 40.4)
@@ -240,3 +241,15 @@ def test_noise_is_the_same_where_columns_and_rows_cross_and_at_single_places() -
     y = 12_345_678.0 + 180.0 * np.arange(90)[:, None]
     crossed, single = noise.gradient(x, y, octaves), noise.gradient(*np.broadcast_arrays(x, y), octaves)
     assert crossed.tobytes() == single.tobytes()
+
+
+def test_bands_of_a_scene_share_its_sky() -> None:
+    """Masks of clouds are stored otherwise than reflectances, and most scripts read both."""
+    place = Query(bounds=(*SOMEWHERE, *SOMEWHERE), start=1.62e12, end=1.63e12)
+    scene = next(iter(landsat.collections(date(2025, 1, 1), "climate")[0].images(place)))
+    bands = {band.name: band for band in scene.bands}
+    with count_calls() as calls:
+        for name in ("SR_B4", "QA_PIXEL"):
+            band = bands[name]
+            band.source.read([band.index], PixelWindow(3000, 3000, 200, 200), 0)
+    assert calls["_shifted"] == 1

@@ -104,7 +104,7 @@ class LandsatOverpass:
         """See ``painted_source.PaintedScene``."""
         ground = ground_cover.ground(rect, self.when, climate.snow_line(self.when, self.north))
         names = [BANDS[band] for band in bands]
-        margin = self._dilation(rect) if "QA_PIXEL" in names else 0
+        margin = self._dilation(rect)  # of QA_PIXEL alone, but all bands have one sky
         wide = cloud_cover.sky(rect.grown(margin), self.when, self.north, self.regime)
         clouds = wide.without_margin(margin)
         wanted = sorted({_REFLECTANCE[name] for name in names if name in _REFLECTANCE})

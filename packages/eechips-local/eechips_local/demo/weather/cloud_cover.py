@@ -99,8 +99,9 @@ class Sky:
         return Sky(self.cloud[inner], self.shadow[inner], self.cirrus[inner], self.haze[inner])
 
 
+@lru_cache(maxsize=4)
 def sky(rect: Rect, when: date, north: float, regime: CloudRegime = "climate") -> Sky:
-    """Return clouds over a rectangle on a date.
+    """Return clouds over a rectangle on a date, kept for the next bands of the image.
 
     Args:
         north: latitude of the scene's middle, at which the sun stands as over all of the scene.
@@ -110,7 +111,10 @@ def sky(rect: Rect, when: date, north: float, regime: CloudRegime = "climate") -
     here, there = _shifted(at, when, regime, *_shadow(at.pitch, when, north))
     opacity = _opacity(here)
     shadow, haze = _opacity(there * _DIRECT) * (1.0 - opacity), noise.smoothstep(-0.15, 0.0, here)
-    return Sky(up(opacity), up(shadow), cirrus.reflectance(rect, when, regime), up(haze))
+    fields = up(opacity), up(shadow), cirrus.reflectance(rect, when, regime), up(haze)
+    for values in fields:
+        values.setflags(write=False)
+    return Sky(*fields)
 
 
 def _opacity(cloudiness: Floats) -> Floats:
