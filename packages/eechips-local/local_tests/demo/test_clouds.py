@@ -253,3 +253,4 @@ def test_bands_of_a_scene_share_its_sky() -> None:
             band = bands[name]
             band.source.read([band.index], PixelWindow(3000, 3000, 200, 200), 0)
     assert calls["_shifted"] == 1
+    assert calls["_other_properties"] == 0

@@ -136,26 +136,30 @@ class Landsat(ImageSearch):
     def make_image(self, scene: WrsScene, when: date) -> ImageAsset:
         """Return the image of a scene on a day."""
         overpass = replace(overpass_of(scene, when, self.regime), has_failures=True)
-        properties = self._properties(scene, when)
+        index, time = f"{self.prefix}_{scene.name}_{when:%Y%m%d}", milliseconds_of(moment_of(scene, when))
+        cloudy = Later(partial(_cloudy, scene, when, self.regime))
+        properties = {
+            "system:index": index,
+            "system:time_start": time,
+            "system:time_end": time,
+            "CLOUD_COVER": cloudy,
+            "CLOUD_COVER_LAND": cloudy,
+            "WRS_PATH": scene.path,
+            "WRS_ROW": scene.row,
+        }
         return ImageAsset(
-            f"{self.id}/{properties['system:index']}",
+            f"{self.id}/{index}",
             self.bands_of(scene, overpass, {name: stored(name) for name in BANDS}),
-            LazyMapping(synthetic_label.marked(properties)),
+            LazyMapping(properties, lambda: synthetic_label.marked(self._other_properties(scene, when))),
             wrs.outline(scene, self.swath),
             synthetic_label.VERSION,
         )
 
-    def _properties(self, scene: WrsScene, when: date) -> dict[str, Any]:
+    def _other_properties(self, scene: WrsScene, when: date) -> dict[str, Any]:
         moment = moment_of(scene, when)
         azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
-        cloudy = Later(partial(_cloudy, scene, when, self.regime))
         product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
-            "system:index": f"{self.prefix}_{scene.name}_{when:%Y%m%d}",
-            "system:time_start": milliseconds_of(moment),
-            "system:time_end": milliseconds_of(moment),
-            "CLOUD_COVER": cloudy,
-            "CLOUD_COVER_LAND": cloudy,
             "COLLECTION_CATEGORY": "T1",
             "COLLECTION_NUMBER": 2,
             "DATE_ACQUIRED": f"{when:%Y-%m-%d}",
@@ -173,8 +177,6 @@ class Landsat(ImageSearch):
             "TEMPERATURE_ADD_BAND_ST_B10": 149.0,
             "TEMPERATURE_MULT_BAND_ST_B10": 0.00341802,
             "UTM_ZONE": int(wrs.grid(scene, self.swath).crs[-2:]),
-            "WRS_PATH": scene.path,
-            "WRS_ROW": scene.row,
             "WRS_TYPE": 2,
         }
         for band in range(1, 8):
