@@ -1,6 +1,7 @@
 """Backends of object stores: checked uploads and paged listings, for which the stores differ.
 
-S3 is served by obstore, the others by the packages of fsspec, which compare a checksum with the store.
+S3 is served by obstore, except in a fork of a process that uses it. The others are served by the packages of fsspec,
+which compare a checksum with the store.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
@@ -40,7 +42,7 @@ def open_backend(url: str) -> tuple[S3Backend | FsspecBackend, str]:
 
 
 def _open(url: str, scheme: str, place: str) -> tuple[S3Backend | FsspecBackend, str]:
-    if scheme in ("s3", "s3a"):
+    if scheme in ("s3", "s3a") and S3Backend.process in (None, os.getpid()):
         return S3Backend(place.partition("/")[0]), place.rstrip("/")
     import fsspec
 

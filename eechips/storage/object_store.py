@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import posixpath
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -239,12 +240,20 @@ class ObjectStore:
     def _backend(self) -> S3Backend | FsspecBackend:
         return self._opened[0]
 
-    @cached_property
+    @property
     def _opened(self) -> tuple[S3Backend | FsspecBackend, str]:
-        try:
-            return open_backend(self.url)
-        except ValueError as error:
-            raise UsageError(f"'{self.url}' is not the URL of a store: {error}") from None
+        """Return this process's backend: connections are of no use to one that is forked."""
+        process = os.getpid()
+        if process not in self._by_process:
+            try:
+                self._by_process[process] = open_backend(self.url)
+            except ValueError as error:
+                raise UsageError(f"'{self.url}' is not the URL of a store: {error}") from None
+        return self._by_process[process]
+
+    @cached_property
+    def _by_process(self) -> dict[int, tuple[S3Backend | FsspecBackend, str]]:
+        return {}
 
     @contextlib.contextmanager
     def _translating(self, what: str, *, absent: bool = False) -> Iterator[None]:

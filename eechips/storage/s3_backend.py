@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from eechips.errors import TransientError, ValidationError
 from eechips.storage.store import StoredFile
@@ -60,12 +60,17 @@ _SECONDS = 10.0
 class S3Backend:
     """A bucket. S3 rejects an object, or a part of one, that arrives with another SHA-256 than was sent.
 
+    Attributes:
+        process: that which has obstore's threads. One that is forked from it has none of them, and would wait for ever
+            (https://github.com/tokio-rs/tokio/issues/4301).
+
     Args:
         environment: variables of AWS's own tools.
         single_put: bytes up to which an object is uploaded by one request, and size of the parts of larger ones.
     """
 
     is_atomic = True
+    process: ClassVar[int | None] = None
 
     def __init__(self, bucket: str, environment: Mapping[str, str] = os.environ, single_put: int = _SINGLE_PUT) -> None:
         import obstore
@@ -76,6 +81,7 @@ class S3Backend:
 
     @cached_property
     def _store(self) -> S3Store:
+        S3Backend.process = S3Backend.process or os.getpid()
         return open_bucket(self._bucket, self._environment)
 
     def put(self, key: str, data: bytes) -> None:

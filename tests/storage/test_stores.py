@@ -210,6 +210,24 @@ def test_unknown_schemes_are_refused() -> None:
         ObjectStore("nobody://bucket").check()
 
 
+def test_a_forked_process_uses_a_store_that_its_parent_has_used(store: ObjectStore, server: ObjectServer) -> None:
+    """As workers of PyTorch's DataLoader are, which have none of the threads of obstore or fsspec."""
+    program = (
+        "import os, sys\n"
+        "from eechips.storage import ObjectStore\n"
+        "store = ObjectStore(sys.argv[1])\n"
+        "store.commit(store.stage('a.txt', b'parent', 'token'))\n"
+        "child = os.fork()\n"
+        "if not child:\n"
+        "    try: store.commit(store.stage('b.txt', store.read('a.txt') + b' and child', 'token'))\n"
+        "    finally: os._exit(0)\n"
+        "os.waitpid(child, 0)\n"
+        "print(store.read('b.txt').decode())\n"
+    )
+    done = run_program(sys.executable, "-W", "ignore", "-c", program, store.url, status=0, timeout=120)
+    assert done.stdout == "parent and child\n"
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
