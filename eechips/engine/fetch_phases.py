@@ -13,8 +13,8 @@ from eechips.engine.costs.cost_descriptions import Forecast
 from eechips.engine.costs.forecast import JoiningEstimate, Machine, Meter, forecast_rest
 from eechips.engine.costs.planning_cost import extrapolate_planning
 from eechips.engine.costs.unit_costs import size_of
-from eechips.engine.features.compute_monitor import BudgetLimit
 from eechips.engine.features.replacement import Replacements, is_refilling
+from eechips.engine.features.run_budget import BudgetLimit
 from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.features.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining

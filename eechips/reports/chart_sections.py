@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips.reports.markup import Markup, element, section
+from eechips.reports.markup import Markup, element
 from eechips.reports.region_series import label_columns
 from eechips.reports.report_data import ReportData
+from eechips.reports.section_markup import section
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 from eechips.text.formatting import format_compute, format_count, format_duration
 

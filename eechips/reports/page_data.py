@@ -16,8 +16,8 @@ import shapely
 
 from eechips.geo.polygons import wrap_longitudes
 from eechips.manifest.pictures.display_styles import class_names
-from eechips.reports.markup import read_file
 from eechips.reports.region_outlines import Ring
+from eechips.reports.section_markup import read_file
 from eechips.reports.thumbnails import Thumbnail, Thumbnails
 from eechips.reports.unit_columns import UnitColumn, UnitColumns
 from eechips.text.formatting import replace_control_characters

@@ -14,9 +14,10 @@ import numpy.typing as npt
 from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic, DataSource
 from eechips.manifest.extensions import code_changes
 from eechips.manifest.failures import group_failures
-from eechips.reports.markup import Markup, element, fact_list, fill, html_table, join, plain_text, section, shorten
+from eechips.reports.markup import Markup, element, join
 from eechips.reports.page_data import load_basemap
 from eechips.reports.report_data import ReportData
+from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunBudget
-from eechips.engine.features.compute_monitor import BudgetLimit
+from eechips.engine.features.run_budget import BudgetLimit
 from eechips.errors import UsageError
 
 

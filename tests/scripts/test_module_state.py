@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from eechips import open_run
-from eechips.scripts.execution import module_variables, set_variables
+from eechips.scripts.module_state import module_variables, set_variables
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import files, plain, run
 

@@ -1,4 +1,4 @@
-"""Profile a sample of a run's requests, keep account of its compute, and stop it within its budgets."""
+"""Profile a sample of a run's requests, keep account of its compute, and stop it within a budget."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eechips.engine.run_context import RunFeature, StopReason
 from eechips.engine.run_log import RunLog
 from eechips.manifest.sqlite.ledger import COMPUTE, Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
-from eechips.text.formatting import format_compute, format_duration
+from eechips.text.formatting import format_compute
 from eechips.text.timestamps import present
 
 SECONDS_AN_HOUR = 3600.0
@@ -291,24 +291,3 @@ class ComputeMonitor(RunFeature):
     def _units_under_way(self) -> int:
         """Units that were submitted, or whose profiles are not known yet."""
         return sum(self._under_way.values()) + sum(assignment.units for assignment in self._assignments)
-
-
-class BudgetLimit(RunFeature):
-    """Start no further unit once the throttle may send no request, or the time is over."""
-
-    def __init__(self, deadline: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._deadline, self._clock = deadline, clock
-
-    def stop_reason(self) -> StopReason | None:
-        """Return which limit is reached, or will be before the service allows the next request."""
-        throttle, now = self.run.throttle, self._clock()
-        if throttle.is_spent:
-            return StopReason("budget exhausted", "Stopping: the limit of requests or bytes is reached.")
-        if now >= self._deadline:
-            text = "Stopping: the time limit is reached; finishing the requests in flight."
-            return StopReason("time limit reached", text)
-        if now + throttle.asked_left > self._deadline:
-            wait = format_duration(throttle.asked_left)
-            text = f"Stopping: Earth Engine asks to wait {wait}, longer than the time limit allows."
-            return StopReason("time limit reached", text)
-        return None

@@ -20,7 +20,8 @@ from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
-from eechips.scripts.execution import CallContext, module_variables
+from eechips.scripts.execution import CallContext
+from eechips.scripts.module_state import module_variables
 from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
