@@ -21,7 +21,8 @@ from eechips.commands.retried_runs import as_recorded, is_own_run, recorded_word
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
-from eechips.files.temporary_files import find_abandoned, temporary_folder
+from eechips.files.abandoned_files import find_abandoned
+from eechips.files.scratch_folders import temporary_folder
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.refetch_audit import Audit, SampleSize, record_audit

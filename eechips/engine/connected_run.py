@@ -36,7 +36,7 @@ from eechips.engine.service.local_server import LocalServer
 from eechips.engine.service.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
-from eechips.files.temporary_files import scratch_folder
+from eechips.files.scratch_folders import scratch_folder
 from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
 from eechips.manifest.run import PLANS_GRADUALLY

@@ -1,4 +1,4 @@
-"""Decide which temporary files are abandoned, so that they may be removed.
+"""Find the temporary files of writers that have ended, and remove them.
 
 - Names of any other form belong to other programs; their files are never removed.
 - Files of a process of this machine are removed when the process has ended.
@@ -9,13 +9,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import glob
 import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from eechips.files.temporary_names import NO_RUN, RUN_FILES, Writer, is_running, writer_and_time_of
+from eechips.files.removal import TemporaryName, remove, remove_tree
+from eechips.files.temporary_names import (
+    NO_RUN,
+    RUN_FILES,
+    SCRATCH_PREFIX,
+    Writer,
+    is_running,
+    new_writer,
+    writer_and_time_of,
+)
 
 ABANDONED_AFTER = 7 * 86_400.0
 """Seconds after which a temporary file counts as abandoned if its writer is not visible from here."""
@@ -93,3 +104,49 @@ def choose_abandoned(names: Iterator[str], asking: Writer, *, own: bool = False)
         elif is_abandoned(last, asking, own=own):
             abandoned.append(name)
     return [name for name in abandoned if not any(name.startswith(f"{folder}/") for folder in others)]
+
+
+def find_abandoned(root: Path, asking: Writer, *, own: bool = False) -> Iterator[Path]:
+    """Yield abandoned files and scratch folders; the folders of other runs below are not entered.
+
+    Args:
+        asking: as of :func:`is_abandoned`.
+        own: as of :func:`is_abandoned`.
+    """
+    for directory, folders, files in os.walk(root):
+        if Path(directory) != root and not set(RUN_FILES).isdisjoint(files):
+            folders.clear()
+            continue
+        scratch = [folder for folder in folders if folder.startswith(SCRATCH_PREFIX)]
+        folders[:] = [folder for folder in folders if folder not in scratch]
+        paths = (Path(directory, name) for name in (*scratch, *files))
+        yield from (path for path in paths if is_abandoned_path(path, asking, own=own))
+
+
+def sweep_folder(root: Path, asking: Writer, *, own: bool = False) -> int:
+    """Remove the files and folders of :func:`find_abandoned`; return their number."""
+    count, right = 0, TemporaryName()
+    for path in find_abandoned(root, asking, own=own):
+        with contextlib.suppress(PermissionError):  # another user's
+            is_scratch = path.name.startswith(SCRATCH_PREFIX) and path.is_dir()
+            count += remove_tree(path, right) if is_scratch else remove(path, right)
+    return count
+
+
+def sweep_beside(path: Path, asking: Writer) -> None:
+    """Remove what killed processes have left of one file, beside it: no command sweeps the folder of just any file."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*"):
+        if is_abandoned_path(left, asking):
+            with contextlib.suppress(PermissionError):  # another user's
+                remove(left, TemporaryName())
+
+
+def sweep_scratch(root: Path) -> None:
+    """Remove the abandoned scratch folders directly in a folder."""
+    asking = new_writer()
+    with contextlib.suppress(OSError), os.scandir(root) as entries:
+        names = [entry.name for entry in entries if entry.name.startswith(SCRATCH_PREFIX)]
+        for name in names:
+            if is_abandoned_path(root / name, asking):
+                with contextlib.suppress(OSError):
+                    remove_tree(root / name, TemporaryName())

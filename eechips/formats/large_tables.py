@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from eechips.files.removal import NamedPath, remove
-from eechips.files.temporary_files import scratch_folder
+from eechips.files.scratch_folders import scratch_folder
 from eechips.formats.csv import LINE_END, CsvFile
 from eechips.formats.format_detection import TableFormat
 from eechips.formats.table import json_text

@@ -29,7 +29,7 @@ from rasterio.errors import RasterioError
 from rasterio.windows import Window as RasterWindow
 
 from eechips.errors import StorageError, UsageError, ValidationError
-from eechips.files.temporary_files import scratch_folder
+from eechips.files.scratch_folders import scratch_folder
 from eechips.formats.cog_options import DTYPES
 from eechips.formats.raster import check_crs, check_transform
 from eechips.geo.grid import Grid, Window

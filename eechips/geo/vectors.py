@@ -18,7 +18,7 @@ from pyproj.exceptions import ProjError
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, parse_file_crs
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import WKT_NAMES, find_wkt, is_text_table, parse_wkt, read_text_table

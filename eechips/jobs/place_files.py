@@ -15,7 +15,7 @@ import pyarrow as pa
 import shapely
 
 from eechips.errors import EechipsError, RegionError, UsageError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.jobs.recipe_options import run_recipe
 from eechips.storage import write_file
 from eechips.text.library_log import redirect_loggers

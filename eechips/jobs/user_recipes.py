@@ -12,7 +12,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
 from eechips.jobs.recipe_check import RecipeCheck, check_recipe
 from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options, takes

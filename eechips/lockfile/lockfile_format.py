@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.abandoned_files import sweep_beside
 from eechips.files.hashes import hash_file
 from eechips.files.removal import NamedPath, remove, replace
-from eechips.files.temporary_files import sweep_beside
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.lockfile.lockfile_records import LockedAsset, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.run_signature import is_signed, sign

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from eechips.errors import UsageError
+from eechips.files.abandoned_files import sweep_folder
 from eechips.files.local_paths import cache_folder, make_private
 from eechips.files.removal import NamedPath, place_new, remove
-from eechips.files.temporary_files import sweep_folder
 from eechips.files.temporary_names import new_writer, temporary_name
 
 SIGNATURE = "signature"

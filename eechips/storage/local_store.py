@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.abandoned_files import sweep_folder
 from eechips.files.hashes import hash_file
 from eechips.files.removal import TemporaryName, remove, replace
-from eechips.files.temporary_files import sweep_folder
 from eechips.files.temporary_names import Writer, new_writer, temporary_name
 from eechips.storage.paths import is_inside, resolve_inside
 from eechips.storage.result_names import check_name
@@ -222,7 +222,7 @@ class LocalStore:
             self.discard(staged)
 
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
-        """Remove abandoned temporary files and scratch folders; see :mod:`eechips.files.temporary_files`."""
+        """Remove abandoned temporary files and scratch folders; see :mod:`eechips.files.abandoned_files`."""
         return sweep_folder(self.root, asking, own=own)
 
     def _file_above(self, path: Path) -> Path | None:

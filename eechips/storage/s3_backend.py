@@ -61,8 +61,8 @@ class S3Backend:
     """A bucket. S3 rejects an object, or a part of one, that arrives with another SHA-256 than was sent.
 
     Attributes:
-        process: that which has obstore's threads. One that is forked from it has none of them, and would wait for ever
-            (https://github.com/tokio-rs/tokio/issues/4301).
+        process: number of the process with obstore's threads. One that is forked from it has none of them, and would
+            wait for ever (https://github.com/tokio-rs/tokio/issues/4301).
 
     Args:
         environment: variables of AWS's own tools.

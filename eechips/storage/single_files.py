@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TextIO
 
 from eechips.errors import StorageError
+from eechips.files.abandoned_files import sweep_beside
 from eechips.files.removal import NamedPath, remove, replace
-from eechips.files.temporary_files import sweep_beside
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
 from eechips.storage.paths import is_device

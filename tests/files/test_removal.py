@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from eechips.engine.queues.beam_queue import BEAM_QUEUES, recover
 from eechips.errors import StorageError
+from eechips.files.abandoned_files import sweep_folder
 from eechips.files.removal import (
     LockedFolder,
     NamedPath,
@@ -28,7 +29,7 @@ from eechips.files.removal import (
     remove_tree,
     set_aside,
 )
-from eechips.files.temporary_files import make_scratch, sweep_folder, temporary_folder
+from eechips.files.scratch_folders import make_scratch, temporary_folder
 from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
 from eechips.manifest.folder_lock import LOCK_NAME, lock_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
@@ -375,5 +376,5 @@ def test_the_check_of_the_package_finds_writes(code: str, is_found: bool) -> Non
 
 
 def test_names_of_scratch_folders_are_reserved() -> None:
-    assert make_scratch.__module__ == "eechips.files.temporary_files"
+    assert make_scratch.__module__ == "eechips.files.scratch_folders"
     assert SCRATCH_PREFIX.startswith(".")

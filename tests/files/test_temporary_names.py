@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from eechips.archive.downloads.partial_files import claim_partial
-from eechips.files.abandoned_files import ABANDONED_AFTER, is_abandoned
-from eechips.files.temporary_files import scratch_folder, sweep_beside
+from eechips.files.abandoned_files import ABANDONED_AFTER, is_abandoned, sweep_beside
+from eechips.files.scratch_folders import scratch_folder
 from eechips.files.temporary_names import (
     SCRATCH_PREFIX,
     Writer,

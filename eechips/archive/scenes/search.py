@@ -27,7 +27,7 @@ from eechips.archive.downloads.search_cache import SEARCH_CACHE_NAME, SearchCach
 from eechips.archive.downloads.static_catalog import joined
 from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, PermanentError, UsageError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Unit
 from eechips.storage.untrusted_files import parse_json

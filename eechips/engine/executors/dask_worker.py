@@ -14,7 +14,7 @@ from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.files.removal import NamedPath, remove_tree
-from eechips.files.temporary_files import temporary_folder_of
+from eechips.files.scratch_folders import temporary_folder_of
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.storage import LocalStore, RemoteStore
 

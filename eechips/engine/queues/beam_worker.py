@@ -32,7 +32,7 @@ from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch, StopMode
 from eechips.engine.worker import Worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.warning_filters import ignore_warning

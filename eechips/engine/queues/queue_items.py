@@ -29,7 +29,7 @@ from eechips.engine.results.result_stores import place_store
 from eechips.engine.run import run
 from eechips.engine.service.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit

@@ -19,7 +19,7 @@ from eechips.client.access.connection import skip_deprecated_assets
 from eechips.engine.results.archive_provenance import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_empty, remove_tree
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.manifest.source_files import SourceFile
 from eechips.processes.child_processes import check_open_files, module_command
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.abandoned_files import sweep_folder
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, remove, remove_tree, replace
-from eechips.files.temporary_files import sweep_folder
 from eechips.files.temporary_names import SCRATCH_PREFIX, new_writer
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar

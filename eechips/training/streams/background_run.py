@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import EechipsError, InternalError, RunLockedError, StorageError, UsageError
-from eechips.files.temporary_files import temporary_folder
+from eechips.files.scratch_folders import temporary_folder
 from eechips.manifest.folder_lock import is_held, lock_run
 from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

@@ -1,0 +1,63 @@
+"""Make scratch folders."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+import weakref
+from collections.abc import Iterator
+from pathlib import Path
+
+from eechips.files.abandoned_files import sweep_scratch
+from eechips.files.removal import NamedPath, remove_tree
+from eechips.files.temporary_names import Writer, scratch_name
+
+
+@contextlib.contextmanager
+def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
+    """Make a scratch folder for the duration of the block.
+
+    Args:
+        writer: its writer; None for a new writer of this process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    folder = make_scratch(parent, writer)
+    try:
+        yield folder
+    finally:
+        remove_tree(folder, NamedPath(writer))
+
+
+def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
+    """Make a scratch folder that the caller removes; see :func:`scratch_folder`."""
+    folder = parent / scratch_name(writer)
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[Path]:
+    """Make a scratch folder in the system's folder of temporary files; remove scratch folders of killed processes.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    sweep_scratch(parent)
+    with scratch_folder(parent) as folder:
+        yield folder
+
+
+def temporary_folder_of(owner: object) -> Path:
+    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process.
+
+    Raises:
+        OSError: if it cannot be made.
+    """
+    parent = Path(tempfile.gettempdir())
+    sweep_scratch(parent)
+    folder = make_scratch(parent)
+    weakref.finalize(owner, remove_tree, folder, NamedPath())
+    return folder
