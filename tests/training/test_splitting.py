@@ -98,6 +98,17 @@ def test_chips_that_come_later_move_no_others(tmp_path: Path, by: str) -> None:
     assert fresh.kept == 0
 
 
+def test_blocks_keep_their_split_while_all_their_chips_are_away(tmp_path: Path) -> None:
+    write_run(tmp_path / "few", spread(40)[:20])
+    write_run(tmp_path / "many", spread(40))
+    eechips.split(tmp_path / "many", ratios="1,1")
+    table = split_table.table(tmp_path / "many")
+    for folder, other in (("few", "many"), ("many", "few")):
+        shutil.copy(tmp_path / other / "splits.parquet", tmp_path / folder)
+        eechips.split(tmp_path / folder, ratios="1,1")
+    assert split_table.table(tmp_path / "many").equals(table)
+
+
 def test_a_planted_overlap_is_refused_with_the_pair(tmp_path: Path) -> None:
     units = [chip(50_000.0 * n, 0.0, site="ab"[n % 2]) for n in range(8)]
     write_run(tmp_path / "clean", units)

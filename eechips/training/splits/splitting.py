@@ -122,6 +122,9 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
             home_of = _assign(names, strata, wanted, chosen, known, near)
             homes = [home_of.get(name, NONE) for name in names]
             kept = len(known.keys() & home_of.keys())
+            present = set(names)
+            if absent := {name: home for name, home in known.items() if name not in present}:
+                recorded["absent"] = absent
         bar.update()
         placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
@@ -345,12 +348,15 @@ def _earlier_cuts(folder: Path, options: Mapping[str, Any]) -> Sequence[str] | N
 
 
 def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
-    """Return the splits of the blocks of an earlier division with the same options."""
+    """Return the splits of the blocks of an earlier division with the same options.
+
+    It had no chips of those in ``absent``, as while a run is extended by a dataset.
+    """
     if not _has_same_options(folder, options):
         return {}
     table = split_table.table(folder)
     table = table[table["home"] != NONE]
-    return dict(zip(table["block"], table["home"], strict=True))
+    return {**split_table.options(folder).get("absent", {}), **dict(zip(table["block"], table["home"], strict=True))}
 
 
 def _doubled(folder: Path, frame: pd.DataFrame) -> int:
