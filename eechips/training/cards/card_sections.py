@@ -224,7 +224,8 @@ def _splits(summary: Summary) -> Iterator[str]:
     if split_table.NONE in summary.splits:
         others = ", or to the footprints of other data" if summary.split_options.get("away_from") else ""
         left = f" Samples of `{split_table.NONE}` are too close to another split{others}."
-    shown = {name: value for name, value in summary.split_options.items() if value is not None}
+    options_of_split = summary.split_options.items()
+    shown = {name: value for name, value in options_of_split if value is not None and name != split_table.ABSENT}
     if "away_from" in shown:  # without the folders of one machine
         shown["away_from"] = [Path(path).name for path in shown["away_from"]]
     options = ", ".join(f"{name} {_value(value)}" for name, value in shown.items())

@@ -28,6 +28,9 @@ WHOLE = "all"
 NEAR_FOOTPRINTS = "near_footprints"
 """Column: whether a unit is near the footprints of another data set; there if they were given."""
 
+ABSENT = "absent_blocks"
+"""Option of a split: the splits of earlier blocks of which no chip was there."""
+
 _METADATA = b"eechips.split"
 
 

@@ -124,7 +124,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
             kept = len(known.keys() & home_of.keys())
             present = set(names)
             if absent := {name: home for name, home in known.items() if name not in present}:
-                recorded["absent"] = absent
+                recorded[split_table.ABSENT] = absent
         bar.update()
         placed, leakage = _without_near(homes, near, wanted, chosen), None
         if metres is not None:
@@ -350,13 +350,14 @@ def _earlier_cuts(folder: Path, options: Mapping[str, Any]) -> Sequence[str] | N
 def _earlier(folder: Path, options: Mapping[str, Any]) -> dict[str, str]:
     """Return the splits of the blocks of an earlier division with the same options.
 
-    It had no chips of those in ``absent``, as while a run is extended by a dataset.
+    It may have had no chips of some of them, as while a run is extended by a dataset.
     """
     if not _has_same_options(folder, options):
         return {}
     table = split_table.table(folder)
     table = table[table["home"] != NONE]
-    return {**split_table.options(folder).get("absent", {}), **dict(zip(table["block"], table["home"], strict=True))}
+    absent = split_table.options(folder).get(split_table.ABSENT)
+    return {**(absent if isinstance(absent, dict) else {}), **dict(zip(table["block"], table["home"], strict=True))}
 
 
 def _doubled(folder: Path, frame: pd.DataFrame) -> int:
