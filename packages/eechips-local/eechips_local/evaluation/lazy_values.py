@@ -85,8 +85,9 @@ class LazyMapping(Mapping[str, Any]):
 
     def all_values(self) -> dict[str, Any]:
         """Return the values by key; what is computed later stays :class:`Later`."""
-        if self._others is not None:
-            self._values |= self._others()
+        others = self._others
+        if others is not None:  # two threads may both make them
+            self._values |= others()
             self._others = None
         return self._values
 
