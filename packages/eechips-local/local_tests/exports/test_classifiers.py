@@ -139,7 +139,7 @@ def test_a_classifier_is_an_asset_like_others(ee: Any, asset: str) -> None:
         ee.Classifier.load(asset).getInfo()
     ee.data.renameAsset(copy, moved)
     np.testing.assert_array_equal(pixels(ee, ee.Classifier.load(moved)), pixels(ee, CLASSIFIERS["text"](ee)))
-    with pytest.raises(ee.EEException, match="not found"):
+    with pytest.raises(ee.EEException, match="does not exist"):
         ee.data.getAsset(copy)
 
 
@@ -175,7 +175,7 @@ def test_what_cannot_be_exported_is_refused(ee: Any, asset: str) -> None:
         status = exported(ee, value, asset)
         assert status["state"] == "FAILED"
         assert message in status["error_message"]
-    with pytest.raises(ee.EEException, match="not found"):
+    with pytest.raises(ee.EEException, match="does not exist"):
         ee.data.getAsset(asset)
 
 
