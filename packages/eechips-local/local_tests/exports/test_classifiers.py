@@ -266,7 +266,7 @@ def test_a_server_that_is_killed_leaves_no_half_classifier(tmp_path: Path) -> No
     try:
         ee = initialize(again)
         if not ee.data.listBuckets("projects/some-project").get("assets", []):
-            with pytest.raises(ee.EEException, match="not found"):
+            with pytest.raises(ee.EEException, match="does not exist"):
                 ee.data.getAsset(asset)
             assert exported(ee, CLASSIFIERS["forest"](ee), asset)["state"] == "COMPLETED"
         assert ee.Classifier.load(asset).schema().getInfo() == ["red", "nir"]
