@@ -42,7 +42,7 @@ class ContentChange:
     """The difference between two contents of one file.
 
     Attributes:
-        share: share of pixels, or rows, that have changed, 0 to 1; None if it cannot be told, as from hashes, or for
+        share: share of pixels, or rows, that have changed, 0 to 1; None if it is unknown, as with hashes, and for
             pixels on another grid.
         largest_share: share that is not exceeded: ``share``, or that of the tiles with changed pixels; None for hashes
             of tables.
@@ -141,9 +141,11 @@ class RowHashes:
     @classmethod
     def of(cls, columns: Sequence[str], rows: Iterable[bytes]) -> RowHashes:
         """Hash the rows of a table, each as bytes."""
-        hashes = [int.from_bytes(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest(), "big") for row in rows]
+        count = total = 0
+        for count, row in enumerate(rows, start=1):  # noqa: B007 - the last number counts
+            total += int.from_bytes(hashlib.blake2b(row, digest_size=_ROW_BYTES).digest(), "big")
         names = hashlib.blake2b("\0".join(columns).encode(), digest_size=_ROW_BYTES).digest()
-        return cls(len(hashes), names, (sum(hashes) % (1 << 8 * _ROW_BYTES)).to_bytes(_ROW_BYTES, "big"))
+        return cls(count, names, (total % (1 << 8 * _ROW_BYTES)).to_bytes(_ROW_BYTES, "big"))
 
     def compare(self, other: RowHashes) -> ContentChange | None:
         """Return how other rows differ; None if they are the same, in whatever order."""

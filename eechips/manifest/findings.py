@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 def add_findings(run: Run, column: str, values: Mapping[str, str | Sequence[str]]) -> None:
     """Add a column to manifest.parquet, see :func:`eechips.manifest.export.annotate`, and copy it to the results.
 
-    A copy that fails is told: the results may be readable only.
+    Log a warning if the copy fails: the store may be read-only.
 
     Raises:
         StorageError: if the manifest in the folder cannot be written.

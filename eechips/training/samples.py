@@ -35,7 +35,7 @@ from eechips.training.sample import ONLY, Sample, SampleFile, array_of, fields_o
 from eechips.training.splits import split_table
 
 SampleRow = tuple[tuple[Any, ...], list[tuple[Any, ...]]]
-"""Values of a unit, and those of each of its files: see ``UNIT_VALUES`` and ``FILE_VALUES``."""
+"""Values of a unit, and values of each of its files: see ``UNIT_VALUES`` and ``FILE_VALUES``."""
 
 UNIT_VALUES = ("position", "id", "unit", "state", "valid_fraction", "sources", "dates", "finished")
 FILE_VALUES = ("layer", "file", "bytes", "sha256", "metadata")

@@ -98,8 +98,8 @@ def test_invalid_options_of_sample_are_refused(arguments: list[str], sentence: s
 
 
 def test_a_recipe_that_is_to_be_extended_says_what_to_do() -> None:
-    told = refuse("run", "recipe.py", "--extend")
-    assert "a recipe plans its units once; fetch further ones with another --out" in told
+    message = refuse("run", "recipe.py", "--extend")
+    assert "a recipe plans its units once; fetch further ones with another --out" in message
 
 
 @pytest.mark.parametrize(

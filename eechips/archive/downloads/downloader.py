@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 
+from eechips.archive.downloads.access_denial import AccessDenial, parse_access_denial
 from eechips.archive.downloads.content_encoding import content_encodings, decoded
-from eechips.archive.downloads.document_reader import AccessDenial, parse_access_denial
 from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.partial_files import (

@@ -63,6 +63,10 @@ class HostSessions:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all connections."""
         for session in self._sessions.values():
             session.close()
 

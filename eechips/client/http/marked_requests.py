@@ -3,7 +3,7 @@
 Values and features have no name: a proxy or cache that exchanges the responses to two requests, whose URLs are the
 same, would give a plan the number of images in place of a date, or a region the values of another. A marked request
 computes the list of a digest of the expression and the value, or features with the digest as a property. The
-expressions are those of ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
+expressions equal ``ee.List(["…", value])`` and ``features.map(lambda feature: feature.set("…", "…"))``
 (https://developers.google.com/earth-engine/reference/rest/v1/Expression).
 
 Features of a stored collection also have the number of its rows, so that lost and repeated rows are noticed. The count

@@ -1,4 +1,4 @@
-"""Fetch the profiles of requests, many by one request; those of a run in a thread of their own."""
+"""Fetch the profiles of many requests in one; a run fetches the profiles of its requests in a separate thread."""
 
 from __future__ import annotations
 

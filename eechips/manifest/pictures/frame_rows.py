@@ -199,7 +199,7 @@ def render_frames(
 
 
 def _first_units(ledger: Ledger) -> dict[int, int]:
-    """Return the positions of units that extensions added to places of the run, with those of the places' own units."""
+    """Return the position of the first unit of a place, by that of each unit that an extension added to it."""
     if not plan_parts(ledger.meta()):
         return {}
     firsts: dict[int, int] = {}

@@ -1,4 +1,4 @@
-"""List the places of a sample, or draw as many in each stratum, in turn, and replace those of empty units."""
+"""List the places of a sample, or draw the same number in each stratum; replace the places of empty units."""
 
 from __future__ import annotations
 

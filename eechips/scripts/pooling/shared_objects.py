@@ -1,7 +1,7 @@
-"""Record what calls change in objects that processes share, and change those of the script.
+"""Record what calls change in objects that processes share, and repeat the changes in the script's objects.
 
-The process that has the objects of ``multiprocessing.Manager`` ends with the script: those of a resumed script are new,
-and lack what completed calls have put into them. Of a ``Value`` or ``Array`` of multiprocessing, calls have copies.
+The process that holds the objects of a ``multiprocessing.Manager`` ends with the script. A resumed script has new
+objects, without what completed calls have put into them. Calls have copies of each ``Value`` and ``Array``.
 """
 
 from __future__ import annotations

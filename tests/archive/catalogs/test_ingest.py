@@ -29,12 +29,12 @@ def test_urls_are_fetched_and_failures_are_listed(tmp_path: Path, host: HostLimi
         *(f"scene-{n}" for n in range(60) if n % 6 < 3),
         "scene-100",
     }
-    told = failures(out)
-    assert Counter(row["kind"] for row in told) == {
+    rows = failures(out)
+    assert Counter(row["kind"] for row in rows) == {
         "HTTP 404": 10, "HTTP 410": 10, "no JSON": 10, "no item": 1, "not found": 1
     }  # fmt: skip
-    assert (told[0]["place"], told[0]["address"]) == (f"{tmp_path}/list.ndjson:4", urls[3])
-    assert told[0]["reason"].startswith(f"{urls[3]} answered HTTP 404")
+    assert (rows[0]["place"], rows[0]["address"]) == (f"{tmp_path}/list.ndjson:4", urls[3])
+    assert rows[0]["reason"].startswith(f"{urls[3]} answered HTTP 404")
     assert all(host.asked[f"/busy-{n}.json"] == 3 for n in range(1, 60, 6))
     assert all(host.asked[f"/missing-{n}.json"] == 1 for n in range(3, 60, 6))
     assert all(host.asked[f"/cut-{n}.json"] == 2 for n in range(2, 60, 6))

@@ -43,6 +43,7 @@ _GZIP = b"\x1f\x8b"
 _TOO_MANY = 429
 _UNAVAILABLE = 503
 _MOST_DOUBLINGS = 16
+_JITTER = random.SystemRandom()  # a wait leaves the generator of the caller as it is
 _FIRST = 4
 """Concurrent requests before the first response. Each response allows one more: a server queues few connections (five
 with Python's ``http.server``), and others that arrive at once are lost for half a minute."""
@@ -184,7 +185,7 @@ class ItemFetcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sessions.__exit__()
+        self._sessions.close()
 
     def fetch(
         self,
@@ -261,7 +262,7 @@ class ItemFetcher:
                 answered = host.answered  # before the pause: others may be answered meanwhile
                 if failed > config.retries:
                     raise
-                wait = config.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * random.uniform(0.5, 1.0)
+                wait = config.first_wait * 2 ** min(tries, _MOST_DOUBLINGS) * _JITTER.uniform(0.5, 1.0)
                 self._stopped.wait(min(max(wait, error.retry_after or 0.0), config.longest_wait))
                 tries += 1
 

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import shapely
-import shapely.affinity
 from shapely.geometry.base import BaseGeometry
 
 from eechips.archive.catalogs.extents import union

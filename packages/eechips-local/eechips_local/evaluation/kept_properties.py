@@ -32,7 +32,7 @@ class TracedFunction(Protocol):
     def keeps(self, name: str) -> bool:
         """Return whether results have the property of that name of the first argument, ".geo" for the geometry.
 
-        For ".types": whether bands of results are of the same types if those of arguments are.
+        For ".types": whether the bands of two results have the same types if the bands of their arguments do.
         """
         ...
 

@@ -304,7 +304,7 @@ class Collection:
         See ``asset_model.Exemplified``. They need not be elements of this collection.
 
         Args:
-            names: names of the properties in which they are alike; ``BAND_TYPES`` for those of bands.
+            names: names of the properties in which they are alike; ``BAND_TYPES`` for types of bands.
         """
         if names not in self._known_examples:
             elements = self._examples(self.query, names) if self._examples else examples_of(self, names)

@@ -29,7 +29,7 @@ def _chosen(ee: Any, values: Any, keys: Any, key: Any) -> Any:
 
 
 def _confidence(ee: Any, first: Any, second: Any, before: list[int], after: list[int]) -> tuple[Any, Any, Any]:
-    """How sure a change is, by the probabilities of both classes in both images; and those of the two classes."""
+    """Return the confidence of a change, and the probabilities of the class before and of the class after it."""
     size = max(len(before), len(after))
 
     def probability(image: Any, classes: list[int], wanted: Any) -> Any:
