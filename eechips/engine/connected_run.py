@@ -21,7 +21,7 @@ from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, Execut
 from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.features.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.features.export_monitor import ExportMonitor
-from eechips.engine.fetch_phases import FetchPhases
+from eechips.engine.fetch_phases import FetchEnd, FetchPhases
 from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.plans.plan_extension import extend_plan
 from eechips.engine.plans.planner import Planner, announce_answers, kept_answers, remove_answers
@@ -30,7 +30,7 @@ from eechips.engine.queues.beam_queue import note_queue, recover
 from eechips.engine.results.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.results.result_stores import check_disk
 from eechips.engine.results.run_records import RunRecords
-from eechips.engine.run_components import RunComponents
+from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.service.local_server import LocalServer
 from eechips.engine.service.session import STUBS, connect, stub_note
@@ -55,58 +55,52 @@ _TELLING_REQUESTS = 200
 class ConnectedRun:
     """The steps of a run that need a connection and workers.
 
-    Attributes:
-        is_paused: the run ended after the units of its estimate, without a confirmation.
-        is_unchanged: the run was complete, and its extension has nothing to add.
+    Args:
+        stage: what is done already; a complete run is extended.
     """
 
-    def __init__(self, components: RunComponents, records: RunRecords) -> None:
+    def __init__(self, components: RunComponents, records: RunRecords, stage: Stage) -> None:
         self._components, self._records, self._log = components, records, components.log
         self._config, self._recipe, self._ledger = components.config, components.recipe, components.ledger
         self._traits = traits_of(components.recipe)
         noted = components.ledger.meta().get(TRAFFIC) if components.ledger.has_plan else None
         self._earlier_traffic = ArchiveTraffic.from_json(noted)
-        self.is_paused = self.is_unchanged = self._has_new_units = False
+        self._is_planned, self._is_complete = stage >= Stage.PLANNED, stage is Stage.COMPLETE
+        self._is_extended = self._is_planned and components.config.extend
+        self._added = 0
 
-    def fetch(self, *, is_planned: bool, is_complete: bool = False) -> bool:
+    def fetch(self) -> FetchEnd:
         """Connect, start the executor, plan if necessary, and settle the open units.
-
-        Args:
-            is_planned: the ledger has the plan of this run, or its beginning.
-            is_complete: all is there but what an extension may add.
-
-        Returns:
-            Whether all are settled; False if the run was stopped before.
 
         Raises:
             EechipsError: see :func:`eechips.engine.run`.
         """
         config, recipe = self._config, self._recipe
-        if not is_planned:
+        if not self._is_planned:
             read_inputs(recipe)
-        if not is_planned or self._ledger.is_partial:
+        if not self._is_planned or self._ledger.is_partial:
             announce_answers(config.out)
         with contextlib.ExitStack() as stack:
             run = self._components
-            self._connect(stack, is_planned=is_planned)
+            self._connect(stack)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
                 stack.enter_context(recipe.lifespan(_make_context(run)))
             run.executor = stack.enter_context(_make_executor(run))  # workers start while units are planned
             run.compute = self._monitor_compute(stack)
             began = time.monotonic()
-            plans = not is_planned or config.extend or self._ledger.is_partial
+            plans = not self._is_planned or self._is_extended or self._ledger.is_partial
             if not plans:  # of a run that was killed as soon as its plan was complete
                 remove_answers(config.out)
             with PlanningReport(run.session.throttle) if plans else contextlib.nullcontext():
-                self._make_plan(stack, is_planned=is_planned, is_complete=is_complete)
-                if self.is_unchanged:
-                    return True
-            if is_planned:
+                self._make_plan(stack)
+            if self._is_unchanged:
+                return FetchEnd.UNCHANGED
+            if self._is_planned:
                 recover(self._ledger, run.store, self._log)
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
             if not self._begins(planner_seconds=time.monotonic() - began):
-                return False
+                return FetchEnd.PAUSED
             run.sweep()
             run.exports = None
             if config.export_to is not None and run.compute is not None:
@@ -116,22 +110,27 @@ class ConnectedRun:
             run.deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
             return self._settle_all()
 
-    def _make_plan(self, stack: contextlib.ExitStack, *, is_planned: bool, is_complete: bool) -> None:
+    @property
+    def _is_unchanged(self) -> bool:
+        """Whether the run was complete, and its extension has nothing to add."""
+        return self._is_complete and not self._added
+
+    def _make_plan(self, stack: contextlib.ExitStack) -> None:
         """Plan, extend or complete the plan; a planner that works while units are fetched begins here."""
         run = self._components
-        run.planner, run.partial = self._make_planner(stack, is_planned=is_planned)
-        if is_planned and self._config.extend:
-            self._extend(is_complete=is_complete)
-        if self.is_unchanged:
+        run.planner, run.partial = self._make_planner(stack)
+        if self._is_extended:
+            self._extend()
+        if self._is_unchanged:
             return
-        if is_planned and run.planner is None and self._ledger.is_partial and not run.is_interactive:
+        if self._is_planned and run.planner is None and self._ledger.is_partial and not run.is_interactive:
             self._complete_plan()
-        elif not is_planned and run.planner is None:
+        elif not self._is_planned and run.planner is None:
             self._plan()
-        elif not is_planned and run.planner is not None and run.partial is None:
+        elif not self._is_planned and run.planner is not None and run.partial is None:
             run.planner.begin()
 
-    def _connect(self, stack: contextlib.ExitStack, *, is_planned: bool) -> None:
+    def _connect(self, stack: contextlib.ExitStack) -> None:
         """Connect, and describe the run."""
         components, config, recipe = self._components, self._config, self._recipe
         # In the output folder, where the next run finds it if this one is killed.
@@ -143,34 +142,42 @@ class ConnectedRun:
         target = session.connection.target
         components.discovery = session.connection.discovery.save(scratch / "discovery.json")
         ClientInit(target.endpoint, target.project, components.discovery).save(scratch / CLIENT_INIT_NAME)
-        if not (is_planned and config.extend):  # else once the extension is planned: it may be refused
+        if not self._is_extended:  # else once the extension is planned: it may be refused
             self._records.describe(session)
         components.session = session
 
-    def _settle_all(self) -> bool:
+    def _settle_all(self) -> FetchEnd:
         """Settle the open units, or those that the recipe adds while it runs."""
-        run, config, recipe = self._components, self._config, self._recipe
-
-        def settle(first: int, end: int | None) -> bool:
-            phases = FetchPhases(run, first, end)
-            is_settled = phases.settle()
-            self._note_served()
-            self.is_paused = phases.is_paused
-            self._save_limit()
-            if run.compute is not None and not config.is_local:
-                save_unit_compute(recipe, self._ledger, run.session, run.compute.account.sample)
-            return is_settled
-
+        run, recipe = self._components, self._recipe
         if not run.is_interactive or not isinstance(recipe, SupportsInteractiveRun):
-            return settle(0, None)
+            return self._settle()
+        last = FetchEnd.STOPPED
+
+        def settle(first: int, end: int) -> bool:
+            nonlocal last
+            last = self._settle(first, end)
+            return last is FetchEnd.SETTLED
+
         try:
-            context = RecipeContext(config, self._ledger, self._log, settle, run.session.connection, run.deadline)
+            context = RecipeContext(self._config, self._ledger, self._log, settle, run.session.connection, run.deadline)
             has_finished = recipe.run_interactively(context)
             self._note_served()
         except EechipsError:
             self._records.export(finished=False)
             raise
-        return has_finished
+        if has_finished:
+            return FetchEnd.SETTLED
+        return FetchEnd.PAUSED if last is FetchEnd.PAUSED else FetchEnd.STOPPED
+
+    def _settle(self, first: int = 0, end: int | None = None) -> FetchEnd:
+        """Settle the open units between two positions of the plan."""
+        run = self._components
+        how_ended = FetchPhases(run, first, end).settle()
+        self._note_served()
+        self._save_limit()
+        if run.compute is not None and not self._config.is_local:
+            save_unit_compute(self._recipe, self._ledger, run.session, run.compute.account.sample)
+        return how_ended
 
     def _note_served(self) -> None:
         """Note what the local Earth Engine has served: files of open archives, stubs of datasets."""
@@ -193,9 +200,9 @@ class ConnectedRun:
             Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))
 
     def _begins(self, planner_seconds: float) -> bool:
-        """Show what a new run, or new units of an extended one, will cost; return whether it begins."""
+        """Show what a new run, or new units of an extended one, will cost; return whether the user confirms it."""
         components, config = self._components, self._config
-        has_begun = sum_totals(self._ledger.database).units > 0 and not self._has_new_units
+        has_begun = sum_totals(self._ledger.database).units > 0 and not self._added
         if has_begun or config.estimate is not None or components.is_part or components.is_interactive:
             return True
         if not self._traits.needs_service:
@@ -206,8 +213,7 @@ class ConnectedRun:
         self._log.write("expected", **dataclasses.asdict(foreseen))
         for line in describe_start(foreseen, is_local=config.is_local):
             _log.info("%s", line)
-        self.is_paused = config.confirm_start is not None and not config.confirm_start(foreseen)
-        return not self.is_paused
+        return config.confirm_start is None or config.confirm_start(foreseen)
 
     def _monitor_compute(self, stack: contextlib.ExitStack) -> ComputeMonitor | None:
         """Begin to keep account of the compute, of planning as well."""
@@ -227,19 +233,17 @@ class ConnectedRun:
         stack.callback(monitor.close)
         return monitor
 
-    def _make_planner(
-        self, stack: contextlib.ExitStack, *, is_planned: bool
-    ) -> tuple[Planner | None, PartialPlan | None]:
+    def _make_planner(self, stack: contextlib.ExitStack) -> tuple[Planner | None, PartialPlan | None]:
         """Return the planner that works while units are fetched; None if the plan is complete, or is made first.
 
         For an estimate it has made some units only, and starts when the user has confirmed the rest.
         """
         is_gradual = self._traits.plans_gradually and not self._components.is_part
-        if not is_gradual or (is_planned and not self._ledger.is_partial):
+        if not is_gradual or (self._is_planned and not self._ledger.is_partial):
             return None, None
         session, recipe, estimated = self._components.session, self._recipe, self._config.estimate
         template = name_template(recipe, self._config)
-        meta = None if is_planned else self._meta
+        meta = None if self._is_planned else self._meta
 
         def accept() -> None:
             self._log.write("planned", units=self._ledger.end)
@@ -263,15 +267,14 @@ class ConnectedRun:
     def _meta(self) -> dict[str, Any]:
         return {**self._components.described, "eechips": version("eechips"), "planned": utc_now()}
 
-    def _extend(self, *, is_complete: bool) -> None:
+    def _extend(self) -> None:
         """Add the units that the plan lacks, and describe the run by the new options; leave a complete one as it is."""
         with kept_answers(self._config.out):
-            added = extend_plan(
-                self._recipe, self._config, self._ledger, self._components.described, is_complete=is_complete
+            self._added = extend_plan(
+                self._recipe, self._config, self._ledger, self._components.described, is_complete=self._is_complete
             )
-        self._log.write("extended", units=added)
-        self.is_unchanged, self._has_new_units = is_complete and not added, added > 0
-        if not self.is_unchanged:
+        self._log.write("extended", units=self._added)
+        if not self._is_unchanged:
             self._records.describe(self._components.session)
 
     def _plan(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
@@ -46,11 +47,17 @@ def _pixels_of(units: Sequence[Unit]) -> list[int]:
     return pixels if len(pixels) == len(units) else []
 
 
+class FetchEnd(enum.Enum):
+    """How fetching the units of a run ended."""
+
+    SETTLED = "all units are settled"
+    STOPPED = "the user stopped the run, or a budget is spent"
+    PAUSED = "the user has not confirmed the cost"
+    UNCHANGED = "the run was complete, and its extension has nothing to add"
+
+
 class FetchPhases:
     """Phases in which the open units of a part of the plan are settled: one, or two with a confirmation between them.
-
-    Attributes:
-        is_paused: the run ended after the units of the estimate, without a confirmation.
 
     Args:
         first: position in the plan of the first unit to settle.
@@ -66,7 +73,6 @@ class FetchPhases:
         self._replacements: Replacements | None = None
         self._costs = RequestCosts()
         self._notes = () if first else run.session.notes  # not shown yet
-        self.is_paused = False
         if self._unplanned == 0:
             self._begin()
 
@@ -88,36 +94,37 @@ class FetchPhases:
         if of_empty or is_refilling(recipe, ledger):
             self._replacements = Replacements(recipe, ledger, name_template(recipe, config), of_empty=of_empty)
 
-    def settle(self) -> bool:
-        """Settle the units; return False if the user stopped the run before, or the budget is spent."""
-        if self._config.estimate is not None and not self._try_first(self._config.estimate):
-            return False
+    def settle(self) -> FetchEnd:
+        """Settle the units."""
+        if self._config.estimate is not None:
+            end = self._try_first(self._config.estimate)
+            if end is not FetchEnd.SETTLED:
+                return end
         if self._unplanned:
             self._begin()
         is_planned = self._planner is None or self._planner.is_whole
         if not self._left and is_planned and (self._replacements is None or not self._replacements.waiting):
-            return True
+            return FetchEnd.SETTLED
         return self._schedule(self._left, None)
 
-    def _try_first(self, wanted: int) -> bool:
-        """Settle the units of the estimate; return whether to continue with the others."""
+    def _try_first(self, wanted: int) -> FetchEnd:
+        """Settle the units of the estimate, and ask whether to settle the others."""
         served, config = self._run.session.served, self._config
         meter = Meter() if served is None else Meter(traffic=served.traffic)
         first = min(wanted - self._count(is_open=False), self._left)
         compute = self._run.compute
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
-        is_settled = first <= 0 or self._schedule(first, meter, self._spread(first))
+        end = self._schedule(first, meter, self._spread(first)) if first > 0 else FetchEnd.SETTLED
         if compute is not None:
             compute.every = config.profile_every
-        if not is_settled:
-            return False
-        if not (left := self._left + self._unplanned):
-            return True
+        left = self._left + self._unplanned
+        if end is not FetchEnd.SETTLED or not left:
+            return end
         forecast = self._forecast(meter, left)
         self._run.log.write("estimated", **dataclasses.asdict(forecast))
-        self.is_paused = config.confirm is None or not config.confirm(forecast)
-        return not self.is_paused
+        is_confirmed = config.confirm is not None and config.confirm(forecast)
+        return FetchEnd.SETTLED if is_confirmed else FetchEnd.PAUSED
 
     def _forecast(self, meter: Meter, left: int) -> Forecast:
         """Forecast the cost of the units that are left from those that were tried."""
@@ -172,8 +179,8 @@ class FetchPhases:
         self._units = (unit for unit in rest if unit.position not in tried)
         return map(ledger.unit, chosen)
 
-    def _schedule(self, count: int, meter: Meter | None, first: Iterator[WorkUnit | None] | None = None) -> bool:
-        """Settle the next units; return False if the run was stopped before.
+    def _schedule(self, count: int, meter: Meter | None, first: Iterator[WorkUnit | None] | None = None) -> FetchEnd:
+        """Settle the next units.
 
         Args:
             meter: measures them; None for the rest of a run.
@@ -205,7 +212,7 @@ class FetchPhases:
                 progress.say(
                     f"Units that {what}, as none with data was found in their place: {replacements.unfilled:,}"
                 )
-        return is_settled
+        return FetchEnd.SETTLED if is_settled else FetchEnd.STOPPED
 
     def _features(self, planner: Planner | None, meter: Meter | None) -> Iterator[RunFeature]:
         """Yield what takes part in the run, in the order of the scheduler's calls."""

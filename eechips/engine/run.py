@@ -13,7 +13,7 @@ from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.features.export_monitor import check_exports
 from eechips.engine.features.replacement import is_refilling, replacement_of
-from eechips.engine.fetch_phases import stop_message
+from eechips.engine.fetch_phases import FetchEnd, stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import check_same, continue_plan, describe
 from eechips.engine.plans.plan_extension import addable_parameters, check_growth, continue_extended
@@ -24,7 +24,7 @@ from eechips.engine.queues.beam_queue import BEAM_QUEUES
 from eechips.engine.results.result_assembly import assemble, is_assembled
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.results.run_records import RunRecords, command_of
-from eechips.engine.run_components import RunComponents
+from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.service.local_server import local_earth_engine
 from eechips.errors import EechipsError, UsageError
@@ -143,41 +143,48 @@ class _Run:
         """Take the steps that are not done yet."""
         components, config, ledger = self._components, self._config, self._ledger
         is_extended = config.extend and ledger.has_plan
-        is_planned = self._check_folder(is_extended=is_extended)
-        if ledger.has_plan:
-            self._remove_interrupted()
-        is_settled = is_planned and self._is_settled()
-        is_whole = is_settled and (components.is_part or is_assembled(self._recipe, ledger, self._files))
-        is_complete = is_whole and self._records.is_complete
-        if is_complete and not is_extended:
+        stage = self._find_stage(is_extended=is_extended)
+        if stage is Stage.COMPLETE and not is_extended:
             self._records.note_code_changes()
             if not components.is_part:
                 # Files of an export, a report or a card that was killed.
                 LocalStore(config.out).sweep(components.writer)
             return Run(config.out, results=config.results)
-        is_settled, is_whole = is_settled and not is_extended, is_whole and not is_extended
-        if not is_settled and config.export_to is not None:
+        is_fetched = stage >= Stage.SETTLED and not is_extended
+        if not is_fetched and config.export_to is not None:
             ObjectStore(config.export_to).check()
-        is_paused = False
         with RunLog(config.out) as log:
             components.log = log
             log.write("started", command=command_of(components), process=os.getpid())
-            if is_settled:
+            if is_fetched:
                 components.sweep()  # files of an export that was killed
+                end = FetchEnd.SETTLED
             else:
-                connected = ConnectedRun(components, self._records)
-                is_settled = connected.fetch(is_planned=is_planned, is_complete=is_complete)
-                if connected.is_unchanged:
-                    return Run(config.out, results=config.results)
-                is_paused = connected.is_paused
+                end = ConnectedRun(components, self._records, stage).fetch()
+            if end is FetchEnd.UNCHANGED:
+                return Run(config.out, results=config.results)
+            is_settled = end is FetchEnd.SETTLED
             if is_settled:
                 self._note_replaced()
-                if not is_whole and not components.is_part:
+                if not components.is_part and (is_extended or stage < Stage.ASSEMBLED):
                     self._assemble()
             self._records.export(finished=is_settled)
             self._files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
-        return Run(config.out, not is_settled and not is_paused, is_paused, config.results)
+        return Run(config.out, end is FetchEnd.STOPPED, end is FetchEnd.PAUSED, config.results)
+
+    def _find_stage(self, *, is_extended: bool) -> Stage:
+        """Check the folder, remove what an interrupted run has left there, and find out what is done already."""
+        is_planned = self._check_folder(is_extended=is_extended)
+        if self._ledger.has_plan:
+            self._remove_interrupted()
+        if not is_planned:
+            return Stage.NEW
+        if not self._is_settled():
+            return Stage.PLANNED
+        if not self._components.is_part and not is_assembled(self._recipe, self._ledger, self._files):
+            return Stage.SETTLED
+        return Stage.COMPLETE if self._records.is_complete else Stage.ASSEMBLED
 
     def _check_folder(self, *, is_extended: bool) -> bool:
         """Check whether the recipe may write to the folder and the store; return whether its units are planned."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -24,6 +25,20 @@ from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.text.timestamps import present
+
+
+class Stage(enum.IntEnum):
+    """What of a run is done already."""
+
+    NEW = 0
+    PLANNED = 1
+    """Its ledger has the plan, or the beginning of it."""
+    SETTLED = 2
+    """All its units are settled."""
+    ASSEMBLED = 3
+    """Its results are assembled; those of a part of a plan never are."""
+    COMPLETE = 4
+    """Its manifest and ``run.json`` are written."""
 
 
 @dataclass(slots=True, kw_only=True)
