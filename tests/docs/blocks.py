@@ -84,7 +84,7 @@ def list_commands(block: Block) -> Iterator[str]:
 
 
 def prepare_folder(folder: Path) -> None:
-    """Put into a folder what pages take for granted: the recipes, and a reader's raster, zones and study area."""
+    """Put into a folder what pages take for granted: the recipes, and a reader's raster and zones."""
     shutil.copytree(ROOT / "recipes", folder / "recipes")
     values = np.random.default_rng(0).integers(1, 255, (4, 1300, 1300), dtype="uint8")
     profile = {"driver": "GTiff", "width": 1300, "height": 1300, "count": 4, "dtype": "uint8", "crs": "EPSG:26913"}
@@ -94,7 +94,6 @@ def prepare_folder(folder: Path) -> None:
         file.write(values)
     boxes = {"west": shapely.box(-105.1, 39.9, -105.05, 40.0), "east": shapely.box(-105.05, 39.9, -105.0, 40.0)}
     write_features(folder / "my_zones.geojson", "zone", boxes)
-    write_features(folder / "study_area.geojson", "name", {"Lyons": shapely.box(-105.28, 40.2, -105.24, 40.23)})
 
 
 def write_features(path: Path, field: str, shapes: dict[str, Any]) -> None:

@@ -66,7 +66,7 @@ def record_service_command(
     has_consent: bool,
     yes: bool,
 ) -> None:
-    """Record how Earth Engine answers some 270 small questions, and pack the answers into one file.
+    """Record how Earth Engine answers some 290 small questions, and pack the answers into one file.
 
     The file tells the developers of eechips what they cannot know without an account. It has no credentials, and
     neither your name nor that of your project: it is searched for them before it is packed. Attach it to an issue.
