@@ -18,7 +18,6 @@ from eechips.engine.config import RunConfig
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.option_fields import check_types, chosen_options, takes_none, type_error
-from eechips.option_fields import takes as takes
 from eechips.storage import is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp

@@ -15,8 +15,9 @@ from eechips.errors import UsageError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.jobs.function_recipe import FunctionRecipe, parameter_names
 from eechips.jobs.recipe_check import RecipeCheck, check_recipe
-from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options, takes
+from eechips.jobs.recipe_options import RUN_OPTIONS, run_recipe, slug, split_options
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.recipe import Recipe, load_recipe
 from eechips.scripts.script_source import is_notebook, read_source
 from eechips.storage import is_address

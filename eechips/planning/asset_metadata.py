@@ -14,9 +14,9 @@ import numpy as np
 from eechips import datasets
 from eechips.datasets.spectral_indices import find_index
 from eechips.errors import UnknownDatasetError, UsageError
-from eechips.geo.grid import Grid, nominal_scale
+from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
-from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, resolve_conditions
+from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, apply_filters, resolve_conditions
 from eechips.recipe.asset_version import AssetVersion
 from eechips.text.formatting import format_count, some_of
 from eechips.text.suggestion import describe_choices
@@ -144,9 +144,8 @@ def filter_images(
     collection: ee.ImageCollection = ee.ImageCollection([ee.Image(asset_id)] if kind == "image" else asset_id)
     if kind == "collection" and (start is not None or end is not None):
         collection = collection.filterDate(FIRST_DAY if start is None else start, LAST_DAY if end is None else end)
-    for test in tests if kind == "collection" else ():
-        collection = collection.filter(test.filter())
-    return collection
+    filtered: ee.ImageCollection = apply_filters(collection, tests if kind == "collection" else ())
+    return filtered
 
 
 def fetch_metadata(
@@ -190,8 +189,7 @@ def fetch_metadata(
         tests = resolve_conditions(conditions, there)
         if tests is None and around is not None:
             tests = resolve_conditions(conditions, collection)
-        for test in tests or ():
-            collection, there = collection.filter(test.filter()), there.filter(test.filter())
+        collection, there = apply_filters(collection, tests or ()), apply_filters(there, tests or ())
         image, survey, varying = _find_image(asset_id, kind, there, needed)
         if image is None and around is not None:
             image, survey, varying = _find_image(asset_id, kind, collection, needed)
@@ -243,34 +241,22 @@ def _find_image(
     record = datasets.find_dataset(asset_id)
     if needed is None or record is not None:
         varying = () if record is None else tuple(name for name in needed or () if name in record.varying_bands)
-        image = _having(collection, varying).first().getInfo()
+        image = apply_filters(collection, has_bands(varying)).first().getInfo()
         return image, survey_bands(collection)[1] if image is None and varying else BandSurvey(), varying
     image, survey = survey_bands(collection, with_types=True)
     if image is None:
         return None, BandSurvey(), ()
     varying = survey.varying(needed or [band["id"] for band in image["bands"]])
     if varying:
-        image, having = survey_bands(_having(collection, varying), with_types=True)
+        image, having = survey_bands(apply_filters(collection, has_bands(varying)), with_types=True)
         survey = replace(survey, types=having.types)
     return image, survey, varying
-
-
-def _having(collection: ee.ImageCollection, names: Sequence[str]) -> ee.ImageCollection:
-    """Return the images that have bands."""
-    for test in has_bands(names):
-        collection = collection.filter(test.filter())
-    return collection
 
 
 def common_dtype(bands: Sequence[Band]) -> str | None:
     """Return the smallest numpy type that holds all bands; None if all bands have the same type."""
     types = {band.dtype for band in bands}
     return None if len(types) == 1 else str(np.result_type(*types))
-
-
-def band_scale(band: Band) -> float:
-    """Return the edge of a band's pixels in metres."""
-    return nominal_scale(band.grid)
 
 
 def _band(description: dict[str, Any]) -> Band:

@@ -12,17 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyproj import Geod
 
-from eechips.errors import RegionError, UsageError
+from eechips.errors import RegionError
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.planning.sampling.sample_places import Key, Point, StrataPool, StratifiedDraw
-from eechips.planning.sampling.samplers import (
-    MinDistance,
-    PointStream,
-    Stratum,
-    great_circle,
-    parse_distance,
-    regular_points,
-)
+from eechips.planning.sampling.samplers import MinDistance, PointStream, Stratum, great_circle, regular_points
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]
@@ -198,17 +191,6 @@ def test_a_spacing_without_places_is_refused() -> None:
     assert len(regular_points(shapely.box(0, 0, 1, 1), 500_000)[0]) == 1
     with pytest.raises(RegionError, match="are more than 10,000,000"):
         regular_points(BOX, 1.0)
-
-
-@pytest.mark.parametrize(("text", "metres"), [("500m", 500), ("10km", 10_000), (" 1.5 KM ", 1500), (".5km", 500)])
-def test_distances_are_parsed(text: str, metres: float) -> None:
-    assert parse_distance("--min-distance", text) == metres
-
-
-@pytest.mark.parametrize("text", ["10", "km", "-5m", "0m", "10 miles", "1e3m", ""])
-def test_invalid_distances_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="is not a distance such as 500m or 10km"):
-        parse_distance("--min-distance", text)
 
 
 class Listed:

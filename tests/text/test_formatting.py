@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line, parse_bytes
+from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line, parse_bytes, parse_distance
 from tests.support.hostile_texts import HOSTILE_TEXTS, UNSAFE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -94,3 +94,14 @@ def test_numbers_of_bytes_are_parsed(text: str | int, size: int) -> None:
 def test_other_texts_are_no_number_of_bytes(text: str) -> None:
     with pytest.raises(UsageError, match=f"'{text}' is not a number of bytes"):
         parse_bytes(text)
+
+
+@pytest.mark.parametrize(("text", "metres"), [("500m", 500), ("10km", 10_000), (" 1.5 KM ", 1500), (".5km", 500)])
+def test_distances_are_parsed(text: str, metres: float) -> None:
+    assert parse_distance("--min-distance", text) == metres
+
+
+@pytest.mark.parametrize("text", ["10", "km", "-5m", "0m", "10 miles", "1e3m", ""])
+def test_invalid_distances_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="is not a distance such as 500m or 10km"):
+        parse_distance("--min-distance", text)

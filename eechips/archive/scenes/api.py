@@ -22,11 +22,12 @@ from eechips.engine.plans.plan import name_template
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer
-from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options, takes
+from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.option_fields import takes
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.storage import ID_LENGTH, NameTemplate, UniqueNames
 

@@ -24,14 +24,15 @@ from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import CompositesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.jobs.recipe_options import make_recipe, takes
+from eechips.jobs.recipe_options import make_recipe
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import find_grid_scenes
 from eechips.planning.areas.region_overlaps import region_centre
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.imagery import inventory
-from eechips.planning.imagery.image_filters import PropertyFilter, unit_tests
+from eechips.planning.imagery.image_filters import PropertyFilter, apply_filters, unit_tests
 from eechips.planning.imagery.image_reducers import QUALITY_PREFIX, check_reducer, is_fractional, make_reducer
 from eechips.planning.imagery.inventory import Scene
 from eechips.planning.imagery.periods import parse_day, parse_step, warn_of_cut_period
@@ -219,9 +220,7 @@ def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
     images = asset_metadata.filter_images(composite.dataset, "collection", start, end).filterBounds(
         grid_rectangle(composite.grid)
     )
-    for test in composite.tests:
-        images = images.filter(test.filter())
-    return composite.treatment.finish(composite.reduce(images))
+    return composite.treatment.finish(composite.reduce(apply_filters(images, composite.tests)))
 
 
 @overload

@@ -22,12 +22,10 @@ from eechips.planning.areas.region_overlaps import ClipArea, region_content, reg
 from eechips.planning.areas.regions import AssetRegion, Region
 from eechips.planning.areas.separate_regions import SeparateRegions, choose_region
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
-from eechips.planning.imagery.band_selection import BandSelection
+from eechips.planning.imagery.band_selection import BandSelection, convert_bands
 from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, parse_conditions
 from eechips.recipe import Unit
-
-_CASTS = {"float32": "toFloat", "float64": "toDouble"}  # other methods are named after the type: toUint16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +86,8 @@ class ImageTreatment:
 
     def finish(self, image: ee.Image) -> ee.Image:
         """Apply the type and the area to an image."""
-        if self.dtype is not None:
-            image = getattr(image, _CASTS.get(self.dtype, f"to{self.dtype.capitalize()}"))()
-        return image if self.area is None else image.clip(self.area.geometry())
+        converted = convert_bands(image, self.dtype)
+        return converted if self.area is None else converted.clip(self.area.geometry())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,8 +22,9 @@ from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import ImagesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.jobs.recipe_options import make_recipe, takes
+from eechips.jobs.recipe_options import make_recipe
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning.areas.region_images import RegionScenes, place_scenes
 from eechips.planning.areas.region_overlaps import Overlap
 from eechips.planning.imagery import inventory

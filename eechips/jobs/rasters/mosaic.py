@@ -40,8 +40,9 @@ from eechips.jobs.rasters.mosaic_tiles import (
     reduced_dtype,
     select_image,
 )
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column, takes
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import warn_of_small
 from eechips.planning.areas.region_overlaps import region_polygon

@@ -26,12 +26,12 @@ from eechips.planning import asset_metadata
 from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.image_filters import PropertyFilter
+from eechips.planning.imagery.image_reducers import is_fractional
 from eechips.recipe import canonical_json
 from eechips.storage import ID_LENGTH, fold_case, safe_component
 from eechips.text.formatting import format_bytes, format_count
 
-# Reducers that return fractions for integers, and those that return a value of one of the images.
-_FRACTIONAL = frozenset({"median", "mean", "stdDev"})
+# Reducers that return a value of one of the images.
 _SELECTING = frozenset({"mosaic", "first", "min", "max", "mode"})
 
 
@@ -149,7 +149,7 @@ def input_dtype(reducer: str, dtype: str | None) -> str | None:
 
 def reduced_dtype(reducer: str, kind: Kind, dtypes: Sequence[str]) -> str:
     """Return the common numpy type of the reduced bands."""
-    if kind == "collection" and reducer in _FRACTIONAL:
+    if kind == "collection" and is_fractional(reducer):
         return mosaic_cog.common_dtype([*dtypes, "float32"])
     if kind == "collection" and reducer in ("sum", "count"):
         return "float64" if reducer == "sum" else "int32"

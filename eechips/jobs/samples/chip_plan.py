@@ -11,7 +11,7 @@ from typing import Any
 import ee
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.jobs.samples.resolved_sample import LAYERS, ResolvedSample
 from eechips.jobs.samples.sample_frames import FrameSettings, check_near, frame_window, window_fields
 from eechips.jobs.samples.sample_layers import SampleLayer
@@ -200,7 +200,7 @@ class ChipPlan:
             return
         assert collection is not None
         for place, source in zip(places, point_images.find_images(collection, band.name, points, moments), strict=True):
-            scale = asset_metadata.band_scale(band)
+            scale = nominal_scale(band.grid)
             native = grid_alignment.utm_grid(place.point, scale) if source is None else source.grid
             image_fields = {} if source is None else {"image": source.index, **_date(source.time)}
             yield {"grid": self._grid(native, place).to_json(), **image_fields}
@@ -381,7 +381,7 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:
     """Return the radius in metres of the buffer whose bounds are a chip's grid."""
     known = sample.first.known
-    scale = sample.options.scale or (known.pixel_size if known else asset_metadata.band_scale(band))
+    scale = sample.options.scale or (known.pixel_size if known else nominal_scale(band.grid))
     return (sample.dimensions[0] / 2 - 1) * scale
 
 

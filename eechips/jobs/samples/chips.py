@@ -18,7 +18,7 @@ from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import with_dtypes
 from eechips.jobs.extended_plans import find_last_day
 from eechips.jobs.place_files import fetch
-from eechips.jobs.recipe_options import option_names, slug, split_options, takes
+from eechips.jobs.recipe_options import option_names, slug, split_options
 from eechips.jobs.samples.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.samples.extended_samples import (
     GROWING_SAMPLE,
@@ -34,7 +34,7 @@ from eechips.jobs.samples.sample_layers import SampleLayer
 from eechips.jobs.samples.sample_options import SampleOptions
 from eechips.jobs.samples.sample_validation import check_name_fields
 from eechips.manifest.run import Run
-from eechips.option_fields import chosen_options
+from eechips.option_fields import chosen_options, takes
 from eechips.planning.imagery.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.imagery.image_reducers import reduced_dtype
 from eechips.planning.imagery.periods import parse_day, parse_step, warn_of_cut_period

@@ -10,8 +10,8 @@ from eechips.errors import UsageError
 from eechips.jobs.recipe_options import check_bands, check_dates, check_values, divide_count, divide_map
 from eechips.planning.imagery.maps import parse_map
 from eechips.planning.imagery.periods import parse_window
-from eechips.planning.sampling.samplers import parse_distance
 from eechips.storage import NameTemplate
+from eechips.text.formatting import parse_distance
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:

@@ -39,9 +39,9 @@ from eechips.planning.sampling.sample_places import (
     places_within,
     region_places,
 )
-from eechips.planning.sampling.samplers import MinDistance, PlaceTest, parse_distance
+from eechips.planning.sampling.samplers import MinDistance, PlaceTest
 from eechips.planning.sampling.strata import fetch_strata
-from eechips.text.formatting import format_count, format_extent, some_of
+from eechips.text.formatting import format_count, format_extent, parse_distance, some_of
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)
 

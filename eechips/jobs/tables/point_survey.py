@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.geo.grid import Grid
+from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import asset_metadata
 from eechips.planning.areas import point_cells
 from eechips.planning.imagery import inventory
@@ -101,7 +101,7 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
         bands=tuple(band.name for band in bands),
         dtypes=tuple(band.dtype for band in bands),
         groups=_groups(bands),
-        pixel=min(asset_metadata.band_scale(band) for band in bands),
+        pixel=min(nominal_scale(band.grid) for band in bands),
         grid=bands[0].grid,
         is_aligned=mode == "image",
     )

@@ -22,21 +22,14 @@ from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.place_files import fetch
-from eechips.jobs.recipe_options import (
-    BuiltinRecipe,
-    DateColumn,
-    PlaceColumns,
-    check_dates,
-    make_recipe,
-    parse_format,
-    takes,
-)
+from eechips.jobs.recipe_options import BuiltinRecipe, DateColumn, PlaceColumns, check_dates, make_recipe, parse_format
 from eechips.jobs.tables.embedding_means import vector_bands, warn_of_partial_vector
 from eechips.jobs.tables.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
 from eechips.jobs.tables.point_survey import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.tables.point_table import PointTable
 from eechips.jobs.tables.table_options import COMPOSITES, PointsOptions
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.point_cells import divide_shapes, merge_duplicates
 from eechips.planning.areas.region_reducers import parse_statistics

@@ -17,10 +17,11 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
 from eechips.jobs.place_files import fetch
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names, takes
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names
 from eechips.jobs.tables.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.jobs.tables.table_options import FeaturesOptions
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning.areas.feature_cells import FeatureCell, divide_tables, whole_cell
 from eechips.planning.areas.feature_sources import FeatureSource, find_features
 from eechips.planning.areas.region_overlaps import region_polygon

@@ -29,7 +29,7 @@ from eechips.jobs.extended_plans import (
     new_dates,
 )
 from eechips.jobs.place_files import fetch
-from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format, takes
+from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format
 from eechips.jobs.tables.embedding_means import vector_bands
 from eechips.jobs.tables.series_plan import SeriesPlan, choose_regions, single_image_error
 from eechips.jobs.tables.table_options import OUTPUTS, TimeSeriesOptions
@@ -43,6 +43,7 @@ from eechips.jobs.tables.zonal_statistics import (
     reduce_regions,
 )
 from eechips.manifest.run import Run
+from eechips.option_fields import takes
 from eechips.planning.areas.region_reducers import Statistics, parse_statistics
 from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.zones import Zones

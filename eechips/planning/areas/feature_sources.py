@@ -10,7 +10,7 @@ import ee
 
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.planning import planning_requests
-from eechips.planning.imagery.image_filters import PropertyFilter
+from eechips.planning.imagery.image_filters import PropertyFilter, apply_filters
 from eechips.text.suggestion import describe_choices
 
 T = TypeVar("T")
@@ -90,9 +90,7 @@ class FeatureSource:
 
     def features(self, table: str, tests: Sequence[PropertyFilter], within: ee.Geometry) -> ee.FeatureCollection:
         """Return the features of a table that meet a geometry, with all properties."""
-        collection: ee.FeatureCollection = self.collection(table).filterBounds(within)
-        for test in tests:
-            collection = collection.filter(test.filter())
+        collection: ee.FeatureCollection = apply_filters(self.collection(table).filterBounds(within), tests)
         if not self.is_table_of_index(table) and (self.start is not None or self.end is not None):
             collection = collection.filter(_between(_TIME, _moment(self.start), _moment(self.end)))
         return collection

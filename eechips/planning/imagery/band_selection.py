@@ -337,6 +337,14 @@ def _required_band(variable: str, text: str, name: str, record: Dataset) -> Data
     return band
 
 
+def convert_bands(image: ee.Image, dtype: str | None) -> ee.Image:
+    """Convert all bands of an image to the type of a numpy name; None keeps their types."""
+    if dtype is None:
+        return image
+    converted: ee.Image = getattr(image, f"to{TYPE_NAMES.get(dtype, dtype).capitalize()}")()
+    return converted
+
+
 def find_band(name: str, record: Dataset) -> DatasetBand | None:
     """Return the band with a name, or else with a common name."""
     bands: Mapping[str, DatasetBand] = {band.name: band for band in record.bands}

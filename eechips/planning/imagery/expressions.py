@@ -20,7 +20,7 @@ from eechips.geo.crs import unproject
 from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_overlaps import ClipArea
-from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection
+from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection, convert_bands
 from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.image_reducers import is_fractional, make_reducer
@@ -93,7 +93,7 @@ class LayerImages:
 
     def select(self, image: ee.Image) -> ee.Image:
         """Return the bands of an image of the dataset, in order, with the cloud mask applied."""
-        return self._cast(self.selection.select(image, self.mask))
+        return convert_bands(self.selection.select(image, self.mask), self.dtype)
 
     def clip(self, image: ee.Image) -> ee.Image:
         """Mask the image of a chip outside :attr:`area`."""
@@ -110,14 +110,7 @@ class LayerImages:
         if self.types:
             types = [TYPE_NAMES.get(dtype, dtype) for dtype in self.types]
             none = none.cast(dict(zip(names, types, strict=True)), names)
-        return self._cast(none)
-
-    def _cast(self, image: ee.Image) -> ee.Image:
-        """Convert all bands to :attr:`dtype`."""
-        if self.dtype is None:
-            return image
-        cast: ee.Image = getattr(image, f"to{TYPE_NAMES.get(self.dtype, self.dtype).capitalize()}")()
-        return cast
+        return convert_bands(none, self.dtype)
 
 
 def sort_nearest_first(images: ee.ImageCollection, moment: Any, *, ascending: bool = True) -> ee.ImageCollection:

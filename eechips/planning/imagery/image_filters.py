@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -152,6 +152,13 @@ class PropertyFilter:
         """Read the value that ``to_json`` returned."""
         name, sign, values = value
         return cls(name, sign, tuple(values))
+
+
+def apply_filters(collection: Any, tests: Iterable[PropertyFilter]) -> Any:
+    """Return the images or features of a collection that meet all conditions."""
+    for test in tests:
+        collection = collection.filter(test.filter())
+    return collection
 
 
 def unit_tests(unit: Mapping[str, Any]) -> tuple[PropertyFilter, ...]:
