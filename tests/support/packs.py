@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,7 @@ def write_packable_run(folder: Path) -> Run:
     return run
 
 
-def split_run(run: Run, names: list[str]) -> None:
+def split_run(run: Run, names: Sequence[str]) -> None:
     ids = read_samples(run).ids
     of_each = [names[number % len(names)] for number in range(len(ids))]
     split_table.write(run.path, pd.DataFrame({"id": ids, "split": of_each, "block": of_each}), {"seed": 0})

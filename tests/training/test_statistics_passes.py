@@ -32,6 +32,7 @@ from eechips.training.splits import split_table
 from local_tests.support.parameters import slow_except
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, write_run
+from tests.support.packs import split_run
 
 SIZE = 16
 CLASSES = (10, 20, 30, 80, 99)  # 99 is in no record
@@ -76,14 +77,8 @@ def units(count: int) -> list[tuple[Mapping[str, Any], Mapping[str, tuple[str, b
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("run")
     made = write_run(folder, units(COUNT), datasets=[{"id": "ESA/WorldCover/v200"}, {"id": "USGS/SRTMGL1_003"}])
-    split_run(made)
+    split_run(made, SPLITS)
     return made
-
-
-def split_run(run: Run) -> None:
-    ids = read_samples(run).ids
-    names = [SPLITS[number % len(SPLITS)] for number in range(len(ids))]
-    split_table.write(run.path, pd.DataFrame({"id": ids, "split": names, "block": names}), {"seed": 0})
 
 
 @pytest.fixture(scope="module")

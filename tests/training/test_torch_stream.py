@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,9 +17,9 @@ from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.training.splits import split_table
 from local_tests.support.local_earth_engine import wait_until
-from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, picture
 from tests.support.finished_run import layered, write_run
+from tests.support.stream_programs import COUNT, fetch_of, start
 
 torch = pytest.importorskip("torch")
 
@@ -36,8 +33,6 @@ pytestmark = [
     # PyTorch's workers are forks of a process with threads, which newer Pythons warn of.
     pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning"),
 ]
-
-COUNT = 30
 
 PROGRAM = """
 import json, os, sys
@@ -64,26 +59,6 @@ for batch in DataLoader(chips, batch_size=2, num_workers=2):
     written.write_text(json.dumps(chips.state_dict()))
     os.replace(written, state)
 """
-
-
-def fetch_of(folder: Path, service: Service, **options: Any) -> partial[object]:
-    """The call that fetches chips of the numbers 1 to 30."""
-    (folder / "recipe.py").write_text(CHIPS)
-    given: dict[str, Any] = {
-        "parameters": {"count": COUNT}, "endpoint": service.url, "project": "test", "rate": None, "in_flight": 4,
-        "executor": "threads", "method": "pixels", "out": folder / "out",
-    }  # fmt: skip
-    return partial(eechips.run, str(folder / "recipe.py"), **{**given, **options})
-
-
-def start(folder: Path, service: Service, **environment: str) -> subprocess.Popen[str]:
-    """A training in a process of its own."""
-    (folder / "recipe.py").write_text(CHIPS)
-    (folder / "training.py").write_text(PROGRAM)
-    return subprocess.Popen(
-        [sys.executable, folder / "training.py", folder, service.url], env={**os.environ, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-    )  # fmt: skip
 
 
 def seen(folder: Path, rank: int = 0) -> list[int]:
@@ -300,7 +275,7 @@ def test_killed_processes_resume_run_and_epoch(service: Service, tmp_path: Path)
     service.latency = 0.2
     kills = 2
     for number in range(kills):
-        ranks = [start(tmp_path, service, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
+        ranks = [start(tmp_path, service, PROGRAM, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
         try:
             wait_for(ranks, tmp_path, 8 * (number + 1))
         finally:
@@ -308,7 +283,7 @@ def test_killed_processes_resume_run_and_epoch(service: Service, tmp_path: Path)
                 each.kill()
                 each.communicate()
         wait_until(lambda: not is_held(tmp_path / "out"))  # the process that fetched has ended with rank 0
-    ranks = [start(tmp_path, service, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
+    ranks = [start(tmp_path, service, PROGRAM, RANK=str(rank), WORLD_SIZE="2") for rank in (0, 1)]
     for each in ranks:
         output, _ = each.communicate(timeout=120)
         assert each.returncode == 0, output

@@ -50,10 +50,7 @@ def test_every_name_of_an_item_is_a_file_of_its_own(folder: Path, tmp_path: Path
     assert sorted(each.id for each in read) == sorted(ITEMS)
     for each in read:
         for asset in each.assets.values():
-            assert (
-                Path(unquote(asset.get_absolute_href() or "")).is_file()
-                or Path(asset.get_absolute_href() or "").is_file()
-            )
+            assert Path(unquote(asset.get_absolute_href() or "")).is_file()
     with FolderStore(tmp_path / "a") as store:
         collections = [each.id for each in store.summaries() if each.type == "IMAGE_COLLECTION"]
         ids = [each.id for name in collections for each in store.summaries(name)]

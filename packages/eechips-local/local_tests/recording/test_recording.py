@@ -436,8 +436,7 @@ def test_arguments_that_cannot_be_used_are_refused(
     (tmp_path / "b" / "other.txt").touch()
     monkeypatch.chdir(tmp_path)
     result = call(*arguments)
-    assert result.exit_code == 2 or "b" in arguments
-    assert result.exit_code != 0
+    assert result.exit_code == 2
     assert message in " ".join(result.stderr.split())
 
 
@@ -466,5 +465,5 @@ def test_a_comparison_lists_differences_by_function(recording: tuple[Path, Any],
     assert "\x1b" not in call("compare", *options).stdout
     path.write_text("{}")
     damaged = call("compare", *options)
-    assert damaged.exit_code == 2 or damaged.exit_code == 1
+    assert damaged.exit_code == 2
     assert "is damaged" in " ".join(damaged.stderr.split())
