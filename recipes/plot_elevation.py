@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from eechips import Table
-from eechips.planning.areas.point_cells import TILE, Cost, divide_places
+from eechips.planning.areas.place_groups import TILE, Cost, divide_places
 
 DATASETS = ["USGS/SRTMGL1_003"]  # for licence and citation in run.json
 COLUMNS = ("row", "elevation", "slope")

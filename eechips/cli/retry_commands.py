@@ -229,7 +229,7 @@ def verify_command(
     size = None if refetch is None else SampleSize.parse(refetch)
     run, recovered = open_verified(folder, recovers=reopen)
     if recovered is not None:
-        echo_lines(_describe_recovery(run, recovered), err=True)
+        echo_lines(_describe_recovery(recovered), err=True)
     files = run.file_count
     with Progress(files, 0, None, quiet=quiet, unit="files") as progress:
 
@@ -280,7 +280,7 @@ def _audit(run: Run, size: SampleSize, seed: int | None, *, quiet: bool, trust: 
     return different
 
 
-def _describe_recovery(run: Run, recovered: RecoveredLedger) -> list[str]:
+def _describe_recovery(recovered: RecoveredLedger) -> list[str]:
     kept = "" if recovered.kept is None else f"; the former one is {recovered.kept.name}"
     lines = [f"The ledger was made again of {recovered.source}: {format_count(recovered.units, 'unit')}{kept}."]
     if not recovered.is_whole:

@@ -54,6 +54,28 @@ def split_at_antimeridian(geometry: BaseGeometry, kind: str) -> list[BaseGeometr
     return parts
 
 
+def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
+    """Join parts that touch the antimeridian from both sides: move the parts at -180 degrees to beyond 180."""
+    west, _, east, _ = shapely.bounds(region)
+    parts = shapely.get_parts(region)
+    if len(parts) < 2 or west > -180.0 or east < 180.0:
+        return region
+    bounds = shapely.bounds(parts)
+    if bool(np.any((bounds[:, 0] <= -180.0) & (bounds[:, 2] >= 180.0))):
+        return region  # all around the Earth
+    moved = [
+        shapely.transform(part, lambda xy: xy + np.array([360.0, 0.0])) if east_of_it <= 0 else part
+        for part, east_of_it in zip(parts, bounds[:, 2], strict=True)
+    ]
+    return shapely.union_all(moved)
+
+
+def region_centre(region: BaseGeometry) -> tuple[float, float]:
+    """Return longitude (-180 to 180) and latitude of the middle of a region's bounds."""
+    west, south, east, north = shapely.bounds(join_at_antimeridian(region)).tolist()
+    return wrap_longitudes((west + east) / 2), (south + north) / 2
+
+
 def wrap_longitudes(longitudes: LongitudesT) -> LongitudesT:
     """Return longitudes in degrees, moved by whole turns to -180 (included) to 180 (excluded)."""
     return (longitudes + 180.0) % 360.0 - 180.0

@@ -20,7 +20,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import find_utm_crs, parse_crs, project, utm_crs
 from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale
-from eechips.geo.polygons import wrap_longitudes
+from eechips.geo.polygons import join_at_antimeridian, wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
 
 _UTM_REACH = 9.0
@@ -260,22 +260,6 @@ def pixel_span(places: Sequence[Fraction]) -> tuple[int, int]:
         First pixel, and the one after the last; equal if all places are at one corner.
     """
     return math.floor(min(places) + _CLOSE), math.ceil(max(places) - _CLOSE)
-
-
-def join_at_antimeridian(region: BaseGeometry) -> BaseGeometry:
-    """Join parts that touch the antimeridian from both sides: move the parts at -180 degrees to beyond 180."""
-    west, _, east, _ = shapely.bounds(region)
-    parts = shapely.get_parts(region)
-    if len(parts) < 2 or west > -180.0 or east < 180.0:
-        return region
-    bounds = shapely.bounds(parts)
-    if bool(np.any((bounds[:, 0] <= -180.0) & (bounds[:, 2] >= 180.0))):
-        return region  # all around the Earth
-    moved = [
-        shapely.transform(part, lambda xy: xy + np.array([360.0, 0.0])) if east_of_it <= 0 else part
-        for part, east_of_it in zip(parts, bounds[:, 2], strict=True)
-    ]
-    return shapely.union_all(moved)
 
 
 def _are_coordinates(crs: CRS, xy: npt.ArrayLike) -> bool:

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.geo.crs import find_utm_crs
 from eechips.geo.grid import METRES_PER_DEGREE, Grid
+from eechips.geo.polygons import join_at_antimeridian
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.grid_alignment import (
     GridAlignment,
     aligned_grid,
     choose_grid,
     cover_region,
-    join_at_antimeridian,
     rescale_grid,
     snap_chip,
 )

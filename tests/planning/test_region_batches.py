@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.planning.areas import point_cells
-from eechips.planning.areas.point_cells import SLOTS, Cost, ImageDensity, divide_regions
+from eechips.planning.areas import place_groups
+from eechips.planning.areas.place_groups import SLOTS, Cost, ImageDensity, divide_regions
 from eechips.planning.areas.zones import ZoneShapes
 
 EVERYWHERE = ImageDensity(100, 360.0, 180.0)
@@ -44,10 +44,10 @@ def test_there_are_enough_batches_for_every_slot() -> None:
 
 def test_large_geometries_and_long_answers_make_small_batches() -> None:
     sizes = [len(batch) for batch in divide_regions(squares(100, vertices=5000), CHEAP, EVERYWHERE, most=100)]
-    assert max(sizes) * 5000 * 30 <= point_cells.MOST_BYTES
+    assert max(sizes) * 5000 * 30 <= place_groups.MOST_BYTES
     cost = Cost(values=20_000.0, images=1.0, tile=256_000.0)
     sizes = [len(batch) for batch in divide_regions(squares(100), cost, EVERYWHERE, most=100)]
-    assert max(sizes) * 20_000 <= point_cells.MOST_VALUES
+    assert max(sizes) * 20_000 <= place_groups.MOST_VALUES
 
 
 def test_batches_are_compact() -> None:

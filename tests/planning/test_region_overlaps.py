@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.geo.grid import Grid
-from eechips.planning.areas.region_overlaps import Overlap, grid_outline, region_centre
+from eechips.geo.polygons import region_centre
+from eechips.planning.areas.region_overlaps import Overlap, grid_outline
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.grid_alignment import GridAlignment
 

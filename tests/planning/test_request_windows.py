@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 
 from eechips.client.chip_parts import PIXEL_LIMITS
 from eechips.geo.grid import Grid, wrap_longitude
+from eechips.geo.polygons import join_at_antimeridian
 from eechips.planning.areas.regions import parse_box
-from eechips.planning.grid_alignment import aligned_grid, cover_region, join_at_antimeridian
+from eechips.planning.grid_alignment import aligned_grid, cover_region
 from eechips.planning.request_windows import (
     BLOCK,
     SLOTS,

@@ -19,6 +19,7 @@ from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.geo.polygons import region_centre
 from eechips.jobs.extended_plans import add_composites, find_last_day
 from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
@@ -29,7 +30,6 @@ from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import find_grid_scenes
-from eechips.planning.areas.region_overlaps import region_centre
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.imagery import inventory
 from eechips.planning.imagery.image_filters import PropertyFilter, apply_filters, unit_tests

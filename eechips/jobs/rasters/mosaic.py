@@ -22,6 +22,7 @@ from eechips.formats import mosaic_cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.formats.nodata import check_nodata
 from eechips.geo.grid import Grid, wrap_longitude
+from eechips.geo.polygons import join_at_antimeridian
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.jobs.place_files import fetch
 from eechips.jobs.rasters.imagery_options import MOSAIC_REDUCERS, MosaicOptions
@@ -47,7 +48,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import warn_of_small
 from eechips.planning.areas.region_overlaps import region_polygon
 from eechips.planning.areas.separate_regions import SeparateRegions, choose_region
-from eechips.planning.grid_alignment import choose_grid, join_at_antimeridian
+from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.imagery.band_selection import BandSelection
 from eechips.planning.imagery.image_filters import PropertyFilter, parse_conditions
 from eechips.planning.request_windows import SLOTS, Tiling, bounding_box, divide_grid

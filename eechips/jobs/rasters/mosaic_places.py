@@ -14,11 +14,12 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, Window, wrap_longitude
+from eechips.geo.polygons import join_at_antimeridian, region_centre
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import RegionScenes, find_region_scenes, place_region, warn_of_missing
-from eechips.planning.areas.region_overlaps import Overlap, grid_outline, region_centre
+from eechips.planning.areas.region_overlaps import Overlap, grid_outline
 from eechips.planning.areas.separate_regions import SeparateRegions
-from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian
+from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.imagery import point_images
 from eechips.planning.imagery.inventory import Scene
 from eechips.planning.request_windows import Tiling, project_region

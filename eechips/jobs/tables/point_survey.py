@@ -14,7 +14,7 @@ import shapely
 
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import asset_metadata
-from eechips.planning.areas import point_cells
+from eechips.planning.areas import place_groups
 from eechips.planning.imagery import inventory
 from eechips.planning.imagery.expressions import box_around_all
 
@@ -25,7 +25,7 @@ DAY = 86_400_000.0
 """Milliseconds."""
 
 _PROBES = 8  # places at which the images are counted
-_MOST_SCENES = 5 * point_cells.MOST_IMAGES  # images whose grids are compared
+_MOST_SCENES = 5 * place_groups.MOST_IMAGES  # images whose grids are compared
 _CLOSE = 1e-6  # of a pixel
 
 
@@ -64,16 +64,18 @@ class SourceSummary:
     unit_fields: Mapping[str, Any] = field(default_factory=dict)
 
     @property
-    def cost(self) -> point_cells.Cost:
+    def cost(self) -> place_groups.Cost:
         """Cost of a place in a request."""
         images = {
             "image": 1.0,
             "composite": float(self.images),
-            "each": float(min(self.images, point_cells.MOST_IMAGES)),
+            "each": float(min(self.images, place_groups.MOST_IMAGES)),
             "paired": max(1.0, self.per_day * self.per_place),
         }[self.mode]
         values = len(self.bands) * (images if self.mode in ("each", "paired") else 1.0)
-        return point_cells.Cost(values=values, images=images, tile=point_cells.TILE * self.pixel, per_day=self.per_day)
+        return place_groups.Cost(
+            values=values, images=images, tile=place_groups.TILE * self.pixel, per_day=self.per_day
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return the part of each unit that describes the dataset."""
@@ -140,7 +142,7 @@ def count_images(
     if earliest is not None and source_summary.mode == "paired":
         covered = max(1.0, (latest - earliest) / DAY)
         source_summary = replace(source_summary, per_day=max(counts) / covered, per_place=2 * reach / DAY)
-    if earliest is not None and source_summary.mode == "each" and source_summary.images > point_cells.MOST_IMAGES:
+    if earliest is not None and source_summary.mode == "each" and source_summary.images > place_groups.MOST_IMAGES:
         source_summary = replace(source_summary, ranges=_ranges(source_summary.images, earliest, latest, days))
     if union > _MOST_SCENES:
         return source_summary
@@ -192,7 +194,7 @@ def _ranges(
 ) -> tuple[tuple[str | None, str | None], ...]:
     """Divide days into ranges with about as many images each as a request may have rows."""
     start, end = days
-    moments = np.linspace(earliest, latest + DAY, math.ceil(images / point_cells.MOST_IMAGES) + 1)[1:-1]
+    moments = np.linspace(earliest, latest + DAY, math.ceil(images / place_groups.MOST_IMAGES) + 1)[1:-1]
     inside = (start or asset_metadata.FIRST_DAY), (end or asset_metadata.LAST_DAY)
     edges = sorted({edge for edge in map(day_of, moments) if inside[0] < edge < inside[1]})
     return tuple(zip([start, *edges], [*edges, end], strict=True))

@@ -31,7 +31,7 @@ from eechips.jobs.tables.table_options import COMPOSITES, PointsOptions
 from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
-from eechips.planning.areas.point_cells import divide_shapes, merge_duplicates
+from eechips.planning.areas.place_groups import divide_shapes, merge_duplicates
 from eechips.planning.areas.region_reducers import parse_statistics
 from eechips.planning.grid_alignment import check_scale
 from eechips.planning.imagery.expressions import box_around_all
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 class PointValues(BuiltinRecipe[PointsOptions]):
     """The recipe of ``eechips points``.
 
-    The places are divided into cells (:mod:`eechips.planning.areas.point_cells`). Each cell is a unit, and takes one
+    The places are divided into cells (:mod:`eechips.planning.areas.place_groups`). Each cell is a unit, and takes one
     request: ``Image.reduceRegions`` of the cell's places, mapped over the images that meet them. At the end all cells
     are merged to one table: the user's columns and rows in their order, with the values.
 

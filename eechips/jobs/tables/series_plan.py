@@ -20,7 +20,7 @@ from eechips.jobs.chosen_dataset import ChosenDataset
 from eechips.jobs.recipe_options import region_column
 from eechips.jobs.tables.embedding_means import warn_of_partial_vector
 from eechips.jobs.tables.table_options import TimeSeriesOptions
-from eechips.planning.areas.point_cells import TILE, Cost, divide_regions, measure_images
+from eechips.planning.areas.place_groups import TILE, Cost, divide_regions, measure_images
 from eechips.planning.areas.region_overlaps import region_polygon
 from eechips.planning.areas.region_reducers import Statistics
 from eechips.planning.areas.regions import AssetRegion, BoxRegion, Region, parse_box, parse_region, value_text

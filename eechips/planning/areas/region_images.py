@@ -20,7 +20,8 @@ from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, unproject
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid, metres_per_unit
-from eechips.planning.areas.region_overlaps import Overlap, region_centre
+from eechips.geo.polygons import region_centre
+from eechips.planning.areas.region_overlaps import Overlap
 from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.grid_alignment import GridAlignment, cover_region

@@ -1,4 +1,4 @@
-"""Find the windows of images that show a region, convert regions to polygons, and clip images to them."""
+"""Find the windows of images that show a region, convert regions to polygons, and clip images to regions."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.geo.crs import unproject
 from eechips.geo.grid import Grid, columns_around_earth
-from eechips.geo.polygons import list_polygons, wrap_at_antimeridian, wrap_longitudes
+from eechips.geo.polygons import join_at_antimeridian, list_polygons, region_centre, wrap_at_antimeridian
 from eechips.planning.areas.regions import AssetRegion, BoxRegion, FileRegion, Region, planar_geometry
 from eechips.planning.areas.separate_regions import SeparateRegions
-from eechips.planning.grid_alignment import GridAlignment, cover_region, join_at_antimeridian, pixel_span
+from eechips.planning.grid_alignment import GridAlignment, cover_region, pixel_span
 from eechips.recipe import Unit
 
 _ZONE = 6.0  # degrees: wider regions have no common UTM zone
@@ -133,12 +133,6 @@ def grid_outline(grid: Grid) -> BaseGeometry | None:
         return None
     outline = shapely.Polygon(lonlat)
     return outline if outline.is_valid else None
-
-
-def region_centre(region: BaseGeometry) -> tuple[float, float]:
-    """Return longitude (-180 to 180) and latitude of the middle of a region's bounds."""
-    west, south, east, north = shapely.bounds(join_at_antimeridian(region)).tolist()
-    return wrap_longitudes((west + east) / 2), (south + north) / 2
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.files.local_paths import local_path
+from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.geo.vectors import read_vectors
@@ -36,7 +37,6 @@ _BYTES_PER_VERTEX = 30
 # 1e-7 degrees are 11 mm, a tenth of the margin within which Earth Engine compares geometries (0.1 m).
 _DIGITS = 7
 
-_METRES = 111_320.0  # metres of a degree of latitude, or of the equator
 _TOLERANCES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # metres that a message proposes
 
 _log = logging.getLogger(__name__)
@@ -291,7 +291,7 @@ def check_size(polygon: BaseGeometry, name: str = "the region") -> None:
         return
     cure = "divide it into several regions"
     for tolerance in _TOLERANCES:
-        simpler = shapely.simplify(polygon, tolerance / _METRES)
+        simpler = shapely.simplify(polygon, tolerance / METRES_PER_DEGREE)
         if _count_bytes(simpler) <= _MOST_BYTES:
             left = int(shapely.get_num_coordinates(simpler))
             cure = f"simplify it within {tolerance:,} m, which leaves {left:,} vertices, or {cure}"

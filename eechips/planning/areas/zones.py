@@ -17,7 +17,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import parse_crs
-from eechips.geo.grid import Grid, nominal_scale
+from eechips.geo.grid import METRES_PER_DEGREE, Grid, nominal_scale
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 Floats = npt.NDArray[np.float64]
 
-_METRES = 111_320.0  # metres of a degree of latitude, or of the equator
 _MARGIN = 100  # metres: error of boxes and areas from the server, which need not be exact
 
 _IDS_PER_REQUEST = 1000
@@ -185,7 +184,7 @@ def measure_zones(zones: Zones) -> ZoneShapes:
     geometries = zones.geometries
     points = shapely.get_coordinates(shapely.point_on_surface(geometries))
     bounds = shapely.bounds(geometries)
-    areas = shapely.area(geometries) * _METRES**2 * np.cos(np.radians(points[:, 1]))
+    areas = shapely.area(geometries) * METRES_PER_DEGREE**2 * np.cos(np.radians(points[:, 1]))
     return ZoneShapes(points, bounds, areas, shapely.get_num_coordinates(geometries).astype(np.float64))
 
 

@@ -17,11 +17,10 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError, UsageError
 from eechips.geo.h3_cells import list_cells, load_h3
 from eechips.geo.mgrs_cells import list_squares
-from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_longitudes
+from eechips.geo.polygons import EARTH_RADIUS, join_at_antimeridian, list_polygons, spherical_area, wrap_longitudes
 from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.geo.vector_paths import is_vector_file
-from eechips.planning.grid_alignment import join_at_antimeridian
 from eechips.planning.places import Places, json_columns, read_places
 from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.planning.sampling.samplers import regular_points

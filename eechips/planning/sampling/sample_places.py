@@ -13,7 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.planning.areas.region_overlaps import region_centre
+from eechips.geo.polygons import region_centre
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.imagery.periods import format_moment
 from eechips.planning.places import Places, json_columns

@@ -16,8 +16,14 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.ellipsoid import normals_of
-from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_at_antimeridian, wrap_longitudes
-from eechips.planning.grid_alignment import join_at_antimeridian
+from eechips.geo.polygons import (
+    EARTH_RADIUS,
+    join_at_antimeridian,
+    list_polygons,
+    spherical_area,
+    wrap_at_antimeridian,
+    wrap_longitudes,
+)
 
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""

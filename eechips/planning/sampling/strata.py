@@ -28,6 +28,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.client.table_rows import PAGE_SIZE, feature_pages
 from eechips.errors import RegionError, RequestError
+from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.polygons import list_polygons, mean_width, wrap_at_antimeridian
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import fetch_fields
@@ -52,7 +53,6 @@ _LENGTH = 1e8
 _DEPTH = 2  # how often the bounds of an outline are quartered
 _OVERLAP = 1e-3  # degrees by which cells on the server are larger, so that their own edges can be cut off exactly
 _SLACK = 2.0  # metres: more than the error of bounds from the server
-_METRES = 111_320.0  # metres of a degree of latitude, or of the equator
 
 _CURE = "a table with simpler outlines (`per_ecoregion`), or a smaller region (`roi`)"
 
@@ -240,9 +240,9 @@ class _Outlines:
 def _enlarged(box: Bounds) -> BaseGeometry:
     """Return a box of degrees grown by the error of its bounds, within -180 to 180 and -90 to 90."""
     west, south, east, north = box
-    south, north = max(south - _SLACK / _METRES, -90.0), min(north + _SLACK / _METRES, 90.0)
+    south, north = max(south - _SLACK / METRES_PER_DEGREE, -90.0), min(north + _SLACK / METRES_PER_DEGREE, 90.0)
     widest = float(np.cos(np.radians(max(abs(south), abs(north)))))
-    more = min(_SLACK / _METRES / widest, 360.0) if widest > 0.0 else 360.0
+    more = min(_SLACK / METRES_PER_DEGREE / widest, 360.0) if widest > 0.0 else 360.0
     if east - west + 2 * more >= 360.0:
         return shapely.box(-180.0, south, 180.0, north)
     west, east = west - more, east + more

@@ -89,7 +89,7 @@ def render_card(
         "## Using it",
         _using(run, summary),
         "## How it was made",
-        _making(run, summary),
+        _making(summary),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -295,7 +295,7 @@ def _using(run: Run, summary: Summary) -> str:
     return f"{format_block('python', lines)}\n\n{text}"
 
 
-def _making(run: Run, summary: Summary) -> str:
+def _making(summary: Summary) -> str:
     info = summary.info
     commands = [part.command for part in plan_parts(info) if part.command] or [str(info.get("command") or "")]
     versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())

@@ -202,7 +202,7 @@ def summarize(samples: Samples) -> Summary:
     stratum = names.most_common(1)[0][0] if names else ""
     if not stratum:
         stratum, strata = labels.find() or (stratum, strata)
-    order = _order_of_splits(run, samples)
+    order = _order_of_splits(samples)
     return Summary(
         info=run.info,
         states=run.counts,
@@ -255,7 +255,7 @@ def _stratum(sample: Sample) -> tuple[str, Any]:
     return next(((name, sample.fields[name]) for name in STRATA if name in sample.fields), ("", ""))
 
 
-def _order_of_splits(run: Run, samples: Samples) -> list[str]:
+def _order_of_splits(samples: Samples) -> list[str]:
     """Return the splits in their requested order; left-out samples come last."""
     usual = ["train", "validation", "test"]
     there = {name or "" for name in samples.splits}

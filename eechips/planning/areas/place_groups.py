@@ -103,23 +103,23 @@ def divide_places(
     moments: npt.NDArray[np.float64] | None = None,
     most: int = MOST_PLACES,
 ) -> Iterator[Indices]:
-    """Divide places into cells that fit into one request each.
+    """Divide places into groups that fit into one request each.
 
-    A group that is too large is halved at the median along its longest axis (k-d tree), recursively, so that cells are
-    small where places are dense. Halves have equal numbers of places: an isolated place shares a cell with its nearest
-    neighbours, and unless tiles limit it, a cell is at least half full. Axes are three-dimensional, so that there is no
-    seam at the antimeridian or the poles. Time is a fourth axis, which is halved first if a group's dates span too many
-    images.
+    A group that is too large is halved at the median along its longest axis (k-d tree), recursively, so that groups
+    cover little ground where places are dense. Halves have equal numbers of places: an isolated place is in one group
+    with its nearest neighbours, and unless tiles limit it, a group is at least half full. Axes are three-dimensional,
+    so that there is no seam at the antimeridian or the poles. Time is a fourth axis, which is halved first if a group's
+    dates span too many images.
 
     Args:
         lonlat: longitudes and latitudes (n, 2) in degrees.
         sizes: bytes of each place in a request, shape (n,); None for 40.
         areas: square metres that each place covers, shape (n,); None for 0.
         moments: moments of the places, in milliseconds since 1970, shape (n,); None for none.
-        most: maximum places of a cell.
+        most: maximum places of a group.
 
     Yields:
-        Indices of the places of a cell, ascending. Consecutive cells are near each other.
+        Indices of the places of a group, ascending. Consecutive groups are near each other.
     """
     if not len(lonlat):
         return
@@ -146,7 +146,7 @@ def divide_places(
 def divide_shapes(
     shapes: npt.NDArray[np.object_], cost: Cost, moments: npt.NDArray[np.float64] | None = None
 ) -> Iterator[Indices]:
-    """Divide points or polygons into cells by their centres; see :func:`divide_places`.
+    """Divide points or polygons into groups by their centres; see :func:`divide_places`.
 
     Args:
         shapes: geometries in longitude and latitude, shape (n,).

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from eechips.planning.areas import point_cells
-from eechips.planning.areas.point_cells import Cost, divide_places
+from eechips.planning.areas import place_groups
+from eechips.planning.areas.place_groups import Cost, divide_places
 
 LONLAT = arrays(np.float64, st.tuples(st.integers(1, 300), st.just(2)), elements=st.floats(-1, 1)).map(
     lambda found: found * (180, 90)
@@ -29,9 +29,9 @@ def test_every_place_is_in_one_cell_and_cells_keep_their_limits(lonlat: np.ndarr
     for some in found:
         assert (np.diff(some) > 0).all()
         if len(some) > 1:
-            assert len(some) * cost.values <= point_cells.MOST_VALUES
+            assert len(some) * cost.values <= place_groups.MOST_VALUES
             assert (
-                len(np.unique(point_cells.tile_keys(lonlat[some], cost.tile))) * cost.images <= point_cells.MOST_TILES
+                len(np.unique(place_groups.tile_keys(lonlat[some], cost.tile))) * cost.images <= place_groups.MOST_TILES
             )
     again = list(divide_places(lonlat, cost))
     assert all((one == other).all() for one, other in zip(found, again, strict=True))
@@ -41,7 +41,7 @@ def test_a_cell_is_as_full_as_halving_allows() -> None:
     lonlat = np.random.default_rng(1).uniform((8, 45), (9, 46), (100_000, 2))
     found = list(divide_places(lonlat, Cost(values=811, images=811, tile=237_000)))
     sizes = [len(some) for some in found]
-    most = point_cells.MOST_VALUES // 811
+    most = place_groups.MOST_VALUES // 811
     assert max(sizes) <= most
     assert min(sizes) > most // 2 - 1
     assert max(sizes) - min(sizes) <= 1
@@ -57,7 +57,8 @@ def test_isolated_places_share_cells_within_the_tile_limit() -> None:
     dear = list(divide_places(lonlat, Cost(values=811, images=811, tile=2_560)))
     assert {len(some) for some in dear} <= {125, 250}
     assert (
-        max(len(np.unique(point_cells.tile_keys(lonlat[some], 2_560))) for some in dear) <= point_cells.MOST_TILES / 811
+        max(len(np.unique(place_groups.tile_keys(lonlat[some], 2_560))) for some in dear)
+        <= place_groups.MOST_TILES / 811
     )
 
 
