@@ -81,7 +81,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
     Raises:
         UsageError: if there is none of this name.
     """
-    declared = _declarations().get(verb)
+    declared = _DECLARATIONS.get(verb)
     if declared is None:
         raise UsageError(f"eechips {verb} has no units: it fetches nothing, or this version has no such command")
 
@@ -130,57 +130,6 @@ def recipe_of(words: Sequence[str]) -> tuple[Recipe, RunConfig]:
     """
     command, context = parse_words(words)
     return command.receive(context)
-
-
-def _declarations() -> dict[str, _Declaration]:
-    return {
-        "sample": _Declaration(
-            "eechips.jobs.samples.sample_options:SampleOptions",
-            "eechips.jobs.samples.chips:sample_recipe",
-            adapt=_single_dataset,
-        ),
-        "images": _Declaration(
-            "eechips.jobs.rasters.imagery_options:ImagesOptions",
-            "eechips.jobs.rasters.images:Images",
-            changes=_NO_REDRAW,
-        ),
-        "composites": _Declaration(
-            "eechips.jobs.rasters.imagery_options:CompositesOptions",
-            "eechips.jobs.rasters.composites:Composites",
-            changes=_NO_REDRAW,
-        ),
-        "mosaic": _Declaration(
-            "eechips.jobs.rasters.imagery_options:MosaicOptions",
-            "eechips.jobs.rasters.mosaic:MosaicRecipe",
-            without=("on_empty",),
-        ),
-        "timeseries": _Declaration(
-            "eechips.jobs.tables.table_options:TimeSeriesOptions",
-            "eechips.jobs.tables.timeseries:TimeSeries",
-            without=("on_empty",),
-        ),
-        "points": _Declaration(
-            "eechips.jobs.tables.table_options:PointsOptions",
-            "eechips.jobs.tables.points:PointValues",
-            without=("on_empty",),
-        ),
-        "features": _Declaration(
-            "eechips.jobs.tables.table_options:FeaturesOptions",
-            "eechips.jobs.tables.table_features:Features",
-            without=("on_empty",),
-        ),
-        "scenes": _Declaration(
-            "eechips.archive.scenes.scenes_options:ScenesOptions",
-            "eechips.archive.scenes.api:scenes_recipe",
-            without=_NOT_FOR_SCENES,
-            changes=_SCENE_CHANGES,
-            further=_scenes_parameters,
-            read=_without_refresh,
-        ),
-        "run": _Declaration(
-            None, "eechips.jobs.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe
-        ),
-    }
 
 
 def _single_dataset(typed: dict[str, Any]) -> dict[str, Any]:
@@ -283,3 +232,49 @@ def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = 
         for option in declared_options(config, without=without, changes=changes)
     ]
     return [arguments, *declared, yes]
+
+
+_DECLARATIONS: Mapping[str, _Declaration] = {
+    "sample": _Declaration(
+        "eechips.jobs.samples.sample_options:SampleOptions",
+        "eechips.jobs.samples.chips:sample_recipe",
+        adapt=_single_dataset,
+    ),
+    "images": _Declaration(
+        "eechips.jobs.rasters.imagery_options:ImagesOptions", "eechips.jobs.rasters.images:Images", changes=_NO_REDRAW
+    ),
+    "composites": _Declaration(
+        "eechips.jobs.rasters.imagery_options:CompositesOptions",
+        "eechips.jobs.rasters.composites:Composites",
+        changes=_NO_REDRAW,
+    ),
+    "mosaic": _Declaration(
+        "eechips.jobs.rasters.imagery_options:MosaicOptions",
+        "eechips.jobs.rasters.mosaic:MosaicRecipe",
+        without=("on_empty",),
+    ),
+    "timeseries": _Declaration(
+        "eechips.jobs.tables.table_options:TimeSeriesOptions",
+        "eechips.jobs.tables.timeseries:TimeSeries",
+        without=("on_empty",),
+    ),
+    "points": _Declaration(
+        "eechips.jobs.tables.table_options:PointsOptions",
+        "eechips.jobs.tables.points:PointValues",
+        without=("on_empty",),
+    ),
+    "features": _Declaration(
+        "eechips.jobs.tables.table_options:FeaturesOptions",
+        "eechips.jobs.tables.table_features:Features",
+        without=("on_empty",),
+    ),
+    "scenes": _Declaration(
+        "eechips.archive.scenes.scenes_options:ScenesOptions",
+        "eechips.archive.scenes.api:scenes_recipe",
+        without=_NOT_FOR_SCENES,
+        changes=_SCENE_CHANGES,
+        further=_scenes_parameters,
+        read=_without_refresh,
+    ),
+    "run": _Declaration(None, "eechips.jobs.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe),
+}

@@ -149,8 +149,7 @@ def rebuild(
     for name in options:
         if name in _OF_LOCKFILE:
             raise UsageError(f"`{name}` is decided by the lockfile")
-    old = None if compare_with is None else open_run(compare_with)
-    return _rebuild(Path(lockfile), _folder(str(out)), trust=trust, old=old, options=options, show=None)
+    return _rebuild(Path(lockfile), out, trust=trust, compare_with=compare_with, options=options)
 
 
 def rebuild_parameters() -> list[click.Parameter]:
@@ -184,8 +183,7 @@ def rebuild_run(
     Args:
         show: called before the run starts; progress is shown unless it is None.
     """
-    old = None if compare_with is None else open_run(compare_with)
-    return _rebuild(lockfile, _folder(str(out)), trust=trust, old=old, options=typed_options(options), show=show)
+    return _rebuild(lockfile, out, trust=trust, compare_with=compare_with, options=typed_options(options), show=show)
 
 
 def lock_run(
@@ -252,13 +250,14 @@ def _untrusted(path: Path, header: LockHeader) -> UsageError:
 
 def _rebuild(
     path: Path,
-    out: Path,
+    place: str | Path,
     *,
     trust: bool,
-    old: Run | None,
+    compare_with: str | Path | Run | None,
     options: Mapping[str, Any],
-    show: Callable[[RunConfig], object] | None,
+    show: Callable[[RunConfig], object] | None = None,
 ) -> Rebuild:
+    old, out = None if compare_with is None else open_run(compare_with), _folder(str(place))
     with Lockfile(path) as lockfile:
         header = lockfile.header
         command = _command(header, path)
