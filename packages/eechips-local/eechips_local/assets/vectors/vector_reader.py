@@ -91,7 +91,7 @@ def read(request: Request) -> dict[str, Any]:
         return _read_parquet(source, request)
     notes: list[str] = []
     place, options = _prepare(kind, source, request, notes)
-    return {**_read_gdal(kind, place, options, request), "notes": notes}
+    return {**_read_gdal(place, options, request), "notes": notes}
 
 
 def _prepare(kind: str, source: Path, request: Request, notes: list[str]) -> tuple[Path, dict[str, str]]:
@@ -162,7 +162,7 @@ def _check_shapes(source: Path, index: Path) -> None:
         raise RefusedFileError(f"{source.name} was cut off: it has {size:,} bytes, its index leads to {end:,}")
 
 
-def _read_gdal(kind: str, place: Path, options: Mapping[str, str], request: Request) -> dict[str, Any]:
+def _read_gdal(place: Path, options: Mapping[str, str], request: Request) -> dict[str, Any]:
     """Read a layer with pyogrio."""
     _leave_out("shapely")  # nothing here parses geometries
     import pyarrow as pa
