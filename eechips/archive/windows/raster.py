@@ -42,7 +42,6 @@ POLICY = RetryPolicy(retries=6, total=300.0)
 
 _log = logging.getLogger(__name__)
 _LEAST_CACHE = 8 << 20
-_LEAST_RANGE = 16  # bytes
 _OPENED = (RasterioError, CPLE_BaseError)
 _COMPLEX = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
 _NEEDLESS = (".ovr", ".OVR")  # overviews: windows are read at full resolution
@@ -115,28 +114,30 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
                 mask = _read_mask(opening, (), RasterWindow(0, 0, 0, 0))
                 with _opened(opening) as source:
                     return _described(opening, source, mask)
-        except (PermanentError, TransientError):  # GDAL knows a part as a failure, too
-            _check_ranges(location, version)
+        except (PermanentError, TransientError) as error:  # GDAL knows a part as a failure, too
+            is_tiff = _check_ranges(location, version).startswith((b"II", b"MM"))
+            if is_tiff and f"{location.path}' not recognized" in str(error):
+                raise TransientError(f"{display_url(location.address)}: GDAL received no header") from error
             raise
 
     return _persist(attempt, policy, received)
 
 
-def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> None:
-    """Check that a web server sends the ranges that GDAL needs: else GDAL finds no raster, without saying why.
+def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> bytes:
+    """Return the first bytes of a file of the web, for whose ranges GDAL asks without saying why it finds no raster.
 
     Raises:
-        PermanentError: if it does not, or states no size of the file.
+        PermanentError: if the server sends no ranges, or states no size of the file.
         TransientError, ConfigurationError: see :func:`read_range`.
     """
     if location.scheme != "http":
-        return
-    read_range(location, 0, _LEAST_RANGE, _timeouts())
+        return b""
     if version is not None and version.size is None:
         raise PermanentError(
             f"{display_url(location.address)}: the server does not state the size of the file, without which windows"
             " cannot be read: download it first"
         )
+    return read_range(location, 0, 16, _timeouts())[0]
 
 
 def _described_by_header(location: RasterLocation, href: str, received: Counter[str]) -> Raster | None:
@@ -413,11 +414,10 @@ def _steady(opening: _Opening) -> Iterator[None]:
 
 
 def _look_again(opening: _Opening) -> None:
-    version = opening.version
-    if version is None or opening.is_enforced:
+    if opening.version is None or opening.is_enforced:
         return
     now = read_version(opening.location, _timeouts())
-    if now is not None and not version.is_same(now):
+    if now is not None and not opening.version.is_same(now):
         raise _changed(opening.href)
 
 

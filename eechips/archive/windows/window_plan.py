@@ -22,6 +22,7 @@ from eechips.recipe import Unit
 from eechips.text.formatting import format_bytes, format_count, parse_bytes
 
 _log = logging.getLogger(__name__)
+_MOST_OFFSET = 0.001  # pixels between grids that coincide
 
 
 def plan_windows(
@@ -228,11 +229,12 @@ def _north_up(raster: Raster) -> Grid:
 def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict[str, Any] | None:
     """Return the window of a raster with the pixels of a chip, which may extend beyond it; None if they do not meet."""
     own = _north_up(raster)
-    column, row = own.pixel(grid.transform[2], grid.transform[5])
-    is_aligned = column.denominator == row.denominator == 1 and own.resolution == grid.resolution
-    if own.crs != grid.crs or not is_aligned:
+    corner = own.pixel(grid.transform[2], grid.transform[5])
+    column, row = map(round, corner)
+    offset = max(abs(corner[0] - column), abs(corner[1] - row))  # pixel sizes such as 0.01 degrees are no exact floats
+    if own.crs != grid.crs or offset > _MOST_OFFSET or not np.allclose(own.resolution, grid.resolution, 1e-9, 0.0):
         raise UsageError(f"the pixels of {raster.href} are not aligned with the pixels of the first raster")
-    window = Window(int(column), int(row), grid.width, grid.height)
+    window = Window(column, row, grid.width, grid.height)
     if not (-window.width < window.column < own.width and -window.height < window.row < own.height):
         return None
     if max(bands) > raster.bands:

@@ -204,3 +204,20 @@ def test_a_chip_whose_blocks_exceed_the_memory_is_refused_when_planned(tmp_path:
     unit = plan_chip([raster], place, 16)
     assert unit["parts"][0]["cache"] == 8192 * 8192  # the block once, although a chip may touch four of smaller ones
     assert read_chip(unit).shape == (1, 16, 16)
+
+
+@pytest.mark.parametrize("location", [Affine(0.01, 0, 177, 0, -0.01, -15), Affine(1 / 12000, 0, 9, 0, -1 / 12000, 48)])
+def test_chips_of_degrees_whose_pixel_size_is_no_exact_float(
+    tmp_path: Path, noise: np.ndarray, location: Affine
+) -> None:
+    path = write_cog(tmp_path / "degrees.tif", noise, location, is_south_up=False, crs="EPSG:4326")
+    east = write_cog(
+        tmp_path / "east.tif", noise, location * Affine.translation(50, 0), is_south_up=True, crs="EPSG:4326"
+    )
+    rasters = [describe(str(path)), describe(str(east))]
+    padded = np.full((3, 60 + 32, 100 + 32), -128, np.int8)
+    padded[:, 16:-16, 16:-16] = np.concatenate([noise, noise], axis=2)
+    for column, row in np.random.default_rng(1).uniform((0, 0), (50, 60), (30, 2)):
+        unit = plan_chip(rasters, location * (column, row), 16)
+        expected = padded[:, round(row) + 8 :, round(column) + 8 :][:, :16, :16]
+        assert np.array_equal(read_chip(unit).filled(-128), expected)
