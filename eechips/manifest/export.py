@@ -12,9 +12,9 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.grid import Grid
-from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts
+from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts, read_named_files
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import layer_columns, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import layer_columns
 from eechips.manifest.sqlite.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage import unit_fields
 from eechips.storage.untrusted_files import open_parquet
@@ -278,14 +278,14 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
 
 
 def _layers(ledger: Ledger, columns: Sequence[Column]) -> Iterator[list[Any]]:
-    rows = read_unit_files(ledger.database)
+    rows = read_named_files(ledger)
     while batch := list(islice(rows, _BATCH)):
         frames = (frame for row in batch for frame in file_rows(row, columns))
         yield [list(column) for column in zip(*frames, strict=True)]
 
 
 def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, ...]]:
-    """Return a row of :func:`read_unit_files` with the columns of files.
+    """Return a row of :func:`read_named_files` with the columns of files.
 
     A file with several frames has a row for each of them.
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.recipe import Unit, unit_value
 from eechips.recipe.units import COMPLETES
 
@@ -17,6 +18,7 @@ CODE_CHANGES = "code_changes"
 """In the ledger and in run.json: a list of accepted changes, see :class:`CodeChange`."""
 
 _DIGITS = 16  # of a hash
+_SERIES = "series"
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,32 @@ def first_layer(stored: Mapping[str, Any]) -> str | None:
     if not layers or not parts or "layers" in parts[0].parameters:
         return None
     return str(layers[0]["layer"])
+
+
+def name_file(layer: str | None, metadata: str, name: str) -> tuple[str, str]:
+    """Return layer and metadata of a file with the name of its dataset, also of the time when it was the only one.
+
+    Args:
+        name: name of the dataset: see :func:`first_layer`.
+    """
+    values: dict[str, Any] = json.loads(metadata)
+    if layer and values.get(_SERIES) != "":
+        return layer, metadata
+    if values.get(_SERIES) == "":
+        values[_SERIES] = name
+    return f"{name}-{layer}" if layer else name, json.dumps(values)
+
+
+def read_named_files(ledger: Ledger) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of :func:`~eechips.manifest.sqlite.ledger_queries.read_unit_files`: see :func:`name_file`."""
+    name = first_layer(ledger.meta())
+    for row in read_unit_files(ledger.database):
+        position, identifier, layer, *file, metadata = row
+        if name is None:
+            yield row
+        else:
+            named, metadata = name_file(layer, metadata, name)
+            yield position, identifier, named, *file, metadata
 
 
 def read_completions(ledger: Ledger) -> dict[int, list[int]]:

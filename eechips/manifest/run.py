@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
 from eechips.manifest.export import PARQUET_NAME, file_rows
+from eechips.manifest.extensions import read_named_files
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_signature import is_own
@@ -27,7 +28,6 @@ from eechips.manifest.sqlite.ledger_queries import (
     read_failures,
     read_files,
     read_further_files,
-    read_unit_files,
     sample_files,
 )
 from eechips.manifest.sqlite.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
@@ -145,7 +145,7 @@ class Run:
 
         with self._ledger() as ledger:
             columns = layer_columns(ledger.database)
-            rows = [file_row for row in read_unit_files(ledger.database) for file_row in file_rows(row, columns)]
+            rows = [file_row for row in read_named_files(ledger) for file_row in file_rows(row, columns)]
         return pd.DataFrame(rows, columns=list(names_of(columns))).set_index(["position", "layer"])
 
     @property

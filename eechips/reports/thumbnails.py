@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from eechips.formats import chip_suffixes
 from eechips.formats.raster import encode_picture
+from eechips.manifest.extensions import read_named_files
 from eechips.manifest.pictures.chip_pictures import (
     BandColours,
     RenderedChip,
@@ -27,7 +28,6 @@ from eechips.manifest.pictures.chip_pictures import (
 from eechips.manifest.pictures.display_styles import DisplayStyle, display_styles
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.region_outlines import RegionOutlines
 from eechips.reports.unit_columns import UnitColumns
@@ -218,7 +218,7 @@ def _layers(folder: Path) -> dict[str, list[tuple[str, str, FrameInfo | None]]]:
     """Return layer, path and frame of every file of units with several files, by their first file."""
     units: dict[int, list[tuple[str, str, FrameInfo | None]]] = defaultdict(list)
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
-        for position, _, layer, file, _, _, metadata in read_unit_files(ledger.database):
+        for position, _, layer, file, _, _, metadata in read_named_files(ledger):
             if layer:
                 units[position].append((layer, file, FrameInfo.of(json.loads(metadata))))
     return {files[0][1]: files for files in units.values()}

@@ -23,7 +23,7 @@ import pyarrow as pa
 
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import marked_ids, read_marks
-from eechips.manifest.extensions import first_layer, read_completions
+from eechips.manifest.extensions import first_layer, name_file, read_completions
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_further_files, read_unit_files
@@ -40,8 +40,6 @@ SampleRow = tuple[tuple[Any, ...], list[tuple[Any, ...]]]
 UNIT_VALUES = ("position", "id", "unit", "state", "valid_fraction", "sources", "dates", "finished")
 FILE_VALUES = ("layer", "file", "bytes", "sha256", "metadata")
 
-_SERIES = "series"
-
 
 def name_files(rows: Iterable[SampleRow], ledger: Ledger) -> Iterator[SampleRow]:
     """Yield samples whose files have the name of their dataset, also files of the time when it was the only one."""
@@ -52,12 +50,8 @@ def name_files(rows: Iterable[SampleRow], ledger: Ledger) -> Iterator[SampleRow]
 
 def _named(file: tuple[Any, ...], name: str) -> tuple[Any, ...]:
     layer, *own, metadata = file
-    values: dict[str, Any] = json.loads(metadata)
-    if layer != ONLY and values.get(_SERIES) != "":
-        return file
-    if values.get(_SERIES) == "":
-        values[_SERIES] = name
-    return (name if layer == ONLY else f"{name}-{layer}", *own, json.dumps(values))
+    named, metadata = name_file(layer, metadata, name)
+    return named, *own, metadata
 
 
 def complete(row: SampleRow, further: Iterable[SampleRow]) -> SampleRow:

@@ -143,6 +143,9 @@ def test_the_card_names_the_datasets_of_all_frames(demo_server: Server, tmp_path
     assert list(rows) == ["S2-t00", "S2-t01", "SRTM"]
     assert all("Sentinel-2" in rows[name] for name in ("S2-t00", "S2-t01"))
     assert "SRTM" in rows["SRTM"]
+    layers = pd.read_parquet(run.path / "layers.parquet")
+    series = dict(zip(layers["layer"], layers["series"].fillna("none"), strict=True))
+    assert series == {"S2-t00": "S2", "S2-t01": "S2", "SRTM": "none"}
 
 
 @pytest.mark.exhaustive

@@ -23,11 +23,11 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.formats import chip_suffixes
-from eechips.manifest.extensions import plan_parts, read_completions
+from eechips.manifest.extensions import plan_parts, read_completions, read_named_files
 from eechips.manifest.pictures.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.pictures.display_styles import DisplayStyle
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_pictures, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import read_pictures
 from eechips.recipe.units import COMPLETES, FURTHER
 from eechips.storage import ID_LENGTH, unit_fields
 
@@ -135,7 +135,7 @@ def read_frame_rows(folder: Path, *, rows: int, columns: int, seed: int = 0) -> 
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
         chips_by_place: dict[int, dict[str, list[FrameChip]]] = defaultdict(lambda: defaultdict(list))
         firsts = _first_units(ledger)
-        for position, _, _, file, _, _, text in read_unit_files(ledger.database):
+        for position, _, _, file, _, _, text in read_named_files(ledger):
             metadata = json.loads(text)
             if isinstance(metadata.get("series"), str) and Path(file).suffix.lstrip(".").lower() in chip_suffixes():
                 chips_by_place[firsts.get(position, position)][metadata["series"]] += _chips(file, metadata)
