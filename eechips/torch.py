@@ -55,7 +55,7 @@ from eechips.training.packs.shard_reader import read_shard
 from eechips.training.quality.chip_pixels import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.samples import Samples, read_samples
-from eechips.training.streams.sample_stream import check_numbers, check_place
+from eechips.training.streams.sample_stream import check_numbers, place_of
 
 try:
     import torch
@@ -167,8 +167,9 @@ class ShardDataset(IterableDataset[Any]):
         shuffle: whether to shuffle shards in every epoch, and samples within a buffer.
         buffer: samples in the buffer of each worker.
         seed: seed of the order; the same seed, epoch and number of workers give the same order.
-        rank: number of this process among the processes that train together; None to ask torch.distributed.
-        world_size: number of these processes; None to ask torch.distributed.
+        rank: number of this process among the processes that train together; None to ask torch.distributed, or the
+            environment (``RANK``) before that is initialized.
+        world_size: number of these processes; None likewise (``WORLD_SIZE``).
 
     Attributes:
         classes: values of the label by index; empty without a label, or if it has fractions.
@@ -203,7 +204,7 @@ class ShardDataset(IterableDataset[Any]):
         names = check_layers(layers, tuple(index.layers), label)
         self._items = TensorItems(names, label, known, dtype, fill, transform)
         self._folder, self._format = Path(pack), index.format
-        rank, world_size = check_place(*ask_distributed(rank, world_size))
+        rank, world_size = place_of(*ask_distributed(rank, world_size))
         check_numbers(seed=seed)
         shards = [stored for stored in index.shards if split in (None, stored.shard.split)]
         self._shards: list[StoredShard] = shards[rank::world_size]

@@ -314,7 +314,9 @@ def test_more_workers_than_shards_read_each_item_once(run: Run, tmp_path: Path) 
     assert Counter(item["id"] for item in loader) == Counter(read_samples(run).of_split("test").ids)
 
 
-def test_distributed_processes_read_disjoint_items(run: Run, packs: dict[str, Path], caplog: CapturedLog) -> None:
+def test_distributed_processes_read_disjoint_items(
+    run: Run, packs: dict[str, Path], caplog: CapturedLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
     parts = [ShardDataset(packs["parquet"], rank=rank, world_size=4, shuffle=True) for rank in range(4)]
     found = [[item["id"] for item in part] for part in parts]
     assert [part.count for part in parts] == [len(each) for each in found]
@@ -322,6 +324,10 @@ def test_distributed_processes_read_disjoint_items(run: Run, packs: dict[str, Pa
     assert count % 4 > 0
     assert f"{count} shards for 4 processes: some read more samples than others" in caplog.messages[0]
     assert sorted(identifier for each in found for identifier in each) == sorted(read_samples(run).ids)
+    for rank, part in enumerate(parts):  # torchrun sets these before torch.distributed is initialized
+        monkeypatch.setenv("RANK", str(rank))
+        monkeypatch.setenv("WORLD_SIZE", "4")
+        assert ids(ShardDataset(packs["parquet"], shuffle=True)) == ids(part)
 
 
 def test_the_order_follows_the_seed(packs: dict[str, Path]) -> None:

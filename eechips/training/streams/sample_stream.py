@@ -232,7 +232,11 @@ def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
         numbers = {name: text if parse_count(text) is None else int(text) for name, text in texts.items()}
         check_numbers(**numbers)
         rank, world_size = (int(number) for number in numbers.values())
-    return check_place(rank, world_size)
+    rank, world_size = rank or 0, world_size or 1
+    check_numbers(rank=rank, world_size=world_size)
+    if not 0 <= rank < world_size:
+        raise UsageError(f"there is no rank {rank}: {world_size} processes have the ranks 0 to {world_size - 1}")
+    return int(rank), int(world_size)
 
 
 def check_numbers(**values: Any) -> None:
@@ -244,16 +248,3 @@ def check_numbers(**values: Any) -> None:
     for name, value in values.items():
         if not isinstance(value, Integral) or value < 0:
             raise UsageError(f"`{name}` is a whole number from 0, not {value!r}")
-
-
-def check_place(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    """Return the number of a process, and the number of processes that train together; None is the first, or one.
-
-    Raises:
-        UsageError: if one is no whole number from 0, or the first is not below the second.
-    """
-    rank, world_size = rank or 0, world_size or 1
-    check_numbers(rank=rank, world_size=world_size)
-    if not 0 <= rank < world_size:
-        raise UsageError(f"there is no rank {rank}: {world_size} processes have the ranks 0 to {world_size - 1}")
-    return int(rank), int(world_size)
