@@ -40,6 +40,10 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     nowhere = raster(tmp_path / "nowhere.tif", noise(1, 9, 9), crs=None)
     local = raster(tmp_path / "local.tif", noise(1, 9, 9), crs='LOCAL_CS["site",UNIT["metre",1]]')
     complex_ = raster(tmp_path / "complex.tif", noise(1, 9, 9).astype("complex64"))
+    with rasterio.open(complex_) as file:
+        profile = file.profile | {"dtype": "complex_int16"}
+    with rasterio.open(tmp_path / "pairs.tif", "w", **profile):
+        pass
     unsigned = raster(tmp_path / "unsigned.tif", noise(1, 9, 9).astype("uint64"))
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         unplaced = raster(tmp_path / "unplaced.tif", noise(1, 9, 9), transform=Affine.identity())
@@ -52,6 +56,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         (MissingCrsError, "not georeferenced", unplaced, {}),
         (IngestError, r"LOCAL_CS.*local\.tif has no place on Earth.*--crs EPSG", local, {}),
         (IngestError, "complex", complex_, {}),
+        (IngestError, "complex", tmp_path / "pairs.tif", {}),
         (IngestError, "unsigned numbers of 64 bits.*-ot Int64", unsigned, {}),
         (IngestError, "no file to ingest", [], {}),
         (IngestError, "2 bands, but 3 names", good, {"bands": ["a", "b", "c"]}),

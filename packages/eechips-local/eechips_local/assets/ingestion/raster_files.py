@@ -161,7 +161,7 @@ class RasterFiles:
         """
         dataset = self.open(path)
         dtypes, colours = dataset.dtypes, dataset.colorinterp
-        if any(np.dtype(dtype).kind == "c" for dtype in dtypes):
+        if any(dtype.startswith("complex") for dtype in dtypes):  # also GDAL's complex_int16, which numpy lacks
             raise IngestError(
                 f"{path} has complex numbers, which Earth Engine does not hold: store the parts as bands."
             )
