@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import resource
+import shutil
 import socket
 import struct
 import subprocess
@@ -269,6 +270,7 @@ def test_a_server_without_free_file_descriptors_answers_nobody(user: int) -> Non
 
 @LINUX
 @pytest.mark.skipif(os.getuid() != 0, reason="root alone becomes another user")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is missing: another user may not run this Python")
 def test_servers_answer_their_own_user_and_root_only() -> None:
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         await Response("answered")(scope, receive, send)
