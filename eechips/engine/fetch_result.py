@@ -14,7 +14,7 @@ from eechips.client.chip_groups import SharedChip, SharedMember
 from eechips.client.chip_parts import lies_beyond
 from eechips.client.error_classification import raising_recipe_errors
 from eechips.client.exports.export_place import ExportPlace
-from eechips.client.exports.export_tasks import export_obstacle, read_rows, start_export
+from eechips.client.exports.export_tasks import check_mark, export_obstacle, read_rows, start_export
 from eechips.client.fetcher import Fetcher, StoredChip
 from eechips.client.http.transport import Transport
 from eechips.engine.outcome import Outcome, StartedExports
@@ -29,6 +29,8 @@ from eechips.geo.grid import Part
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
+
+_MOST_REREADS = 3  # of an exported file that is not as requested
 
 
 def fetch_result(fetcher: Fetcher, result: Any, ready: Mapping[int, EncodedFile] | None = None) -> EncodedFile:
@@ -285,29 +287,32 @@ class UnitExports:
         """
         files = {}
         for fetched_result, url in zip(fetched_results(result), assignment.exported, strict=True):
-            data = retry.call(partial(_read, url), self._policy, pause=self._transport.pause)
-            try:
-                files[id(fetched_result)] = _receive_exported(fetched_result, data)
-            except ValidationError as error:
-                message = f"{url} is not as requested ({error}): eechips retry exports the unit again"
-                raise PermanentError(message) from error
+            files[id(fetched_result)] = self._read_file(fetched_result, url)
         return files
 
+    def _read_file(self, result: Chip | Table, url: str) -> EncodedFile:
+        """Read an exported file, and some times again if it is not as requested: a proxy may be the cause."""
+        folder, _, name = url.rpartition("/")
+        repeats = min(_MOST_REREADS, self._policy.retries)
+        while True:
+            try:
+                data = retry.call(lambda: ObjectStore(folder).read(name), self._policy, pause=self._transport.pause)
+                return _receive_exported(result, data, url)
+            except (FileNotFoundError, ValidationError) as error:
+                if not repeats:
+                    what = "not there" if isinstance(error, FileNotFoundError) else f"not as requested ({error})"
+                    raise PermanentError(
+                        f"the exported file '{url}' is {what}: eechips retry exports the unit again"
+                    ) from error
+            repeats -= 1
+            self._transport.pause(self._policy.delay)
 
-def _read(url: str) -> bytes:
-    folder, _, name = url.rpartition("/")
-    try:
-        return ObjectStore(folder).read(name)
-    except FileNotFoundError:
-        raise PermanentError(
-            f"the export task has succeeded, but there is no {url}: eechips retry exports the unit again"
-        ) from None
 
-
-def _receive_exported(result: Chip | Table, data: bytes) -> EncodedFile:
+def _receive_exported(result: Chip | Table, data: bytes, url: str) -> EncodedFile:
     """Return the file of a chip from an exported GeoTIFF, or of a table from an exported CSV."""
     if isinstance(result, Table):
-        return encode_rows(result, read_rows(data, result))
+        return encode_rows(result, read_rows(data, result, url))
+    check_mark(data, url)
     own, expectation = CHIP_FORMATS.get(result.format), expectation_of(result)
     if own.request_format == "tif":
         return own.receive(data, expectation)

@@ -195,7 +195,7 @@ class GcsBackend(FsspecBackend):
             response = self._files.call(
                 "GET", "b/{}/o", bucket, prefix=start, fields=_GCS_FIELDS, json_out=True, **parameters
             )
-            if response.get("kind") != _GCS_KIND:
+            if not isinstance(response, dict) or response.get("kind") != _GCS_KIND:
                 raise ValidationError(f"the response for bucket {bucket} is no listing")
             page = [
                 StoredFile(

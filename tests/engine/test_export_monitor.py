@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -158,7 +159,7 @@ def test_one_failed_task_fails_its_unit_with_what_helps(ledger: Ledger, log: Run
         record = failure.outcome.record
         assert record is not None
         assert record.state is State.FAILED_PERMANENT
-        assert record.error == f"the export task b failed: {error} eechips retry starts another one"
+        assert record.error == f"the export task 'b' failed: {error} eechips retry starts another one"
         assert not monitor.is_busy
 
 
@@ -216,3 +217,22 @@ def test_messages_come_at_the_first_unit_and_every_ten_minutes(ledger: Ledger, l
         assert monitor.message() is None
         now[0] = 601.0
         assert monitor.message() == "Waiting for batch tasks of Earth Engine: 1 unit."
+
+
+def test_a_run_says_that_the_states_of_its_tasks_are_unknown(ledger: Ledger, log: RunLog) -> None:
+    later = [0.0]
+    tasks = Tasks()
+    tasks.states = {"a": TransientError("a web page came back")}
+    with monitoring(ledger, log, tasks, clock=lambda: time.monotonic() + later[0]) as monitor:
+        add(monitor, UNITS[0], started("a"))
+        assert "1 unit so far" in (monitor.message() or "")
+        wait_until(lambda: "tasks unknown" in (ledger.path.parent / "run.log").read_text())
+        later[0] = 601.0
+        waiting = "Waiting for batch tasks of Earth Engine: 1 unit."
+        assert monitor.message() == f"{waiting} Their states are unknown: a web page came back"
+        tasks.states["b"] = DONE
+        del tasks.states["a"]
+        add(monitor, UNITS[1], started("b"))
+        assert wait(monitor).ready
+        later[0] = 1300.0
+        assert monitor.message() == waiting

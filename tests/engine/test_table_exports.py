@@ -159,7 +159,7 @@ def test_a_task_that_fails_and_a_file_that_is_not_whole_are_failures_of_their_un
     service.run(folder, *words, status=1)
     run = open_run(folder / "out")
     assert run.counts == {"failed_permanent": 3}
-    message = r"the export task projects/\S+ failed: Cannot write .*broken-bucket.*eechips retry starts another one"
+    message = r"the export task 'projects/\S+' failed: Cannot write .*broken-bucket.*eechips retry starts another one"
     assert run.failures["error"].str.match(message).all()
     broken.unlink()
     service.run(folder, "retry", "out")

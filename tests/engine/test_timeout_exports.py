@@ -233,7 +233,7 @@ def test_a_task_that_fails_is_the_failure_of_its_unit_and_retry_starts_another(
     run = open_run(tmp_path / "out")
     assert run.counts == {"failed_permanent": 6}
     assert set(run.failures["error_class"]) == {"PermanentError"}
-    error = r"the export task projects/\S+ failed: Cannot write .*broken-bucket.*eechips retry starts another one"
+    error = r"the export task 'projects/\S+' failed: Cannot write .*broken-bucket.*eechips retry starts another one"
     assert run.failures["error"].str.match(error).all()
     assert service.count("image:export") - tasks == 6
     broken.unlink()
@@ -305,8 +305,11 @@ def test_files_that_are_gone_or_wrong_fail_their_units_and_are_exported_again(
     run = open_run(out)
     assert run.counts == {"done": 4, "failed_permanent": 2}
     errors = sorted(run.failures["error"])
-    assert errors[0].startswith(f"{PLACE}/{wrong.name} is not as requested (the transform is")
-    assert errors[1].startswith(f"the export task has succeeded, but there is no {PLACE}/{gone.name}")
+    messages = {
+        f"the exported file '{PLACE}/{wrong.name}' is not as requested (the transform is",
+        f"the exported file '{PLACE}/{gone.name}' is not there",
+    }
+    assert all(sum(error.startswith(message) for error in errors) == 1 for message in messages), errors
     service.run(tmp_path, "retry", "out")
     assert checksums(out) == hashes
     assert service.count("image:export") - tasks == 5

@@ -7,6 +7,9 @@ Tables are exported as CSV. Its cells have no types, and how Earth Engine writes
 row is therefore one cell with its properties as JSON
 (https://developers.google.com/earth-engine/apidocs/ee-string-encodejson), which has numbers, texts, lists and
 dictionaries.
+
+Files have a mark, so that the file of another task is noticed: in the name of the mask band, or in the last row. It is
+a part of the name of the task and of its file.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ from eechips.client.chip_parameters import placement, rendered
 from eechips.client.error_classification import classify_response, internal_error
 from eechips.client.exports.export_place import ExportPlace
 from eechips.client.http.http_messages import load_values
+from eechips.client.http.marked_requests import MASK_BAND_TO_MARK, names_other
 from eechips.errors import EechipsError, PermanentError, ValidationError
-from eechips.formats import CHIP_FORMATS
+from eechips.formats import CHIP_FORMATS, MASK_BAND
 from eechips.recipe import Chip, Table
 from eechips.recipe.results import Series, SplittableTable
 from eechips.web.list_pages import follow_pages
@@ -166,8 +170,9 @@ def _seconds(metadata: Any) -> float | None:
 
 
 _ROW, _GEO = "eechips_row", ".geo"
-_END = "end"
-"""The last row: a table without rows can be exported, and a file that lacks rows at its end is detected."""
+_END = MASK_BAND_TO_MARK
+"""The last row, until it is marked: a table without rows can be exported, and a file that lacks rows at its end is
+detected."""
 _MOST_EXACT = 2**53
 
 
@@ -208,8 +213,22 @@ def selected_columns(table: Table) -> list[str]:
     return [_ROW, _GEO] if has_geometry(table) else [_ROW]
 
 
-def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
+def file_mark(url: str) -> str:
+    """Return the mark of the file that a task writes, from its URL."""
+    return f"{MASK_BAND}_{url.rpartition('-')[2].partition('.')[0]}"
+
+
+def check_mark(data: bytes, url: str) -> None:
+    """Raise ValidationError if the GeoTIFF of a task is that of another one."""
+    if names_other(file_mark(url), data):
+        raise ValidationError("it is the file of another task")
+
+
+def read_rows(data: bytes, table: Table, url: str) -> list[dict[str, Any]]:
     """Read the file of a table; raise ValidationError if the file is not that of an exported table, or not whole.
+
+    Args:
+        url: URL of the file, which has its mark.
 
     Returns:
         The same as :meth:`eechips.client.fetcher.Fetcher.rows`. Numbers without a fraction are integers, as in
@@ -233,8 +252,8 @@ def read_rows(data: bytes, table: Table) -> list[dict[str, Any]]:
     if cells.column_names != names:
         raise ValidationError(f"its columns are {', '.join(cells.column_names)}, not {', '.join(names)}")
     texts = cells.column(_ROW).to_pylist()
-    if texts[-1:] != [_END]:
-        raise ValidationError("its last row is missing")
+    if texts[-1:] != [file_mark(url)]:
+        raise ValidationError("its last row is missing, or that of another task")
     geometries = cells.column(_GEO).to_pylist() if has_geometry(table) else [""] * len(texts)
     return [_row(text, geometry) for text, geometry in zip(texts[:-1], geometries, strict=False)]
 
@@ -316,10 +335,12 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
     digest = hashlib.sha256(json.dumps([key, request.content], sort_keys=True).encode()).hexdigest()
     name = f"eechips-{unit[:16]}-{digest[:24]}"
     prefix = f"{place.prefix}/{name}" if place.prefix else name
+    url = f"gs://{place.bucket}/{prefix}{request.suffix}"
+    content = json.loads(json.dumps(request.content).replace(MASK_BAND_TO_MARK, file_mark(url)))
     options = {**request.options, "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix}}
     start = ee.data.exportTable if isinstance(result, Table) else ee.data.exportImage
-    operation = _start_once(start, name, {**request.content, "description": name, "fileExportOptions": options})
-    return ExportTask(operation, f"gs://{place.bucket}/{prefix}{request.suffix}")
+    operation = _start_once(start, name, {**content, "description": name, "fileExportOptions": options})
+    return ExportTask(operation, url)
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,7 +357,7 @@ def _image_request(chip: Chip) -> _ExportRequest:
 
     # The values of masked pixels in exported files are not documented. The mask is a band, as in other requests.
     # It has the type of the other bands, as a GeoTIFF needs it.
-    image = rendered(replace(chip, format="tif", asset=None)).unmask(0, False)
+    image = rendered(replace(chip, format="tif", asset=None), MASK_BAND_TO_MARK).unmask(0, False)
     content: dict[str, Any] = {}
     options: dict[str, Any] = {"fileFormat": "GEO_TIFF"}
     if chip.grid is None:

@@ -305,5 +305,9 @@ class MarkedPixels:
 
     def is_of_other(self, body: bytes) -> bool:
         """Return whether a response is that to another request, as far as it names its bands."""
-        names_bands = body.startswith(_ARRAY) or _DESCRIPTION in body
-        return bool(self.mark) and names_bands and self.mark.encode() not in body
+        return bool(self.mark) and names_other(self.mark, body)
+
+
+def names_other(mark: str, data: bytes) -> bool:
+    """Return whether a file names its bands, and none of them by a mark."""
+    return (data.startswith(_ARRAY) or _DESCRIPTION in data) and mark.encode() not in data

@@ -65,7 +65,7 @@ def _task_error(name: str, error: EechipsError) -> PermanentError:
     """Return the error of a failed task's unit: permanent, since units that failed otherwise keep their tasks."""
     advice = f" What helps: {error.advice}." if isinstance(error, TooLargeError) and error.is_divisible else ""
     return PermanentError(
-        f"the export task {name} failed: {str(error).rstrip('.')}.{advice} eechips retry starts another one",
+        f"the export task '{name}' failed: {str(error).rstrip('.')}.{advice} eechips retry starts another one",
         fault=error.fault if isinstance(error, PermanentError) else "",
     )
 
@@ -98,6 +98,7 @@ class ExportMonitor(RunFeature):
         self._watched: set[str] = set()
         self._ended: dict[str, TaskStatus] = {}
         self._failure: EechipsError | None = None
+        self._unknown = ""
         self._last_change = clock()
         self._shown: float | None = None
         self._is_closed = False
@@ -125,7 +126,8 @@ class ExportMonitor(RunFeature):
                 "Batch tasks of Earth Engine export results that take too long for a request. The run waits for them:"
                 f" {count} so far."
             )
-        return f"Waiting for batch tasks of Earth Engine: {count}."
+        unknown = f" Their states are unknown: {self._unknown}" if self._unknown else ""
+        return f"Waiting for batch tasks of Earth Engine: {count}.{unknown}"
 
     def divert(self, units: Iterator[WorkUnit | None]) -> Iterator[WorkUnit | None]:
         """Yield the units of the plan but those whose tasks an earlier run has started; wait for these tasks."""
@@ -238,6 +240,7 @@ class ExportMonitor(RunFeature):
                     if not isinstance(error, (TransientError, Stopped)):
                         self._failure = error
                         return
+                    self._unknown = str(error)
                     self._log.write("tasks unknown", tasks=len(names), error=str(error) or "the run is stopping")
 
     def _next(self) -> set[str] | None:
@@ -253,6 +256,7 @@ class ExportMonitor(RunFeature):
             return None
 
     def _note(self, statuses: dict[str, TaskStatus]) -> None:
+        self._unknown = ""
         done = {name: status for name, status in statuses.items() if status.is_done}
         if not done:
             return
