@@ -45,12 +45,13 @@ def decoding(data: bytes, driver: str, **options: Any) -> Iterator[Any]:
     """
     import_rasterio()
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError, RasterioIOError
+    from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning, RasterioError, RasterioIOError
     from rasterio.io import MemoryFile
 
     if not data:
         raise ValidationError(f"does not decode as {driver}: it is empty")
     ignore_warning(NotGeoreferencedWarning)
+    ignore_warning(NodataShadowWarning)
     try:
         check_texts(io.BytesIO(data))
         with rasterio.Env(**options), MemoryFile(data) as memory, memory.open(driver=driver) as source:

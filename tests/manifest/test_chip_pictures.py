@@ -20,6 +20,7 @@ from eechips.manifest.pictures.run_preview import MAX_BYTES, contact_sheet
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
+from eechips.training.quality.chip_pixels import decode
 from local_tests.support.call_counts import count_calls
 
 Pixels = npt.NDArray[Any]
@@ -60,6 +61,16 @@ def test_chips_of_one_sheet_are_stretched_alike(tmp_path: Path) -> None:
     assert left.max() < 100
     assert right.min() > 150
     np.testing.assert_allclose(*(rendered(path, 16).astype(int) for path in paths), atol=1)  # each by itself
+
+
+def test_an_image_with_alpha_and_nodata_is_shown_without_a_warning(tmp_path: Path) -> None:
+    """As quarter quads of NAIP are; warnings are errors here."""
+    path = geotiff(tmp_path / "quad.tif", random_pixels(0, (4, 8, 8), 255))
+    with rasterio.open(path, "r+") as file:
+        file.nodata = 255
+        file.colorinterp = [*file.colorinterp[:3], rasterio.enums.ColorInterp.alpha]
+    assert rendered(path, 8).shape == (3, 8, 8)
+    assert decode(path.read_bytes(), "tif").values.shape == (4, 8, 8)
 
 
 def test_transparent_pixels_are_grey(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from rasterio.enums import ColorInterp, Resampling
-from rasterio.errors import NotGeoreferencedWarning
+from rasterio.errors import NodataShadowWarning, NotGeoreferencedWarning
 
 from eechips.formats import CHIP_FORMATS, MASK_BAND, sniff
 from eechips.formats.chip_format import MAX_DECODED_BYTES
@@ -335,6 +335,7 @@ def _raster(
     path: Path, edge: int, enlarges: bool, styles: Sequence[DisplayStyle], frame: int, frame_bands: Sequence[str]
 ) -> RenderedChip:
     ignore_warning(NotGeoreferencedWarning)
+    ignore_warning(NodataShadowWarning)
     # The description of a virtual raster may name any file and any address; so may links beside the file.
     with path.open("rb") as start:
         name = sniff(start.read(16))
