@@ -8,7 +8,6 @@ import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -34,6 +33,7 @@ from eechips.files.local_paths import cache_folder, make_private
 from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
+from eechips.text.timestamps import present
 
 if TYPE_CHECKING:
     import xarray
@@ -111,7 +111,7 @@ def describe_cube(
 
 
 def _today() -> str:
-    return datetime.now(timezone.utc).date().isoformat()
+    return present().date().isoformat()
 
 
 def _coordinate(values: Sequence[Any], count: int, name: str) -> Sequence[Any] | npt.NDArray[Any]:

@@ -9,6 +9,8 @@ import numpy.typing as npt
 import shapely
 from pyproj import Geod
 
+from eechips.geo.polygons import EARTH_RADIUS
+
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 
@@ -120,3 +122,10 @@ def boxes_around(bounds: Floats, angles: npt.ArrayLike) -> tuple[Any, Indices]:
         boxes.append(shapely.box(*(edges[:, beyond] + np.array([[turn], [0.0], [turn], [0.0]]))))
         owners.append(np.flatnonzero(beyond))
     return np.concatenate(boxes), np.concatenate(owners)
+
+
+def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Floats:
+    """Return the distance between places (…, 2) in degrees, in metres on the sphere with the Earth's area."""
+    chords = np.linalg.norm(normals_of(first) - normals_of(second), axis=-1)
+    metres: Floats = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
+    return metres

@@ -12,13 +12,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from eechips.errors import TransientError, ValidationError
 from eechips.storage.store import StoredFile
+from eechips.text.timestamps import present
 from eechips.web.list_pages import REPEATED_BY
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def _credentials_of(session: Any) -> Callable[[], dict[str, Any]]:
             "access_key_id": frozen.access_key,
             "secret_access_key": frozen.secret_key,
             "token": frozen.token,
-            "expires_at": datetime.now(timezone.utc) + _CREDENTIAL_LIFE,
+            "expires_at": present() + _CREDENTIAL_LIFE,
         }
 
     return provide

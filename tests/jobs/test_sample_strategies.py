@@ -24,6 +24,7 @@ from pystac.extensions.grid import GridExtension
 import eechips
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.geo.crs import project, unproject
+from eechips.geo.ellipsoid import great_circle
 from eechips.geo.grid import Grid
 from eechips.jobs.samples.chips import ChipSample
 from eechips.planning.areas.regions import parse_box
@@ -31,7 +32,6 @@ from eechips.planning.imagery.maps import MapName, fetch_map
 from eechips.planning.sampling.cell_grids import MajorTomGrid
 from eechips.planning.sampling.class_strata import ClassPool
 from eechips.planning.sampling.sample_places import StratifiedDraw
-from eechips.planning.sampling.samplers import great_circle
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips.errors import RegionError
+from eechips.geo.ellipsoid import great_circle
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
+from eechips.planning.sampling.cell_grids import regular_points
 from eechips.planning.sampling.sample_places import Key, Point, StrataPool, StratifiedDraw
-from eechips.planning.sampling.samplers import MinDistance, PointStream, Stratum, great_circle, regular_points
+from eechips.planning.sampling.samplers import MinDistance, PointStream, Stratum
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]

@@ -21,6 +21,7 @@ from eechips.files.removal import NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.untrusted_parquet import BoundedParquet
 from eechips.text.formatting import format_duration
+from eechips.text.timestamps import present
 from eechips.web.redaction import REDACTED
 from eechips.web.urls import ALL_PARAMETERS, strip_signature
 
@@ -76,7 +77,7 @@ class SearchCache:
         asked = self.asked
         if asked is None:
             return ""
-        return format_duration(max(0.0, (dt.datetime.now(dt.timezone.utc) - asked).total_seconds()))
+        return format_duration(max(0.0, (present() - asked).total_seconds()))
 
     @property
     def unread(self) -> int:
@@ -108,7 +109,7 @@ class SearchCache:
             StorageError: if the file cannot be written.
         """
         temporary = self.path.with_name(temporary_name(self.path.name, str(new_writer())))
-        metadata = {_IDENTITY: self._identity.encode(), _ASKED: dt.datetime.now(dt.timezone.utc).isoformat().encode()}
+        metadata = {_IDENTITY: self._identity.encode(), _ASKED: present().isoformat().encode()}
         count = 0
         try:
             schema = _SCHEMA.with_metadata(metadata)

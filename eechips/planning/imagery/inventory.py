@@ -46,7 +46,7 @@ class Scene:
     @property
     def day(self) -> dt.date | None:
         """Day of acquisition, UTC; None if unknown."""
-        return None if self.time is None else dt.datetime.fromtimestamp(self.time / 1000, tz=dt.timezone.utc).date()
+        return _day(self.time)
 
 
 def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, properties: Sequence[str] = ()) -> list[Scene]:
@@ -85,8 +85,11 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, propert
 
 def fetch_last_day(collection: ee.ImageCollection) -> dt.date | None:
     """Return the day of the latest image of a collection, UTC; None if no image has a time. One request."""
-    time = collection.aggregate_max("system:time_start").getInfo()
-    return None if time is None else dt.datetime.fromtimestamp(time / 1000, tz=dt.timezone.utc).date()
+    return _day(collection.aggregate_max("system:time_start").getInfo())
+
+
+def _day(milliseconds: float | None) -> dt.date | None:
+    return None if milliseconds is None else dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc).date()
 
 
 def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:

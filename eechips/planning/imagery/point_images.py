@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.ellipsoid import great_circle
 from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import planning_requests
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.imagery.expressions import LayerImages, box_around, chip_reach, grid_interior, sort_nearest_first
 from eechips.planning.imagery.periods import DateMatch
-from eechips.planning.sampling.samplers import great_circle
 
 POINTS_PER_REQUEST = 500
 """Points in one request."""

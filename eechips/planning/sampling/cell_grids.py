@@ -23,7 +23,6 @@ from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.geo.vector_paths import is_vector_file
 from eechips.planning.places import Places, json_columns, read_places
 from eechips.planning.sampling.sample_places import SamplePlace
-from eechips.planning.sampling.samplers import regular_points
 from eechips.text.formatting import format_count, parse_distance
 
 REGULAR = "regular"
@@ -40,6 +39,7 @@ _log = logging.getLogger(__name__)
 _EQUATOR_RADIUS = 6_378_137.0  # metres, of Major TOM's sphere
 _LEAST_EDGE = 100.0  # metres
 _MOST_CELLS = 10_000_000
+_MOST_PLACES = 10_000_000  # of regular rows
 _SQUARES = (100_000, 10_000, 1_000)  # edges in metres
 _H3_SPREAD = 2.0  # the smallest cells have more than the mean area divided by this
 _S2_SPREAD = 1.7  # likewise: kAvgArea, 4 π / 6, and kMinArea, 8 √2 / 9, of s2metrics.cc
@@ -75,7 +75,7 @@ class PlaceCells(Protocol):
 class RegularGrid:
     """Places in rows from west to east, at the same distance between and along rows.
 
-    See :func:`~eechips.planning.sampling.samplers.regular_points`.
+    See :func:`regular_points`.
 
     Attributes:
         metres: distance between places.
@@ -327,3 +327,44 @@ def _name(number: int, letters: str) -> str:
 def _check_count(count: float) -> None:
     if count > _MOST_CELLS:
         raise RegionError(f"the region has more than {_MOST_CELLS:,} cells: use larger `cells` or a smaller `roi`")
+
+
+def regular_points(region: BaseGeometry, spacing: float) -> tuple[Floats, npt.NDArray[np.int64]]:
+    """Return places in rows from west to east inside a region, at the same distance between and along rows.
+
+    The rows are parallels, counted from the middle of the region's bounds; in each row, places are counted from the
+    middle meridian. They form a square grid in the sinusoidal projection of that meridian, which preserves areas, so
+    that each place represents the same area. Columns are vertical near the middle meridian, and slanted away from it.
+
+    Args:
+        region: polygons in longitude and latitude; parts on both sides of the antimeridian are one region.
+        spacing: metres on the sphere that has the Earth's area.
+
+    Returns:
+        Longitudes and latitudes in degrees, (n, 2), by row from north to south; and the row and column of each place,
+        (n, 2), counted from 0 in the middle, rows southwards and columns eastwards.
+
+    Raises:
+        RegionError: if there is no place, or more than ten million.
+    """
+    joined = join_at_antimeridian(region)
+    west, south, east, north = shapely.bounds(joined).tolist()
+    step = math.degrees(spacing / EARTH_RADIUS)
+    middle, centre = (west + east) / 2.0, (south + north) / 2.0
+    rows = np.arange(math.ceil((centre - north) / step), math.floor((centre - south) / step) + 1)
+    latitudes = centre - rows * step
+    steps = step / np.maximum(np.cos(np.radians(latitudes)), 1e-12)
+    reach = np.floor(np.minimum((east - west) / 2.0, 180.0 - steps / 2.0) / steps).clip(0).astype(int)
+    count = int((2 * reach + 1).sum())
+    if count > _MOST_PLACES:
+        raise RegionError(f"{count:,} places a distance of {spacing:g} m apart are more than {_MOST_PLACES:,}")
+    places = [np.arange(-n, n + 1) for n in reach]
+    columns = np.concatenate(places) if places else np.empty(0, dtype=int)
+    index = np.repeat(np.arange(len(rows)), 2 * reach + 1)
+    lon, lat = middle + columns * steps[index], latitudes[index]
+    shapely.prepare(joined)
+    inside = shapely.intersects_xy(joined, lon, lat)
+    if not inside.any():
+        raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller distance in `cells`")
+    points = np.column_stack([wrap_longitudes(lon[inside]), lat[inside]])
+    return points, np.column_stack([rows[index], columns])[inside]

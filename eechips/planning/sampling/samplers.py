@@ -16,14 +16,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.geo.ellipsoid import normals_of
-from eechips.geo.polygons import (
-    EARTH_RADIUS,
-    join_at_antimeridian,
-    list_polygons,
-    spherical_area,
-    wrap_at_antimeridian,
-    wrap_longitudes,
-)
+from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_at_antimeridian
 
 DIGITS = 7
 """Decimals of a point's longitude and latitude: 1e-7 degrees is about a centimetre."""
@@ -176,14 +169,6 @@ PlaceTest = Callable[[Array], npt.NDArray[np.bool_]]
 """Function of places (n, 2), longitude and latitude in degrees, that returns a mask of them."""
 
 _NEIGHBOURS = tuple(product((-1, 0, 1), repeat=3))
-_MOST_PLACES = 10_000_000  # of regular rows
-
-
-def great_circle(first: npt.ArrayLike, second: npt.ArrayLike) -> Array:
-    """Return the distance between places (…, 2) in degrees, in metres on the sphere with the Earth's area."""
-    chords = np.linalg.norm(normals_of(first) - normals_of(second), axis=-1)
-    metres: Array = 2.0 * EARTH_RADIUS * np.arcsin(np.minimum(chords / 2.0, 1.0))
-    return metres
 
 
 class MinDistance:
@@ -245,44 +230,3 @@ class MinDistance:
         self._cells = {}
         for place in places:
             self._cells.setdefault(self._cell(*place[:3]), []).append(place)
-
-
-def regular_points(region: BaseGeometry, spacing: float) -> tuple[Array, npt.NDArray[np.int64]]:
-    """Return places in rows from west to east inside a region, at the same distance between and along rows.
-
-    The rows are parallels, counted from the middle of the region's bounds; in each row, places are counted from the
-    middle meridian. They form a square grid in the sinusoidal projection of that meridian, which preserves areas, so
-    that each place represents the same area. Columns are vertical near the middle meridian, and slanted away from it.
-
-    Args:
-        region: polygons in longitude and latitude; parts on both sides of the antimeridian are one region.
-        spacing: metres on the sphere that has the Earth's area.
-
-    Returns:
-        Longitudes and latitudes in degrees, (n, 2), by row from north to south; and the row and column of each place,
-        (n, 2), counted from 0 in the middle, rows southwards and columns eastwards.
-
-    Raises:
-        RegionError: if there is no place, or more than ten million.
-    """
-    joined = join_at_antimeridian(region)
-    west, south, east, north = shapely.bounds(joined).tolist()
-    step = math.degrees(spacing / EARTH_RADIUS)
-    middle, centre = (west + east) / 2.0, (south + north) / 2.0
-    rows = np.arange(math.ceil((centre - north) / step), math.floor((centre - south) / step) + 1)
-    latitudes = centre - rows * step
-    steps = step / np.maximum(np.cos(np.radians(latitudes)), 1e-12)
-    reach = np.floor(np.minimum((east - west) / 2.0, 180.0 - steps / 2.0) / steps).clip(0).astype(int)
-    count = int((2 * reach + 1).sum())
-    if count > _MOST_PLACES:
-        raise RegionError(f"{count:,} places a distance of {spacing:g} m apart are more than {_MOST_PLACES:,}")
-    places = [np.arange(-n, n + 1) for n in reach]
-    columns = np.concatenate(places) if places else np.empty(0, dtype=int)
-    index = np.repeat(np.arange(len(rows)), 2 * reach + 1)
-    lon, lat = middle + columns * steps[index], latitudes[index]
-    shapely.prepare(joined)
-    inside = shapely.intersects_xy(joined, lon, lat)
-    if not inside.any():
-        raise RegionError(f"no place of a grid of {spacing:g} m lies in the region: take a smaller distance in `cells`")
-    points = np.column_stack([wrap_longitudes(lon[inside]), lat[inside]])
-    return points, np.column_stack([rows[index], columns])[inside]
