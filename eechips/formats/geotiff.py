@@ -80,15 +80,16 @@ def decode(data: bytes, expectations: Sequence[Expectation]) -> list[DecodedChip
             if has_names and names != wanted:
                 raise ValidationError(f"the response has the bands {', '.join(names)} instead of {', '.join(wanted)}")
             names = expectation.bands
-        _metadata(part, mask, names, crs, transform, expectation)
+        chip = DecodedChip(part, mask, names, crs, transform)
+        _metadata(chip, expectation)
         # The requested transform, from which the response's may differ in the last bit.
-        chips.append(DecodedChip(part, mask, names, crs, expectation.transform or transform))
+        chips.append(replace(chip, transform=expectation.transform or transform))
     return chips
 
 
 def encode_chip(chip: DecodedChip, expectation: Expectation) -> EncodedFile:
     """Encode the file of a chip."""
-    metadata = _metadata(chip.values, chip.mask, chip.names, chip.crs, chip.transform, expectation)
+    metadata = _metadata(chip, expectation)
     return EncodedFile(encode(chip.values, chip.mask, chip.names, chip.crs, chip.transform), "tif", metadata)
 
 
@@ -117,9 +118,7 @@ def assemble(parts: Sequence[Part[EncodedFile]], expectation: Expectation) -> En
                 crs, transform, names = source.crs, source.transform, source.descriptions
     if expectation.transform is not None:  # parts in degrees beyond 180 lie 360 degrees west of their place
         transform = Affine(*expectation.transform)
-    whole, mask = paste_parts(pixels), paste_parts(masks)
-    metadata = _metadata(whole, mask, names, crs, transform, expectation)
-    return EncodedFile(encode(whole, mask, names, crs, transform), "tif", metadata)
+    return encode_chip(DecodedChip(paste_parts(pixels), paste_parts(masks), names, crs, transform), expectation)
 
 
 def validate(data: bytes, expectation: Expectation) -> FileMetadata:
@@ -127,40 +126,36 @@ def validate(data: bytes, expectation: Expectation) -> FileMetadata:
     with decoding(data, "GTiff") as source:
         pixels, mask = source.read(), source.dataset_mask() != 0
         names = tuple(n or f"B{i}" for i, n in enumerate(source.descriptions, start=1))
+        chip = DecodedChip(pixels, mask, names, source.crs, source.transform)
         # The other transform may be real: a raster with its corner at the origin and pixels of one unit.
-        return _metadata(pixels, mask, names, source.crs, source.transform, expectation, _NOWHERE[:1])
+        return _metadata(chip, expectation, _NOWHERE[:1])
 
 
 def _metadata(
-    pixels: Any,
-    mask: Any,
-    names: tuple[str, ...],
-    crs: Any,
-    transform: Any,
-    expectation: Expectation,
-    made_up: Sequence[tuple[float, ...]] = _NOWHERE,
+    chip: DecodedChip, expectation: Expectation, made_up: Sequence[tuple[float, ...]] = _NOWHERE
 ) -> FileMetadata:
-    count, height, width = pixels.shape
+    count, height, width = chip.values.shape
     expectation.check_size(width, height)
     expectation.check_bands(count)
-    expectation.check_dtype(pixels.dtype.name)
-    if crs is None:
+    expectation.check_dtype(chip.values.dtype.name)
+    if chip.crs is None:
         raise ValidationError("the response has no coordinate reference system")
-    place = tuple(map(float, tuple(transform)[:6]))
+    assert chip.transform is not None
+    place = tuple(map(float, chip.transform[:6]))
     if place in made_up:
         raise ValidationError("the response has no transform")
     if expectation.crs is not None:
-        check_crs(expectation.crs, crs)
+        check_crs(expectation.crs, chip.crs)
     if expectation.transform is not None:
         check_transform(expectation.transform, place, width, height)
     return FileMetadata(
         width=width,
         height=height,
-        bands=names,
-        dtype=pixels.dtype.name,
-        crs=crs.to_string(),
+        bands=chip.names,
+        dtype=chip.values.dtype.name,
+        crs=chip.crs.to_string(),
         transform=place,
-        valid_fraction=float(np.count_nonzero(mask) / mask.size),
+        valid_fraction=float(np.count_nonzero(chip.mask) / chip.mask.size),
     )
 
 
