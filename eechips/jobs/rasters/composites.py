@@ -137,21 +137,17 @@ class Composites(ImageryRecipe[CompositesOptions]):
 
     def _places(self, selection: ImageSelection) -> Iterator[tuple[dict[str, Any], Grid, Sequence[Scene]]]:
         """Yield the field of a unit that names its region, if there are several, the pixel grid, and the images."""
-        band, dataset = selection.grid_band, self.imagery.source.dataset_id
+        query = selection.query
         if self.imagery.regions is not None:
-            places = self.imagery.find_regions(selection)
-            for region_scenes in find_grid_scenes(selection.collection, dataset, band, places):
+            for region_scenes in find_grid_scenes(query, self.imagery.find_regions(query)):
                 yield self.imagery.region_fields(region_scenes.region), region_scenes.grid, region_scenes.scenes
             return
         grid = self._grid(selection)
-        yield {}, grid, inventory.list_scenes(selection.collection.filterBounds(grid_rectangle(grid)), dataset, band)
+        yield {}, grid, inventory.list_scenes(query.over(grid_rectangle(grid)))
 
     def _grid(self, selection: ImageSelection) -> Grid:
         """Return the pixel grid of all composites."""
-        band = selection.grid_band
-        earliest = inventory.fetch_first_scene(
-            selection.collection.filterBounds(selection.region), self.imagery.source.dataset_id, band
-        )
+        earliest = inventory.fetch_first_scene(selection.query.over(selection.region))
         if earliest is None:
             raise self.imagery.none_found()
         base_grid = self.imagery.alignment.resolved().base_grid(earliest.grid, region_centre(selection.polygon))

@@ -25,6 +25,7 @@ from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.imagery.band_selection import BandSelection, convert_bands
 from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, parse_conditions
+from eechips.planning.imagery.inventory import SceneQuery
 from eechips.recipe import Unit
 
 
@@ -34,20 +35,19 @@ class ImageSelection:
 
     Attributes:
         bands: to fetch, in order.
-        grid_band: the stored band whose pixel grid the first one has.
         region: geometry on the server.
         polygon: the same region in longitude and latitude.
         tests: the user's conditions, resolved, and those that images have the needed bands.
-        collection: images between the dates that meet the conditions, anywhere on the Earth.
+        query: images between the dates that meet the conditions, anywhere on the Earth, and the stored band whose
+            pixel grid the first one has.
         casts: bands whose types differ between images, and the numpy names of the types that hold them all.
     """
 
     bands: tuple[asset_metadata.Band, ...]
-    grid_band: str
     region: ee.Geometry
     polygon: BaseGeometry
     tests: tuple[PropertyFilter, ...]
-    collection: ee.ImageCollection
+    query: SceneQuery
     casts: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -171,18 +171,13 @@ class ResolvedImagery:
         self.style.check_found(bands, source.stretched)
         about.select(source.further_bands(source.selection.stored or [band.name for band in bands]))
         collection = asset_metadata.filter_images(source.dataset_id, about.kind, *dates, about.tests)
-        grid_band = source.selection.grid_band(bands[0].name)
-        return ImageSelection(
-            bands, grid_band, region, region_polygon(self.region), about.tests, collection, about.casts
-        )
+        query = SceneQuery(collection, source.dataset_id, source.selection.grid_band(bands[0].name))
+        return ImageSelection(bands, region, region_polygon(self.region), about.tests, query, about.casts)
 
-    def find_regions(self, selection: ImageSelection, properties: Sequence[str] = ()) -> Iterator[RegionScenes]:
+    def find_regions(self, query: SceneQuery) -> Iterator[RegionScenes]:
         """Find the pixel grid and the images of each region; see :func:`find_region_scenes`."""
         assert self.regions is not None
-        dataset, band = self.source.dataset_id, selection.grid_band
-        region_scenes = find_region_scenes(
-            selection.collection, dataset, band, self.regions, self.alignment, properties
-        )
+        region_scenes = find_region_scenes(query, self.regions, self.alignment)
         return warn_of_small(self.regions, region_scenes) if self.options.clip else region_scenes
 
     def region_fields(self, region: Any) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -126,8 +127,7 @@ class Images(ImageryRecipe[ImagesOptions]):
                     is_native = all(map(region_scenes.is_native, shown))
                     yield {**region, **({} if is_native else {"is_resampled": True})}, shown, region_scenes.grid
             return
-        there = selection.collection.filterBounds(selection.region)
-        scenes = inventory.list_scenes(there, dataset, selection.grid_band)
+        scenes = inventory.list_scenes(selection.query.over(selection.region))
         overlap = Overlap(selection.polygon, imagery.alignment.resolved())
         windows = ((scene, overlap.window(scene.grid, is_bounded=scene.is_bounded)) for scene in scenes)
         for scene, grid in islice(((scene, grid) for scene, grid in windows if grid is not None), limit):
@@ -135,12 +135,13 @@ class Images(ImageryRecipe[ImagesOptions]):
 
     def _places(self, selection: ImageSelection) -> Iterator[RegionScenes]:
         """Yield the images of each region on one pixel grid; to join them, with what tells their passes."""
-        imagery = self.imagery
+        imagery, query = self.imagery, selection.query
+        if self.options.mosaic_by is not None:
+            query = replace(query, properties=PASS_PROPERTIES)
         if imagery.regions is not None:
-            yield from imagery.find_regions(selection, () if self.options.mosaic_by is None else PASS_PROPERTIES)
+            yield from imagery.find_regions(query)
             return
-        there = selection.collection.filterBounds(selection.region)
-        scenes = inventory.list_scenes(there, imagery.source.dataset_id, selection.grid_band, PASS_PROPERTIES)
+        scenes = inventory.list_scenes(query.over(selection.region))
         placed = place_scenes("", selection.polygon, scenes, imagery.alignment.resolved())
         if placed is not None:
             yield placed

@@ -21,7 +21,7 @@ from eechips.planning.areas.region_overlaps import Overlap, grid_outline
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.imagery import point_images
-from eechips.planning.imagery.inventory import Scene
+from eechips.planning.imagery.inventory import Scene, SceneQuery
 from eechips.planning.request_windows import Tiling, project_region
 
 _CLOSE = Fraction(1, 1000)  # of a pixel: maximum shift of a corner by rounding
@@ -122,7 +122,7 @@ def place_regions(
     scenes = (
         _place_in_image(band, regions, placement)
         if images is None
-        else find_region_scenes(images, about.id, band.name, regions, placement)
+        else find_region_scenes(SceneQuery(images, about.id, band.name), regions, placement)
     )
     for scene in scenes:
         polygon = regions.polygon_of(scene.region)

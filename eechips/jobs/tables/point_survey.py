@@ -17,6 +17,7 @@ from eechips.planning import asset_metadata
 from eechips.planning.areas import place_groups
 from eechips.planning.imagery import inventory
 from eechips.planning.imagery.expressions import box_around_all
+from eechips.planning.imagery.inventory import SceneQuery
 
 Mode = Literal["image", "each", "paired", "composite"]
 """The source of a row's values: a single image; each image; the image nearest to the row's date; a composite."""
@@ -147,7 +148,7 @@ def count_images(
     if union > _MOST_SCENES:
         return source_summary
     there = _near(images, places).limit(_MOST_SCENES + 1)
-    scenes = [inventory.list_scenes(there, dataset, band) for band in grid_bands]
+    scenes = [inventory.list_scenes(SceneQuery(there, dataset, band)) for band in grid_bands]
     is_aligned = all(
         len(place_scenes) <= _MOST_SCENES and share_pixels(scene.grid for scene in place_scenes)
         for place_scenes in scenes

@@ -26,7 +26,7 @@ from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.grid_alignment import GridAlignment, cover_region
 from eechips.planning.imagery import inventory
-from eechips.planning.imagery.inventory import Scene
+from eechips.planning.imagery.inventory import Scene, SceneQuery
 from eechips.planning.planning_requests import request_each
 from eechips.text.formatting import format_count
 
@@ -66,22 +66,13 @@ class RegionScenes:
         return _phase(scene.grid) == _phase(self.native)
 
 
-def find_region_scenes(
-    collection: ee.ImageCollection,
-    dataset: str,
-    band: str,
-    regions: SeparateRegions,
-    alignment: GridAlignment,
-    properties: Sequence[str] = (),
-) -> Iterator[RegionScenes]:
+def find_region_scenes(query: SceneQuery, regions: SeparateRegions, alignment: GridAlignment) -> Iterator[RegionScenes]:
     """Find the images that meet each region, and the grid of its pixels: two requests or more for 100 regions.
 
     The grid covers the region and its margin. By default its pixels are those of most images of the region.
 
     Args:
-        collection: filtered images of the dataset.
-        dataset: id of the collection.
-        band: name of the band whose grid images are described by.
+        query: the images, anywhere on the Earth, with the band whose grid they are described by.
         regions: the regions; those near each other are yielded together. Those without images are left out, which is
             logged.
 
@@ -94,7 +85,7 @@ def find_region_scenes(
     missing = []
     for numbers in _nearby(geometries):
         shapes = geometries[numbers]
-        scene_lists = _find(collection, dataset, band, shapes, None, properties)
+        scene_lists = _find(query, shapes, None)
         for number, scenes in zip(numbers.tolist(), scene_lists, strict=True):
             region = regions.zones.ids[number]
             placed = place_region(regions, region, scenes, placement)
@@ -125,18 +116,16 @@ def warn_of_missing(regions: Sequence[object]) -> None:
         _log.warning("%s without an image: %s", format_count(len(regions), "region"), _names(regions))
 
 
-def find_grid_scenes(
-    collection: ee.ImageCollection, dataset: str, band: str, places: Iterator[RegionScenes]
-) -> Iterator[RegionScenes]:
+def find_grid_scenes(query: SceneQuery, places: Iterator[RegionScenes]) -> Iterator[RegionScenes]:
     """Replace the images that meet regions by those that meet the grids of their pixels."""
     batch: list[RegionScenes] = []
     for place in places:
         batch.append(place)
         if len(batch) == _AT_ONCE:
-            yield from _with_grid_scenes(collection, dataset, band, batch)
+            yield from _with_grid_scenes(query, batch)
             batch = []
     if batch:
-        yield from _with_grid_scenes(collection, dataset, band, batch)
+        yield from _with_grid_scenes(query, batch)
 
 
 class RegionPlace(Protocol):
@@ -172,12 +161,10 @@ def warn_of_small(regions: SeparateRegions, places: Iterator[Placed]) -> Iterato
         )
 
 
-def _with_grid_scenes(
-    collection: ee.ImageCollection, dataset: str, band: str, places: Sequence[RegionScenes]
-) -> Iterator[RegionScenes]:
+def _with_grid_scenes(query: SceneQuery, places: Sequence[RegionScenes]) -> Iterator[RegionScenes]:
     grids = [place.grid for place in places]
     outlines = footprints(grids)
-    for place, scenes in zip(places, _find(collection, dataset, band, outlines, grids), strict=True):
+    for place, scenes in zip(places, _find(query, outlines, grids), strict=True):
         yield replace(place, scenes=tuple(scenes))
 
 
@@ -190,27 +177,20 @@ def _nearby(shapes: npt.NDArray[np.object_]) -> Iterator[npt.NDArray[np.int_]]:
         yield order[start : start + _AT_ONCE]
 
 
-def _find(
-    collection: ee.ImageCollection,
-    dataset: str,
-    band: str,
-    shapes: npt.NDArray[np.object_],
-    grids: Sequence[Grid] | None,
-    properties: Sequence[str] = (),
-) -> Iterator[list[Scene]]:
+def _find(query: SceneQuery, shapes: npt.NDArray[np.object_], grids: Sequence[Grid] | None) -> Iterator[list[Scene]]:
     """Yield the images that meet each shape, or each grid if there are grids, by time."""
 
     def ask(numbers: Sequence[int]) -> list[list[Scene]]:
-        near = collection.filterBounds(planar_geometry(_boxes(shapes[list(numbers)])))
+        near = query.over(planar_geometry(_boxes(shapes[list(numbers)])))
         places = [planar_geometry(shapes[n]) if grids is None else grid_rectangle(grids[n]) for n in numbers]
 
         def list_indices(place: object) -> ee.ComputedObject:
-            return near.filterBounds(ee.Geometry(place)).aggregate_array("system:index")
+            return near.over(ee.Geometry(place)).collection.aggregate_array("system:index")
 
         indices: Any = ee.List(places).map(list_indices).getInfo()
         if not any(indices):
             return [[] for _ in numbers]
-        scenes = inventory.list_scenes(near, dataset, band, properties)
+        scenes = inventory.list_scenes(near)
         return [[scene for scene in scenes if scene.index in some] for some in map(frozenset, indices)]
 
     costs = (shapely.get_num_coordinates(shapes) * (_BYTES_PER_VERTEX / _BODY)).tolist()

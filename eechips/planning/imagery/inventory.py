@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import ee
@@ -49,21 +49,36 @@ class Scene:
         return _day(self.time)
 
 
-def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, properties: Sequence[str] = ()) -> list[Scene]:
-    """List the images of a collection by time, those without a time first, then by index.
+@dataclass(frozen=True, slots=True)
+class SceneQuery:
+    """Which images to list, and what of them.
 
-    It sends one request for each thousand images, which returns their sizes and projections, too.
-
-    Args:
+    Attributes:
         collection: filtered images of the dataset.
         dataset: id of the collection.
         band: name of the band whose grid is returned; every image has it.
         properties: names of properties to return.
     """
 
+    collection: ee.ImageCollection
+    dataset: str
+    band: str
+    properties: tuple[str, ...] = ()
+
+    def over(self, region: ee.Geometry) -> SceneQuery:
+        """Return the query for those of the images that meet a geometry on the server."""
+        return replace(self, collection=self.collection.filterBounds(region))
+
+
+def list_scenes(query: SceneQuery) -> list[Scene]:
+    """List images by time, those without a time first, then by index.
+
+    It sends one request for each thousand images, which returns their sizes and projections, too.
+    """
+
     def describe(element: Any) -> Any:
         image: Any = ee.Image(element)
-        bands = ee.List(ee.Dictionary(ee.Algorithms.Describe(image.select([band]))).get("bands"))
+        bands = ee.List(ee.Dictionary(ee.Algorithms.Describe(image.select([query.band]))).get("bands"))
         about = ee.Dictionary(bands.get(0))
         return ee.Feature(
             None,
@@ -75,11 +90,11 @@ def list_scenes(collection: ee.ImageCollection, dataset: str, band: str, propert
                 "transform": about.get("crs_transform"),
                 "size": about.get("dimensions", []),
                 "origin": about.get("origin", [0, 0]),
-                **{f"{_OF_IMAGE}{number}": image.get(name) for number, name in enumerate(properties)},
+                **{f"{_OF_IMAGE}{number}": image.get(name) for number, name in enumerate(query.properties)},
             },
         )
 
-    scenes = [_scene(feature["properties"], dataset, properties) for feature in _features(collection, describe)]
+    scenes = [_scene(feature["properties"], query) for feature in _features(query.collection, describe)]
     return sorted(scenes, key=lambda scene: (scene.time is not None, scene.time or 0, scene.index))
 
 
@@ -92,9 +107,9 @@ def _day(milliseconds: float | None) -> dt.date | None:
     return None if milliseconds is None else dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc).date()
 
 
-def fetch_first_scene(collection: ee.ImageCollection, dataset: str, band: str) -> Scene | None:
-    """Return the earliest image of a collection; None if it has none. One request."""
-    scenes = list_scenes(collection.sort("system:time_start").limit(1), dataset, band)
+def fetch_first_scene(query: SceneQuery) -> Scene | None:
+    """Return the earliest of the images; None if there are none. One request."""
+    scenes = list_scenes(replace(query, collection=query.collection.sort("system:time_start").limit(1)))
     return scenes[0] if scenes else None
 
 
@@ -103,7 +118,7 @@ def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[st
     return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images", cure=cure)
 
 
-def _scene(about: dict[str, Any], dataset: str, properties: Sequence[str]) -> Scene:
+def _scene(about: dict[str, Any], query: SceneQuery) -> Scene:
     a, b, c, d, e, f = (float(number) for number in about["transform"])
     time = about.get("time")
     size = about.get("size") or ()
@@ -116,8 +131,8 @@ def _scene(about: dict[str, Any], dataset: str, properties: Sequence[str]) -> Sc
         time=None if time is None else int(time),
         grid=grid,
         is_bounded=bool(size),
-        is_stored=about.get("id") == f"{dataset}/{about['index']}",
-        properties={name: about.get(f"{_OF_IMAGE}{number}") for number, name in enumerate(properties)},
+        is_stored=about.get("id") == f"{query.dataset}/{about['index']}",
+        properties={name: about.get(f"{_OF_IMAGE}{number}") for number, name in enumerate(query.properties)},
     )
 
 
