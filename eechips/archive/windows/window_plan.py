@@ -17,7 +17,7 @@ from eechips.archive.windows.raster import Pixels, Raster, describe, read_window
 from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, min_window_pixels, tile
 from eechips.client.retry import RetryPolicy
 from eechips.errors import ConfigurationError, RegionError, RequestError, TransientError, UsageError
-from eechips.geo.grid import Grid, Window
+from eechips.geo.grid import TURN, Grid, Window
 from eechips.recipe import Unit
 from eechips.text.formatting import format_bytes, format_count, parse_bytes
 
@@ -160,12 +160,15 @@ def plan_chip(
         UsageError: if the rasters' pixels do not coincide, no raster meets the chip, or its blocks exceed the memory.
         RegionError: if their crs has no coordinates at the place.
     """
-    from eechips.geo.crs import project  # loads PROJ, which workers do not need
+    from eechips.geo.crs import parse_crs, project  # loads PROJ, which workers do not need
 
     first = rasters[0]
     x, y = project(first.grid.crs, [point])[0].tolist()
     if not (np.isfinite(x) and np.isfinite(y)):
         raise RegionError(f"{first.grid.crs} has no coordinates at {point[0]:g}, {point[1]:g}")
+    if parse_crs(first.grid.crs).is_geographic:  # the raster may have longitudes of 0 to 360, or beyond 180
+        west, _, east, _ = first.grid.bounds
+        x += TURN * round(((west + east) / 2 - x) / TURN)
     grid = _north_up(first).snap_around(x, y, (size, size) if isinstance(size, int) else size)
     numbers = list(range(1, first.bands + 1) if bands is None else bands)
     memory = parse_bytes(max_memory)

@@ -206,8 +206,15 @@ def test_a_chip_whose_blocks_exceed_the_memory_is_refused_when_planned(tmp_path:
     assert read_chip(unit).shape == (1, 16, 16)
 
 
-@pytest.mark.parametrize("location", [Affine(0.01, 0, 177, 0, -0.01, -15), Affine(1 / 12000, 0, 9, 0, -1 / 12000, 48)])
-def test_chips_of_degrees_whose_pixel_size_is_no_exact_float(
+@pytest.mark.parametrize(
+    "location",
+    [
+        Affine(0.01, 0, 179.7, 0, -0.01, -15),
+        Affine(0.01, 0, 285, 0, -0.01, 1),
+        Affine(1 / 12000, 0, 9, 0, -1 / 12000, 48),
+    ],
+)
+def test_chips_of_degrees_whose_pixel_size_is_no_float_also_beyond_180(
     tmp_path: Path, noise: np.ndarray, location: Affine
 ) -> None:
     path = write_cog(tmp_path / "degrees.tif", noise, location, is_south_up=False, crs="EPSG:4326")
@@ -218,6 +225,7 @@ def test_chips_of_degrees_whose_pixel_size_is_no_exact_float(
     padded = np.full((3, 60 + 32, 100 + 32), -128, np.int8)
     padded[:, 16:-16, 16:-16] = np.concatenate([noise, noise], axis=2)
     for column, row in np.random.default_rng(1).uniform((0, 0), (50, 60), (30, 2)):
-        unit = plan_chip(rasters, location * (column, row), 16)
+        longitude, latitude = location * (column, row)
+        unit = plan_chip(rasters, ((longitude + 180) % 360 - 180, latitude), 16)
         expected = padded[:, round(row) + 8 :, round(column) + 8 :][:, :16, :16]
         assert np.array_equal(read_chip(unit).filled(-128), expected)
