@@ -22,9 +22,12 @@ _SR_ORG = {
 }
 
 
-LON_NAMES = ("longitude", "lon", "long", "lng", "x")
-LAT_NAMES = ("latitude", "lat", "y")
-"""Default names of columns with coordinates in degrees, in upper or lower case, in order of precedence."""
+LON_NAMES = ("longitude", "lon", "long", "lng", "decimallongitude", "x")
+LAT_NAMES = ("latitude", "lat", "decimallatitude", "y")
+"""Default names of columns with coordinates in degrees, in upper or lower case, in order of precedence.
+
+Those with ``decimal`` are of Darwin Core (https://dwc.tdwg.org/terms/#dwc:decimalLatitude), as GBIF writes them.
+"""
 
 _UTM_NORTH, _UTM_SOUTH = 84.0, -80.0
 """Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""

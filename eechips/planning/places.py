@@ -241,7 +241,7 @@ def read_places(
     else:
         if lon_field is not None or lat_field is not None:
             raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
-        geometries = to_wgs84(path, geometries, choose_crs(path, own_crs, crs))
+        geometries = to_wgs84(path, _single_points(geometries), choose_crs(path, own_crs, crs))
         kind = _kind(path, geometries)
         _check_kind(path, kind, only)
         geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
@@ -331,6 +331,13 @@ def _coordinates(
             hint = "; write degrees as a decimal number, as in -104.7526"
         faults.append(_Fault(wrong, f"{name} is not a number: {value!r}{hint}"))
     return np.where(is_wrong, np.nan, numbers), is_wrong
+
+
+def _single_points(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+    """Replace multipoints of one point, as programs write of whole layers, by the point, and empty ones by None."""
+    is_multiple = shapely.get_type_id(geometries) == shapely.GeometryType.MULTIPOINT
+    is_single = is_multiple & (shapely.get_num_geometries(geometries) < 2)
+    return np.where(is_single, shapely.get_geometry(geometries, 0), geometries)
 
 
 def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:

@@ -17,6 +17,7 @@ from shapely.errors import GEOSException
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
+from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.pictures.display_styles import display_styles
 from eechips.manifest.refetch_audit import Audit
@@ -216,7 +217,6 @@ def _outline(geometry: Any) -> Any:
 _ROWS = 8  # rows of the preview of a table
 _COLUMNS = 16
 _COLOURING = 6  # maximum columns of a table for colouring its places
-_LONGITUDES, _LATITUDES = ("longitude", "lon", "long", "lng", "x"), ("latitude", "lat", "y")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -256,8 +256,8 @@ def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
     """Return the rows of a table as places on a map, if it has columns of longitude and latitude."""
     columns = list(read_frame(path, path.suffix[1:], rows=0).columns)
     named = {str(column).lower(): str(column) for column in reversed(columns)}
-    longitude = next((named[name] for name in _LONGITUDES if name in named), None)
-    latitude = next((named[name] for name in _LATITUDES if name in named), None)
+    longitude = next((named[name] for name in LON_NAMES if name in named), None)
+    latitude = next((named[name] for name in LAT_NAMES if name in named), None)
     if longitude is None or latitude is None:
         return None
     others = [str(column) for column in columns if column not in (longitude, latitude)]

@@ -28,7 +28,9 @@ def written(folder: Path, text: str, name: str = "places.csv") -> Path:
     return path
 
 
-@pytest.mark.parametrize("names", ["lon,lat", "Longitude,LATITUDE", "x,y", "lng,lat", "Long,Lat"])
+@pytest.mark.parametrize(
+    "names", ["lon,lat", "Longitude,LATITUDE", "x,y", "lng,lat", "Long,Lat", "decimalLongitude,decimalLatitude"]
+)
 def test_names_of_coordinates_are_guessed(tmp_path: Path, names: str) -> None:
     found = read_places(written(tmp_path, f"id,{names}\n1,8.5,47\n"))
     assert found.geometries[0] == shapely.Point(8.5, 47)
@@ -110,7 +112,7 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("lon,lat\n8,\n", "row 1: one coordinate without the other"),
         ("a,b\n1,2\n", r"no longitude column in .* \(a, b\): name both, as in columns='lon=NAME,lat=NAME'"),
         ("lon,b\n1,2\n", "no latitude column in"),
-        ("decimalLatitude,decimalLongitude\n1,2\n", "columns='lon=decimalLongitude,lat=decimalLatitude'"),
+        ("Lat_WGS84,Lon_WGS84\n1,2\n", "columns='lon=Lon_WGS84,lat=Lat_WGS84'"),
         ("lon,lat\n", "holds no rows"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "is empty: a table has a header, and a row for each place"),
@@ -227,6 +229,19 @@ def test_points_of_geometries_get_columns_of_coordinates(tmp_path: Path) -> None
     (tmp_path / "table.csv").write_text("x,y\n7,46\n")
     for name, columns in (("own.csv", ["Lon"]), ("table.csv", ["x", "y"])):
         assert read_places(tmp_path / name).with_coordinates().table.column_names == columns
+
+
+def test_multipoints_of_one_point_are_points(tmp_path: Path) -> None:
+    """Programs write layers of them where only some features have several points, or none has."""
+    shapes = [shapely.MultiPoint([(7.5, 46.5)]), None, shapely.MultiPoint(), shapely.Point(8, 46)]
+    geopandas.GeoDataFrame(geometry=shapes, crs=4326).to_parquet(tmp_path / "plots.parquet")
+    found = read_places(tmp_path / "plots.parquet")
+    assert (found.kind, [*found.geometries]) == ("points", [shapely.Point(7.5, 46.5), None, None, shapes[3]])
+    geopandas.GeoDataFrame(geometry=[shapely.MultiPoint([(7, 46), (8, 46)])], crs=4326).to_parquet(
+        tmp_path / "two.parquet"
+    )
+    with pytest.raises(RegionError, match="holds multipoint"):
+        read_places(tmp_path / "two.parquet")
 
 
 def test_json_and_views_are_columns_of_text(tmp_path: Path) -> None:
