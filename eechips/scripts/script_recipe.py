@@ -184,6 +184,7 @@ class ScriptRecipe:
             raise
         finally:
             self._observer.close()
+            host.appended.finish()
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
@@ -318,6 +319,8 @@ class ScriptRecipe:
             with seeded(_SEED):
                 yield main
         finally:
+            if self._observer is not None and not self._observer.has_threads:
+                main.__dict__.clear()  # as at the end of Python: files that the script has left open are written
             sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
 
 

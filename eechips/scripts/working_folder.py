@@ -8,7 +8,7 @@ import os
 import shutil
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from weakref import WeakSet
 
@@ -30,6 +30,7 @@ class WorkingFolder:
         folder: the folder; made when it is entered.
         outside: files written by paths outside the folder since it was entered.
         appended: files opened for appending, by relative path.
+        appending: receives their paths.
         tested: files of the sources whose existence was tested since it was entered, by relative path.
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
         renamed: name under which each file is saved whose own name is reserved for a file of the run.
@@ -65,6 +66,7 @@ class WorkingFolder:
         self.outside: dict[str, None] = {}
         self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
+        self.appending: Callable[[str], None] = lambda _: None
         self.renamed: dict[str, str] = {}
         self.peculiar: list[str] = []
         self._links: dict[Path, tuple[int, int]] = {}
@@ -250,6 +252,7 @@ class WorkingFolder:
                 self._detach(relative, mode)
                 if "a" in mode:
                     self.appended[relative] = None
+                    self.appending(relative)
             return path
 
     def _renamed(self, relative: str, path: str, *, is_written: bool) -> str:

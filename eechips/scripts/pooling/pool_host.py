@@ -23,6 +23,7 @@ from eechips.recipe import canonical_json
 from eechips.scripts.execution import CallContext
 from eechips.scripts.module_state import module_variables
 from eechips.scripts.named_inputs import subfolders
+from eechips.scripts.pooling.appended_files import AppendedFiles
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
@@ -33,8 +34,8 @@ from eechips.scripts.replacements.log_files import present_settings, write_logge
 from eechips.scripts.replacements.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder
-from eechips.storage import NameTemplate, write_file
-from eechips.text.formatting import format_count
+from eechips.storage import NameTemplate
+from eechips.text.formatting import format_count, some_of
 
 _ADVICE = (
     "If it is random, set a seed; if it leaves out what exists, test in the script for the files of a call, not for"
@@ -55,6 +56,7 @@ class ScriptHost:
     Attributes:
         calls: number of completed calls, including those of earlier runs.
         call_notes: what the end of the run says of the calls.
+        appended: files to which the calls or the script append.
         repeats_exports: whether batch tasks of an earlier run may not have completed: calls start them again.
 
     Args:
@@ -79,6 +81,8 @@ class ScriptHost:
         self.repeats_exports = bool(bench.ledger.meta().get(_EXPORTS_UNDER_WAY))
         if bench.config.is_local:
             bench.ledger.note(_EXPORTS_UNDER_WAY, True)
+        self.appended = AppendedFiles(place.out)
+        working_folder.appending = self.appended.begin
         self._received: set[int] = set()
         self._interrupted = self._withhold_results()
 
@@ -142,7 +146,8 @@ class ScriptHost:
         if not is_settled:
             raise ScriptStopped
         results = self._results(folder, first, slots)
-        join_appended(folder.path / "appended", self._place.out, [result.appended for result in results])
+        is_again = first < self._planned_before and None not in slots
+        self.appended.receive(number, [result.appended for result in results], is_again=is_again)
         for result in results:
             write_logged(result.logged, self._place.out)
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
@@ -191,7 +196,15 @@ class ScriptHost:
     @property
     def notes(self) -> list[str]:
         """Return notes on the calls."""
-        return [*self.call_notes.lines(), *self._of_values()]
+        return [*self.call_notes.lines(), *self._of_values(), *self._of_appended()]
+
+    def _of_appended(self) -> Iterator[str]:
+        """Yield a note on files that may have lines twice."""
+        if names := self.appended.repeated:
+            yield (
+                f"{some_of(sorted(set(names)))} may have lines twice: the script was run again from its top, and has"
+                " appended other lines than before. Remove those that you do not need."
+            )
 
     def _of_values(self) -> Iterator[str]:
         """Yield notes on values that the script lacks: it was interrupted, and has left out the calls since."""
@@ -405,28 +418,6 @@ def _may_extend_classes(name: str) -> bool:
         if f"{key}.".startswith(f"{name}.") and hasattr(module, "__dict__")
     ]
     return any(value is package for module in own for value in tuple(vars(module).values()) for package in extended)
-
-
-def join_appended(before: Path, out: Path, appended: Sequence[Mapping[str, bytes]]) -> None:
-    """Write files to which several calls appended: the earlier content, then the additions in the plan's order.
-
-    A header that each call has written is kept once.
-
-    Args:
-        before: folder with the original content of the files, for a script that is run again.
-        appended: content that each call has appended, by name of the file.
-    """
-    for name in dict.fromkeys(name for additions in appended for name in additions):
-        path, kept = out / name, before / name
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        if not kept.exists():
-            write_file(kept, path.read_bytes() if path.is_file() else b"")
-        parts = [part for part in (kept.read_bytes(), *(additions.get(name, b"") for additions in appended)) if part]
-        heads = {part.partition(b"\n")[0] for part in parts}
-        has_headings = len(parts) > 1 and len(heads) == 1 and all(part.count(b"\n") > 1 for part in parts[1:])
-        path.parent.mkdir(parents=True, exist_ok=True)
-        bodies = (part.partition(b"\n")[2] if has_headings and number else part for number, part in enumerate(parts))
-        write_file(path, b"".join(bodies))
 
 
 def lacks_file(error: BaseException) -> bool:

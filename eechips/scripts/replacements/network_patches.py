@@ -173,6 +173,11 @@ class RequestObserver:
         ]
 
     @property
+    def has_threads(self) -> bool:
+        """Return whether threads run that the script has started."""
+        return any(thread.is_alive() for thread in self._threads)
+
+    @property
     def has_stopped(self) -> bool:
         """Return whether the run stops, as a request was not sent or for another reason."""
         return self._transport.quota.throttle.is_stopped
