@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from eechips.errors import UsageError
-from eechips.files.removal import remove_empty, replace, set_aside
+from eechips.files.removal import ReservedName, remove, remove_empty, replace, set_aside
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.storage.paths import is_inside
 
@@ -39,6 +39,11 @@ def withhold(out: Path, names: Iterable[str]) -> None:
 def is_withheld(out: Path, name: str) -> bool:
     """Return whether a file of the run is set aside because a script was killed before it made its calls again."""
     return os.path.lexists(out / _WITHHELD / name) and not os.path.lexists(out / name)
+
+
+def forget(out: Path, name: str) -> None:
+    """Remove a withheld file, whose name another file of the run has now."""
+    remove(out / _WITHHELD / name, ReservedName(CALLS_FOLDER))
 
 
 def restore(out: Path, *, replaces: bool) -> None:

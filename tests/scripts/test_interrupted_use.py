@@ -166,3 +166,53 @@ main()
 
 if not hasattr(os, "killpg"):
     pytest.skip("processes are killed by their group", allow_module_level=True)
+
+
+LOOPS = """
+import glob
+import os
+import shutil
+import signal
+from multiprocessing import Pool
+
+import ee
+
+ee.Initialize()
+
+
+def save(year, n):
+    with open(f"tiles/{n}.txt", "w") as file:
+        file.write(str(ee.Number(year).add(n).getInfo()))
+
+
+if __name__ == "__main__":
+    for year in (2000, 2010, 2020):
+        os.makedirs("tiles", exist_ok=True)
+        with Pool(2) as pool:
+            pool.starmap(save, [(year, n) for n in range(3)])
+        tiles = sorted(glob.glob("tiles/*.txt"))
+        if year == 2010 and not os.path.exists(os.environ["MARK"]):
+            open(os.environ["MARK"], "w").close()
+            os.killpg(0, signal.SIGKILL)
+        with open(f"{year}.csv", "w") as file:
+            file.writelines(open(tile).read() + "\\n" for tile in tiles)
+        os.rename("tiles/0.txt", f"{year}_0.txt")
+        shutil.rmtree("tiles")
+"""
+
+
+def test_files_that_a_script_removes_may_have_the_same_names_again(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All calls but those of the first pool failed, as two units had the same name; it is killed with tiles there."""
+    (tmp_path / "loops.py").write_text(LOOPS)
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    words = command(tmp_path / "loops.py", demo_server)
+    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    for _ in range(2):
+        done = run(tmp_path / "loops.py", demo_server, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for year in (2000, 2010, 2020):
+            assert (tmp_path / "run" / f"{year}.csv").read_text().split() == [str(year + n) for n in range(3)]
+            assert (tmp_path / "run" / f"{year}_0.txt").read_text() == str(year)
+    assert open_run(tmp_path / "run").counts == {"done": 9}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from eechips.engine.outcome import Finished
 from eechips.engine.results.outcome_records import unit_failure
@@ -12,7 +14,8 @@ from eechips.manifest.folder_lock import check_lock
 from eechips.manifest.reserved_names import FOREIGN_FILES
 from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import Record
+from eechips.manifest.sqlite.unit_record import Record, WorkUnit
+from eechips.manifest.withheld_files import forget
 from eechips.storage import StagedFile, Store
 
 
@@ -24,7 +27,7 @@ class Committer:
         self._ambiguous_names: set[str] = set()
         meta = ledger.meta() if ledger.has_plan else {}
         self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))
-        self._notes_files = bool(meta.get(PLANS_GRADUALLY))
+        self._is_of_script = bool(meta.get(PLANS_GRADUALLY))
 
     def commit(self, settled: Sequence[Finished], reopened: Iterable[Record] = ()) -> list[Record]:
         """Commit the files of units, then record the units: a record never precedes its file.
@@ -61,6 +64,10 @@ class Committer:
         unit, files = event.assignment, event.outcome.staged
         for file in files:
             owner = owners.get(file.name, self._ledger.owner(file.name))
+            if owner not in (None, unit.position) and file.name not in owners and self._is_free(file.name, owner, unit):
+                self._ledger.release(file.name)
+                forget(self._folder, file.name)
+                owner = None
             if owner not in (None, unit.position) or file.name in self._ambiguous_names:
                 error = UsageError(f"two units have the same name, {file.name}: results must be named apart")
                 self.discard(files)
@@ -78,6 +85,21 @@ class Committer:
                 return unit_failure(unit.position, error, record.attempts, record.requests)
             owners[file.name] = unit.position
         return record
+
+    def _is_free(self, name: str, owner: int | None, unit: WorkUnit) -> bool:
+        """Return whether a script has removed the file of an earlier unit, or repeats one whose name a later one has.
+
+        A script that makes and removes files in a loop gives them the same names each time.
+        """
+        if not self._is_of_script or owner is None:
+            return False
+        is_gone = self._store.size(name) is None
+        return is_gone or (owner > unit.position and self._use(owner) != self._use(unit.position))
+
+    def _use(self, position: int) -> Any:
+        """Return the number of the use of a pool that a unit of a script belongs to."""
+        ((content,),) = self._ledger.rows(("unit",), [position])
+        return json.loads(content)["value"]["use"]
 
     def discard(self, files: Iterable[StagedFile]) -> None:
         """Remove files that are not recorded, unless they have taken the place of others already."""
@@ -98,7 +120,7 @@ class Committer:
 
     def _note_files(self, settled: Iterable[Finished]) -> None:
         """Record the files that are about to be committed, as a script may look for them when it is run again."""
-        if not self._notes_files:
+        if not self._is_of_script:
             return
         files = [file for event in settled for file in event.outcome.staged]
         if files:

@@ -310,6 +310,13 @@ class Ledger:
         row = self.database.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
+    def release(self, file: str) -> None:
+        """Take a file from its unit: another has its name now. The unit keeps the digest, as it has had a file."""
+        with self.transaction():
+            self.database.execute("UPDATE units SET file = NULL, bytes = NULL WHERE file = ?", (file,))
+            for table in ("further_files", "layers"):
+                self.database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))
+
     def set_errors(self, remarks: Mapping[int, str]) -> None:
         """Store a text as the error of settled units that have none, by position; their states stay."""
         rows = [(text, position) for position, text in remarks.items()]

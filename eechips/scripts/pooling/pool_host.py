@@ -316,13 +316,15 @@ class ScriptHost:
     def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
         """Make completed calls again that lack a result.
 
-        The script has removed their file; they returned names of Earth Engine, which may have expired; or their batch
-        tasks may have ended with the local Earth Engine of a run that was interrupted, or have failed.
+        The script has removed their file, and perhaps given its name to another; they returned names of Earth Engine,
+        which may have expired; or their batch tasks may have ended with the local Earth Engine of a run that was
+        interrupted, or have failed.
         """
         ledger = self._bench.ledger
-        without_file = (position for position, file in ledger.rows(("position", "file")) if file is None)
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
-        expired = [n for n in without_file if n in wanted and folder.has_issued_names(n)]
+        rows = ledger.rows(("position", "file", "sha256"))
+        without_file = [(n, digest) for n, file, digest in rows if file is None and n in wanted]
+        expired = [n for n, digest in without_file if digest is not None or folder.has_issued_names(n)]
         removed = [
             file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
         ]
