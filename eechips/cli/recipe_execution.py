@@ -233,11 +233,12 @@ def _summary(done: Run) -> list[str]:
     count, folders = status.outside
     outside = []
     if count:
+        common = os.path.commonpath(folders)
+        again = f"run the script again with --out {shlex.quote(common)}, or " if Path(common).is_dir() else ""
         outside.append(
             f"{format_count(count, 'file')} outside the run's folder, in {', '.join(folders[:_SHOWN])}"
             f"{', …' if len(folders) > _SHOWN else ''}: not recorded and not verified. To record them,"
-            f" run the script again with --out {shlex.quote(os.path.commonpath(folders))}, or let it write to relative"
-            " paths."
+            f" {again}let it write to relative paths."
         )
     size = format_bytes(status.bytes)
     empties = status.dropped + empty

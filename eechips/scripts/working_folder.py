@@ -218,7 +218,8 @@ class WorkingFolder:
 
     def _is_changed(self, path: Path) -> bool:
         """Return whether the target of a link was written by a library that does not open files through Python."""
-        return path.is_file() and _state(path) != self._links.get(path, _state(path))
+        is_written = path.is_file() and _state(path) != self._links.get(path, _state(path))
+        return is_written and str(path.readlink()) not in self.outside  # else by its own path
 
     def _copy(self, path: Path) -> None:
         """Replace the link to an input by a copy."""

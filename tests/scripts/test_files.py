@@ -142,16 +142,20 @@ def test_links_made_by_the_script_are_kept(tmp_path: Path) -> None:
 
 
 def test_an_input_that_a_library_has_written_through_is_a_result(tmp_path: Path) -> None:
-    """GDAL and others do not open files by Python's open."""
+    """GDAL and others do not open files by Python's open. One that the script writes by its own path is none."""
     (tmp_path / "in.txt").write_text("before")
-    stage = WorkingFolder(tmp_path / "run", (tmp_path,), ("in.txt",))
+    (tmp_path / "log.txt").write_text("before")
+    stage = WorkingFolder(tmp_path / "run", (tmp_path,), ("in.txt", "log.txt"))
     with stage.entered():
-        with (tmp_path / "in.txt").open("a") as file:
+        with stage.suspended(), (tmp_path / "in.txt").open("a") as file:
+            file.write(" and after")
+        with (tmp_path / "log.txt").open("a") as file:
             file.write(" and after")
         assert stage.files() == ["in.txt"]
     stage.remove_links()
     assert (tmp_path / "run" / "in.txt").read_text() == "before and after"
     assert not (tmp_path / "run" / "in.txt").is_symlink()
+    assert not (tmp_path / "run" / "log.txt").exists()
 
 
 READS_TILES = """

@@ -165,12 +165,13 @@ def test_another_plan_is_refused(demo_server: Server, tmp_path: Path) -> None:
     script.write_text(
         "import time\nfrom multiprocessing import Pool\n"
         "def work(t):\n    open(f'{t}.txt', 'w').write('x')\n"
-        "Pool(2).map(work, [time.time_ns()])\n"
+        "Pool(2).map(work, [f'at {time.time_ns()}'])\n"
     )
     assert run(script, demo_server, tmp_path).returncode == 0
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 2
-    assert "differs from its last run" in result.stderr
+    assert "differs from its last run: 1 of the 1 calls of its pool no. 1 are new" in result.stderr
+    assert 'such as work() with ["at ' in result.stderr
 
 
 @pytest.mark.exhaustive

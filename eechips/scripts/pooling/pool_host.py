@@ -38,8 +38,9 @@ from eechips.storage import NameTemplate
 from eechips.text.formatting import format_count, some_of
 
 _ADVICE = (
-    "If it is random, set a seed; if it leaves out what exists, test in the script for the files of a call, not for"
-    " their folder; otherwise choose another folder with `out`, or remove this one"
+    "If it is random, set a seed; if it has a temporary folder, name one that stays; if it leaves out what exists, test"
+    " in the script for the files of a call, not for their folder; otherwise choose another folder with `out`, or"
+    " remove this one"
 )
 _USE_UNDER_WAY = "use_under_way"
 """In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
@@ -297,7 +298,8 @@ class ScriptHost:
         there = {identifier: position for position, identifier, _ in stored}
         different = [unit for unit in units if unit.id not in there]
         if different:
-            example = canonical_json(different[0].unit)[:120]
+            value = json.loads(different[0].unit)["value"]
+            example = f"{value['function']}() with {canonical_json(value['arguments'])[:100]}"
             raise RunMismatchError(
                 f"the script differs from its last run: {len(different)} of the {len(units)} calls of"
                 f" its pool no. {number} are new, such as {example}. {_ADVICE}"
