@@ -30,8 +30,8 @@ else:
 
 _INTERVAL = re.compile(r"(\d+) (minute|hour|day|month|year)(?:/(year|month))?")
 _KEYS = (
-    "ids", "start", "end", "interval", "images", "index", "pixel_size", "bounds", "transform", "composite", "dtype",
-    "bands", "details", "columns", "properties", "variants", "projected_from",
+    "ids", "start", "end", "hour", "interval", "images", "index", "pixel_size", "bounds", "transform", "composite",
+    "dtype", "bands", "details", "columns", "properties", "variants", "projected_from",
 )  # fmt: skip
 # What records state, of datasets and of their bands.
 _RECORDED = ("start", "end", "pixel_size")
@@ -119,6 +119,9 @@ class Entry:
             changes["start"] = midnight_of(facts["start"])
         if "end" in facts:
             changes["end"] = midnight_of(facts["end"]) + timedelta(days=1)
+        start = changes.get("start", dataset.start)
+        if "hour" in facts and start is not None:
+            changes["start"] = start.replace(hour=facts["hour"])
         if "interval" in facts:
             changes["interval"] = _interval(facts["interval"])
         if "images" in facts:

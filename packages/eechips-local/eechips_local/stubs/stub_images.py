@@ -412,7 +412,7 @@ class StubCollection:
             return self._start + timedelta(minutes=number * count * _MINUTES[unit])
         months = number * count * (12 if unit == "year" else 1)
         first = self._start.year * 12 + (0 if unit == "year" else self._start.month - 1) + months
-        return datetime(first // 12, first % 12 + 1, 1, tzinfo=timezone.utc)
+        return datetime(first // 12, first % 12 + 1, 1, self._start.hour, tzinfo=timezone.utc)
 
     def _number_of(self, moment: float) -> int:
         """Return the number of the first image that begins at milliseconds since 1970 or later."""

@@ -112,6 +112,17 @@ def _grid_of(name: str) -> Callable[[Any], Any]:
     return _collection(name, lambda _, images: images.first().select(0).projection().getInfo()["transform"])
 
 
+def _span(name: str, first: str, after: str) -> Callable[[Any], Any]:
+    """The number of images from a day to before another one, and when the first and the last begin."""
+
+    def use(ee: Any, images: Any) -> Any:
+        times = images.filterDate(first, after).aggregate_stats("system:time_start")
+        ends = [ee.Date(times.get(end)).format("yyyy-MM-dd'T'HH:mm:ss") for end in ("min", "max")]
+        return ee.List([times.get("total_count"), *ends])
+
+    return _collection(name, use)
+
+
 def _index(position: int, name: str) -> Callable[[Any], Any]:
     """The name of the first or the last image that has one."""
     return _collection(
@@ -360,6 +371,18 @@ NOTED: dict[str, list[Example]] = {
         }),
         (lambda ee: ee.ImageCollection("IDAHO_EPSCOR/GRIDMET").first().getInfo()["bands"][0]["dimensions"],
             [1386, 585]),
+    ],
+    "aazuspan/wxee@33b79185953e:docs/examples/temporal_aggregation.ipynb, fire_progressions.ipynb": [
+        (_span("IDAHO_EPSCOR/GRIDMET", "2020-01", "2021-01"), [366, "2020-01-01T06:00:00", "2020-12-31T06:00:00"]),
+        (_span("NOAA/NWS/RTMA", "2020-09-08", "2020-09-10"), [48, "2020-09-08T00:00:00", "2020-09-09T23:00:00"]),
+        (_span("MODIS/006/MOD14A1", "2021-08-15", "2021-09-05"), [21, "2021-08-15T00:00:00", "2021-09-04T00:00:00"]),
+        (lambda ee: ee.ImageCollection("NOAA/GOES/16/FDCC").filterDate("2020-09-08", "2020-09-09").size(), 288),
+    ],
+    "google/earthengine-catalog@bb4c3f77:catalog/OREGONSTATE/prism.libsonnet": [  # "start time of noon UTC"
+        (_span("OREGONSTATE/PRISM/AN81d", "2020-01-01", "2020-01-03"),
+            [2, "2020-01-01T12:00:00", "2020-01-02T12:00:00"]),
+        (_span("OREGONSTATE/PRISM/AN81m", "2020-01-01", "2020-03-01"),
+            [2, "2020-01-01T12:00:00", "2020-02-01T12:00:00"]),
     ],
     "Open-ET/openet-core@b1e9cc51d9d1:openet/core/tests/test_a_utils.py": [
         (lambda ee: ee.Image("NASA/NASADEM_HGT/001").projection(), {
