@@ -57,8 +57,8 @@ def test_edges_are_geodesic_by_default_only_where_the_crs_is_geographic() -> Non
         ("MultiPolygon", [[[[0, 0], [1, 0], [1, 1]]]], "MultiPolygon", [[[[0, 0], [1, 0], [1, 1], [0, 0]]]]),
         ("MultiPolygon", [], "MultiPolygon", []),
         ("MultiLineString", [], "MultiLineString", []),
-        ("Rectangle", [0, 0, 1, 2], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
-        ("Rectangle", [[0, 0], [1, 2]], "Polygon", [[[0, 2], [0, 0], [1, 0], [1, 2], [0, 2]]]),
+        ("Rectangle", [0, 0, 1, 2], "Polygon", [[[0, 0], [1, 0], [1, 2], [0, 2], [0, 0]]]),
+        ("Rectangle", [[0, 0], [1, 2]], "Polygon", [[[0, 0], [1, 0], [1, 2], [0, 2], [0, 0]]]),
     ],
 )  # fmt: skip
 def test_constructors_take_the_forms_that_the_client_sends(name: str, given: Any, kind: str, shown: Any) -> None:

@@ -39,10 +39,7 @@ def _hole(ee: Any, even_odd: bool) -> Any:
 def _named(ee: Any) -> Any:
     return ee.FeatureCollection(
         [
-            ee.Feature(  # the client of that time began rectangles at this corner
-                ee.Geometry.Polygon([[[30.01, 59.8], [30.59, 59.8], [30.59, 60.15], [30.01, 60.15]]]),
-                {"name": "Voronoi"},
-            ),
+            ee.Feature(ee.Geometry.Rectangle(30.01, 59.80, 30.59, 60.15), {"name": "Voronoi"}),
             ee.Feature(ee.Geometry.Point(-73.96, 40.781), {"name": "Thiessen"}),
             ee.Feature(ee.Geometry.Point(6.4806, 50.8012), {"name": "Dirichlet"}),
         ]

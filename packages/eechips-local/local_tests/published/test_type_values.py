@@ -179,7 +179,10 @@ TYPED: dict[str, list[Example]] = {
             "boundingbox": "List<String>", "importance": "Float", "lat": "String", "osm_id": "Number",
             "system:index": "String",
         }),
-        (lambda ee: ee.Feature(ee.Geometry.BBox(-74.2, 4.4, -74, 4.8)).getInfo()["geometry"]["geodesic"], False),
+        (lambda ee: ee.Feature(ee.Geometry.BBox(-74.2, 4.4, -74, 4.8)).getInfo()["geometry"], {
+            "geodesic": False, "type": "Polygon",
+            "coordinates": [[[-74.2, 4.4], [-74, 4.4], [-74, 4.8], [-74.2, 4.8], [-74.2, 4.4]]],
+        }),
     ],
     "hibapoctep/Sentinel-2@b6c736160507:code/3 - Colecciones de imagenes": [
         (lambda ee: ee.Image([1, 2]).rename("B1", "QA20").cast({"B1": "uint16", "QA20": "uint32"}).reduceRegions(

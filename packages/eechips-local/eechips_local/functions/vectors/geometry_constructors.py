@@ -116,7 +116,7 @@ def rectangle(coordinates: list[Any], crs: Projection | None, geodesic: bool | N
         if len(corners) != 2:
             raise InvalidError("The Geometry.Rectangle constructor requires 2 points or 4 coordinates.")
         (x1, y1), (x2, y2) = corners.tolist()
-        return _polygon([[[x1, y2], [x1, y1], [x2, y1], [x2, y2]]])
+        return _polygon([[[x1, y1], [x2, y1], [x2, y2], [x1, y2]]])
 
     return _sided(_built(coordinates, crs, geodesic, None, build, evenOdd), geodesic, evenOdd)
 
@@ -138,7 +138,7 @@ def bbox(west: float, south: float, east: float, north: float) -> Geometry:
     else:
         west, east = _canonical(west), _canonical(east)
         east += 360.0 if east < west else 0.0
-    return Geometry(shapely.Polygon([(west, north), (west, south), (east, south), (east, north)]))
+    return Geometry(shapely.Polygon([(west, south), (east, south), (east, north), (west, north)]))
 
 
 @function("GeometryConstructors.MultiGeometry")
@@ -191,7 +191,22 @@ def _built(
     shape = _on_earth(build(plain), projection)
     if edges:
         shape = _run_on(shape)
-    return Geometry(shape, projection, edges)
+    return Geometry(_from_southwest(shape), projection, edges)
+
+
+def _from_southwest(shape: BaseGeometry) -> BaseGeometry:
+    """Return a polygon that is a box from its south-west corner on, as the service does; other shapes as they are.
+
+    Clients send rectangles from the north-west on. So they came back in csaybar/EEwPython@a13b320, 4_features.ipynb,
+    and davemlz/eemont@959c2b8, docs/tutorials/011-Creating-A-Bounding-Box-From-Query.ipynb.
+    """
+    if shape.geom_type != "Polygon":
+        return shape
+    ring = shapely.get_coordinates(shape.exterior)
+    if len(ring) != 5 or any(len(np.unique(values)) != 2 for values in ring.T):
+        return shape
+    first = int(np.lexsort((ring[:4, 1], ring[:4, 0]))[0])
+    return shapely.Polygon(ring[[*range(first, 4), *range(first + 1)]], shape.interiors)
 
 
 def _on_earth(shape: BaseGeometry, projection: Projection) -> BaseGeometry:
