@@ -25,7 +25,7 @@ MOST_PIXELS = 100_000_000
 """The default of ``maxPixels``."""
 TILE = 256
 """Edge of the tiles of GeoTIFFs, in pixels."""
-BLOCK = 1024
+BLOCK = 512
 """Edge of the blocks, in pixels."""
 
 

@@ -1,21 +1,24 @@
-"""``getRegion`` of collections and regions that are too large to be listed."""
+"""Regions of many pixels: of collections that are too large to be listed, and in which order images are read."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import count
 from typing import Any
 
 import numpy as np
 import pytest
 import shapely
+from affine import Affine
 
-from eechips_local.evaluation.asset_model import ImageAsset, Query
+from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import Graph, Ready, invoke
-from local_tests.support.images import asset
+from local_tests.support.images import Memory, asset, evaluate, stored
 
 VALUES = np.arange(48 * 64, dtype=np.int16).reshape(48, 64)
 WORLD = [[-170, -50], [170, 50]]
@@ -71,3 +74,41 @@ def test_a_region_without_images_has_none() -> None:
 def test_regions_of_too_many_pixels_are_refused_at_once(kind: str) -> None:
     with pytest.raises(InvalidError, match=r"Too many values: \d+ points x 1 bands x 5000 images > 1048576"):
         region(shape(kind, WORLD), 1)
+
+
+class Noted(Memory):
+    """A raster that writes down the windows that are read of it and of others."""
+
+    def __init__(self, values: Any, order: list[PixelWindow]) -> None:
+        super().__init__(values)
+        self._order = order
+
+    def read(self, bands: Sequence[int], window: PixelWindow, level: int) -> Any:
+        self._order.append(window)
+        return super().read(bands, window, level)
+
+
+def test_images_are_read_one_window_after_the_other() -> None:
+    """What is kept of a place is still there when the next image asks: of a whole region it would be too much."""
+    side, order = 1000, list[PixelWindow]()
+    grid = PixelGrid("EPSG:32613", Affine(10, 0, 500_000, 0, -10, 4_400_000), side, side)
+    values = np.random.default_rng(1).integers(0, 255, (2, side, side)).astype(np.uint8)
+    images = []
+    for number, own in enumerate(values):
+        made = asset(own, grid, id=f"test/{number}")
+        images.append(replace(made, bands=(replace(made.bands[0], source=Noted(own, order)),)))
+    mean = invoke(
+        "ImageCollection.reduce",
+        collection=invoke("ImageCollection.fromImages", images=[stored(image.id) for image in images]),
+        reducer=invoke("Reducer.mean"),
+    )
+    corners = [[500_000, 4_390_000], [510_000, 4_400_000]]
+    area = invoke("GeometryConstructors.Rectangle", coordinates=corners, crs=invoke("Projection", crs=grid.crs))
+    found = evaluate(
+        invoke("Image.reduceRegion", image=mean, reducer=invoke("Reducer.mean"), geometry=area, scale=10,
+               crs=invoke("Projection", crs=grid.crs)), *images,
+    )  # fmt: skip
+    assert found["B1_mean"] == pytest.approx(values.mean(), rel=1e-12)
+    assert len(order) == 8
+    assert order[::2] == order[1::2]
+    assert all(window.width * window.height <= 512 * 512 for window in order)

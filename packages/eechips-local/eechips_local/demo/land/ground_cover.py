@@ -29,7 +29,7 @@ _ROAD_OFFSET = (95.0, 52.0)
 # Light on open ground, and in the shadow of a tree.
 _SHADED = np.array([1.0, 0.46], dtype=np.float32)
 _SHADED.setflags(write=False)
-# Cells of rectangles that are cached: sixteen of the first size, four of the second, one of the third. A cell takes
+# Cells of rectangles that are cached: sixteen of the first size, nine of the second, one of the third. A cell takes
 # some 150 bytes; a chip of 256 pixels has 130,000 cells, a block of an image that is read in blocks up to 160,000.
 _TINY, _SMALL, _LARGE = 25_000, 170_000, 350_000
 
@@ -82,7 +82,7 @@ def _tiny(rect: Rect) -> _Lasting:
     return _Painter(rect).paint()
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=9)
 def _small(rect: Rect) -> _Lasting:
     return _Painter(rect).paint()
 

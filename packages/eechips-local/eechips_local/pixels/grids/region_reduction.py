@@ -17,9 +17,8 @@ from eechips_local.pixels.grids.region_pixels import (
     cover_tiles,
     region_within,
 )
-from eechips_local.pixels.grids.sampled_pixels import Indices, SampledBand, gather, pixels_at
+from eechips_local.pixels.grids.sampled_pixels import Indices, SampledBand, gather
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.series_render import series_render
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.reducers.reducer_samples import stacked
@@ -56,10 +55,9 @@ def reduce_region(
     accumulators = [reducer.accumulator(context.limits.memory) for _ in groups]
     region = region_within(context, geometry, lattice)
     read = False
-    for grid, column, row, cover in cover_tiles(context, region):
+    for _, _, _, cover in cover_tiles(context, region):
         context.check_time()
-        pixels = series_render(context, grid).read(image.bands, grid)
-        taken = pixels_at(pixels, cover.rows - row, cover.columns - column)
+        taken = gather(context, image.bands, lattice.projection, cover.columns, cover.rows)
         for group, accumulator in zip(groups, accumulators, strict=True):
             accumulator.add(_sample([taken[i] for i in group], cover.fraction, cover.centre))
         read = True

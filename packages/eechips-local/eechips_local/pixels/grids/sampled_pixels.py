@@ -21,7 +21,7 @@ Indices = npt.NDArray[np.int64]
 _AHEAD = 64
 
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
-_CALL, _WINDOW = 1 << 14, 1 << 20
+_CALL, _WINDOW = 1 << 14, 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)

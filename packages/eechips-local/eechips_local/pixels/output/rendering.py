@@ -32,7 +32,7 @@ from eechips_local.protocol.routes.resources import find_image
 from eechips_local.values.values import Collection, Geometry, Value
 
 # Edge of the blocks of large grids, in pixels.
-_BLOCK = 1024
+_BLOCK = 512
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
