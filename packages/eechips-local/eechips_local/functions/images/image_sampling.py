@@ -17,7 +17,7 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84, Projection, transform_points
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.region_pixels import PixelRegion, RegionPixels, chunks, cover_tiles, covers, region_on
-from eechips_local.pixels.grids.sampled_pixels import Indices, SampledBand, gather, pixels_at
+from eechips_local.pixels.grids.sampled_pixels import Indices, SampledBand, gather
 from eechips_local.pixels.lazy_image import Image, Render
 from eechips_local.pixels.types import type_text
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -140,12 +140,12 @@ def stratified_sample(
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
     area = region_on(region_of(image, region), lattice.projection)
     kept: Picked | None = None
-    for grid, column, row, cover in cover_tiles(context, area):
+    for _, _, _, cover in cover_tiles(context, area):
         columns, rows, words = _centres(cover, seed)
         if not len(columns):
             continue
-        pixels = Render(context.limits.memory).read(image.bands, grid)
-        picked_pixels = Picked(columns, rows, words, tuple(pixels_at(pixels, rows - row, columns - column)))
+        bands = gather(context, image.bands, lattice.projection, columns, rows)
+        picked_pixels = Picked(columns, rows, words, tuple(bands))
         picked_pixels = (
             picked_pixels.without_nulls() if dropNulls else picked_pixels.take(picked_pixels.bands[which].mask > 0)
         )

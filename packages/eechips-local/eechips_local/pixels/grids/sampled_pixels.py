@@ -37,7 +37,7 @@ class SampledBand:
     mask: npt.NDArray[Any]
 
 
-def pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[SampledBand]:
+def _pixels_at(pixels: Sequence[Pixels], rows: Indices, columns: Indices) -> list[SampledBand]:
     """Return the pixels of some bands at rows and columns."""
     return [SampledBand(p.values[rows, columns], p.mask[rows, columns]) for p in pixels]
 
@@ -73,7 +73,7 @@ def gather(
         grid = projection.window(left, top, width, height)
         own = series_render(context, grid) if render is None else render
         pixels = own.read(bands, grid)
-        parts.append(pixels_at(pixels, rows[some] - top, columns[some] - left))
+        parts.append(_pixels_at(pixels, rows[some] - top, columns[some] - left))
         order.append(some)
     back = np.argsort(np.concatenate(order), kind="stable")
     return [
