@@ -368,9 +368,7 @@ class Fetcher:
         if len(size) != 2 or chip.dimensions not in (None, size):
             reason = rejection or "More was asked for than fits one request."
             raise TooLargeError(f"{reason} The chip's region does not settle its pixels: give it a grid.")
-        a, b, c, d, e, f = map(float, band["crs_transform"])
-        column, row = band.get("origin") or (0, 0)
-        return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
+        return Grid.of_band(band)
 
     def _create(self, request: HttpRequest) -> str:
         """Create a thumbnail or a download and return its URL, which is a secret."""

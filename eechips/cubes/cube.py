@@ -64,14 +64,11 @@ class CubeDescription:
             UsageError: if it has no size, as of an image that is computed.
         """
         band = self.bands[0]
-        size = band.get("dimensions")
-        if not size:
+        if not band.get("dimensions"):
             raise UsageError(
                 f"band {band['id']} of the first image has no size of its own: give crs, crs_transform and shape_2d"
             )
-        a, b, c, d, e, f = map(float, band["crs_transform"])
-        column, row = band.get("origin") or (0, 0)
-        return Grid(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), *size).window(column, row, *size)
+        return Grid.of_band(band)
 
 
 def describe_cube(

@@ -225,6 +225,19 @@ class Grid:
         a, b, c, d, e, f = (float(number) for number in value["transform"])
         return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["width"]), int(value["height"]))
 
+    @classmethod
+    def of_band(cls, band: Mapping[str, Any]) -> Grid:
+        """Return the grid of a band that has a size, as Earth Engine describes it in the JSON of an image.
+
+        Raises:
+            KeyError: if a part is missing.
+        """
+        a, b, c, d, e, f = (float(number) for number in band["crs_transform"])
+        width, height = band["dimensions"]
+        column, row = band.get("origin") or (0, 0)
+        grid = cls(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), width, height)
+        return grid.window(column, row, width, height)
+
 
 def _halves(length: int, least: int) -> tuple[tuple[int, int], ...]:
     """Return start and length of the halves of a length, or of the whole if a half would be shorter than ``least``."""
