@@ -252,6 +252,12 @@ def test_chips_of_several_dates_stay_together(tmp_path: Path) -> None:
         assert [len(set(part)) for part in np.array(split_table.read(tmp_path)).reshape(4, 10).T] == [1] * 10
 
 
+def test_chips_of_one_day_are_not_split_by_time(tmp_path: Path) -> None:
+    write_run(tmp_path, [chip(5000.0 * n, 0, date="2020-06-01") for n in range(3)])
+    with pytest.raises(UsageError, match="the chips are of 1 day, too few for 3 splits"):
+        eechips.split(tmp_path, by="time")
+
+
 def test_pictures_without_a_place_are_split_but_not_by_place(tmp_path: Path) -> None:
     write_run(tmp_path, pictures(30))
     refused = run_command("split", tmp_path, status=2)

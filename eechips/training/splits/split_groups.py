@@ -19,6 +19,7 @@ from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.geo.vectors import read_features
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
+from eechips.text.formatting import format_count
 from eechips.training.sample import Sample
 from eechips.training.samples import read_samples
 from eechips.training.splits.split_balance import Ratios
@@ -128,7 +129,7 @@ def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
     counts = Counter(last for _, last in spans)
     days = sorted(counts)
     if len(days) < len(ratios.names):
-        raise UsageError(f"{len(days)} different days are too few for {len(ratios.names)} splits")
+        raise UsageError(f"the chips are of {format_count(len(days), 'day')}, too few for {len(ratios.names)} splits")
     before = [0]  # chips that are over before a day
     for day in days:
         before.append(before[-1] + counts[day])
