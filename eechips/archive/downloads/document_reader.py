@@ -36,6 +36,8 @@ LARGEST_DOCUMENT = 1 << 26
 """Bytes of a document that is read into memory: a catalogue, an item, a page of an API."""
 LARGEST_LIST = 1 << 29
 """Bytes of a whole list of items from a server without range requests."""
+_MOST_REREADS = 2
+"""Repeats of a request whose response is no JSON but damaged, or a page of a proxy: a search would lack items."""
 _LONGEST = 300  # characters quoted from a message
 _S3 = "s3"
 _WEB = ("http", "https", _S3)
@@ -107,14 +109,16 @@ class DocumentReader:
         if body is not None:
             data, sent["Content-Type"] = json.dumps(body).encode(), "application/json"
 
-        def once() -> Any:
-            content, _ = self._exchange(method, address, sent, data, LARGEST_DOCUMENT)
+        repeats = min(_MOST_REREADS, self.policy.retries)
+        while True:
+            content, _ = self._patiently(lambda: self._exchange(method, address, sent, data, LARGEST_DOCUMENT), address)
             try:
-                return _parsed(content.decode("utf-8-sig"), address)
-            except UnicodeDecodeError:
-                raise PermanentError(f"{display_url(address)} did not respond with text") from None
-
-        return self._patiently(once, address)
+                return _decoded(content, address)
+            except PermanentError:
+                if not repeats:
+                    raise
+            repeats -= 1
+            self.pause(self.policy.delay)
 
     def content(self, address: str) -> bytes:
         """Download a whole file.
@@ -289,6 +293,14 @@ def _error_message(content: bytes) -> str:
     fields = document if isinstance(document, dict) else {}
     message = next((fields[name] for name in ("description", "detail", "title") if fields.get(name)), "")
     return message if isinstance(message, str) else json.dumps(message)
+
+
+def _decoded(content: bytes, address: str) -> Any:
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise PermanentError(f"{display_url(address)} did not respond with text") from None
+    return _parsed(text, address)
 
 
 def _parsed(text: str, address: str) -> Any:

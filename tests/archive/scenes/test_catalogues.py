@@ -247,6 +247,25 @@ def test_a_static_catalogue_of_many_items_is_read_in_its_order() -> None:
         assert search(f"{url}/catalog.json", most=3).ids == names[:3]
 
 
+@pytest.mark.parametrize("damaged", [b'{"type": "Feat', b"<!DOCTYPE html><html>Sign in</html>", b"\xff", b""])
+def test_items_that_are_damaged_on_their_way_are_requested_again(damaged: bytes) -> None:
+    """A search that lacks items is kept, and looks complete."""
+    asked: Counter[str] = Counter()
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked[path] += 1
+        if path == "/catalog.json":
+            links = [{"rel": "item", "href": f"./{name}.json"} for name in "abc"]
+            return as_json(
+                {"type": "Catalog", "id": "top", "stac_version": "1.0.0", "description": "x", "links": links}
+            )
+        return (200, {}, damaged) if path == "/b.json" and asked[path] < 3 else as_json(feature(path[1:-5]))
+
+    with serve_function(answer) as url:
+        assert search(f"{url}/catalog.json").ids == ["a", "b", "c"]
+    assert (asked["/a.json"], asked["/b.json"]) == (1, 3)
+
+
 def test_unreadable_items_are_reported_and_recorded(tmp_path: Path) -> None:
     write_static(tmp_path / "top")
     for name in ("old/spaced.tif", "old/homeless.tif"):
