@@ -22,6 +22,7 @@ from eechips.recipe import Unit
 from eechips.text.formatting import format_bytes, format_count, parse_bytes
 
 _log = logging.getLogger(__name__)
+_SMALLER_BLOCKS = "convert the raster to small tiles (gdal_translate -of COG -co BLOCKSIZE=256)"
 _MOST_OFFSET = 0.001  # pixels between grids that coincide
 
 
@@ -121,8 +122,7 @@ def _too_little_memory(href: str, blocks: BlockLayout, halo: int, allowed: str, 
     around = f" with {halo:,} pixels around it" if halo else ""
     return UsageError(
         f"max_memory={allowed} is too little for one block of {href}, {size} pixels{around}, which cannot be read in"
-        f" parts: it needs {format_bytes(needed)}. Allow as much, or convert the raster to tiles (gdal_translate -of"
-        " COG)"
+        f" parts: it needs {format_bytes(needed)}. Allow as much, or {_SMALLER_BLOCKS}"
     )
 
 
@@ -281,5 +281,5 @@ def _check_memory(raster: Raster, window: Window, bands: Sequence[int], memory: 
         raise UsageError(
             f"max_memory={format_bytes(memory)} is too little for a chip of {window.width:,}x{window.height:,} pixels"
             f" of {raster.href}, whose blocks of {blocks} pixels cannot be read in parts: it needs"
-            f" {format_bytes(need)}. Allow as much, or convert the raster to tiles (gdal_translate -of COG)"
+            f" {format_bytes(need)}. Allow as much, or {_SMALLER_BLOCKS}"
         )
