@@ -149,7 +149,9 @@ def _said(unit: Mapping[str, Any]) -> dict[str, Any]:
     fields = fields_of(unit)
     place = unit.get("coordinates")
     if isinstance(place, list) and len(place) == 2:
-        fields = {"lon": place[0], "lat": place[1]} | fields
+        degrees = dict(zip(("lon", "lat"), place, strict=True))  # numbers, also where columns of a CSV file are text
+        texts = {name for name in degrees if isinstance(fields.get(name), str)}
+        fields = degrees | {name: value for name, value in fields.items() if name not in texts}
     return fields
 
 

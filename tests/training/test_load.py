@@ -162,6 +162,12 @@ def test_long_integers_of_units_keep_their_digits_beside_missing_ones(tmp_path: 
     assert frame["m"].dtype == np.float64
 
 
+def test_a_place_of_a_csv_file_is_numbers_and_its_other_columns_are_text(tmp_path: Path) -> None:
+    columns = {"lon": "-105.10", "lat": "40.00", "plot": "007"}
+    write_run(tmp_path, [({"coordinates": [-105.1, 40.0], "properties": columns}, None)])
+    assert eechips.load(tmp_path)[["lon", "lat", "plot"]].iloc[0].tolist() == [-105.1, 40.0, "007"]
+
+
 def test_an_unfinished_run_has_outlines_of_planned_units(tmp_path: Path) -> None:
     grid = {"crs": "EPSG:32601", "transform": [10, 0, 358_000, 0, -10, 7_300_000], "width": 1024, "height": 1024}
     properties = {"state": "AK", "plot": 7}
