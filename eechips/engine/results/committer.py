@@ -23,7 +23,7 @@ class Committer:
     """Commit files under their final names, each of which belongs to one unit, and write the ledger."""
 
     def __init__(self, ledger: Ledger, store: Store) -> None:
-        self._ledger, self._store, self._folder = ledger, store, ledger.path.parent.absolute()
+        self._ledger, self._store, self._folder = ledger, store, ledger.folder
         self._ambiguous_names: set[str] = set()
         meta = ledger.meta() if ledger.has_plan else {}
         self._foreign = frozenset(meta.get(FOREIGN_FILES, ()))

@@ -62,7 +62,7 @@ class Ledger:
     """
 
     def __init__(self, path: Path, *, readonly: bool = False) -> None:
-        self.path = path
+        self.path, self.folder = path, path.parent.absolute()  # a script changes the working directory
         self._readonly = readonly
         with contextlib.ExitStack() as unless_opened:
             self.database = connect(path, readonly=readonly)
