@@ -224,3 +224,54 @@ def test_files_that_a_script_removes_may_have_the_same_names_again(
             assert (tmp_path / "run" / f"{year}.csv").read_text().split() == [str(year + n) for n in range(10)]
             assert (tmp_path / "run" / f"{year}_0.txt").read_text() == str(year)
     assert open_run(tmp_path / "run").counts == {"done": 30}
+
+
+RIVERS = """
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import ee
+
+ee.Initialize()
+
+
+class River:
+    def __init__(self, name):
+        self.name = name
+
+    def save(self, n):
+        value = ee.Number(n).add(len(self.name)).getInfo()
+        if (self.name, n) == ("Brahmaputra", 9) and not os.path.exists(os.environ["MARK"]):
+            open(os.environ["MARK"], "w").close()
+            os.killpg(0, signal.SIGKILL)
+        return value
+
+
+for name in ("Indus", "Ganges", "Brahmaputra"):
+    if os.path.exists(name + ".txt"):
+        print(name, "is done")
+        continue
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(River(name).save, range(10)))
+    with open(name + ".txt", "w") as file:
+        file.write(str(found))
+"""
+
+
+def test_calls_with_equal_arguments_of_other_objects_are_told_apart(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A script that leaves out the pools whose results it has got the values of the first for the calls of the last."""
+    (tmp_path / "rivers.py").write_text(RIVERS)
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    words = command(tmp_path / "rivers.py", demo_server)
+    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    for removed in ("", "Ganges.txt"):
+        if removed:
+            (tmp_path / "run" / removed).unlink()
+        done = run(tmp_path / "rivers.py", demo_server, tmp_path)
+        assert done.returncode == 0, done.stdout + done.stderr
+        for name in ("Indus", "Ganges", "Brahmaputra"):
+            assert (tmp_path / "run" / f"{name}.txt").read_text() == str([n + len(name) for n in range(10)])
+    assert open_run(tmp_path / "run").counts == {"done": 30}

@@ -8,6 +8,7 @@ Each pickle is signed (:mod:`eechips.manifest.run_signature`); a pickle from els
 from __future__ import annotations
 
 import array
+import contextlib
 import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,13 +18,15 @@ from typing import Any
 from eechips.errors import RecipeError
 from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
+from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
 from eechips.scripts.pooling.shared_objects import ManagedChange, SharedAddition
 from eechips.scripts.pooling.state_changes import StateChange
-from eechips.scripts.serialization import deserialize, deserialize_result, function_name, serialize
+from eechips.scripts.serialization import describe, deserialize, deserialize_result, function_name, serialize
 from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
+_STATE = "state"
 _PER_FOLDER = 1000  # results
 
 
@@ -139,6 +142,12 @@ class CallFolder:
         write_file(self.path / _ARGUMENTS, b"".join(packed))
         write_file(self.path / _INDEX, ends.tobytes())
         self._write(self.path / _PROGRAM, serialize(program, names), _PROGRAM)
+        write_file(self.path / _STATE, _state(program.functions).encode())
+
+    def has_state(self, functions: Sequence[Callable[..., Any]]) -> bool:
+        """Return whether functions have the variables that they had when the calls were stored."""
+        path = self.path / _STATE
+        return path.is_file() and path.read_text() == _state(functions)
 
     def program(self) -> Program:
         """Return the objects that the calls share, loaded into this process."""
@@ -234,6 +243,13 @@ def seal_results(folder: Path, key: bytes) -> None:
         resolve_inside(path, folder)
         use = path.parents[2].name
         write_file(path, seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}"))
+
+
+def _state(functions: Sequence[Callable[..., Any]]) -> str:
+    """Return a digest of functions with the variables that they use; empty if they cannot leave the process."""
+    with contextlib.suppress(RecipeError):
+        return canonical_json(list(map(describe, functions)))
+    return ""
 
 
 def _result_name(position: int) -> str:

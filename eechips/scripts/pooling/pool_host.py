@@ -251,19 +251,26 @@ class ScriptHost:
         """Return the position in the plan, and the number, of a use of a pool.
 
         A script that skips what it has may not repeat a completed use of a pool; its calls then belong to a later use,
-        or to a new one if it was killed before its end.
+        or to a new one if it was killed before its end. Of uses with the same calls, that one is repeated whose
+        functions had the same variables, or else the first.
         """
         first, number = self.calls, self._uses + 1
+        functions = tuple({id(call.function): call.function for call in calls}.values())
+        similar: tuple[int, int] | None = None
         while stored := list(self._stored(number, first)):
+            is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
-                return first, number
-            if not all(is_done for _, _, is_done in stored):
+                has_state = CallFolder(self._place.calls / f"{number:04d}", self._key).has_state(functions)
+                if has_state or (similar is None and not is_done):
+                    return first, number
+                similar = similar or (first, number)
+            if not is_done:
                 break
             first, number = first + len(stored), number + 1
         else:
-            if OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
+            if similar is None and OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
                 return first, number
-        return self.calls, self._uses + 1
+        return similar or (self.calls, self._uses + 1)
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
         """Return the units of the calls of a use of a pool."""
