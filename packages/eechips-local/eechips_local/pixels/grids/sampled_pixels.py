@@ -21,7 +21,9 @@ Indices = npt.NDArray[np.int64]
 _AHEAD = 64
 
 # What the call of a read costs, in pixels that could be read instead; and the most that one call may read.
-_CALL, _WINDOW = 1 << 14, 1 << 18
+_CALL, _WINDOW = 1 << 14, 1 << 20
+# The same of a composite: what is kept of a place must still be there when the next image asks for it.
+_WINDOW_OF_MANY = 1 << 18
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,7 +66,8 @@ def gather(
         return [SampledBand(np.zeros(0), np.zeros(0, dtype=bool)) for _ in bands]
     order: list[Indices] = []
     parts: list[list[SampledBand]] = []
-    windows = [(some, *_extent(columns[some], rows[some])) for some in _windows(columns, rows)]
+    most = _WINDOW_OF_MANY if reads_many(bands) else _WINDOW
+    windows = [(some, *_extent(columns[some], rows[some])) for some in _windows(columns, rows, most)]
     for position, (some, left, top, width, height) in enumerate(windows):
         context.check_time()
         if position % _AHEAD == 0 and len(windows) > 1:
@@ -87,7 +90,7 @@ def gather(
 
 def prefetch_pixels(bands: Sequence[ImageBand], projection: Projection, columns: Indices, rows: Indices) -> None:
     """Begin to fetch stored pixels of a lattice that :func:`gather` will read; of many windows the first few."""
-    for some in islice(_windows(columns, rows), _AHEAD):
+    for some in islice(_windows(columns, rows, _WINDOW), _AHEAD):
         Render().prefetch(bands, projection.window(*_extent(columns[some], rows[some])))
 
 
@@ -97,9 +100,24 @@ def _extent(columns: Indices, rows: Indices) -> tuple[int, int, int, int]:
     return left, top, int(columns.max()) - left + 1, int(rows.max()) - top + 1
 
 
-def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:
+def reads_many(bands: Sequence[ImageBand]) -> bool:
+    """Return whether bands are composites of images, or computed from one pixel by pixel."""
+    waiting, seen = list(bands), set[tuple[int, int]]()
+    while waiting:
+        band = waiting.pop()
+        raster: Any = band.raster
+        if (id(raster), band.index) in seen:
+            continue
+        seen.add((id(raster), band.index))
+        if hasattr(raster, "members"):
+            return True
+        waiting.extend(raster.inputs_of(band.index) if hasattr(raster, "inputs_of") else ())
+    return False
+
+
+def _windows(columns: Indices, rows: Indices, most: int) -> Iterator[Indices]:
     """Yield pixels in groups to be read with one call each: quarters of a group where that costs less than the
-    whole.
+    whole, or where it has more than ``most`` pixels.
     """
     waiting = [np.arange(len(columns))]
     while waiting:
@@ -112,7 +130,7 @@ def _windows(columns: Indices, rows: Indices) -> Iterator[Indices]:
         quarter = (x > (x.min() + x.max()) // 2) * 2 + (y > (y.min() + y.max()) // 2)
         quarters = [some[quarter == q] for q in range(4)]
         quarters = [q for q in quarters if len(q)]
-        if area <= _WINDOW and sum(_CALL + _area(columns, rows, q) for q in quarters) >= _CALL + area:
+        if area <= most and sum(_CALL + _area(columns, rows, q) for q in quarters) >= _CALL + area:
             yield some
         else:
             waiting.extend(reversed(quarters))

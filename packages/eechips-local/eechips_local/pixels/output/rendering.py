@@ -23,6 +23,7 @@ from eechips_local.functions.series.image_collections import mosaic
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.grids.area_fractions import pixels_touched
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, UnknownCrsError, named_crs
+from eechips_local.pixels.grids.sampled_pixels import reads_many
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips_local.pixels.output import encode as formats
 from eechips_local.pixels.types import cast_values
@@ -31,8 +32,8 @@ from eechips_local.protocol.request_errors import InvalidError, LimitError, Type
 from eechips_local.protocol.routes.resources import find_image
 from eechips_local.values.values import Collection, Geometry, Value
 
-# Edge of the blocks of large grids, in pixels.
-_BLOCK = 512
+# Edge of the blocks of large grids, in pixels; of composites, as of their regions.
+_BLOCK, _BLOCK_OF_MANY = 1024, 512
 # Web Mercator's world, as map tiles divide it.
 _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
@@ -147,12 +148,13 @@ def encode_pixels(bands: Sequence[ImageBand], pixels: Sequence[Pixels], grid: Pi
 def read_bands(bands: Sequence[ImageBand], grid: PixelGrid, context: Context) -> list[Pixels]:
     """Read bands on a grid, block by block where it is large: each block frees what it computed."""
     budget = context.limits.memory
-    if grid.width * grid.height <= _BLOCK * _BLOCK:
+    edge = _BLOCK_OF_MANY if reads_many(bands) else _BLOCK
+    if grid.width * grid.height <= edge * edge:
         return Render(budget, context.check_time).read(bands, grid)
     values = [np.zeros(grid.shape, formats.dtype_of(band.type)) for band in bands]
     masks: list[Mask] = [np.zeros(grid.shape, dtype=bool) for _ in bands]
-    for row, column in product(range(0, grid.height, _BLOCK), range(0, grid.width, _BLOCK)):
-        block = grid.window(column, row, min(_BLOCK, grid.width - column), min(_BLOCK, grid.height - row))
+    for row, column in product(range(0, grid.height, edge), range(0, grid.width, edge)):
+        block = grid.window(column, row, min(edge, grid.width - column), min(edge, grid.height - row))
         place = (slice(row, row + block.height), slice(column, column + block.width))
         for index, pixels in enumerate(Render(budget, context.check_time).read(bands, block)):
             values[index][place] = cast_values(pixels.values, values[index].dtype)
