@@ -39,6 +39,7 @@ from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.reserved_names import REPORT_NAME
 from eechips.manifest.run import Run
+from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text.formatting import format_bytes, format_count, format_duration
@@ -285,6 +286,9 @@ def _report(done: Run, *, quiet: bool) -> None:
 def _failed(done: Run) -> list[str]:
     """Summarise the failures, most frequent first, and say what to do."""
     failures = list_failures(done.path)
+    if not failures:
+        left = sum(count for state, count in done.counts.items() if State(state).is_open)
+        return [f"{format_count(left, 'unit')} not fetched. A script may have taken partial files for these results."]
     lines = [f"{format_count(len(failures), 'unit')} failed; all are listed in {done.path / 'failures.csv'}:"]
     lines += [f"  {kind.count:,} x {kind.error_class}: {kind.error}" for kind in group_failures(failures)[:_SHOWN]]
     lines.append(_advice(failures, shlex.quote(str(done.path))))

@@ -275,3 +275,18 @@ def test_calls_with_equal_arguments_of_other_objects_are_told_apart(
         for name in ("Indus", "Ganges", "Brahmaputra"):
             assert (tmp_path / "run" / f"{name}.txt").read_text() == str([n + len(name) for n in range(10)])
     assert open_run(tmp_path / "run").counts == {"done": 30}
+
+
+def test_calls_that_a_script_leaves_out_undone_are_said(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The advice was to fix the code of no failed unit."""
+    (tmp_path / "rivers.py").write_text(RIVERS)
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    words = command(tmp_path / "rivers.py", demo_server)
+    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    (tmp_path / "run" / "Brahmaputra.txt").touch()
+    done = run(tmp_path / "rivers.py", demo_server, tmp_path)
+    assert done.returncode == 1
+    assert "not fetched. A script may have taken partial files for these results." in done.stderr
+    assert "Fix the code" not in done.stderr
