@@ -256,6 +256,8 @@ for name in ("Indus", "Ganges", "Brahmaputra"):
         found = list(pool.map(River(name).save, range(10)))
     with open(name + ".txt", "w") as file:
         file.write(str(found))
+    if os.environ.get("STOPS_AFTER") == name:
+        os.killpg(0, signal.SIGKILL)
 """
 
 
@@ -290,3 +292,18 @@ def test_calls_that_a_script_leaves_out_undone_are_said(
     assert done.returncode == 1
     assert "not fetched. A script may have taken partial files for these results." in done.stderr
     assert "Fix the code" not in done.stderr
+
+
+def test_results_of_calls_whose_variables_were_others_are_said(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is unknown whether the calls of the second river are those of the first, with a time among the variables."""
+    (tmp_path / "rivers.py").write_text(RIVERS)
+    (tmp_path / "mark").touch()
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("STOPS_AFTER", "Indus")
+    words = command(tmp_path / "rivers.py", demo_server)
+    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    monkeypatch.delenv("STOPS_AFTER")
+    done = run(tmp_path / "rivers.py", demo_server, tmp_path)
+    assert "Calls of save() returned the results of an interrupted run, in which variables" in done.stderr

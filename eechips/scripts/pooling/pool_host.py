@@ -84,6 +84,7 @@ class ScriptHost:
             bench.ledger.note(_EXPORTS_UNDER_WAY, True)
         self.appended = AppendedFiles(place.out)
         working_folder.appending = self.appended.begin
+        self._changed: set[str] = set()
         self._received: set[int] = set()
         self._interrupted = self._withhold_results()
 
@@ -197,10 +198,15 @@ class ScriptHost:
     @property
     def notes(self) -> list[str]:
         """Return notes on the calls."""
-        return [*self.call_notes.lines(), *self._of_values(), *self._of_appended()]
+        return [*self.call_notes.lines(), *self._of_values(), *self._of_repetition()]
 
-    def _of_appended(self) -> Iterator[str]:
-        """Yield a note on files that may have lines twice."""
+    def _of_repetition(self) -> Iterator[str]:
+        """Yield notes on files that may have lines twice, and on functions that may not return what they would now."""
+        for name in sorted(self._changed):
+            yield (
+                f"Calls of {name}() returned the results of an interrupted run, in which variables that it uses were"
+                " others. If what it returns depends on these, choose another folder with `out`."
+            )
         if names := self.appended.repeated:
             yield (
                 f"{some_of(sorted(set(names)))} may have lines twice: the script was run again from its top, and has"
@@ -270,6 +276,8 @@ class ScriptHost:
         else:
             if similar is None and OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
                 return first, number
+        if similar is not None and OUTSIDE_FILES not in self._bench.ledger.meta():
+            self._changed.update(function_name(function) for function in functions)
         return similar or (self.calls, self._uses + 1)
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
