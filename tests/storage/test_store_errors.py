@@ -29,7 +29,7 @@ def azure_error(name: str, status: int) -> Exception:
 def gcs_error(status: int) -> Exception:
     retry = pytest.importorskip("gcsfs.retry")
     try:
-        retry.validate_response(status, json.dumps({"error": {"message": "so it is"}}).encode(), "b/x")
+        retry.validate_response(status, json.dumps({"error": {"code": status, "message": "so it is"}}).encode(), "b/x")
     except Exception as error:  # noqa: BLE001 - it is the result
         return error
     raise AssertionError(status)

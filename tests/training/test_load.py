@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -176,7 +177,7 @@ def test_an_unfinished_run_has_outlines_of_planned_units(tmp_path: Path) -> None
         {"kind": "call", "value": 3},
     ]
     with Ledger(tmp_path / LEDGER_NAME) as ledger:
-        plan = [WorkUnit(n, f"{n:064x}", pd.io.json.ujson_dumps(unit), f"chips/{n}") for n, unit in enumerate(units)]
+        plan = [WorkUnit(n, f"{n:064x}", json.dumps(unit), f"chips/{n}") for n, unit in enumerate(units)]
         ledger.store_plan({"recipe": "sample", "parameters": {}}, plan)
         frame = eechips.load(tmp_path)
         assert frame["state"].tolist() == ["planned", "planned"]

@@ -303,7 +303,11 @@ def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
     elif _is_table(there) and change.is_added:
         for label, row in value.iterrows():
             taken = isinstance(label, int) and label in there.index  # by the row that another call has added
-            there.loc[there.index.max() + 1 if taken else label, list(row.index)] = list(row)
+            place = there.index.max() + 1 if taken else label
+            if row.index.equals(there.columns) and not row.isna().any():
+                there.loc[place] = list(row)  # by names of columns, pandas before 3 makes whole numbers floats
+            else:
+                there.loc[place, list(row.index)] = list(row)
     elif _is_table(there) and hasattr(value, "items"):
         for label, cell in value.items():
             there.at[label, value.name] = cell

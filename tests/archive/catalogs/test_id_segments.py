@@ -116,5 +116,5 @@ def test_a_search_reads_the_row_groups_that_can_have_its_keys(tmp_path: Path) ->
     read.clear()
     (found,) = segment.find(rows_of([keys[3], keys[1000]], 0).keys)
     assert found[0].tolist() == [0, 1]
-    assert len(read) == 2
+    assert len(read) in (2, 4)  # pyarrow before 24 reads the header of a page by itself
     assert sum(read) < len(data) / 100

@@ -69,7 +69,7 @@ def shortest(cost: Any, source: Any, edge: float) -> Any:
     from scipy.sparse.csgraph import dijkstra
 
     height, width = cost.shape
-    number = np.arange(cost.size).reshape(cost.shape)
+    number = np.arange(cost.size, dtype="int32").reshape(cost.shape)
     rows, columns, prices = [], [], []
     for row, column in ((0, 1), (1, 0), (1, 1), (1, -1)):
         here = slice(0, height - row), slice(max(0, -column), width - max(0, column))
