@@ -86,6 +86,16 @@ def distribution(session: nox.Session) -> None:
 
 
 @nox.session(venv_backend="venv")
+def lowest(session: nox.Session) -> None:
+    """Run the tests with the lowest versions of all packages that pyproject.toml names."""
+    session.install("uv")
+    session.run(
+        "uv", "pip", "install", "--resolution", "lowest-direct", "-e", "./packages/eechips-local", "-e", ".[dev]"
+    )
+    session.run("python", "-m", "pytest", *(session.posargs or PARALLEL))
+
+
+@nox.session(venv_backend="venv")
 def loaders(session: nox.Session) -> None:
     """Read training sets by the loaders of other libraries, of some gigabytes, in an environment of their own."""
     session.install("-e", "./packages/eechips-local", "-e", ".[dev]")
