@@ -18,7 +18,7 @@ import rasterio
 from eechips import Chip, Grid
 from eechips.client.access.connection import ServiceTarget, connect
 from eechips.client.exports.export_place import ExportPlace
-from eechips.client.exports.export_tasks import fetch_statuses, start_export
+from eechips.client.exports.export_tasks import fetch_statuses, file_mark, start_export
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
@@ -96,7 +96,7 @@ def test_an_exported_file_has_the_values_of_a_request_and_zeros_where_they_are_m
     parameters = {"expression": chip.image.unmask(0), "fileFormat": "NUMPY_NDARRAY", "grid": GRID.to_pixel_grid()}
     wanted = ee.data.computePixels(parameters)
     with rasterio.open(service.buckets / "my-bucket" / task.url.removeprefix("gs://my-bucket/")) as file:
-        assert file.descriptions == ("low", "high", "eechips_mask")
+        assert file.descriptions == ("low", "high", file_mark(task.url))
         assert tuple(file.transform)[:6] == GRID.transform
         low, high, mask = file.read()
     np.testing.assert_array_equal(low, wanted["low"])

@@ -231,6 +231,7 @@ WRITTEN = {
     "training/formats/hdf5.py": "scratch folder of the pack",
     "training/formats/tfrecord.py": "scratch folder of the pack",
     "training/formats/webdataset.py": "scratch folder of the pack",
+    "scripts/pooling/appended_files.py": "in place, as a script may hold the file open",
     "training/packs/shard_writer.py": "journal, to which lines are added",
     "training/quality/quality_table.py": "journal, to which lines are added",
     "archive/downloads/partial_files.py": "second name of a file on its way",
