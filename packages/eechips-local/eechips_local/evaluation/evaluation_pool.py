@@ -42,6 +42,7 @@ _RECURSION = 20_000
 # request is replaced: allocators and caches would otherwise grow for hours.
 _MOST_RESIDENT = 1280 << 20
 _STARTS = 3  # attempts to start a process
+_LAST_SECONDS = 2.0  # for a process to write what it keeps
 _UNKNOWN_STATUS = 255  # that multiprocessing makes up for the processes of a fork server that has died
 _LEAST_SHARE = 320 << 20  # a worker needs that much to begin with
 _starting = threading.Lock()
@@ -212,9 +213,10 @@ class _WorkerProcess:
     def __init__(self, context: Any, store: StoreConfig, limits: ServiceLimits, most_resident: int) -> None:
         self._most_resident = most_resident
         self._arguments = (context, store, limits)
+        self._keeps_parts, self._is_ending = bool(store.archives), False
         self._seconds = limits.seconds + _GRACE
         self._lock = threading.Lock()
-        self._closed = False
+        self._closed = self._is_answering = False
         self.reads: Counter[str] = Counter()
         self._process: Any = None
         self._connection: Connection
@@ -249,6 +251,7 @@ class _WorkerProcess:
                 message = f"The server cannot start a process that evaluates: {error}. Start it again."
                 return error_response(UnavailableError(message))
             try:
+                self._is_answering = True
                 self._connection.send(pending.request)
                 if not self._connection.poll(self._seconds):
                     self.end()
@@ -259,6 +262,8 @@ class _WorkerProcess:
                 if self._closed:
                     return error_response(UnavailableError("The server is stopping."))
                 continue
+            finally:
+                self._is_answering = False
             response, resident, reads = received
             self.reads.update(reads)
             if resident > self._most_resident:
@@ -281,11 +286,21 @@ class _WorkerProcess:
             if self._process is not None:
                 kill_process(self._process)
 
+    def close(self) -> None:
+        """Let the process end, if no request is under way and it may be writing what it keeps of open archives."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None and self._keeps_parts and not self._is_answering:
+                self._connection.close()
+                self._is_ending = True
+
     def stop(self) -> None:
         """End the process for good; its request gets an error."""
         with self._lock:
             self._closed = True
             if self._process is not None:
+                if self._is_ending:
+                    self._process.join(_LAST_SECONDS)
                 kill_process(self._process)
 
 
@@ -361,6 +376,8 @@ class EvaluationPool:
 
     def stop(self) -> None:
         """End all workers. Requests that wait get an error."""
+        for worker in (*self._workers, self._spare):
+            worker.close()
         for worker in (*self._workers, self._spare):
             worker.stop()
         self._threads.shutdown()

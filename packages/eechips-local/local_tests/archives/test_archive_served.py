@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -18,6 +19,11 @@ import rasterio
 import requests
 from affine import Affine
 
+from eechips_local.archives.archive_model import ArchiveDescription
+from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.evaluation.evaluation_pool import EvaluationPool, PendingEvaluation
+from eechips_local.protocol.messages import WorkerRequest
+from eechips_local.stores import StoreConfig
 from local_tests.archives.sample_items import item_box, planetary_sentinel2, stac_item, write_cog
 from local_tests.support.local_earth_engine import Server, initialize, start_server, stop_server
 from local_tests.support.range_server import Files, range_server
@@ -261,3 +267,15 @@ def test_workers_do_not_load_the_code_of_archives_and_folders_each_for_itself(tm
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True, env=given
     )
     assert answer.stdout == "['OMP_NUM_THREADS', 'PYTHONSAFEPATH']\n[]\n"
+
+
+@pytest.mark.slow
+def test_workers_that_keep_parts_of_files_end_by_themselves() -> None:
+    """They write in a thread: of the last request of a run, what was not written would be fetched again."""
+    archive = ArchiveDescription("test", "Test", api="http://127.0.0.1:9")
+    before = set(multiprocessing.active_children())
+    workers = EvaluationPool(1, StoreConfig(demo=False, archives=(archive,)), ServiceLimits())
+    workers.submit(PendingEvaluation(WorkerRequest("value:compute", b"{}"))).result()
+    (process,) = set(multiprocessing.active_children()) - before
+    workers.stop()
+    assert process.exitcode == 0
