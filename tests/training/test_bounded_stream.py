@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -38,10 +38,11 @@ from eechips.manifest.stream_epoch import (
 )
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore
+from eechips.training.streams import stream_reader
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 from tests.support.engine_service import Service
-from tests.support.finished_run import pictures, write_run
+from tests.support.finished_run import layered, pictures, write_run
 from tests.support.stream_programs import COUNT, PROGRAM, fetch_of, numbers, order_of, seen, start, wait_for
 
 SIZE = 24 * 24 * 4 + 192
@@ -294,3 +295,27 @@ def test_units_that_are_larger_than_any_before_make_room_at_once(
                 most = max(most, sum(path.stat().st_size for path in kept))
         assert 600 < most <= 1000
         assert sorted(int(path.name) for path in kept) == list(range(len(kept)))  # which are read first
+
+
+def test_a_unit_that_is_planned_again_while_a_reader_looks_is_no_lost_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The process that fetches may release units between two queries of a reader."""
+    run = write_run(tmp_path, layered(5))
+    read, writers = stream_reader.read_some_samples, []
+
+    def release(positions: Sequence[int]) -> None:
+        with Ledger(run.path / LEDGER_NAME) as ledger:
+            ledger.reopen(positions)
+
+    def read_late(ledger: Ledger, positions: Sequence[int], *arguments: Any) -> Any:
+        if not writers:
+            writers.append(threading.Thread(target=release, args=(positions[:1],)))
+            writers[0].start()
+            writers[0].join(1.0)  # it may have to wait until the reader has ended its queries
+        return read(ledger, positions, *arguments)
+
+    monkeypatch.setattr(stream_reader, "read_some_samples", read_late)
+    ordinals = [item.ordinal for item in eechips.stream(run, seed=1)]
+    writers[0].join()
+    assert ordinals == list(range(5))

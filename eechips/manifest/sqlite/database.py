@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import re
 import shlex
 import sqlite3
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -55,6 +56,16 @@ def connect(path: Path, *, readonly: bool) -> Connection:
         connection.close()
         raise
     return connection
+
+
+@contextlib.contextmanager
+def snapshot(database: Connection) -> Iterator[None]:
+    """Have all queries of the block read the same state, whatever another process writes meanwhile."""
+    database.execute("BEGIN")
+    try:
+        yield
+    finally:
+        database.execute("COMMIT")
 
 
 def _is_at_rest(path: Path) -> bool:

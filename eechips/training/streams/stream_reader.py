@@ -21,6 +21,7 @@ from eechips.errors import RunStoppedError, StorageError, UsageError
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.run import Run, open_run
+from eechips.manifest.sqlite.database import snapshot
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import UnitOutcome, read_outcomes, sum_totals
 from eechips.manifest.sqlite.unit_record import State
@@ -340,7 +341,8 @@ class StreamReader(Iterator[StreamItem]):
         """Take the next units that are settled; return whether there was one."""
         ordinals = range(self._head, len(planned.order), self._part.readers)[:_AHEAD]
         positions = {ordinal: int(planned.order[ordinal]) for ordinal in ordinals}
-        with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger:
+        # In one snapshot: a unit that is planned again after the first query would have no sample in the last one.
+        with Ledger(self._part.folder / LEDGER_NAME, readonly=True) as ledger, snapshot(ledger.database):
             outcomes = read_outcomes(ledger.database, list(positions.values()))
             ends: dict[int, int] = {}  # position of the unit that has the sample of an ordinal
             for ordinal, position in positions.items():
