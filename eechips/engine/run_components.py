@@ -36,7 +36,7 @@ class Stage(enum.IntEnum):
     SETTLED = 2
     """All its units are settled."""
     ASSEMBLED = 3
-    """Its results are assembled; those of a part of a plan never are."""
+    """Its results are assembled. A part of a plan has nothing to assemble, and skips the stage before."""
     COMPLETE = 4
     """Its manifest and ``run.json`` are written."""
 

@@ -1,4 +1,4 @@
-"""Exported files that are read: those of other tasks, and files that are damaged on their way."""
+"""Files of other tasks are refused, and damaged responses to reads of exported files are requested again."""
 
 from __future__ import annotations
 

@@ -174,7 +174,7 @@ if __name__ == "__main__":
 def test_a_killed_script_has_the_tables_of_one_that_was_not(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The rows of all years before the kill were there twice, those of the script itself."""
+    """The main part of the script appends the rows, also those of the years before the kill."""
     script, expected = tmp_path / "tables.py", tmp_path / "expected"
     script.write_text(TABLES)
     expected.mkdir()

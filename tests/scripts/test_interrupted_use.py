@@ -211,7 +211,7 @@ if __name__ == "__main__":
 def test_files_that_a_script_removes_may_have_the_same_names_again(
     place: str, demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All calls but those of the first pool failed, as two units had the same name; it is killed with tiles there."""
+    """Each use of the pool writes files of the same names, which the script removes; a kill leaves some of them."""
     monkeypatch.setenv("STOPS_AT", place)
     (tmp_path / "loops.py").write_text(LOOPS)
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
@@ -297,7 +297,7 @@ def test_calls_that_a_script_leaves_out_undone_are_said(
 def test_results_of_calls_whose_variables_were_others_are_said(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is unknown whether the calls of the second river are those of the first, with a time among the variables."""
+    """A variable with the time differs in each run, so that the uses of the pool cannot be told apart."""
     (tmp_path / "rivers.py").write_text(RIVERS)
     (tmp_path / "mark").touch()
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))

@@ -66,7 +66,7 @@ class SceneQuery:
     properties: tuple[str, ...] = ()
 
     def over(self, region: ee.Geometry) -> SceneQuery:
-        """Return the query for those of the images that meet a geometry on the server."""
+        """Return the query for the images that also meet a geometry on the server."""
         return replace(self, collection=self.collection.filterBounds(region))
 
 

@@ -324,8 +324,8 @@ def test_rasters_without_windows_are_refused(tmp_path: Path) -> None:
             next(plan_windows(str(path), **{"max_memory": MEMORY, **options}))
 
     one_strip = write(tmp_path / "strip.tif", (1, 3000, 3000), blockysize=3000)
-    told = r"one block of .*strip\.tif, 3,000x3,000 pixels.*it needs 603\.\d MB.*convert the raster to small tiles"
-    refused(one_strip, told)
+    message = r"one block of .*strip\.tif, 3,000x3,000 pixels.*it needs 603\.\d MB.*convert the raster to small tiles"
+    refused(one_strip, message)
     refused(one_strip, "3,000x3,000 pixels with 2 pixels around it", halo=2)
     refused(one_strip, "halo must be a number of pixels, not -1", halo=-1)
     huge = write(tmp_path / "huge.tif", (1, 4097, 64), sparse_ok=True, **tiles(4096))

@@ -213,7 +213,7 @@ class _WorkerProcess:
     def __init__(self, context: Any, store: StoreConfig, limits: ServiceLimits, most_resident: int) -> None:
         self._most_resident = most_resident
         self._arguments = (context, store, limits)
-        self._keeps_parts, self._is_ending = bool(store.archives), False
+        self._keeps_parts = bool(store.archives)
         self._seconds = limits.seconds + _GRACE
         self._lock = threading.Lock()
         self._closed = self._is_answering = False
@@ -292,14 +292,12 @@ class _WorkerProcess:
             self._closed = True
             if self._process is not None and self._keeps_parts and not self._is_answering:
                 self._connection.close()
-                self._is_ending = True
 
     def stop(self) -> None:
-        """End the process for good; its request gets an error."""
+        """End the process for good; its request gets an error. :meth:`close` comes first."""
         with self._lock:
-            self._closed = True
             if self._process is not None:
-                if self._is_ending:
+                if self._connection.closed:
                     self._process.join(_LAST_SECONDS)
                 kill_process(self._process)
 
