@@ -14,7 +14,7 @@ from eechips import Chip, Grid
 from eechips.planning.grid_alignment import aligned_grid, find_utm_crs, snap_chip
 from eechips.planning.imagery.maps import MapName, fetch_map
 from eechips.planning.sampling.class_strata import ClassPool
-from eechips.planning.sampling.sample_places import StratifiedDraw
+from eechips.planning.sampling.stratified_draw import StratifiedDraw
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED", "USGS/SRTMGL1_003", "ESA/WorldCover/v200"]
 

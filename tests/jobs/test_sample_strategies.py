@@ -31,7 +31,7 @@ from eechips.planning.areas.regions import parse_box
 from eechips.planning.imagery.maps import MapName, fetch_map
 from eechips.planning.sampling.cell_grids import MajorTomGrid
 from eechips.planning.sampling.class_strata import ClassPool
-from eechips.planning.sampling.sample_places import StratifiedDraw
+from eechips.planning.sampling.stratified_draw import StratifiedDraw
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support import coded_store

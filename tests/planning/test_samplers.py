@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from eechips.errors import RegionError
 from eechips.geo.polygons import spherical_area
-from eechips.planning.sampling.sample_places import StrataPool, StratifiedDraw
 from eechips.planning.sampling.samplers import PointStream, Stratum
+from eechips.planning.sampling.stratified_draw import StrataPool, StratifiedDraw
 from local_tests.support.call_counts import count_calls
 
 COLORADO = shapely.box(-109.06, 36.99, -102.04, 41.0)

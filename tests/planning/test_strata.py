@@ -16,9 +16,9 @@ import shapely
 from eechips.datasets import ECOREGIONS
 from eechips.errors import RegionError, TooLargeError
 from eechips.planning.areas.regions import parse_region
-from eechips.planning.sampling.sample_places import StrataPool, StratifiedDraw
 from eechips.planning.sampling.samplers import Stratum
 from eechips.planning.sampling.strata import fetch_strata
+from eechips.planning.sampling.stratified_draw import StrataPool, StratifiedDraw
 from eechips_local.assets import ingest
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server, initialize

@@ -16,8 +16,8 @@ from eechips.errors import RegionError
 from eechips.geo.ellipsoid import great_circle
 from eechips.geo.polygons import EARTH_RADIUS, spherical_area
 from eechips.planning.sampling.cell_grids import regular_points
-from eechips.planning.sampling.sample_places import Key, Point, StrataPool, StratifiedDraw
 from eechips.planning.sampling.samplers import MinDistance, PointStream, Stratum
+from eechips.planning.sampling.stratified_draw import Key, Point, StrataPool, StratifiedDraw
 
 BOX = shapely.box(-106, 39, -104, 41)
 STRATA = [Stratum("a", "A", BOX), Stratum("b", "B", shapely.box(-104, 39, -103, 41))]

@@ -29,18 +29,16 @@ from eechips.planning.sampling import samplers
 from eechips.planning.sampling.class_strata import MOST_PIXELS, ClassPool
 from eechips.planning.sampling.sample_places import (
     FixedStrategy,
-    PointFilter,
     RandomStrategy,
     SamplePlace,
-    StrataPool,
     Strategy,
-    StratifiedDraw,
     listed_places,
     places_within,
     region_places,
 )
 from eechips.planning.sampling.samplers import MinDistance, PlaceTest
 from eechips.planning.sampling.strata import fetch_strata
+from eechips.planning.sampling.stratified_draw import PointFilter, StrataPool, StratifiedDraw
 from eechips.text.formatting import format_count, format_extent, parse_distance, some_of
 
 _WORLD = shapely.box(-180.0, -90.0, 180.0, 90.0)

@@ -20,8 +20,8 @@ from eechips.geo.crs import parse_crs, unproject
 from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.imagery.maps import MapBand, is_class
-from eechips.planning.sampling.sample_places import Key, Point
 from eechips.planning.sampling.samplers import DIGITS, PointStream
+from eechips.planning.sampling.stratified_draw import Key, Point
 
 MOST_CLASSES = 256
 """Maximum number of classes, unless the caller names them."""
@@ -118,7 +118,7 @@ class ClassPool:
         return self.classes
 
     def more(self, wanted: Mapping[Key, int], target: int) -> Mapping[Key, Sequence[Point]]:
-        """Return further candidates; see :class:`eechips.planning.sampling.sample_places.PointPool`."""
+        """Return further candidates; see :class:`eechips.planning.sampling.stratified_draw.PointPool`."""
         lacking = self._lacking(wanted)
         while lacking and not self.is_complete and self._is_worth_drawing(lacking):
             self._draw(max(_FIRST, min(self._effort(lacking), self._drawn)))
