@@ -20,7 +20,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.costs.estimate import estimate
 from eechips.engine.plans.changed_options import describe
 from eechips.engine.plans.plan import name_template, plan_units
-from eechips.engine.plans.resume import ResumedFiles
+from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.engine.results.archive_provenance import ServedArchives
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.run import run

@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from eechips.client.retry import RetryPolicy
-from eechips.engine.plans.resume import ResumedFiles
+from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.errors import ConfigurationError, StorageError, ValidationError
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import ObjectStore

@@ -10,7 +10,7 @@ from typing import Any
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.changed_options import differences
 from eechips.engine.plans.plan import name_template, planner_errors, read_inputs
-from eechips.engine.plans.resume import warn_of_results
+from eechips.engine.plans.resumed_files import warn_of_results
 from eechips.errors import RunMismatchError, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import (

@@ -1,149 +1,140 @@
-"""Check before a run resumes that its files are those which its ledger has recorded.
+"""Find out what an earlier run in the same folder has done, so that a run continues where that stopped.
 
-:mod:`eechips.engine.plans.changed_options` checks that its options are the same.
-
-A file that another run, another program or a person has put in the place of a result is not taken for it. To read every
-file each time would take as long as for ``eechips verify``, so only those are read that have changed since the run has
-looked at them: since the end of the command before, or since their unit was finished.
+The ledger gives out the units that are open. Settled ones are opened again if their files are not the recorded ones
+(:mod:`eechips.engine.plans.resumed_files`). The options must be the same
+(:mod:`eechips.engine.plans.changed_options`).
 """
 
 from __future__ import annotations
 
-import contextlib
-import logging
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import partial
-from typing import Any
+import shlex
 
-from eechips.client import retry
-from eechips.client.retry import RetryPolicy
-from eechips.engine.progress import Progress
-from eechips.engine.queues.reported_outcomes import describe_change
-from eechips.errors import StorageError
-from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
-from eechips.processes.parallel_map import parallel_map
-from eechips.storage import LocalStore, Store, StoredFile
+from eechips.engine.features.replacement import is_refilling
+from eechips.engine.plans.changed_options import check_same
+from eechips.engine.plans.plan_extension import addable_parameters, check_growth
+from eechips.engine.plans.resumed_files import ResumedFiles
+from eechips.engine.queues.beam_queue import BEAM_QUEUES
+from eechips.engine.results.result_assembly import is_assembled
+from eechips.engine.results.run_records import RunRecords
+from eechips.engine.run_components import RunComponents, Stage
+from eechips.engine.service.local_server import local_earth_engine
+from eechips.errors import UsageError
+from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files
+from eechips.manifest.reserved_names import CALLS_FOLDER
+from eechips.manifest.run import Run
+from eechips.manifest.run_signature import is_own
+from eechips.manifest.sqlite.ledger_queries import read_dropped, read_files
+from eechips.manifest.untrusted_run import check_paths, check_values
+from eechips.manifest.withheld_files import restore
 
-_COMPARED = "compared"
-"""In the ledger: when the recorded files were those of the run, in seconds since 1970, by the clock of the file system;
-for an object store, by that of this machine."""
-
-_SHOWN = 3  # files that are named
-_READERS = 8  # files that are read at once
-_MOST_ASKED = 1000  # files that are not listed and are asked for by name
-_log = logging.getLogger(__name__)
+_REDRAWN = "redrawn"  # key in the ledger: all empty units were replaced as far as possible
 
 
-class ResumedFiles:
-    """The files of a run."""
+class EarlierRun:
+    """What an earlier run in the same folder has done: a run continues where that stopped.
 
-    def __init__(self, ledger: Ledger, store: Store, policy: RetryPolicy, *, quiet: bool) -> None:
-        self._ledger, self._store, self._policy, self._quiet = ledger, store, policy, quiet
+    Attributes:
+        files: the recorded files.
 
-    def find_foreign(self) -> list[int]:
-        """Return the positions of units one of whose files is gone or is not the one that was recorded, and say why.
+    Args:
+        run: the run that continues it.
+    """
 
-        Raises:
-            TransientError, StorageError, ConfigurationError: if the store cannot be read.
-        """
-        known, now = self._known, self._now()
-        there = self._list(file.name for file in read_files(self._ledger.database))
-        reasons: dict[int, str] = {}
-        doubtful: list[RecordedResult] = []
-        for result in read_files(self._ledger.database):
-            file = there.get(result.name)
-            if file is None or file.size != result.size:
-                reasons[result.position] = describe_change(result, None if file is None else file.size, None)
-            elif file.changed is None or file.changed >= max(known, _past(result.finished, now)):
-                doubtful.append(result)
-        reasons |= dict(self._read(doubtful))
-        warn_of_results(list(reasons.values()), _SHOWN)
-        if doubtful:
-            self.note()
-        return list(reasons)
+    def __init__(self, run: RunComponents, records: RunRecords) -> None:
+        self._components, self._records = run, records
+        self._recipe, self._config, self._ledger = run.recipe, run.config, run.ledger
+        self.files = ResumedFiles(run.ledger, run.store, run.config.policy, quiet=run.config.quiet)
 
-    def is_assembled(self, assembled_files: Iterable[Mapping[str, Any]]) -> bool:
-        """Return whether assembled files are the recorded ones: path, bytes and SHA-256 of each."""
-        wanted = {str(recorded["file"]): recorded for recorded in assembled_files}
-        there = self._list(wanted)
-        known = self._known
-        for name, recorded in wanted.items():
-            file = there.get(name)
-            if file is None or file.size != recorded["bytes"]:
-                return False
-            if (file.changed is None or file.changed >= known) and self._digest(name) != recorded["sha256"]:
-                _log.warning("%s is not what this run assembled from all results: it is assembled again", name)
-                return False
-        return True
-
-    def note(self) -> None:
-        """Record that all recorded files are those of the run now."""
+    def find_stage(self, *, is_extended: bool) -> Stage:
+        """Check the folder, remove what an interrupted run has left there, and find out what is done already."""
+        is_planned = self._check_folder(is_extended=is_extended)
         if self._ledger.has_plan:
-            self._ledger.note(_COMPARED, self._now())
+            self._remove_interrupted()
+        if not is_planned:
+            return Stage.NEW
+        if not self._is_settled():
+            return Stage.PLANNED
+        if not self._components.is_part and not is_assembled(self._recipe, self._ledger, self.files):
+            return Stage.SETTLED
+        return Stage.COMPLETE if self._records.is_complete else Stage.ASSEMBLED
 
-    def _now(self) -> float:
-        return self._store.now() if isinstance(self._store, LocalStore) else time.time()
+    def _check_folder(self, *, is_extended: bool) -> bool:
+        """Check whether the recipe may write to the folder and the store; return whether its units are planned."""
+        components, out, ledger = self._components, self._config.out, self._ledger
+        if components.remote_store is not None and components.is_interactive:
+            raise UsageError(
+                f"{self._recipe.name} writes its files itself, to folders of this machine: name one as `out`, and copy"
+                " its files to the object store afterwards"
+            )
+        self._check_received()
+        archives = self._config.archives
+        if archives and ledger.has_plan and ledger.meta().get("source") != self._config.source:
+            with local_earth_engine(archive=archives, workers=1):  # a mistyped name makes another run, too
+                pass
+        if is_extended:
+            check_growth(self._recipe, ledger, components.described, out)
+        addable = addable_parameters(components.recipe, ledger)
+        is_planned = is_extended or (ledger.has_plan and check_same(ledger, components.described, out, addable))
+        self._check_store(is_planned=is_planned)
+        return is_planned
+
+    def _remove_interrupted(self) -> None:
+        """Remove files that an interrupted run has left: excluded, or not recorded."""
+        if self._components.is_interactive:
+            restore(self._config.out, replaces=False)  # files of a script that was killed
+        remove_excluded_files(self._ledger, self._components.store)
+        remove_uncommitted_files(self._ledger, self._components.store)
+
+    def _check_received(self) -> None:
+        """Check whether the content of the folder is safe to use, if another user may have written it.
+
+        The paths of its ledger must not lead out of it. What the calls of a script have returned is unpickled, which
+        may execute code.
+        """
+        folder = self._config.out
+        if self._ledger.has_plan:
+            check_paths(self._ledger)
+        if is_own(Run(folder).info, folder):
+            return
+        if self._components.is_interactive and (folder / CALLS_FOLDER).exists():
+            raise UsageError(
+                f"{folder} was made by another user, or moved, and resuming a script there may execute their code:"
+                f" choose another output folder, or trust it: eechips trust {shlex.quote(str(folder))}"
+            )
+        if self._ledger.has_plan:
+            check_values(self._ledger)
+
+    def _check_store(self, *, is_planned: bool) -> None:
+        """Check whether an object store answers, unless its objects are listed anyway."""
+        has_results = is_planned and next(read_files(self._ledger.database), None) is not None
+        if self._components.remote_store is not None and not has_results:
+            self._components.remote_store.check()
+            self._records.check_place()
+
+    def _is_settled(self) -> bool:
+        """Return whether nothing is left to fetch or to replace."""
+        is_open = self._reopen_missing() > 0 or not self._is_redrawn or self._ledger.is_partial
+        return not is_open and not self._components.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)
+
+    def _reopen_missing(self) -> int:
+        """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""
+        foreign = self.files.find_foreign()
+        if foreign:
+            self._ledger.reopen(foreign)
+        return self._ledger.count_open()
 
     @property
-    def _known(self) -> float:
-        """The time up to which the files are known, in seconds since 1970."""
-        compared = self._ledger.meta().get(_COMPARED)
-        return _past(float(compared) if isinstance(compared, (int, float)) else None, self._now())
+    def _is_redrawn(self) -> bool:
+        """Return whether every unit without a file has been replaced as far as possible, or is kept empty."""
+        if is_refilling(self._recipe, self._ledger):
+            return False
+        if self._config.on_empty != "redraw" or self._ledger.meta().get(_REDRAWN):
+            return True
+        return next(read_dropped(self._ledger.database), None) is None
 
-    def _list(self, names: Iterable[str]) -> dict[str, StoredFile]:
-        """Return the files in the folders of some names, by name; raise StorageError if one of them exists.
-
-        What a proxy or a store that resembles S3 leaves out of a listing would be fetched again: some of those that an
-        object store does not list are asked for by name.
-        """
-        wanted = sorted(set(names))
-        there = {file.name: file for file in self._store.files(sorted({name.rpartition("/")[0] for name in wanted}))}
-        if not isinstance(self._store, LocalStore):
-            missing = [name for name in wanted if name not in there]
-            asked = missing[:: -(-len(missing) // _MOST_ASKED)] if missing else []
-            for name, size in parallel_map(lambda name: (name, self._size(name)), asked, _READERS):
-                if size is not None:
-                    raise StorageError(
-                        f"{name} is in the store of the results, but not in its listing: a proxy, or a store that is"
-                        " not quite like S3, may leave out objects. Nothing is fetched again"
-                    )
-        return there
-
-    def _size(self, name: str) -> int | None:
-        """Return the size of a file; None if it does not exist, or is refused, as missing objects of S3 may be."""
-        with contextlib.suppress(StorageError):
-            return retry.call(partial(self._store.size, name), self._policy)
-        return None
-
-    def _read(self, doubtful: list[RecordedResult]) -> Iterator[tuple[int, str]]:
-        """Yield position and reason of results whose content is another."""
-        with Progress(len(doubtful), 0, None, quiet=self._quiet, unit="files compared") as progress:
-            for result, digest in parallel_map(
-                lambda recorded: (recorded, self._digest(recorded.name)), doubtful, _READERS
-            ):
-                if digest != result.sha256:
-                    yield result.position, describe_change(result, result.size, digest)
-                progress.settle(failed=False)
-                progress.show(0, 0)
-
-    def _digest(self, name: str) -> str | None:
-        try:
-            return retry.call(partial(self._store.sha256, name), self._policy)
-        except FileNotFoundError:
-            return None
-
-
-def _past(moment: float | None, now: float) -> float:
-    """Return a moment; minus infinity if it is unknown, or to come: the clock has been set back meanwhile."""
-    return -math.inf if moment is None or moment > now else moment
-
-
-def warn_of_results(sentences: Sequence[str], shown: int) -> None:
-    """Warn of results with a sentence each, up to a number; then say how many more there are."""
-    for sentence in sentences[:shown]:
-        _log.warning("%s", sentence)
-    if len(sentences) > shown:
-        _log.warning("The same holds for %s further results", f"{len(sentences) - shown:,}")
+    def note_replaced(self) -> None:
+        """Record that empty or dropped units have been replaced."""
+        if self._config.on_empty == "redraw":
+            self._ledger.note(_REDRAWN, True)
+        if is_refilling(self._recipe, self._ledger):
+            self._ledger.note(EXCLUSIONS, REPLACED)

@@ -17,7 +17,7 @@ from typing import Any
 
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
-from eechips.engine.plans.resume import ResumedFiles
+from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
