@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import FieldError, InvalidError
 
 Check = Callable[[Any, str], None]
 """Checks a value at a path; raises InvalidError."""
 
 _TAG = re.compile(r"[a-z0-9][-_a-z0-9]{0,62}")
 _SHOWN = 100
+_VIOLATIONS = 100
+"""That a response lists."""
 
 
 def snake_name(path: str) -> str:
@@ -22,9 +24,41 @@ def snake_name(path: str) -> str:
     return re.sub(r"(?<=[a-z])([A-Z])", lambda match: f"_{match.group(1).lower()}", path)
 
 
-def _wrong(value: Any, path: str, kind: str) -> InvalidError:
+def camel_name(name: str) -> str:
+    """Return the name of a field that JSON has: ``startTime`` for ``start_time``.
+
+    Google's JSON parser accepts both (https://protobuf.dev/programming-guides/json/), and the client sends both.
+    """
+    return re.sub(r"_([a-z])", lambda match: match.group(1).upper(), name)
+
+
+def _unknown(name: str, path: str, reason: str) -> FieldError:
+    field = snake_name(path)
+    where = f" at '{field}'" if field else ""
+    return FieldError((field, f'Invalid JSON payload received. Unknown name "{name[:_SHOWN]}"{where}: {reason}.'))
+
+
+def _wrong(value: Any, path: str, kind: str) -> FieldError:
+    if isinstance(value, list) and not path.endswith("]"):
+        outer, _, name = path.rpartition(".")
+        return _unknown(name, outer, "Proto field is not repeating, cannot start list")
     shown = json.dumps(value) if isinstance(value, (str, int, float, bool)) else type(value).__name__
-    return InvalidError(f"Invalid value at '{snake_name(path)}' ({kind}), {shown[:_SHOWN]}")
+    field = snake_name(path)
+    return FieldError((field, f"Invalid value at '{field}' ({kind}), {shown[:_SHOWN]}"))
+
+
+def _check_each(parts: Iterable[tuple[Check, Any, str]]) -> None:
+    """Check the parts of a message; raise what is wrong with all of them."""
+    violations: list[tuple[str, str]] = []
+    for check, value, path in parts:
+        try:
+            check(value, path)
+        except FieldError as error:
+            violations += error.violations
+        if len(violations) >= _VIOLATIONS:
+            break
+    if violations:
+        raise FieldError(*violations[:_VIOLATIONS])
 
 
 def check_string(value: Any, path: str) -> None:
@@ -84,8 +118,7 @@ def array_of(of: Check) -> Check:
     def check(value: Any, path: str) -> None:
         if not isinstance(value, list):
             raise _wrong(value, path, "array")
-        for index, item in enumerate(value):
-            of(item, f"{path}[{index}]")
+        _check_each((of, item, f"{path}[{index}]") for index, item in enumerate(value))
 
     return check
 
@@ -95,8 +128,14 @@ def map_of(of: Check) -> Check:
 
     def check(value: Any, path: str) -> None:
         check_object(value, path)
-        for name, item in value.items():
-            of(item, f"{path}[{name}]")
+        _check_each((of, item, f"{path}[{name}]") for name, item in value.items())
+
+    return check
+
+
+def _no_field(name: str) -> Check:
+    def check(_: Any, path: str) -> None:
+        raise _unknown(name, path, "Cannot find field")
 
     return check
 
@@ -106,15 +145,13 @@ def message_of(**fields: Check) -> Check:
 
     def check(value: Any, path: str) -> None:
         if not isinstance(value, Mapping):
-            raise _wrong(value, path, "object")
-        for name, content in value.items():
-            if name not in fields:
-                where = f" at '{snake_name(path)}'" if path else ""
-                raise InvalidError(
-                    f'Invalid JSON payload received. Unknown name "{str(name)[:_SHOWN]}"{where}: Cannot find field.'
-                )
-            if content is not None:
-                fields[name](content, f"{path}.{name}" if path else name)
+            raise _wrong(value, path, "object") if path else _unknown("", "", "Root element must be a message")
+        parts = ((name, fields.get(camel_name(name)), content) for name, content in value.items())
+        _check_each(
+            (check, content, f"{path}.{name}" if path else name) if check else (_no_field(name), None, path)
+            for name, check, content in parts
+            if content is not None or check is None
+        )
 
     return check
 

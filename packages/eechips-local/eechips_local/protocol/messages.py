@@ -7,7 +7,6 @@ transcoding.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 from eechips_local.protocol.field_checks import (
     Check,
     array_of,
+    camel_name,
     check_boolean,
     check_expression,
     check_integer,
@@ -328,15 +328,12 @@ _FREE_FORM = (
 
 
 def _camel_names(value: Any) -> Any:
-    """Return a message with the names of fields that JSON has: ``startTime`` for ``start_time``.
-
-    Google's JSON parser accepts both (https://protobuf.dev/programming-guides/json/), and the client sends both.
-    """
+    """Return a message with the names of fields that JSON has."""
     if isinstance(value, list):
         return [_camel_names(item) for item in value]
     if not isinstance(value, Mapping):
         return value
-    named = {re.sub(r"_([a-z])", lambda match: match.group(1).upper(), name): item for name, item in value.items()}
+    named = {camel_name(name): item for name, item in value.items()}
     return {name: item if name in _FREE_FORM else _camel_names(item) for name, item in named.items()}
 
 
@@ -350,10 +347,8 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     Raises:
         InvalidError: if it is no message of that kind.
     """
-    if not isinstance(body, Mapping):
-        raise InvalidError("Invalid JSON payload received. Unexpected token: an object is expected.")
-    body = _camel_names(body)
     _REQUESTS[kind](body, "")
+    body = _camel_names(body)
     manifest = _MANIFESTS.get(kind)
     if manifest is not None and body.get(manifest) is None:
         raise InvalidError(f"Required field '{snake_name(manifest)}' is missing.")

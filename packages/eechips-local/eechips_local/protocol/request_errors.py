@@ -4,6 +4,7 @@
 
     EarthEngineError          any error that a client sees: HTTP code, status, message
     ├── InvalidError              400 INVALID_ARGUMENT: the expression or the request is wrong
+    │   ├── FieldError                fields of a message that have other names or types
     │   ├── UnknownFunctionError      a function that the local Earth Engine does not have
     │   ├── TypeMismatchError         an argument of the wrong type
     │   └── LimitError                a limit of the service (pixels, bytes, elements, memory, time)
@@ -19,7 +20,7 @@ from typing import Any
 
 
 class EarthEngineError(Exception):
-    """An error as the service reports it: ``{"error": {"code", "message", "status"}}``."""
+    """An error as the service reports it: ``{"error": {"code", "message", "status"}}``; `FieldError` has details."""
 
     code = 500
     status = "INTERNAL"
@@ -34,6 +35,28 @@ class InvalidError(EarthEngineError):
 
     code = 400
     status = "INVALID_ARGUMENT"
+
+
+class FieldError(InvalidError):
+    """Fields of a message that have other names or types, as Google's JSON transcoding reports them: all at once.
+
+    Args:
+        violations: for each, the path of the field, which is empty for the message itself, and what is wrong.
+    """
+
+    def __init__(self, *violations: tuple[str, str]) -> None:
+        super().__init__(*violations)
+        self.violations = violations
+
+    def __str__(self) -> str:
+        return "\n".join(wrong for _, wrong in self.violations)
+
+    def body(self) -> dict[str, Any]:
+        """Return the JSON body of the response: https://github.com/OSGeo/gdal/issues/805 shows one."""
+        fields = [{"field": path, "description": wrong} for path, wrong in self.violations]
+        violations = [{name: text for name, text in field.items() if text} for field in fields]
+        details = [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}]
+        return {"error": {**super().body()["error"], "details": details}}
 
 
 class UnknownFunctionError(InvalidError):

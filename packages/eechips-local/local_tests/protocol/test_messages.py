@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from typing import Any
 
@@ -40,6 +41,12 @@ def test_whole_messages_pass_without_their_nulls() -> None:
     [
         ({"size": 1}, 'Invalid JSON payload received. Unknown name "size": Cannot find field.'),
         ({"grid": {"crs": "x"}}, "Unknown name \"crs\" at 'grid': Cannot find field."),
+        ({"grid": [5]}, 'Unknown name "grid": Proto field is not repeating, cannot start list.'),
+        (
+            {"grid": {"crsCode": []}},
+            "Unknown name \"crsCode\" at 'grid': Proto field is not repeating, cannot start list.",
+        ),
+        ({"a.b": 5}, 'Unknown name "a.b": Cannot find field.'),
         ({"grid": 5}, "Invalid value at 'grid' (object), 5"),
         ({"grid": {"dimensions": {"width": "w"}}}, "Invalid value at 'grid.dimensions.width' (TYPE_INT32), \"w\""),
         ({"grid": {"dimensions": {"width": 1.5}}}, "Invalid value at 'grid.dimensions.width' (TYPE_INT32), 1.5"),
@@ -50,7 +57,7 @@ def test_whole_messages_pass_without_their_nulls() -> None:
         ({"bandIds": "B1"}, "Invalid value at 'band_ids' (array)"),
         ({"bandIds": [1]}, "Invalid value at 'band_ids[0]' (TYPE_STRING), 1"),
         ({"visualizationOptions": {"ranges": [None]}}, "'visualization_options.ranges[0]'"),
-        ({"expression": []}, "Invalid value at 'expression'"),
+        ({"expression": []}, 'Unknown name "expression": Proto field is not repeating'),
         ({"workloadTag": "Chips"}, "Invalid workload tag 'Chips'"),
     ],
 )
@@ -61,8 +68,38 @@ def test_wrong_fields_are_named(change: dict[str, Any], message: str) -> None:
 
 @pytest.mark.parametrize("body", [[], 1, "x", None])
 def test_a_message_is_an_object(body: Any) -> None:
-    with pytest.raises(InvalidError, match="an object is expected"):
+    """As in https://github.com/google-wallet/rest-samples/issues/22, which another of Google's services answered."""
+    with pytest.raises(InvalidError) as caught:
         messages.check("value:compute", body)
+    wrong = 'Invalid JSON payload received. Unknown name "": Root element must be a message.'
+    assert str(caught.value) == wrong
+    assert caught.value.body()["error"]["details"][0]["fieldViolations"] == [{"description": wrong}]
+
+
+def test_all_wrong_fields_are_listed_as_in_a_recorded_response() -> None:
+    """The response to GDAL's request: https://github.com/OSGeo/gdal/issues/805."""
+    with pytest.raises(InvalidError) as caught:
+        messages.check("image:computePixels", {**PIXELS, "grid": {"origin": {}, "dimensions": {}, "pixel_size": None}})
+    wrong = [
+        f"Invalid JSON payload received. Unknown name \"{name}\" at 'grid': Cannot find field."
+        for name in ("origin", "pixel_size")
+    ]
+    violations = [{"field": "grid", "description": description} for description in wrong]
+    assert caught.value.body() == {
+        "error": {
+            "code": 400,
+            "message": "\n".join(wrong),
+            "status": "INVALID_ARGUMENT",
+            "details": [{"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": violations}],
+        }
+    }
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+
+
+def test_a_response_lists_a_bounded_number_of_fields() -> None:
+    with pytest.raises(InvalidError) as caught:
+        messages.check("value:compute", dict.fromkeys(map(str, range(100_000))))
+    assert len(str(caught.value).splitlines()) == 100
 
 
 @pytest.mark.parametrize(

@@ -194,6 +194,18 @@ def test_tiles_lie_where_maps_expect_them(ee: Any, stack: Stack) -> None:
     assert (found[0] == np.minimum(expected, 255))[inside].mean() > 0.99
 
 
+def test_places_of_tiles_that_are_no_numbers_are_listed(ee: Any) -> None:
+    """As in https://github.com/gee-community/qgis-earthengine-plugin/issues/364."""
+    url = ee.Image(1).getMapId()["tile_fetcher"].format_tile_url(0, 0, 0).removesuffix("0/0/0")
+    response = requests.get(url + "{z}/{x}/{y}&zmax=12&minzoom=5&cache=1")
+    texts = {"x": "{x}", "y": "{y}&zmax=12&minzoom=5&cache=1", "zoom": "{z}"}
+    wrong = {name: f"Invalid value at '{name}' (TYPE_INT32), \"{text}\"" for name, text in texts.items()}
+    assert response.status_code == 400
+    assert response.json()["error"]["message"] == "\n".join(wrong.values())
+    fields = [{"field": name, "description": text} for name, text in wrong.items()]
+    assert response.json()["error"]["details"][0]["fieldViolations"] == fields
+
+
 def test_tiles_without_transparency_are_jpegs(ee: Any) -> None:
     image = ee.Image.constant([10, 20, 30]).byte()
     assert image.getMapId()["tile_fetcher"].fetch_tile(0, 0, 0).startswith(b"\xff\xd8")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
@@ -27,6 +26,7 @@ from eechips_local.pixels.grids.sampled_pixels import reads_many
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
 from eechips_local.pixels.output import encode as formats
 from eechips_local.pixels.types import cast_values
+from eechips_local.protocol.field_checks import check_integer, message_of
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError
 from eechips_local.protocol.routes.resources import find_image
@@ -39,6 +39,7 @@ _MERCATOR = "EPSG:3857"
 _HALF_WORLD = math.pi * 6_378_137.0
 _TILE = 256
 DEEPEST_ZOOM = 30
+_POSITION = message_of(x=check_integer, y=check_integer, zoom=check_integer)
 
 PICTURES = ("PNG", "JPEG", "AUTO_JPEG_PNG")
 _ZIPPED = ("ZIPPED_GEO_TIFF", "ZIPPED_GEO_TIFF_PER_BAND")
@@ -346,12 +347,11 @@ def map_tile(request: ServiceRequest, context: Context) -> ServiceResponse:
     Tiles are those of https://wiki.openstreetmap.org/wiki/Slippy_map_tilenames: (0, 0) is the north-west one.
     """
     form = file_format(request.body, PICTURES)
-    tile_position = [request.query[name] for name in ("zoom", "x", "y")]
-    if not all(re.fullmatch(r"[0-9]{1,10}", text) for text in tile_position):
-        raise InvalidError("Invalid tile coordinates: zoom, x and y are whole numbers.")
-    zoom, x, y = map(int, tile_position)
-    count = 2**zoom if zoom <= DEEPEST_ZOOM else 0
-    if x >= count or y >= count:
+    position = {name: request.query[name] for name in ("x", "y", "zoom")}
+    _POSITION(position, "")
+    x, y, zoom = map(int, position.values())
+    count = 2**zoom if 0 <= zoom <= DEEPEST_ZOOM else 0
+    if not (0 <= x < count and 0 <= y < count):
         raise InvalidError(f"Invalid tile coordinates: zoom {zoom}, x {x}, y {y}.")
     image = _layer(request.body, context)
     grid = tile_grid(zoom, x, y)
