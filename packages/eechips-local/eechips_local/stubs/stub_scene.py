@@ -56,11 +56,13 @@ _KEPT = 16
 _OF_LAND = re.compile(
     r"^ECMWF/ERA5_LAND/|^NASA/([FGN]LDAS|ORNL/DAYMET\w*|SMAP)/|^IDAHO_EPSCOR/|^GRIDMET/|^OREGONSTATE/PRISM/"
     r"|^(MODIS|NASA/VIIRS|NOAA/VIIRS)/\d+/(M[COY]D|VNP)(13|15|16|17)|^UCSB-CH[CG]/|^WORLDCLIM/"
+    r"|^RUB/RUBCLIM/LCZ/"
 )
 """Datasets of land, whose pixels are masked at sea.
 
 Of ERA5-Land and NLDAS that is tested by https://github.com/Open-ET/openet-refet-gee (test_hourly.py) and
-https://github.com/Open-ET/openet-core (test_a_utils.py); their records say of the others that they are of land.
+https://github.com/Open-ET/openet-core (test_a_utils.py), of local climate zones by
+https://github.com/vergauwenthomas/MetObs_toolkit (test_gee.py); their records say of the others that they are of land.
 """
 
 _NO_RANGE = (

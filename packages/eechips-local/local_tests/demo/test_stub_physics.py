@@ -123,3 +123,10 @@ def test_regions_do_not_lose_all_of_their_forest(place: tuple[float, float]) -> 
     assert 0.0 < (loss == 1).mean() < 0.5
     assert ((loss == 1) == (years > 0)).all()
     assert years.max() > 10
+
+
+def test_climate_zones_are_masked_at_sea() -> None:
+    """As test_lcz_seamask_fix of https://github.com/vergauwenthomas/MetObs_toolkit expects off the Belgian coast."""
+    (zones,) = images("RUB/RUBCLIM/LCZ/global_lcz_map/latest", date(2018, 1, 1), 365)
+    assert not around(zones, "LCZ", (3.009151, 51.361852), 0)[1].any()
+    assert around(zones, "LCZ", (3.72, 51.05))[1].all()
