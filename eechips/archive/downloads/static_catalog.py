@@ -132,9 +132,8 @@ def _walk(
     places = [place for rel, place in links if rel == "item"]
     new = [place for place in dict.fromkeys(places) if place not in seen]
     seen.update(new)
-    for place, item in parallel_map(lambda place: (place, _read(place, address, reader)), new, _AT_ONCE):
-        if item is not None:
-            yield from _walk(item, place, wanted, reader, seen, collection, depth + 1)
+    for place, item in _told_apart(new, address, reader):
+        yield from _walk(item, place, wanted, reader, seen, collection, depth + 1)
     for rel, place in links:
         if rel == "items" and not places and is_web(place):  # a collection of an API
             yield from ((_with_collection(item, collection), place) for item in item_pages(place, reader))
@@ -144,6 +143,33 @@ def _walk(
         child = _read(place, address, reader)
         if child is not None:
             yield from _walk(child, place, wanted, reader, seen, collection, depth + 1)
+
+
+def _told_apart(places: Sequence[str], home: str, reader: DocumentReader) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the documents at some URLs; read two again that are one item: one may be the response to another request.
+
+    An item that both URLs still have is noted: another one may be lost.
+    """
+    places_of: dict[tuple[Any, Any], str] = {}
+    for place, document in parallel_map(lambda place: (place, _read(place, home, reader)), places, _AT_ONCE):
+        if document is None:
+            continue
+        yield place, document
+        first = places_of.setdefault(_item_key(document, place), place)
+        if first == place:
+            continue
+        again = [(each, found) for each in (first, place) if (found := _read(each, home, reader)) is not None]
+        others = [(each, found) for each, found in again if _item_key(found, each) != _item_key(document, place)]
+        yield from others
+        if again and not others:
+            message = f"it has the same item as {display_url(first)}: {document['id']!s:.80}"
+            reader.unread.append(UnreadDocument(display_url(place), message))
+
+
+def _item_key(document: Mapping[str, Any], place: str) -> tuple[Any, Any]:
+    """Return what tells an item from others: collection and id; of other documents, their URL."""
+    is_item = document.get("type") == "Feature" and isinstance(document.get("id"), (str, int))
+    return (str(document.get("collection")), document["id"]) if is_item else (None, place)
 
 
 def _links(document: Mapping[str, Any], address: str, reader: DocumentReader) -> Iterator[tuple[str, str]]:

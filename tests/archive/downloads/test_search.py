@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,9 @@ from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ConfigurationError
 from local_tests.support.captured_log import CapturedLog
-from local_tests.support.function_server import serve_function
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_servers import item
+from tests.support.stac_search import as_json, feature, search
 
 
 @pytest.fixture
@@ -45,3 +47,27 @@ def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(tmp_path: 
     planned = eechips.scenes(str(tmp_path / "items.ndjson"), out=tmp_path / "out", dry_run=True, quiet=True)
     assert planned.units == 2
     assert "items.ndjson:2: not JSON: its values are nested too deep" in caplog.text
+
+
+@pytest.mark.parametrize("confused", ["a", "c"])
+@pytest.mark.parametrize("times", [1, 9])
+def test_the_document_of_another_item_is_requested_again(confused: str, times: int) -> None:
+    """A cache on the way answered a request with the response to another one, and an item was lost without a word."""
+    asked: Counter[str] = Counter()
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked[path] += 1
+        if path == "/catalog.json":
+            links = [{"rel": "item", "href": f"./{name}.json"} for name in "abc"]
+            return as_json(
+                {"type": "Catalog", "id": "top", "stac_version": "1.0.0", "description": "x", "links": links}
+            )
+        return as_json(feature("b" if path[1:-5] == confused and asked[path] <= times else path[1:-5]))
+
+    with serve_function(answer) as url:
+        found = search(f"{url}/catalog.json")
+    if times == 1:
+        assert (sorted(found.ids), found.unread) == (["a", "b", "c"], [])
+    else:
+        first, second = sorted(["b", confused])
+        assert found.unread == [(f"{url}/{second}.json", f"it has the same item as {url}/{first}.json: b")]
