@@ -165,8 +165,11 @@ def _unavailable(row: ServiceError, text: str) -> ProjectUnavailableError:
 
 
 def is_transient_status(status: int) -> bool:
-    """Return whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470)."""
-    return status in (408, 425, 429) or status >= 500
+    """Return whether an HTTP status says that the same request may succeed later (RFC 9110, RFC 6585, RFC 8470).
+
+    304 answers a condition, and requests of eechips have none for it: a cache has confused two requests.
+    """
+    return status in (304, 408, 425, 429) or status >= 500
 
 
 def classify_exception(error: BaseException) -> EechipsError | None:

@@ -316,6 +316,17 @@ def test_undecodable_content_is_refused(tmp_path: Path) -> None:
     assert run.counts == {"failed_permanent": 2, "failed_transient": 1}
 
 
+def test_an_answer_to_a_condition_that_was_not_sent_is_requested_again(data: bytes, tmp_path: Path) -> None:
+    def answer(number: int, headers: Mapping[str, str]) -> bytes:
+        assert not {"if-none-match", "if-modified-since"} & headers.keys()
+        return message(304, Content_Length=None, ETag=ETAG) if number == 0 else message(200, data, ETag=ETAG)
+
+    with raw_server() as server:
+        run = fetch(*served(server, tmp_path, {"/a.tif": answer}), retry_delay=0.01)
+    assert run.counts == {"done": 1}
+    assert (run.path / run.units["file"][0]).read_bytes() == data
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_two_workers_that_fetch_the_same_scene_at_once_do_not_share_a_file(data: bytes, tmp_path: Path) -> None:

@@ -14,8 +14,9 @@ from eechips_local.archives.archive_errors import (
     UntrustedHostError,
 )
 
-# RFC 9110 and 6585: the client's request is not at fault, or not for long. 407 is a proxy's own answer.
-_TRANSIENT = frozenset({407, 408, 425, 429})
+# RFC 9110 and 6585: the client's request is not at fault, or not for long. 407 is a proxy's own answer; 304
+# answers a condition, which no request here has: a cache has confused two requests.
+_TRANSIENT = frozenset({304, 407, 408, 425, 429})
 
 
 def is_transient_status(status: int) -> bool:
