@@ -207,6 +207,23 @@ def test_states_that_do_not_come_are_requested_again_and_refusals_end_the_run(le
             wait(monitor)
 
 
+def test_a_task_has_ended_only_when_several_responses_do_not_know_it(ledger: Ledger, log: RunLog) -> None:
+    """One response may be that of a proxy, or of a server that has not learned of the task yet."""
+    unknown = TaskStatus(True, PermanentError("unknown"), 0.0, is_known=False)
+    states = {"a": [unknown, unknown, RUNNING, unknown, unknown, unknown, DONE], "b": [unknown] * 9}
+
+    class Responses(Tasks):
+        def __call__(self, names: set[str]) -> dict[str, TaskStatus]:
+            return {name: states[name].pop(0) for name in names}
+
+    with monitoring(ledger, log, Responses()) as monitor:
+        add(monitor, UNITS[0], started("a"))
+        assert [unit.exported for unit in wait(monitor).ready] == [("gs://bucket/a.tif",)]
+        add(monitor, UNITS[1], started("b"))
+        assert [failure.assignment for failure in wait(monitor).failures] == [UNITS[1]]
+    assert len(states["b"]) == 5
+
+
 def test_messages_come_at_the_first_unit_and_every_ten_minutes(ledger: Ledger, log: RunLog) -> None:
     now = [0.0]
     with monitoring(ledger, log, Tasks(), clock=lambda: now[0]) as monitor:

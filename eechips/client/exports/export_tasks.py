@@ -60,11 +60,13 @@ class TaskStatus:
     Attributes:
         error: why it has not succeeded, classified; None if it has, or has not ended.
         eecu_seconds: compute of all attempts so far.
+        is_known: whether the service says that it has the task.
     """
 
     is_done: bool
     error: EechipsError | None
     eecu_seconds: float
+    is_known: bool = True
 
 
 def fetch_statuses(operations: Collection[str]) -> Mapping[str, TaskStatus]:
@@ -129,7 +131,7 @@ def _get_status(name: str) -> TaskStatus:
     except ee.EEException as error:
         classified = internal_error(error)
         if isinstance(classified, PermanentError) and classified.status == _GONE:
-            return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0)
+            return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0, is_known=False)
         raise
     return _status(name, operation)
 

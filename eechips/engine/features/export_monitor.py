@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
@@ -31,6 +32,8 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _WAIT_SHARE = 0.25
 """Share of the time since the last change after which the states are requested again."""
 _MESSAGE_SECONDS = 600.0
+_MOST_UNKNOWN = 4
+"""Responses, one after the other, that the service does not know a task, until it has ended: one may be of a proxy."""
 
 
 def check_exports(recipe: Recipe, config: RunConfig) -> None:
@@ -99,6 +102,7 @@ class ExportMonitor(RunFeature):
         self._ended: dict[str, TaskStatus] = {}
         self._failure: EechipsError | None = None
         self._unknown = ""
+        self._denials: Counter[str] = Counter()
         self._last_change = clock()
         self._shown: float | None = None
         self._is_closed = False
@@ -257,7 +261,9 @@ class ExportMonitor(RunFeature):
 
     def _note(self, statuses: dict[str, TaskStatus]) -> None:
         self._unknown = ""
-        done = {name: status for name, status in statuses.items() if status.is_done}
+        self._denials = Counter({n: self._denials[n] + 1 for n, status in statuses.items() if not status.is_known})
+        doubtful = {name for name, count in self._denials.items() if count < _MOST_UNKNOWN}
+        done = {name: status for name, status in statuses.items() if status.is_done and name not in doubtful}
         if not done:
             return
         with self._changed:
