@@ -82,6 +82,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except StorageError as error:
+        if isinstance(error.__cause__, OSError):  # the disk is at fault, not the file
+            raise
         raise StorageError(f"{error}. What helps: {_INFO_CURE}") from error
     if not isinstance(info, dict):
         raise StorageError(f"{path} is damaged: it is not a JSON object. What helps: {_INFO_CURE}")

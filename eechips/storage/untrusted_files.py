@@ -101,7 +101,11 @@ def translate_read_errors(path: Path | str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise StorageError(f"{path} is missing") from error
-    except (ValueError, OSError, TypeError, KeyError, IndexError, NotImplementedError, MemoryError) as error:
+    except OSError as error:
+        # pyarrow's errors of damage have no number of the system.
+        what = "is damaged" if error.errno is None else "cannot be read"
+        raise StorageError(f"{path} {what}: {error.strerror or ' '.join(str(error).split())[:200]}") from error
+    except (ValueError, TypeError, KeyError, IndexError, NotImplementedError, MemoryError) as error:
         # pyarrow's errors are of these classes: https://arrow.apache.org/docs/python/api/exceptions.html
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise StorageError(f"{path} is damaged: {reason}") from error

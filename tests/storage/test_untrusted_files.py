@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.storage.untrusted_files import parse_json, read_frame
+from eechips.errors import StorageError
+from eechips.storage.untrusted_files import parse_json, read_frame, translate_read_errors
 from eechips.text.formatting import parse_count
 
 
@@ -57,3 +60,13 @@ def test_long_integers_keep_their_digits_beside_missing_values(
 def test_lone_surrogates_of_json_become_texts_that_files_take() -> None:
     value = parse_json(b'{"\\uD800": ["\\udc00", "\\ud83d\\ude00", "\\ud801"]}')
     assert value == {"&#55296;": ["&#56320;", "\U0001f600", "&#55297;"]}
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EACCES, errno.EMFILE])
+def test_a_file_that_the_system_does_not_read_is_not_called_damaged(number: int) -> None:
+    """The advice for a damaged file is to move it away."""
+    with pytest.raises(StorageError) as told, translate_read_errors("run.json"):
+        raise OSError(number, os.strerror(number), "run.json")
+    assert str(told.value) == f"run.json cannot be read: {os.strerror(number)}"
+    with pytest.raises(StorageError, match="is damaged: no thrift"), translate_read_errors("run.json"):
+        raise OSError("no thrift")  # of pyarrow
