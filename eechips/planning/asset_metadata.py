@@ -13,7 +13,7 @@ import numpy as np
 
 from eechips import datasets
 from eechips.datasets.spectral_indices import find_index
-from eechips.errors import UnknownDatasetError, UsageError
+from eechips.errors import UnknownDatasetError, UsageError, ValidationError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
 from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, apply_filters, resolve_conditions
@@ -260,12 +260,20 @@ def common_dtype(bands: Sequence[Band]) -> str | None:
 
 
 def _band(description: dict[str, Any]) -> Band:
-    width, height = description.get("dimensions", (1, 1))
-    a, b, c, d, e, f = description["crs_transform"]
-    crs = description.get("crs") or description["crs_wkt"]
-    kind = description["data_type"]
-    dtype = smallest_dtype(kind["precision"], kind.get("min"), kind.get("max"))
-    return Band(description["id"], dtype, Grid(crs, (a, b, c, d, e, f), width, height))
+    """Read the description of a band.
+
+    Raises:
+        ValidationError: if it lacks something.
+    """
+    try:
+        width, height = description.get("dimensions", (1, 1))
+        a, b, c, d, e, f = description["crs_transform"]
+        crs = description.get("crs") or description["crs_wkt"]
+        kind = description["data_type"]
+        dtype = smallest_dtype(kind["precision"], kind.get("min"), kind.get("max"))
+        return Band(description["id"], dtype, Grid(crs, (a, b, c, d, e, f), width, height))
+    except (LookupError, TypeError, ValueError) as error:
+        raise ValidationError(f"the response has a band without grid or type: {description!s:.80}") from error
 
 
 BAND_NAMES = "system:band_names"

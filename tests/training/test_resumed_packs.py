@@ -129,6 +129,15 @@ def test_a_file_of_the_user_is_not_replaced_by_a_shard_also_when_a_pack_is_resum
     assert contents(tmp_path) == whole
 
 
+def test_the_list_of_shards_of_a_complete_pack_is_removed(run: Run, tmp_path: Path) -> None:
+    """A kill between the index and the removal left it for good."""
+    eechips.pack(run, "webdataset", out=tmp_path)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    (tmp_path / "shards.jsonl").write_text("{}\n")
+    eechips.pack(run, "webdataset", out=tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == names
+
+
 def test_another_pack_is_not_written_over(run: Run, tmp_path: Path) -> None:
     eechips.pack(run, "webdataset", out=tmp_path, shard_count=4)
     before = contents(tmp_path)

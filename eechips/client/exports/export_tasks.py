@@ -131,7 +131,9 @@ def _get_status(name: str) -> TaskStatus:
     except ee.EEException as error:
         classified = internal_error(error)
         if isinstance(classified, PermanentError) and classified.status == _GONE:
-            return TaskStatus(True, PermanentError("Earth Engine does not know the task any longer"), 0.0, is_known=False)
+            return TaskStatus(
+                True, PermanentError("Earth Engine does not know the task any longer"), 0.0, is_known=False
+            )
         raise
     return _status(name, operation)
 

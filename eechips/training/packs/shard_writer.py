@@ -78,6 +78,7 @@ class ShardWriter:
         self._names.update(file.name for stored in known for file in stored.files)
         kept = self._kept(known)
         if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
+            remove(self._journal, self._right)  # of a pack that was killed as it was complete
             return whole
         with _failures(self._folder):
             self._begin(kept)
