@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from eechips.datasets import suggest_datasets
-from eechips.errors import UnknownDatasetError
+from eechips.errors import UnknownDatasetError, ValidationError
 from eechips.geo.grid import Grid
-from eechips.planning.asset_metadata import AssetMetadata, Band, fetch_kind, smallest_dtype
+from eechips.planning.asset_metadata import AssetMetadata, Band, fetch_kind, fetch_metadata, smallest_dtype
 from local_tests.support.local_earth_engine import Server, initialize
+from tests.support.altering_front import altering_front
+from tests.support.framing_front import Answer
 
 
 @pytest.mark.parametrize(
@@ -58,3 +60,16 @@ def test_only_datasets_that_are_served_are_suggested(stack_server: Server) -> No
         fetch_kind("COPERNICUS/S2_SR_HARMONIZED")
     served = suggest_datasets("COPERNICUS/S2_SR_HARMONISED", lambda asset_id: asset_id == "COPERNICUS/S2_HARMONIZED")
     assert served == "; did you mean COPERNICUS/S2_HARMONIZED?"
+
+
+@pytest.mark.parametrize("key", [b"crs_transform", b"data_type", b"precision"])
+def test_a_band_that_lacks_what_every_band_has_is_a_damaged_response(demo_server: Server, key: bytes) -> None:
+    """It ended the command as a bug of eechips."""
+
+    def alter(path: str, _: bytes, answer: Answer) -> Answer:
+        return Answer(answer.status, answer.headers, answer.body.replace(b'"%s"' % key, b'"%s"' % key.upper()))
+
+    with altering_front(demo_server.url, alter) as url:
+        initialize(Server(url))
+        with pytest.raises(ValidationError, match="the response has a band without grid or type"):
+            fetch_metadata("USGS/SRTMGL1_003")
