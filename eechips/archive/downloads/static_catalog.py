@@ -155,13 +155,14 @@ def _told_apart(places: Sequence[str], home: str, reader: DocumentReader) -> Ite
         if document is None:
             continue
         yield place, document
-        first = places_of.setdefault(_item_key(document, place), place)
+        key = _item_key(document, place)
+        first = places_of.setdefault(key, place)
         if first == place:
             continue
-        again = [(each, found) for each in (first, place) if (found := _read(each, home, reader)) is not None]
-        others = [(each, found) for each, found in again if _item_key(found, each) != _item_key(document, place)]
+        repeated = [(url, again) for url in (first, place) if (again := _read(url, home, reader)) is not None]
+        others = [(url, again) for url, again in repeated if _item_key(again, url) != key]
         yield from others
-        if again and not others:
+        if repeated and not others:
             message = f"it has the same item as {display_url(first)}: {document['id']!s:.80}"
             reader.unread.append(UnreadDocument(display_url(place), message))
 
