@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from weakref import WeakSet
 
 from eechips.errors import UsageError
-from eechips.files.removal import NamedPath, remove_empty, remove_link, remove_tree
+from eechips.files.removal import LockedFolder, NamedPath, remove, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import OF_EVERY_RUN, result_name
 from eechips.scripts.named_inputs import with_siblings
 from eechips.scripts.replacements.path_access import watch_paths
@@ -70,6 +70,7 @@ class WorkingFolder:
         self.renamed: dict[str, str] = {}
         self.peculiar: list[str] = []
         self._links: dict[Path, tuple[int, int]] = {}
+        self._copies: dict[Path, tuple[int, int]] = {}
         self._shown: set[str] = set()
         self._made: list[Path] = []
         self._suspensions = 0
@@ -125,7 +126,8 @@ class WorkingFolder:
                     if self._is_changed(path):
                         written_files.append(name)
                 elif path.is_file() and path.resolve().is_relative_to(root):
-                    written_files.append(name)
+                    if _state(path) != self._copies.get(path):
+                        written_files.append(name)
                 else:
                     self.peculiar.append(name)
         return sorted(written_files)
@@ -142,7 +144,10 @@ class WorkingFolder:
                     self._link(sibling)
 
     def remove_links(self) -> None:
-        """Remove the links; files written through links are moved into place."""
+        """Remove the links, and copies that are unchanged; files written through links are moved into place."""
+        for path, state in self._copies.items():
+            if path.is_file() and _state(path) == state:
+                remove(path, LockedFolder(self.folder))
         for directory, folders, names in os.walk(self.folder):
             for path in (Path(directory, name) for name in (*folders, *names)):
                 if self._is_own(path):
@@ -161,6 +166,7 @@ class WorkingFolder:
 
     def _forget(self) -> None:
         self._links.clear()
+        self._copies.clear()
         self._shown.clear()
         self._made.clear()
 
@@ -183,6 +189,8 @@ class WorkingFolder:
                 with contextlib.suppress(FileExistsError):  # a dangling link, or one of another thread
                     path.symlink_to(source / name)
                     self._links[path] = _state(path)
+                for sibling in with_siblings(source / name, source):
+                    self._link(sibling)
                 return
 
     def _show_folder(self, name: str) -> None:
@@ -226,6 +234,7 @@ class WorkingFolder:
         target = path.resolve()
         remove_link(path)
         shutil.copyfile(target, path)
+        self._copies[path] = _state(path)
 
     # What a script does with a path (:class:`eechips.scripts.replacements.path_access.PathWatcher`).
 
@@ -255,6 +264,13 @@ class WorkingFolder:
                     self.appended[relative] = None
                     self.appending(relative)
             return path
+
+    def opened_by_library(self, path: str, mode: str) -> str:
+        """Show an input that a library opens; the script's own process changes a copy of it."""
+        if set(mode) & set("wax"):
+            return path
+        changes_copy = not mode and not self._appends_apart and self._relative(path) is not None
+        return self.opened(path, "r+" if changes_copy else mode or "r")
 
     def _renamed(self, relative: str, path: str, *, is_written: bool) -> str:
         """Return the path of a file of the script that is called as one of the run, which would replace it."""

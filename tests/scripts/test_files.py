@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -269,6 +270,54 @@ def test_inputs_named_in_parts_are_found_by_libraries_that_do_not_open_by_python
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
     assert files(tmp_path / "run") == {"0.txt": b"5", "1.txt": b"6"}
+
+
+OPENED = """
+import sqlite3
+from multiprocessing import Pool
+import geopandas
+
+folder = "".join(("da", "ta"))
+
+def work(n):
+    fields = geopandas.read_file(f"{folder}/fields.shp")
+    with open(f"{n}.txt", "w") as f:
+        f.write(str(fields.a[n]))
+    return sqlite3.connect(f"{folder}/cells.db").execute("select count(*) from cells").fetchall()
+
+if __name__ == "__main__":
+    fields = geopandas.read_parquet(f"{folder}/fields.parquet")
+    print(sqlite3.connect(f"{folder}/cells.db").execute("select * from cells").fetchall(), Pool(2).map(work, fields.a))
+    with sqlite3.connect("own.db") as own:
+        own.execute("insert into cells values (8)")
+    fields.head(1).to_file("fields.gpkg")
+"""
+
+
+@pytest.mark.exhaustive
+@pytest.mark.slow
+def test_inputs_that_libraries_in_c_open_by_any_path_are_found_and_kept(demo_server: Server, tmp_path: Path) -> None:
+    """GDAL did not find them, SQLite made empty databases, and both changed inputs that the script named."""
+    fields = geopandas.GeoDataFrame({"a": [0, 1]}, geometry=geopandas.points_from_xy([1, 2], [3, 4]), crs="EPSG:4326")
+    (tmp_path / "data").mkdir()
+    fields.to_file(tmp_path / "data" / "fields.shp")
+    fields.to_parquet(tmp_path / "data" / "fields.parquet")
+    fields.to_file(tmp_path / "fields.gpkg")
+    for name in ("data/cells.db", "own.db"):
+        with sqlite3.connect(tmp_path / name) as database:
+            database.execute("create table cells (n)")
+            database.execute("insert into cells values (7)")
+    inputs = files(tmp_path)
+    (tmp_path / "script.py").write_text(OPENED)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("[(7,)] [[(1,)], [(1,)]]\n")
+    made = files(tmp_path / "run")
+    assert set(made) == {"0.txt", "1.txt", "own.db", "fields.gpkg"}
+    with sqlite3.connect(tmp_path / "run" / "own.db") as own:
+        assert own.execute("select * from cells").fetchall() == [(7,), (8,)]
+    assert len(geopandas.read_file(tmp_path / "run" / "fields.gpkg")) == 1
+    assert {name: content for name, content in files(tmp_path).items() if name in inputs} == inputs
 
 
 @pytest.mark.exhaustive

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from pathlib import Path, PurePath
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
@@ -109,17 +108,14 @@ def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:
 
 
 def attach_rasterio(observer: Observer, rasterio: Any) -> None:
-    """Open files by Python first, which finds inputs; note those that GDAL reads from Earth Engine by itself."""
+    """Note files that GDAL reads from Earth Engine by itself."""
     before = rasterio.open
 
     @functools.wraps(before)
-    def opened(fp: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
+    def opened(fp: Any, *args: Any, **options: Any) -> Any:
         if isinstance(fp, str) and observer.concerns(fp.removeprefix("/vsicurl/")):
             observer.uncounted.add("rasterio")
-        elif isinstance(fp, (str, PurePath)) and mode in ("r", "r+"):
-            with contextlib.suppress(OSError, ValueError), Path(fp).open(f"{mode}b"):  # else GDAL says what is wrong
-                pass
-        return before(fp, mode, *args, **options)
+        return before(fp, *args, **options)
 
     observer.replace(rasterio, "open", opened)
 

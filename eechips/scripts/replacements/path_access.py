@@ -10,14 +10,15 @@ import os
 import pathlib
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePath
+from types import ModuleType
 from typing import Any, Protocol
 from weakref import WeakSet
 
 from eechips.scripts.pooling.original_pools import is_of_script
-from eechips.scripts.replacements.name_replacement import present_function, replace_names, stand_in
+from eechips.scripts.replacements.name_replacement import change_imported, present_function, replace_names, stand_in
 
 
 class PathWatcher(Protocol):
@@ -25,6 +26,9 @@ class PathWatcher(Protocol):
 
     def opened(self, path: str, mode: str) -> str:
         """Receive a path before it is opened."""
+
+    def opened_by_library(self, path: str, mode: str) -> str:
+        """Receive a path before a library opens it without Python; without a mode, it may change the file."""
 
     def moved(self, path: str) -> str:
         """Receive the new name of a file before it is renamed."""
@@ -56,13 +60,27 @@ _ASKING = frozenset({__name__, stand_in.__module__, "posixpath", "pathlib"})
 """Modules between a script and ``os.getcwd``: from Python 3.13 on, pathlib is a package."""
 
 
+_READING = ("list_layers", "open_arrow", "read_arrow", "read_bounds", "read_dataframe", "read_info")
+_OPENING: Mapping[str, Mapping[str, int]] = {
+    "fiona": {"open": 0},
+    "geopandas": {"read_feather": 0, "read_parquet": 0},
+    "pyogrio": {**dict.fromkeys(_READING, 0), "write_arrow": 1, "write_dataframe": 1},
+    "rasterio": {"open": 0},
+    "sqlite3": {"connect": 0},
+}
+"""Functions of libraries that open files without Python, and the position of the path among their arguments."""
+
+_CHANGING = frozenset({"connect", "write_arrow", "write_dataframe"})
+"""Those that change the file; others have a mode, or read it."""
+
+
 @contextlib.contextmanager
 def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Iterator[None]:
     """Pass the paths of this thread, and of threads that it starts, to a watcher inside the block.
 
     Python's own functions and those built on them are covered: ``open``, ``os.stat``, ``os.path.exists``,
-    ``os.listdir``, ``os.scandir``, ``os.walk``, ``glob``, ``pathlib``, ``shutil``. Libraries in C that open files by
-    themselves are not.
+    ``os.listdir``, ``os.scandir``, ``os.walk``, ``glob``, ``pathlib``, ``shutil``. Of libraries in C that open files by
+    themselves, some are.
 
     Args:
         threads: threads that earlier blocks have left running, as zarr and fsspec do: they are watched too. Those that
@@ -94,6 +112,14 @@ def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Ite
             if there:
                 stack.enter_context(replace_names(getattr(module, name), **there))
         stack.enter_context(replace_names(os, **of_os))
+
+        def change(module: ModuleType, positions: Mapping[str, int]) -> None:
+            for name, position in positions.items():
+                function = partial(functions.open_by_library, present_function(module, name), name, position)
+                stack.enter_context(replace_names(module, **{name: stand_in(module, name, function)}))
+
+        changes = {name: partial(change, positions=positions) for name, positions in _OPENING.items()}
+        stack.enter_context(change_imported(changes))
         try:
             yield
         finally:
@@ -121,6 +147,18 @@ class _WatchedFunctions:
         """Open a file as ``open`` does."""
         there = _as_given(file, self._watcher.opened(str(file), mode)) if self._is_watched(file) else file
         return self._open(there, mode, *args, **options)
+
+    def open_by_library(
+        self, function: Callable[..., Any], name: str, position: int, *args: Any, **options: Any
+    ) -> Any:
+        """Call a function of a library with the path that the watcher returns."""
+        arguments = list(args)
+        if position < len(args) and self._is_watched(path := args[position]):
+            mode = "" if name in _CHANGING else "r"
+            if name == "open":
+                mode = options.get("mode", args[1] if len(args) > 1 else "r")
+            arguments[position] = _as_given(path, self._watcher.opened_by_library(str(path), mode))
+        return function(*arguments, **options)
 
     def move(self, name: str, source: Any, target: Any, *args: Any, **options: Any) -> None:
         """Rename a file to the name that the watcher returns."""
