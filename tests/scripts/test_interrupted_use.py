@@ -294,10 +294,10 @@ def test_calls_that_a_script_leaves_out_undone_are_said(
     assert "Fix the code" not in done.stderr
 
 
-def test_results_of_calls_whose_variables_were_others_are_said(
+def test_pools_with_equal_calls_are_told_apart_by_their_place(
     demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable with the time differs in each run, so that the uses of the pool cannot be told apart."""
+    """Killed between two pools, a script that leaves out the first got its values for the second."""
     (tmp_path / "rivers.py").write_text(RIVERS)
     (tmp_path / "mark").touch()
     monkeypatch.setenv("MARK", str(tmp_path / "mark"))
@@ -306,4 +306,41 @@ def test_results_of_calls_whose_variables_were_others_are_said(
     run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
     monkeypatch.delenv("STOPS_AFTER")
     done = run(tmp_path / "rivers.py", demo_server, tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "were others" not in done.stderr
+    for name in ("Indus", "Ganges", "Brahmaputra"):
+        assert (tmp_path / "run" / f"{name}.txt").read_text() == str([n + len(name) for n in range(10)])
+
+
+TIMED = """
+import os, signal, time
+from multiprocessing import Pool
+import ee
+
+ee.Initialize()
+STARTED = time.time_ns()
+
+def save(n):
+    return ee.Number(n).add(STARTED > 0).getInfo()
+
+if __name__ == "__main__":
+    for repetition in range(2):
+        print(Pool(2).map(save, range(3)))
+        if os.environ.get("STOPS"):
+            os.killpg(0, signal.SIGKILL)
+"""
+
+
+def test_results_of_calls_whose_variables_were_others_are_said(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A variable with the time differs in each run, so that only the place says which use of the pool it is."""
+    (tmp_path / "timed.py").write_text(TIMED)
+    monkeypatch.setenv("STOPS", "1")
+    words = command(tmp_path / "timed.py", demo_server)
+    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    monkeypatch.delenv("STOPS")
+    done = run(tmp_path / "timed.py", demo_server, tmp_path)
     assert "Calls of save() returned the results of an interrupted run, in which variables" in done.stderr
+    assert done.stdout.count("[1, 2, 3]") == 2
+    assert open_run(tmp_path / "run").counts == {"done": 6}

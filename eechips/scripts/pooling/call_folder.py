@@ -119,8 +119,11 @@ class CallFolder:
     def __init__(self, path: Path, key: bytes) -> None:
         self.path, self._key = path, key
 
-    def store(self, program: Program, calls: Sequence[Call | None]) -> None:
+    def store(self, program: Program, calls: Sequence[Call | None], place: str) -> None:
         """Store the calls, with None for completed ones; stored results are kept.
+
+        Args:
+            place: place in the script at which the pool is used.
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
@@ -142,12 +145,19 @@ class CallFolder:
         write_file(self.path / _ARGUMENTS, b"".join(packed))
         write_file(self.path / _INDEX, ends.tobytes())
         self._write(self.path / _PROGRAM, serialize(program, names), _PROGRAM)
-        write_file(self.path / _STATE, _state(program.functions).encode())
+        write_file(self.path / _STATE, f"{_state(program.functions)}\n{place}".encode())
 
     def has_state(self, functions: Sequence[Callable[..., Any]]) -> bool:
         """Return whether functions have the variables that they had when the calls were stored."""
+        return self._stored_state()[:1] == [_state(functions)]
+
+    def has_place(self, place: str) -> bool:
+        """Return whether the calls were stored at a place in the script."""
+        return self._stored_state()[1:] == [place]
+
+    def _stored_state(self) -> list[str]:
         path = self.path / _STATE
-        return path.is_file() and path.read_text() == _state(functions)
+        return path.read_text().split("\n") if path.is_file() else []
 
     def program(self) -> Program:
         """Return the objects that the calls share, loaded into this process."""

@@ -30,6 +30,7 @@ from eechips.scripts.pooling.call_variables import closure
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
 from eechips.scripts.pooling.shared_objects import add_up, repeat_changes
 from eechips.scripts.pooling.state_changes import apply
+from eechips.scripts.pooling.use_places import present_place
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
 from eechips.scripts.serialization import describe, function_name
@@ -137,7 +138,7 @@ class ScriptHost:
             done = {position for position, _, is_done in self._stored(number, first) if is_done}
         variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
-        folder.store(program, slots)
+        folder.store(program, slots, present_place())
         folder.store_place(self._present_place())
         self._uses, self.calls = number, first + len(slots)
         self._bench.ledger.note(_USE_UNDER_WAY, number)
@@ -258,18 +259,20 @@ class ScriptHost:
 
         A script that skips what it has may not repeat a completed use of a pool; its calls then belong to a later use,
         or to a new one if it was killed before its end. Of uses with the same calls, that one is repeated whose
-        functions had the same variables, or else the first.
+        functions had the same variables, or else the first that is at the same place in the script, or not done.
         """
         first, number = self.calls, self._uses + 1
         functions = tuple({id(call.function): call.function for call in calls}.values())
         similar: tuple[int, int] | None = None
+        place = present_place()
         while stored := list(self._stored(number, first)):
             is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
-                has_state = CallFolder(self._place.calls / f"{number:04d}", self._key).has_state(functions)
-                if has_state or (similar is None and not is_done):
+                folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
+                if folder.has_state(functions) or (similar is None and not is_done):
                     return first, number
-                similar = similar or (first, number)
+                if similar is None and folder.has_place(place):
+                    similar = first, number
             if not is_done:
                 break
             first, number = first + len(stored), number + 1
