@@ -25,7 +25,7 @@ from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.module_state import script_modules, set_variables
 from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
-from eechips.scripts.pooling.shared_objects import record_additions, record_changes
+from eechips.scripts.pooling.shared_objects import record_changes, record_numbers
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
 from eechips.scripts.replacements.log_files import LogSettings, name_in_run
@@ -222,7 +222,7 @@ class CallExecutor:
                 with (
                     seeded(program.seed + position),
                     record_changes(call, program.initargs) as managed,
-                    record_additions(call, program.initargs) as added,
+                    record_numbers(call, program.initargs) as added,
                 ):
                     value = call.function(*call.arguments, **call.keywords)
             finally:

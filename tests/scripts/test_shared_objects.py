@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local_tests.support.local_earth_engine import Server
-from tests.support.user_scripts import run
+from tests.support.user_scripts import plain, run
 
 pytestmark = pytest.mark.slow
 
@@ -99,3 +99,43 @@ def test_what_calls_add_to_shared_numbers_is_added_up(demo_server: Server, tmp_p
         result = run(tmp_path / "adds.py", demo_server, tmp_path)
         assert result.returncode == 0, result.stderr
         assert "14 [2.0, 4.0] 2.0 True 6" in result.stdout
+
+
+ASSIGNED = """
+import math
+from multiprocessing import Array, Pool, Value
+
+best, least, greatest, stops, count = Value("d"), Value("i", 99), Value("d"), Value("i"), Value("i", 5)
+squares, values = Array("i", [-1] * 6), Array("d", [math.nan] * 6)
+
+
+def save(n):
+    if n + 0.1 > best.value:
+        best.value = n + 0.1
+    least.value = min(least.value, n)
+    greatest.value = max(n + 0.2, greatest.value)
+    stops.value = 1
+    with count.get_lock():
+        count.value = count.value + 2
+    squares[n], values[n] = n * n, n + 0.1
+    return count.value
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        assert all(type(number) is int for number in pool.map(save, [3, 5, 2, 1, 0, 4]))
+    print(best.value, least.value, greatest.value, stops.value, count.value, list(squares), list(values))
+    open("done.txt", "w").close()
+"""
+
+
+def test_assigned_numbers_are_not_added_up(demo_server: Server, tmp_path: Path) -> None:
+    """A maximum was the sum of all that were the greatest in their process, and numbers in place of NaN were lost."""
+    script = tmp_path / "assigns.py"
+    script.write_text(ASSIGNED)
+    expected = plain(script, demo_server, tmp_path).stdout
+    assert expected == "5.1 0 5.2 1 17 [0, 1, 4, 9, 16, 25] [0.1, 1.1, 2.1, 3.1, 4.1, 5.1]\n"
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(expected)

@@ -20,7 +20,7 @@ from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
-from eechips.scripts.pooling.shared_objects import ManagedChange, SharedAddition
+from eechips.scripts.pooling.shared_objects import ManagedChange, SharedChange
 from eechips.scripts.pooling.state_changes import StateChange
 from eechips.scripts.serialization import describe, deserialize, deserialize_result, function_name, serialize
 from eechips.storage import resolve_inside, write_file
@@ -85,7 +85,7 @@ class CallResult:
     error: BaseException | None = None
     changes: tuple[StateChange, ...] = ()
     managed: tuple[ManagedChange, ...] = ()
-    added: tuple[SharedAddition, ...] = ()
+    added: tuple[SharedChange, ...] = ()
     outside: tuple[str, ...] = ()
     appended: Mapping[str, bytes] = field(default_factory=dict)
     logged: Mapping[str, str] = field(default_factory=dict)

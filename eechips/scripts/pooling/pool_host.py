@@ -28,7 +28,7 @@ from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Pr
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
-from eechips.scripts.pooling.shared_objects import add_up, repeat_changes
+from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_numbers
 from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.pooling.use_places import present_place
 from eechips.scripts.replacements.log_files import present_settings, write_logged
@@ -159,7 +159,7 @@ class ScriptHost:
         apply((change, call) for result, call in call_results for change in result.changes)
         for position, (result, call) in enumerate(zip(results, slots, strict=True), first):
             if call is not None:
-                add_up(result.added, call, program.initargs)
+                repeat_numbers(result.added, call, program.initargs)
                 if position in done:
                     repeat_changes(result.managed, call, program.initargs)
         for result, _ in call_results:

@@ -1,14 +1,17 @@
 """Record what calls change in objects that processes share, and repeat the changes in the script's objects.
 
 The process that holds the objects of a ``multiprocessing.Manager`` ends with the script. A resumed script has new
-objects, without what completed calls have put into them. Calls have copies of each ``Value`` and ``Array``.
+objects, without what completed calls have put into them. Calls have copies of each ``Value`` and ``Array``: what they
+add to its numbers is added up; of what they assign, the last in the plan's order remains, or the best, as a maximum.
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterable, Iterator, Mapping
+import math
+import operator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes
 from numbers import Number
@@ -43,42 +46,142 @@ class ManagedChange:
 
 
 @dataclass(frozen=True, slots=True)
-class SharedAddition:
-    """What a call has added to the numbers of a ``Value`` or ``Array``.
+class SharedChange:
+    """How a call has changed a number of a ``Value`` or ``Array``.
 
     Attributes:
         name: variable that has it, or number of an argument of the pool's initializer.
-        numbers: a single one for a ``Value``.
+        position: 0 for a ``Value``.
+        number: what the call has added to the number, or assigned.
+        is_assigned: whether the call has assigned it.
+        comparisons: what the call has compared the number with: operation, other number, and result.
     """
 
     name: str
-    numbers: tuple[Any, ...]
+    position: int
+    number: Any
+    is_assigned: bool
+    comparisons: tuple[tuple[str, Any, bool], ...] = ()
+
+
+_Place = tuple[int, int]
+"""Identity of a ``Value`` or ``Array``, and position of a number in it."""
 
 
 @contextlib.contextmanager
-def record_additions(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[SharedAddition]]:
-    """Record, at the end of the block, what a call in it has added to shared numbers."""
+def record_numbers(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[SharedChange]]:
+    """Record, at the end of the block, how a call in it has changed shared numbers."""
     shared = {name: (value, _numbers(value)) for name, value in _shared_numbers(call, initargs).items()}
-    additions: list[SharedAddition] = []
-    yield additions
+    changes: list[SharedChange] = []
+    if not shared:
+        yield changes
+        return
+    assigned: set[_Place] = set()
+    comparisons: dict[_Place, list[tuple[str, Any, bool]]] = {}
+    with _tracing(assigned, comparisons):
+        yield changes
     for name, (value, before) in shared.items():
-        numbers = tuple(now - former for now, former in zip(_numbers(value), before, strict=True))
-        if any(numbers):
-            additions.append(SharedAddition(name, numbers))
+        for position, (former, now) in enumerate(zip(before, _numbers(value), strict=True)):
+            place = id(value), position
+            # Nothing is added to NaN, which an array may have in the place of results.
+            if place in assigned or (now != former and not math.isfinite(former)):
+                changes.append(SharedChange(name, position, now, True, tuple(comparisons.get(place, ()))))
+            elif now != former:
+                changes.append(SharedChange(name, position, now - former, False))
 
 
-def add_up(additions: Iterable[SharedAddition], call: SharedCall, initargs: Iterable[Any]) -> None:
-    """Add to the script's shared numbers what a call has added to its copies."""
-    additions = tuple(additions)
-    shared = _shared_numbers(call, initargs) if additions else {}
-    for addition in additions:
-        if (value := shared.get(addition.name)) is not None:
-            with value.get_lock():
-                content = value.get_obj()
-                if isinstance(content, ctypes.Array):
-                    content[:] = [sum(pair) for pair in zip(content, addition.numbers, strict=True)]
-                else:
-                    content.value += addition.numbers[0]
+@contextlib.contextmanager
+def _tracing(assigned: set[_Place], comparisons: dict[_Place, list[tuple[str, Any, bool]]]) -> Iterator[None]:
+    """Note shared numbers that are compared, and those that are assigned, unless to sums with what they were."""
+    of_value, of_array = sharedctypes.Synchronized, sharedctypes.SynchronizedArray
+    number, get, put = vars(of_value)["value"], of_array.__getitem__, of_array.__setitem__
+
+    def traced(value: Any, place: _Place) -> Any:
+        kind = _TRACED.get(type(value))
+        before_assignment = comparisons.setdefault(place, []) if place not in assigned else []
+        return value if kind is None else kind.of(value, place, before_assignment)
+
+    def note(new: Any, place: _Place) -> None:
+        if getattr(new, "place", None) != place:
+            assigned.add(place)
+
+    def set_value(shared: Any, new: Any) -> None:
+        note(new, (id(shared), 0))
+        number.__set__(shared, new)
+
+    def get_item(shared: Any, key: Any) -> Any:
+        stored = get(shared, key)
+        return stored if isinstance(key, slice) else traced(stored, (id(shared), range(len(shared))[key]))
+
+    def set_item(shared: Any, key: Any, new: Any) -> None:
+        put(shared, key, new)
+        positions = range(len(shared))[key]
+        for position in positions if isinstance(positions, range) else (positions,):
+            note(new, (id(shared), position))
+
+    get_value = property(lambda shared: traced(number.__get__(shared), (id(shared), 0)), set_value)
+    with replace_names(of_value, value=get_value), replace_names(of_array, __getitem__=get_item, __setitem__=set_item):
+        yield
+
+
+class _Traced:
+    """A number that knows which shared number it was, or is a sum with, and what it is compared with."""
+
+    place: _Place
+    comparisons: list[tuple[str, Any, bool]]
+
+    @classmethod
+    def of(cls, number: Any, place: _Place, comparisons: list[tuple[str, Any, bool]]) -> _Traced:
+        traced = cls(number)  # type: ignore[call-arg]
+        traced.place, traced.comparisons = place, comparisons
+        return traced
+
+    def __reduce__(self) -> Any:
+        kind = type(self).__mro__[2]
+        return kind, (kind(self),)
+
+
+def _operation(kind: type, name: str) -> Callable[[Any, Any], Any]:
+    def compared(self: Any, other: Any) -> Any:
+        result = getattr(kind, name)(self, other)
+        if isinstance(result, bool) and isinstance(other, (int, float)):
+            self.comparisons.append((name, kind(other), result))
+        return result
+
+    def summed(self: Any, other: Any) -> Any:
+        result = getattr(kind, name)(self, other)
+        return type(self).of(result, self.place, []) if type(result) is kind else result
+
+    return summed if name in _SUMS else compared
+
+
+_SUMS = ("__add__", "__radd__", "__sub__")
+_COMPARISONS = ("__lt__", "__le__", "__gt__", "__ge__")
+_TRACED: dict[type, Any] = {
+    kind: type(f"Traced_{kind.__name__}", (_Traced, kind), {n: _operation(kind, n) for n in (*_SUMS, *_COMPARISONS)})
+    for kind in (int, float)
+}
+
+
+def repeat_numbers(changes: Iterable[SharedChange], call: SharedCall, initargs: Iterable[Any]) -> None:
+    """Change the script's shared numbers as a call has changed its copies.
+
+    What the call would not have assigned, by its comparisons, remains: a maximum of other calls.
+    """
+    changes = tuple(changes)
+    shared = _shared_numbers(call, initargs) if changes else {}
+    for change in changes:
+        if (value := shared.get(change.name)) is None:
+            continue
+        with value.get_lock():
+            content, present = value.get_obj(), _numbers(value)[change.position]
+            if any(getattr(operator, name)(present, other) != result for name, other, result in change.comparisons):
+                continue
+            number = change.number if change.is_assigned else present + change.number
+            if isinstance(content, ctypes.Array):
+                content[change.position] = number
+            else:
+                content.value = number
 
 
 def _shared_numbers(call: SharedCall, initargs: Iterable[Any]) -> dict[str, Any]:
