@@ -227,14 +227,14 @@ class Grid:
 
     @classmethod
     def of_band(cls, band: Mapping[str, Any]) -> Grid:
-        """Return the grid of a band that has a size, as Earth Engine describes it in the JSON of an image.
+        """Return the grid of a band, as Earth Engine describes it in the JSON of an image; of one pixel without a size.
 
         Raises:
             KeyError: if a part is missing.
         """
         a, b, c, d, e, f = (float(number) for number in band["crs_transform"])
-        width, height = band["dimensions"]
-        column, row = band.get("origin") or (0, 0)
+        width, height = map(int, band.get("dimensions") or (1, 1))
+        column, row = map(int, band.get("origin") or (0, 0))
         grid = cls(band.get("crs") or band["crs_wkt"], (a, b, c, d, e, f), width, height)
         return grid.window(column, row, width, height)
 

@@ -40,11 +40,11 @@ def test_the_latest_image_is_found_at_the_latest_dates_first(demo_ee: Any, demo_
     found = list(find_images(images, "value", POINTS))
     # The counts; intervals of 100, 400 … images, for all points and for those without an image; all images.
     assert asked(demo_server) - before == 3
-    assert [image and (image.index, image.time) for image in found] == [
+    assert [each and (each[0].index, each[0].time) for each in found] == [
         *([("109", 13_090 * DAY)] * 17), ("112", 11_920 * DAY), ("113", None), None
     ]  # fmt: skip
     bounds = buffer_bounds(POINTS, 500.0, (64, 64), images)
-    assert [each.index for each in bounds] == [image and image.index for image in found]
+    assert [image for _, image in bounds] == [each and each[0] for each in found]
 
 
 def test_a_collection_of_few_images_is_looked_through_at_once(demo_ee: Any, demo_server: Server) -> None:
@@ -52,7 +52,7 @@ def test_a_collection_of_few_images_is_looked_through_at_once(demo_ee: Any, demo
     before = asked(demo_server)
     found = list(find_images(images, "value", POINTS))
     assert asked(demo_server) - before == 2
-    assert [image and image.index for image in found] == [*(["19"] * 17), "22", "23", None]
+    assert [each and each[0].index for each in found] == [*(["19"] * 17), "22", "23", None]
     assert list(find_images(images, "value", POINTS[:16])) == found[:16]
     assert asked(demo_server) - before == 3
 

@@ -86,8 +86,8 @@ def place_whole(
     placement, native = alignment.resolved(), band.grid
     if images is not None and alignment.is_native and polygon is not None:
         # The grid of the latest image in the middle of the region.
-        point_image = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
-        native = native if point_image is None else point_image.grid
+        latest = next(iter(point_images.find_images(images, band.name, [region_centre(polygon)])))
+        native = native if latest is None else latest[1]
     has_end = images is None and native.width * native.height > 1  # one pixel: size unknown
     if polygon is None and has_end and placement.is_native:
         base_grid = placement.base_grid(native, (0.0, 0.0))  # the place is ignored

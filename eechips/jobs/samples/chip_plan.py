@@ -30,7 +30,7 @@ from eechips.planning.imagery.clear_shares import (
 from eechips.planning.imagery.frame_choice import Candidate
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.periods import parse_moment
-from eechips.planning.imagery.point_images import ChipFootprint, find_contributors
+from eechips.planning.imagery.point_images import ChipFootprint, PointImage, find_contributors
 from eechips.planning.sampling.sample_places import SamplePlace, Strategy
 from eechips.recipe import PlanPreview, Unit
 from eechips.text.timestamps import format_utc
@@ -194,16 +194,13 @@ class ChipPlan:
                 moments = [sample.dates.moments(place.fields["label_date"]) for place in places]
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)
-            for bounds in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
-                image_fields = {} if bounds.index is None else {"latest": bounds.index}
-                yield {"grid": bounds.grid.to_json(), **image_fields, **_date(bounds.time)}
+            for grid, image in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
+                yield {"grid": grid.to_json(), **_named("latest", image)}
             return
         assert collection is not None
-        for place, source in zip(places, point_images.find_images(collection, band.name, points, moments), strict=True):
-            scale = nominal_scale(band.grid)
-            native = grid_alignment.utm_grid(place.point, scale) if source is None else source.grid
-            image_fields = {} if source is None else {"image": source.index, **_date(source.time)}
-            yield {"grid": self._grid(native, place).to_json(), **image_fields}
+        for place, latest in zip(places, point_images.find_images(collection, band.name, points, moments), strict=True):
+            image, native = latest or (None, grid_alignment.utm_grid(place.point, nominal_scale(band.grid)))
+            yield {"grid": self._grid(native, place).to_json(), **_named("image", image)}
 
     def _grid(self, native: Grid, place: SamplePlace) -> Grid:
         """Return the pixels of a chip: around a point, or of a region."""
@@ -284,9 +281,8 @@ class ChipPlan:
         moments = [(time, time - reach, time + reach + 1) for time in times]
         nearest_images: list[list[dict[str, Any] | None]] = [[None] * len(entry) for entry in frames]
         for (i, k), image in zip(places, point_images.find_nearest(collection, points, moments), strict=True):
-            if image is not None:
-                index, time = image
-                nearest_images[i][k] = {"image": index, "time": format_utc(time)}
+            if image is not None and image.time is not None:
+                nearest_images[i][k] = {"image": image.index, "time": format_utc(image.time)}
         return nearest_images
 
     def _provenance(self, layer: SampleLayer, units: Sequence[Unit]) -> list[dict[str, list[Any]]]:
@@ -385,9 +381,11 @@ def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:
     return (sample.dimensions[0] / 2 - 1) * scale
 
 
-def _date(time: int | None) -> dict[str, str]:
-    """Return the date of an image as a part of its unit."""
-    return {} if time is None else {"date": format_utc(time)}
+def _named(key: str, image: PointImage | None) -> dict[str, str]:
+    """Return an image and its date as a part of a unit; nothing for no image."""
+    if image is None:
+        return {}
+    return {key: image.index} | ({} if image.time is None else {"date": format_utc(image.time)})
 
 
 def _frame(candidate: Candidate | None) -> dict[str, Any]:

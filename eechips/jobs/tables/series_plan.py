@@ -228,8 +228,8 @@ class SeriesPlan:
         grid_band = self.source.selection.grid_band(about.bands[0].name)
         latest_images = point_images.find_images(self._images(about), grid_band, places)
         return [
-            placement.base_grid(own if source is None else source.grid, place)
-            for source, place in zip(latest_images, places, strict=True)
+            placement.base_grid(own if latest is None else latest[1], place)
+            for latest, place in zip(latest_images, places, strict=True)
         ]
 
     def _batches(self, about: AssetMetadata, shapes: ZoneShapes, base_grids: Sequence[Grid | None]) -> Iterator[Any]:

@@ -87,8 +87,8 @@ def list_scenes(query: SceneQuery) -> list[Scene]:
                 "id": image.get("system:id"),
                 "time": image.get("system:time_start"),
                 "crs": about.get("crs", about.get("crs_wkt", "")),
-                "transform": about.get("crs_transform"),
-                "size": about.get("dimensions", []),
+                "crs_transform": about.get("crs_transform"),
+                "dimensions": about.get("dimensions", []),
                 "origin": about.get("origin", [0, 0]),
                 **{f"{_OF_IMAGE}{number}": image.get(name) for number, name in enumerate(query.properties)},
             },
@@ -119,18 +119,12 @@ def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[st
 
 
 def _scene(about: dict[str, Any], query: SceneQuery) -> Scene:
-    a, b, c, d, e, f = (float(number) for number in about["transform"])
     time = about.get("time")
-    size = about.get("size") or ()
-    grid = Grid(about["crs"], (a, b, c, d, e, f), 1, 1)
-    if size:
-        column, row = about["origin"]
-        grid = grid.window(int(column), int(row), int(size[0]), int(size[1]))
     return Scene(
         index=about["index"],
         time=None if time is None else int(time),
-        grid=grid,
-        is_bounded=bool(size),
+        grid=Grid.of_band(about),
+        is_bounded=bool(about.get("dimensions")),
         is_stored=about.get("id") == f"{query.dataset}/{about['index']}",
         properties={name: about.get(f"{_OF_IMAGE}{number}") for number, name in enumerate(query.properties)},
     )

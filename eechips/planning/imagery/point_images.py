@@ -51,22 +51,20 @@ _Rows = Sequence[tuple[float, ...]]
 
 @dataclass(frozen=True, slots=True)
 class PointImage:
-    """The image under a point.
+    """An image at a place.
 
     Attributes:
         index: its ``system:index``.
         time: its ``system:time_start`` in milliseconds since 1970, or None.
-        grid: CRS and transform of its first band; without the size, which is not requested.
     """
 
     index: str
     time: int | None
-    grid: Grid
 
 
 def find_images(
     collection: ee.ImageCollection, band: str, points: Points, moments: Sequence[Moments] | None = None
-) -> Iterator[PointImage | None]:
+) -> Iterator[tuple[PointImage, Grid] | None]:
     """Find the latest image of a collection at each point, or the one nearest to a date; None if there is none.
 
     For the latest image of a collection with many images at a point, the server looks at the latest dates first, and at
@@ -77,6 +75,9 @@ def find_images(
         band: name of the band whose grid is returned.
         points: longitudes and latitudes in degrees.
         moments: date and interval of each point; None for the latest image.
+
+    Yields:
+        The image, and CRS and transform of its band; without the size, which is not requested.
     """
 
     def describe(element: Any) -> ee.ComputedObject:
@@ -85,45 +86,27 @@ def find_images(
 
     steps = [partial(_described, latest, describe) for latest in _searches(collection, points, moments)]
     for answer in _each(_rows(points, moments), steps, bool):
-        yield _source(answer[0]) if answer else None
+        yield (_image(answer[0]), _grid(answer[0]["projection"])) if answer else None
 
 
 def find_nearest(
     collection: ee.ImageCollection, points: Points, moments: Sequence[Moments]
-) -> Iterator[tuple[str, int] | None]:
+) -> Iterator[PointImage | None]:
     """Find the image of a collection nearest to a date at each point; None if there is none.
 
     Args:
         collection: all images.
         points: longitudes and latitudes in degrees.
         moments: date and interval of each point.
-
-    Yields:
-        ``system:index``, and ``system:time_start`` in milliseconds since 1970.
     """
     nearest = partial(_described, _latest(collection, is_paired=True), _pair)
     for answer in _each(_rows(points, moments), [nearest], size=_IDS_PER_REQUEST):
-        yield (answer[0][0], int(answer[0][1])) if answer else None
+        yield _named(*answer[0]) if answer else None
 
 
 def _pair(element: Any) -> ee.List:
     image: Any = ee.Image(element)
     return ee.List([image.get("system:index"), image.get("system:time_start")])
-
-
-@dataclass(frozen=True, slots=True)
-class ChipBounds:
-    """The bounds of a buffer around a point, and the image under the point.
-
-    Attributes:
-        grid: the bounds, divided into pixels.
-        index: ``system:index`` of the image; None if there is none, or none was requested.
-        time: its ``system:time_start`` in milliseconds since 1970, or None.
-    """
-
-    grid: Grid
-    index: str | None = None
-    time: int | None = None
 
 
 def buffer_bounds(
@@ -132,7 +115,7 @@ def buffer_bounds(
     size: tuple[int, int],
     collection: ee.ImageCollection | None = None,
     moments: Sequence[Moments] | None = None,
-) -> Iterator[ChipBounds]:
+) -> Iterator[tuple[Grid, PointImage | None]]:
     """Compute the bounds of a buffer around each point on the server, and find the image under each point.
 
     Args:
@@ -141,6 +124,9 @@ def buffer_bounds(
         size: width and height in pixels.
         collection: whose images are found in the same request; None for no image.
         moments: as for :func:`find_images`.
+
+    Yields:
+        The bounds, divided into pixels; and the image, None if there is none, or none was requested.
 
     Raises:
         RegionError: if a pole is within the radius of a point.
@@ -166,8 +152,7 @@ def buffer_bounds(
         if east - west > 180.0:  # over the antimeridian
             west, east = east, west + 360.0
         transform = ((east - west) / width, 0.0, west, 0.0, (south - north) / height, north)
-        image = images[0] if images else {}
-        yield ChipBounds(Grid("EPSG:4326", transform, width, height), image.get("index"), _time(image))
+        yield Grid("EPSG:4326", transform, width, height), _image(images[0]) if images else None
 
 
 def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
@@ -316,16 +301,17 @@ def chip_reaches(
     return np.where(np.isfinite(far), far, nominal)
 
 
-def _source(answer: dict[str, Any]) -> PointImage:
-    projection = answer["projection"]
+def _grid(projection: dict[str, Any]) -> Grid:
     a, b, c, d, e, f = projection["transform"]
-    crs = projection.get("crs") or projection["wkt"]
-    return PointImage(answer["index"], _time(answer), Grid(crs, (a, b, c, d, e, f), 1, 1))
+    return Grid(projection.get("crs") or projection["wkt"], (a, b, c, d, e, f), 1, 1)
 
 
-def _time(answer: dict[str, Any]) -> int | None:
-    time = answer.get("time")
-    return None if time is None else int(time)
+def _image(answer: dict[str, Any]) -> PointImage:
+    return _named(answer["index"], answer.get("time"))
+
+
+def _named(index: str, time: float | None) -> PointImage:
+    return PointImage(index, None if time is None else int(time))
 
 
 _PIXELS = 1 << 22  # of the chips in one request
@@ -348,20 +334,7 @@ class ChipFootprint:
     date_match: DateMatch | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Contributor:
-    """An image that contributes pixels.
-
-    Attributes:
-        index: its ``system:index``.
-        time: its ``system:time_start`` in milliseconds since 1970, or None.
-    """
-
-    index: str
-    time: int | None
-
-
-def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> Iterator[tuple[Contributor, ...]]:
+def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> Iterator[tuple[PointImage, ...]]:
     """Yield for each chip the images that contribute at least one pixel in one band, by time.
 
     The server mosaics the numbers of the images, with their masks, like the images themselves, and counts them on the
@@ -377,13 +350,15 @@ def find_contributors(images: LayerImages, chips: Sequence[ChipFootprint]) -> It
     return planning_requests.request_each(chips, partial(_ask, images), size=step, noun="chips", cure=cure)
 
 
-def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[Contributor, ...]]:
+def _ask(images: LayerImages, chips: Sequence[ChipFootprint]) -> list[tuple[PointImage, ...]]:
     """Send one request."""
     answers: Any = ee.List([_contributing(images, chip) for chip in chips]).getInfo()
     contributors = []
     for names, times in answers:
-        chip_contributors = [Contributor(n, None if t is None else int(t)) for n, t in zip(names, times, strict=True)]
-        contributors.append(tuple(sorted(chip_contributors, key=lambda c: (c.time is not None, c.time or 0, c.index))))
+        shown = map(_named, names, times)
+        contributors.append(
+            tuple(sorted(shown, key=lambda image: (image.time is not None, image.time or 0, image.index)))
+        )
     return contributors
 
 
