@@ -23,7 +23,7 @@ from eechips.engine.plans.plan import draw_spread, name_template, seed_of
 from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.run_components import RunComponents
-from eechips.engine.run_context import RUN_FEATURES, RunFeature, SchedulerContext
+from eechips.engine.run_context import RUN_FEATURES, RunFeature
 from eechips.engine.scheduler import Scheduler
 from eechips.manifest.sqlite.ledger_queries import (
     bytes_of_units,
@@ -193,7 +193,9 @@ class FetchPhases:
             for note in self._notes:
                 progress.say(note)
             self._notes = ()
-            context = SchedulerContext(
+            scheduler = Scheduler(
+                some,
+                count,
                 ledger=self._ledger,
                 store=self._run.store,
                 executor=self._run.executor,
@@ -203,7 +205,7 @@ class FetchPhases:
                 features=tuple(self._features(planner, meter)),
                 check=self._run.session.check,
             )
-            is_settled = Scheduler(context, some, count).run()
+            is_settled = scheduler.run()
             self._left -= count
             if not is_settled:
                 progress.say(stop_message(config))

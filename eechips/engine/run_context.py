@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import abc
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +23,6 @@ from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
-from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import Progress
 from eechips.engine.run_log import RunLog
@@ -303,25 +301,3 @@ class RecipeContext:
     def say(self, text: str) -> None:
         """Show a line to the user."""
         Progress(0, 0, 0, quiet=self.config.quiet).say(text)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SchedulerContext:
-    """The parts of a run that a scheduler uses.
-
-    Attributes:
-        ledger: ledger of the run; the scheduler is its only writer.
-        check: called at least twice a second; raises an error if the run cannot continue.
-        features: what takes part in the run beside fetching its units, in the order of calls.
-        clock: seconds, monotonic.
-    """
-
-    ledger: Ledger
-    store: Store
-    executor: Executor[Any]
-    progress: Progress
-    log: RunLog
-    interrupt: Interrupt
-    check: Callable[[], None] = lambda: None
-    features: tuple[RunFeature, ...] = ()
-    clock: Callable[[], float] = time.monotonic

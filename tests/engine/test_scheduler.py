@@ -22,7 +22,6 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
-from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import RunLog
 from eechips.engine.scheduler import Scheduler
 from eechips.files.temporary_names import new_writer
@@ -146,7 +145,9 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
             Throttle(None, QuotaLimits(4, 4) if joins is None else QuotaLimits(1, 1), clients=1), store, data
         )
         sharing = () if joins is None else (UnitJoining(joins.request_window, RequestCosts()),)
-        context = SchedulerContext(
+        scheduler = Scheduler(
+            ledger.open_units(),
+            count,
             ledger=ledger,
             store=store,
             executor=executor,
@@ -155,7 +156,7 @@ def test_each_unit_is_recorded_once_despite_repeated_late_or_lost_reports(
             interrupt=Interrupt(),
             features=(*sharing, RunMonitor(executor)),
         )
-        assert Scheduler(context, ledger.open_units(), count).run()
+        assert scheduler.run()
         counts = ledger.counts()
         assert sum(counts.values()) == count
         assert set(counts) <= {State.DONE, State.FAILED_PERMANENT}

@@ -16,7 +16,6 @@ from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, adv
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
-from eechips.engine.run_context import SchedulerContext
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import Scheduler
 from eechips.jobs.samples.chips import ChipSample
@@ -176,12 +175,12 @@ def test_a_run_says_and_logs_what_takes_so_long(tmp_path: Path) -> None:
     ):
         ledger.store_plan({}, [planned(0)])
         executor = Slow(Throttle(None, QuotaLimits(4, 4), clients=1), now)
-        context = SchedulerContext(
-            ledger=ledger, store=LocalStore(tmp_path), executor=executor, progress=progress, log=log,
-            interrupt=Interrupt(), clock=clock,
+        scheduler = Scheduler(
+            ledger.open_units(), 1, ledger=ledger, store=LocalStore(tmp_path), executor=executor, progress=progress,
+            log=log, interrupt=Interrupt(), clock=clock,
             features=(SlowUnitReports(lambda: "Add .filterBounds(region).", clock),),
         )  # fmt: skip
-        assert Scheduler(context, ledger.open_units(), 1).run()
+        assert scheduler.run()
     assert shown.getvalue().count("No unit has finished for") == 1
     assert "Add .filterBounds(region)." in shown.getvalue()
     assert '"slow"' in (tmp_path / LOG_NAME).read_text()
