@@ -17,6 +17,7 @@ from apache_beam.transforms.util import ReshufflePerKey
 from apache_beam.typehints import KV
 from apache_beam.utils.windowed_value import WindowedValue
 
+from eechips.client.access.connection import NO_SERVICE, ServiceTarget
 from eechips.client.access.credentials import find_project, missing_project
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.beam_pipeline import WorkerFn
@@ -222,8 +223,8 @@ class FetchUnits(PTransform[Any, Any]):
             "recipe": self.recipe.name,
             "identity": self.recipe.identity,
             "out": self._place,
-            "endpoint": spec.endpoint,
-            "project": spec.project,
+            "endpoint": spec.target.endpoint,
+            "project": spec.target.project,
             "in_flight": self._slots,
         }
         return {**super().display_data(), **shown}
@@ -328,8 +329,7 @@ def _worker_spec(
         timeouts=config.timeouts,
         method=config.pixel_method,
         reads_assets=config.reads_assets,
-        endpoint=config.service if needs_service else "",
-        project=_project(config) if needs_service else "",
+        target=ServiceTarget(config.service, _project(config), None) if needs_service else NO_SERVICE,
         key_file=key_file,
         send_credentials=config.send_credentials,
         unit_timeout=config.unit_timeout,

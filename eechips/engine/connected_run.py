@@ -360,7 +360,7 @@ def _make_executor(run: RunComponents) -> Executor[Any]:
 
 
 def _make_spec(run: RunComponents) -> WorkerSpec:
-    config, target = run.config, run.session.connection.target
+    config = run.config
     return WorkerSpec(
         recipe=run.recipe,
         store=run.store,
@@ -369,16 +369,13 @@ def _make_spec(run: RunComponents) -> WorkerSpec:
         timeouts=config.timeouts,
         method=config.pixel_method,
         reads_assets=config.reads_assets,
-        endpoint=target.endpoint,
-        project=target.project,
+        target=dataclasses.replace(run.session.connection.target, credentials=None),
         key_file=None if config.credentials is None else config.credentials.absolute(),
         send_credentials=config.send_credentials,
         unit_timeout=config.unit_timeout,
         rate=config.requests_per_second,
-        workload_tag=target.workload_tag,
         logs=config.verbose or config.estimate is not None,
         shares_requests=config.shares_requests,
         keeps_empty=config.on_empty == "keep",
         export_to=config.export_to,
-        reuses_connections=config.reuses_connections,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -24,19 +24,16 @@ class WorkerSpec:
         token: token of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
         method: how pixels are requested.
         reads_assets: read chips from stored images where that gives the same file.
-        endpoint: base URL of the service; empty if the recipe needs none.
-        project: Google Cloud project whose quota is used.
+        target: service and project, without credentials.
         key_file: key of a service account, at a path that is valid for the workers; None for the credentials that the
             client library finds.
         send_credentials: send credentials to an endpoint that is not Google's.
         unit_timeout: seconds that a unit may take.
         rate: requests per second of all workers together; None for no limit.
-        workload_tag: sent with each computation; empty for none.
         logs: record every request.
         shares_requests: fetch several chips in one request where possible.
         keeps_empty: write results without a valid pixel.
         export_to: place of chips that are exported because their request takes too long; None to export none.
-        reuses_connections: send several requests over a connection, one after the other.
         appends_id: append the unit's id to names that the recipe gives to results, where names of units are not
             compared with each other.
         version: version of eechips, which must be the same on all machines.
@@ -48,19 +45,16 @@ class WorkerSpec:
     policy: RetryPolicy
     timeouts: Timeouts
     method: Method
-    endpoint: str
-    project: str
+    target: ServiceTarget
     key_file: Path | None
     send_credentials: bool
     unit_timeout: float
     rate: float | None
-    workload_tag: str = ""
     logs: bool = False
     reads_assets: bool = False
     shares_requests: bool = True
     keeps_empty: bool = True
     export_to: str | None = None
-    reuses_connections: bool = True
     appends_id: bool = False
     version: str = field(default_factory=lambda: version("eechips"))
 
@@ -76,13 +70,8 @@ class WorkerSpec:
         Raises:
             ConfigurationError: if there are no credentials, or they are rejected.
         """
-        if not self.endpoint:
+        if self.target == NO_SERVICE:
             return NO_SERVICE
-        credentials = find_credentials(self.endpoint, self.key_file, send_anywhere=self.send_credentials)
-        return ServiceTarget(
-            self.endpoint,
-            self.project,
-            credentials,
-            workload_tag=self.workload_tag,
-            reuses_connections=self.reuses_connections,
-        )
+        endpoint = self.target.endpoint
+        credentials = find_credentials(endpoint, self.key_file, send_anywhere=self.send_credentials)
+        return replace(self.target, credentials=credentials)

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from eechips.client.access.connection import ServiceTarget
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.retry import RetryPolicy
 from eechips.engine.outcome import Finished, Lost, Outcome
@@ -184,8 +185,8 @@ def test_bundles_that_are_done_twice_count_once(service: Service, tmp_path: Path
 def worker_spec(folder: Path, url: str, recipe: Any) -> WorkerSpec:
     return WorkerSpec(
         recipe=recipe, store=ImmediateStore(folder), token="t", policy=RetryPolicy(retries=2, delay=0.05),
-        timeouts=Timeouts(), method="pixels", endpoint=url, project="local", key_file=None, send_credentials=False,
-        unit_timeout=60.0, rate=None,
+        timeouts=Timeouts(), method="pixels", target=ServiceTarget(url, "local", None), key_file=None,
+        send_credentials=False, unit_timeout=60.0, rate=None,
     )  # fmt: skip
 
 

@@ -165,7 +165,7 @@ def test_requests_of_a_process_are_its_own_after_its_worker(service: Service, tm
         discovery = connection.discovery.save(tmp_path / "discovery.json")
     spec = WorkerSpec(
         recipe=Asking(), store=LocalStore(tmp_path), token="t", policy=policy, timeouts=Timeouts(), method="pixels",
-        endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
+        target=target, key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
     )  # fmt: skip
     state = _state._state, ee.ApiFunction._api
     try:

@@ -174,7 +174,7 @@ def test_a_result_lost_with_its_worker_is_reported(service: Service, tmp_path: P
         pids = client.run(os.getpid)
         spec = WorkerSpec(
             recipe=recipe, store=LocalStore(out), token="t", policy=policy, timeouts=Timeouts(), method="pixels",
-            endpoint=service.url, project="local", key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
+            target=target, key_file=None, send_credentials=False, unit_timeout=600.0, rate=None,
         )  # fmt: skip
         context = ExecutorContext(
             spec=spec, connection=connection, discovery=connection.discovery.save(tmp_path / "discovery.json"),
