@@ -13,19 +13,22 @@ import shapely
 
 from eechips.formats.parquet import encode
 from eechips.jobs.tables import point_table
-from eechips.jobs.tables.point_queries import Pairs
+from eechips.jobs.tables.point_queries import Pairs, PointQuery
 from eechips.jobs.tables.point_table import PointTable
+from eechips.planning.areas.region_reducers import parse_statistics
+from eechips.planning.imagery.band_selection import BandSelection
 from eechips.planning.places import read_places
 
 MILLISECONDS = 86_400_000
 
 
-def pairs(**options: Any) -> Pairs:
-    given: dict[str, Any] = {
-        "columns": ("v",), "positions": (0,), "counts": frozenset(), "integral": frozenset({"v"}), "is_named": True,
-        "at": np.zeros((3, 2)), **options,
-    }  # fmt: skip
-    return Pairs(**given)
+def pairs(**fields: Any) -> Pairs:
+    unit = {"mode": "paired", "bands": ["v"], "dtypes": ["int16"], "at": np.zeros((3, 2)).tolist(), **fields}
+    query = PointQuery(
+        unit=unit, dataset="", selection=BandSelection(("v",)), start=None, end=None, composite="latest", mask=None,
+        scale=None, statistics=parse_statistics("mean"),
+    )  # fmt: skip
+    return Pairs(query)
 
 
 def feature(day: int | None, values: list[list[Any]], name: str | None = None) -> dict[str, Any]:
@@ -58,7 +61,7 @@ def test_rows_are_in_the_callers_order_in_one_part_or_many(
             for i, value in values:
                 for row in rows[i] if isinstance(rows[i], list) else [rows[i]]:
                     expected.setdefault(row, []).append((f"i{day}", np.nan if value is None else value))
-        found = pairs(at=np.zeros((len(rows), 2))).columns_of(features)
+        found = pairs(at=np.zeros((len(rows), 2)).tolist()).columns_of(features)
         path = tmp_path / f"cell{number}.parquet"
         path.write_bytes(encode(tuple(found), list(found.values())).data)
         made.add(rows, path)
@@ -83,7 +86,7 @@ def test_rows_are_in_the_callers_order_in_one_part_or_many(
 
 
 def test_the_nearest_image_with_a_value_and_of_two_the_earlier() -> None:
-    found = pairs(moments=np.array([15.0, 15.0, 40.0]) * MILLISECONDS).columns_of(
+    found = pairs(moments=[day * MILLISECONDS for day in (15, 15, 40)]).columns_of(
         [feature(20, [[0, 2], [1, None]]), feature(10, [[0, 1], [1, 5]]), feature(39, [[2, None]])]
     )
     assert found["place"].to_pylist() == [0, 1]  # an image that is masked at a place is not named there
@@ -95,7 +98,7 @@ def test_integers_stay_integers_unless_a_value_is_none() -> None:
     found = pairs().columns_of([feature(1, [[0, 1], [1, 2.5]])])
     assert str(found["v"].type) == "double"
     assert str(pairs().columns_of([feature(1, [[0, 1], [1, None]])])["v"].type) == "int64"
-    assert str(pairs(integral=frozenset()).columns_of([feature(1, [[0, 1]])])["v"].type) == "double"
+    assert str(pairs(dtypes=["float32"]).columns_of([feature(1, [[0, 1]])])["v"].type) == "double"
     assert pairs().columns_of([])["v"].to_pylist() == []
 
 
@@ -111,9 +114,9 @@ def test_integers_stay_integers_unless_a_value_is_none() -> None:
     ],
 )
 def test_pairs_without_a_value_are_kept_where_the_footprint_holds_the_place(footprint: Any, held: list[int]) -> None:
-    at = np.array([(8.5, 46.5), (180.0, 0.0), (50.0, 50.0)])
+    at = [(8.5, 46.5), (180.0, 0.0), (50.0, 50.0)]
     one = feature(1, [[0, None], [1, None], [2, None]])
     one[".geo"] = None if footprint is None else shapely.geometry.mapping(footprint)
-    assert pairs(at=at, keeps_empty=False).columns_of([one])["place"].to_pylist() == held
+    assert pairs(at=at, mode="each").columns_of([one])["place"].to_pylist() == held
     one = feature(1, [[0, 7], [1, 7], [2, 7]])
-    assert pairs(at=at, keeps_empty=False).columns_of([one])["place"].to_pylist() == [0, 1, 2]
+    assert pairs(at=at, mode="each").columns_of([one])["place"].to_pylist() == [0, 1, 2]

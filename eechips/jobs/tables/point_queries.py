@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from shapely import affinity
-from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
@@ -107,7 +106,12 @@ class PointQuery:
         of = dict.fromkeys(unit["bands"], names[0]) if len(names) == 1 else {}
         of |= {f"{band}_{name}": name for band in unit["bands"] for name in names if len(names) > 1}
         integer_columns = {c for c in columns if of.get(c) in _SELECTING and c.removesuffix(f"_{of[c]}") in bands}
-        return frozenset(integer_columns) | self.statistics.counts(unit["bands"])
+        return frozenset(integer_columns) | self.counts
+
+    @property
+    def counts(self) -> frozenset[str]:
+        """Columns with numbers of pixels; a row with counts only has no value."""
+        return frozenset() if self.is_points else self.statistics.counts(self.unit["bands"])
 
     def divisible(self) -> SplittableTable:
         """Return the table of all places, which splits into tables of half the places."""
@@ -260,34 +264,16 @@ _RADIUS = 6_371_008.8  # metres
 _DEGREE = math.radians(1) * _RADIUS
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pairs:
     """Convert the features of a cell to its table.
 
     Attributes:
-        columns: names of the value columns.
-        positions: index of each column in a feature's lists, without the place's number.
-        counts: columns with numbers of pixels; a row with counts only has no value.
-        integral: columns whose values are integers.
         vector: columns that are together a mean vector, which is divided by its length.
-        is_named: whether rows have the id of their image.
-        at: longitude and latitude of the places, (n, 2); None for polygons.
-        geometries: the polygons, shape (n,); empty for points.
-        moments: moments of the places, in milliseconds since 1970, (n,): of each place only the nearest image with a
-            value is kept. None to keep all images.
-        keeps_empty: whether a pair without a value is kept even if the image's footprint does not contain the place.
     """
 
-    columns: tuple[str, ...]
-    positions: tuple[int, ...]
-    counts: frozenset[str]
-    integral: frozenset[str]
-    is_named: bool
+    query: PointQuery
     vector: tuple[str, ...] = ()
-    at: npt.NDArray[np.float64] | None = None
-    geometries: Sequence[BaseGeometry] = ()
-    moments: npt.NDArray[np.float64] | None = None
-    keeps_empty: bool = True
 
     def columns_of(self, features: list[dict[str, Any]]) -> Mapping[str, Any]:
         """Return the table of a cell, sorted by place, then by time, then by the images' ids.
@@ -300,18 +286,20 @@ class Pairs:
             Columns as Arrow arrays: ``place`` (int32), ``image`` (text), ``image_date`` (UTC), and the values: int64,
             or double.
         """
-        held = _Footprints(self.at, self.geometries)
+        query = self.query
+        held = _Footprints(query.unit)
+        positions = [query.properties.index(name) for name in query.names]
         places: list[npt.NDArray[np.int64]] = []
         values: list[npt.NDArray[np.float64]] = []
         sources: list[npt.NDArray[np.int64]] = []
-        width = 1 + (max(self.positions) + 1 if self.positions else 0)
+        width = 1 + max(positions, default=-1) + 1
         for number, feature in enumerate(features):
             rows = feature.get("values") or []
             block = np.array(rows, dtype=np.float64).reshape(-1, width)
-            numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, list(self.positions)]
+            numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, positions]
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < held.count:
                 raise ValidationError(f"the response has other places than the {held.count:,} that were asked for")
-            if not self.keeps_empty:
+            if query.unit["mode"] == "each":  # others keep pairs without a value whose footprint lacks the place
                 some = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
                 numbers, pixel_values = numbers[some], pixel_values[some]
             places.append(numbers)
@@ -319,10 +307,10 @@ class Pairs:
             sources.append(np.full(len(numbers), number))
             feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
         place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
-        value = np.concatenate(values) if values else np.zeros((0, len(self.columns)))
+        value = np.concatenate(values) if values else np.zeros((0, len(query.columns)))
         source = np.concatenate(sources) if sources else np.zeros(0, dtype=np.int64)
         if self.vector:
-            own = [self.columns.index(name) for name in self.vector]
+            own = [query.columns.index(name) for name in self.vector]
             value[:, own] = normalize(value[:, own])
         times = np.array([np.nan if f.get("time") is None else f["time"] for f in features], dtype=np.float64)
         names = [str(feature.get("image") or "") for feature in features]
@@ -333,7 +321,7 @@ class Pairs:
             raise ValidationError("the response has a place twice for one image")
         rank = np.empty(len(names), dtype=np.int64)
         rank[sorted(range(len(names)), key=lambda i: (not np.isnan(times[i]), times[i], names[i]))] = range(len(names))
-        if self.moments is not None:
+        if "moments" in query.unit:
             some = self._nearest(place, value, times[source], rank[source])
         else:
             some = np.lexsort((rank[source], place))
@@ -347,8 +335,7 @@ class Pairs:
         rank: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
         """Return for each place with values the pair with a value that is nearest in time; of two the earlier."""
-        assert self.moments is not None
-        distance = np.abs(time - self.moments[place])
+        distance = np.abs(time - np.array(self.query.unit["moments"], dtype=np.float64)[place])
         order = np.lexsort((rank, distance, place))
         order = order[self._has_value(value[order])]
         _, firsts = np.unique(place[order], return_index=True)
@@ -356,7 +343,8 @@ class Pairs:
 
     def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return which rows have a value that is not a count."""
-        kept = [index for index, name in enumerate(self.columns) if name not in self.counts] or [0]
+        counts = self.query.counts
+        kept = [index for index, name in enumerate(self.query.columns) if name not in counts] or [0]
         return np.asarray((~np.isnan(value[:, kept])).any(axis=1), dtype=np.bool_)
 
     def _table(
@@ -368,14 +356,15 @@ class Pairs:
         times: npt.NDArray[np.float64],
     ) -> dict[str, Any]:
         columns: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
-        if self.is_named:
+        if self.query.is_named:
             columns[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
             moments = pa.array(np.nan_to_num(times).astype(np.int64), mask=np.isnan(times)).cast(TIMESTAMP)
             columns[IMAGE_DATE] = moments.take(pa.array(source))
-        for index, column in enumerate(self.columns):
+        integral = self.query.integral
+        for index, column in enumerate(self.query.columns):
             numbers = value[:, index]
             masked = np.isnan(numbers)
-            if column in self.integral and (numbers[~masked] == np.round(numbers[~masked])).all():
+            if column in integral and (numbers[~masked] == np.round(numbers[~masked])).all():
                 columns[column] = pa.array(np.where(masked, 0, numbers).astype(np.int64), mask=masked)
             else:
                 columns[column] = pa.array(numbers, mask=masked)
@@ -390,12 +379,12 @@ class _Footprints:
     by as much.
 
     Args:
-        at: the places, if they are points.
-        geometries: the places, if they are polygons.
+        unit: has the places.
     """
 
-    def __init__(self, at: npt.NDArray[np.float64] | None, geometries: Sequence[BaseGeometry]) -> None:
-        self._shapes = np.array(geometries, dtype=object) if at is None else shapely.points(at)
+    def __init__(self, unit: Unit) -> None:
+        shapes = list(map(shapely.geometry.shape, unit.get("geometries", ())))
+        self._shapes = shapely.points(unit["at"]) if "at" in unit else np.array(shapes, dtype=object)
         self.count = len(self._shapes)
         self._known: dict[str, npt.NDArray[np.bool_]] = {}
 

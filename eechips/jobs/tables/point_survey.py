@@ -111,10 +111,8 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
 
 
 def count_images(
-    source_summary: SourceSummary,
-    images: ee.ImageCollection,
-    dataset: str,
-    grid_bands: Sequence[str],
+    summary: SourceSummary,
+    queries: Sequence[SceneQuery],
     places: npt.NDArray[np.object_],
     days: tuple[str | None, str | None],
     reach: float,
@@ -122,14 +120,15 @@ def count_images(
     """Add the number of a collection's images, and whether they share a pixel grid, with two or more requests.
 
     Args:
-        images: images of the collection, on these days and with the needed bands.
-        grid_bands: for each group of bands the stored band whose pixel grid it has.
+        queries: images of the collection, on these days and with the needed bands: one for each group of bands, with
+            the stored band whose pixel grid it has.
         places: geometries in longitude and latitude, shape (n,).
         days: first and last day (exclusive) of the images; None for no bound.
         reach: maximum time between an image and a place's date, in milliseconds; None if places have no dates.
     """
     probes = places[np.unique(np.linspace(0, len(places) - 1, _PROBES).astype(int))]
     at = shapely.get_coordinates(shapely.centroid(probes)).tolist()
+    images = queries[0].collection
     nearby = images.filterBounds(ee.Geometry.MultiPoint(at))
     asked = [
         *(images.filterBounds(ee.Geometry.Point(xy)).size() for xy in at),
@@ -139,21 +138,23 @@ def count_images(
     ]
     answer: Any = ee.List(asked).getInfo()
     *counts, union, earliest, latest = answer
-    source_summary = replace(source_summary, images=max(1, *counts), is_tiled=union > max(counts))
-    if earliest is not None and source_summary.mode == "paired":
+    summary = replace(summary, images=max(1, *counts), is_tiled=union > max(counts))
+    if earliest is not None and summary.mode == "paired":
         covered = max(1.0, (latest - earliest) / DAY)
-        source_summary = replace(source_summary, per_day=max(counts) / covered, per_place=2 * reach / DAY)
-    if earliest is not None and source_summary.mode == "each" and source_summary.images > place_groups.MOST_IMAGES:
-        source_summary = replace(source_summary, ranges=_ranges(source_summary.images, earliest, latest, days))
-    if union > _MOST_SCENES:
-        return source_summary
-    there = _near(images, places).limit(_MOST_SCENES + 1)
-    scenes = [inventory.list_scenes(SceneQuery(there, dataset, band)) for band in grid_bands]
-    is_aligned = all(
-        len(place_scenes) <= _MOST_SCENES and share_pixels(scene.grid for scene in place_scenes)
-        for place_scenes in scenes
-    )
-    return replace(source_summary, is_aligned=is_aligned and all(scenes))
+        summary = replace(summary, per_day=max(counts) / covered, per_place=2 * reach / DAY)
+    if earliest is not None and summary.mode == "each" and summary.images > place_groups.MOST_IMAGES:
+        summary = replace(summary, ranges=_ranges(summary.images, earliest, latest, days))
+    return summary if union > _MOST_SCENES else replace(summary, is_aligned=_are_aligned(queries, places))
+
+
+def _are_aligned(queries: Sequence[SceneQuery], places: npt.NDArray[np.object_]) -> bool:
+    """Return whether all images of each query that meet the box around all places share a pixel grid."""
+    box = box_around_all(places)  # without one, more images do no harm
+    scenes = []
+    for query in queries:
+        there = query.collection if box is None else query.collection.filterBounds(box)
+        scenes.append(inventory.list_scenes(replace(query, collection=there.limit(_MOST_SCENES + 1))))
+    return all(some and len(some) <= _MOST_SCENES and share_pixels(scene.grid for scene in some) for some in scenes)
 
 
 def share_pixels(grids: Iterable[Grid]) -> bool:
@@ -199,9 +200,3 @@ def _ranges(
     inside = (start or asset_metadata.FIRST_DAY), (end or asset_metadata.LAST_DAY)
     edges = sorted({edge for edge in map(day_of, moments) if inside[0] < edge < inside[1]})
     return tuple(zip([start, *edges], [*edges, end], strict=True))
-
-
-def _near(images: ee.ImageCollection, places: npt.NDArray[np.object_]) -> ee.ImageCollection:
-    """Return the images that meet the box around all places."""
-    box = box_around_all(places)  # without one, more images do no harm
-    return images if box is None else images.filterBounds(box)

@@ -36,6 +36,7 @@ from eechips.planning.areas.region_reducers import parse_statistics
 from eechips.planning.grid_alignment import check_scale
 from eechips.planning.imagery.expressions import box_around_all
 from eechips.planning.imagery.image_filters import parse_conditions
+from eechips.planning.imagery.inventory import SceneQuery
 from eechips.planning.imagery.periods import parse_window
 from eechips.planning.places import Places, read_places
 from eechips.recipe import Table, Unit, recipe_identity
@@ -249,19 +250,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             statistics=self.statistics,
             reach=self.reach if self.place_columns.date is not None else 0.0,
         )
-        pairs = Pairs(
-            columns=question.columns,
-            positions=tuple(question.properties.index(name) for name in question.names),
-            counts=frozenset() if question.is_points else self.statistics.counts(unit["bands"]),
-            integral=question.integral,
-            vector=self._vector(question),
-            is_named=question.is_named,
-            at=np.array(unit["at"]) if question.is_points else None,
-            geometries=[shapely.geometry.shape(geometry) for geometry in unit.get("geometries", ())],
-            moments=np.array(unit["moments"], dtype=np.float64) if "moments" in unit else None,
-            keeps_empty=unit["mode"] != "each",
-        )
-        return Table(question.divisible(), format="parquet", unpack=pairs.columns_of)
+        return Table(question.divisible(), format="parquet", unpack=Pairs(question, self._vector(question)).columns_of)
 
     def assemble(self, results: Results) -> None:
         """Merge the tables of all cells."""
@@ -343,11 +332,11 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         if mode == "image":
             return summary
         reach = self.reach if self.place_columns.date is not None else 0.0
-        grid_bands = [self.source.selection.grid_band(group[0]) for group in summary.groups]
-        images = asset_metadata.filter_images(self.source.dataset_id, "collection", *days, about.tests)
-        return count_images(
-            summary, images, self.source.dataset_id, grid_bands, self.places.geometries[rows], days, reach
-        )
+        source = self.source
+        images = asset_metadata.filter_images(source.dataset_id, "collection", *days, about.tests)
+        bands = [source.selection.grid_band(group[0]) for group in summary.groups]
+        queries = [SceneQuery(images, source.dataset_id, band) for band in bands]
+        return count_images(summary, queries, self.places.geometries[rows], days, reach)
 
     def _check_columns(self, summary: SourceSummary) -> None:
         """Raise UsageError if the file already has the name of an added column."""
