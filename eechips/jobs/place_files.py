@@ -30,7 +30,9 @@ _OPTIONS = ("points", "regions", "cells", "roi", "away_from")
 """Options whose values may be files of places."""
 
 
-def fetch(make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]) -> Run | Estimate:
+def run_with_places(
+    make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]
+) -> Run | Estimate:
     """Run the recipe of a command, or estimate it with ``dry_run``.
 
     Places in memory are kept in the folder of the run as ``input-<option>-<hash>.parquet``, or ``.geojson``, where a

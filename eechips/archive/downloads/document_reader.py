@@ -75,6 +75,10 @@ class DocumentReader:
     pause: Callable[[float], None] = time.sleep
     unread: list[UnreadDocument] = field(default_factory=list)
 
+    def note_unread(self, address: str, reason: object) -> None:
+        """Note a document that cannot be read; its address is shown without secrets."""
+        self.unread.append(UnreadDocument(display_url(address), str(reason)))
+
     def read(self, address: str) -> Any:
         """Read a document.
 

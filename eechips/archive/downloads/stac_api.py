@@ -18,7 +18,7 @@ import shapely
 from shapely.geometry import mapping
 
 from eechips.archive.downloads.criteria import Search, cql2, cql2_text
-from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, is_web
+from eechips.archive.downloads.document_reader import DocumentReader, is_web
 from eechips.errors import ConfigurationError, PermanentError
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import canonical_json
@@ -243,8 +243,9 @@ def item_pages(
             return
         empty = 0 if features else empty + 1
         if empty == _EMPTY_PAGES:
-            message = f"{empty} pages in a row were empty and linked to another: the search stopped there"
-            reader.unread.append(UnreadDocument(display_url(url), message))
+            reader.note_unread(
+                url, f"{empty} pages in a row were empty and linked to another: the search stopped there"
+            )
             return
         following = _next_url(url, link, address)
         method = _next_method(url, following, link)

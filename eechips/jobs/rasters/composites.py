@@ -21,7 +21,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.geo.polygons import region_centre
 from eechips.jobs.extended_plans import add_composites, find_last_day
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import CompositesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
@@ -248,4 +248,6 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ...                          every="1 month", reducer="median", mask="auto", local=True)
         >>> run.units[["file", "valid_fraction"]]
     """
-    return fetch(partial(make_recipe, Composites), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(
+        partial(make_recipe, Composites), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    )

@@ -19,7 +19,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.extended_plans import add_images
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.jobs.rasters.imagery_options import ImagesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
@@ -232,4 +232,6 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
         >>> run.units[["file", "dates", "valid_fraction"]]
     """
-    return fetch(partial(make_recipe, Images), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(
+        partial(make_recipe, Images), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    )

@@ -24,7 +24,7 @@ from eechips.formats.nodata import check_nodata
 from eechips.geo.grid import Grid, wrap_longitude
 from eechips.geo.polygons import join_at_antimeridian
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.rasters.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.jobs.rasters.mosaic_places import MosaicPlace, place_regions, place_whole
 from eechips.jobs.rasters.mosaic_tiles import (
@@ -401,7 +401,9 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      reducer="median", mask="auto", project="my-project")
         >>> run.assembled[0]
     """
-    return fetch(partial(make_recipe, MosaicRecipe), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(
+        partial(make_recipe, MosaicRecipe), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    )
 
 
 def _check(options: MosaicOptions, source: ChosenDataset) -> None:

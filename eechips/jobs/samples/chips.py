@@ -17,7 +17,7 @@ from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.jobs.chosen_dataset import with_dtypes
 from eechips.jobs.extended_plans import find_last_day
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.recipe_options import option_names, slug, split_options
 from eechips.jobs.samples.chip_plan import ChipPlan, plan_chips
 from eechips.jobs.samples.extended_samples import (
@@ -412,4 +412,4 @@ def sample(
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)
         >>> run.units.head()
     """
-    return fetch(sample_recipe, {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(sample_recipe, {"dataset": dataset, "out": out, "dry_run": dry_run, **options})

@@ -21,7 +21,7 @@ from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
 from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.jobs.chosen_dataset import ChosenDataset, choose_dataset
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.recipe_options import BuiltinRecipe, DateColumn, PlaceColumns, check_dates, make_recipe, parse_format
 from eechips.jobs.tables.embedding_means import vector_bands, warn_of_partial_vector
 from eechips.jobs.tables.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
@@ -387,7 +387,7 @@ def points(
         >>> pandas.read_parquet(run.assembled[0])
     """
     arguments = {"dataset": dataset, "points": points, "out": out, "dry_run": dry_run, **options}
-    return fetch(partial(make_recipe, PointValues), arguments)
+    return run_with_places(partial(make_recipe, PointValues), arguments)
 
 
 def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:

@@ -16,7 +16,7 @@ from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names
 from eechips.jobs.tables.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.jobs.tables.table_options import FeaturesOptions
@@ -232,4 +232,6 @@ def features(
         >>> geopandas.read_parquet(run.path / "features")
     """
     chosen = dataset if isinstance(dataset, str) else dataset.serialize()
-    return fetch(partial(make_recipe, Features), {"dataset": chosen, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(
+        partial(make_recipe, Features), {"dataset": chosen, "out": out, "dry_run": dry_run, **options}
+    )

@@ -28,7 +28,7 @@ from eechips.jobs.extended_plans import (
     find_last_day,
     new_dates,
 )
-from eechips.jobs.place_files import fetch
+from eechips.jobs.place_files import run_with_places
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format
 from eechips.jobs.tables.embedding_means import vector_bands
 from eechips.jobs.tables.series_plan import SeriesPlan, choose_regions, single_image_error
@@ -368,7 +368,9 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", columns="id=geoid", local=True)
     """
-    return fetch(partial(make_recipe, TimeSeries), {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(
+        partial(make_recipe, TimeSeries), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
+    )
 
 
 def _check(recipe: TimeSeries) -> None:
