@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import kinds
 from local_tests.support.token_server import TokenServer, token_server

@@ -13,7 +13,7 @@ import pytest
 import rasterio
 from rasterio.io import MemoryFile
 
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 from tests.support.altering_front import altering_front
 from tests.support.engine_recipes import run_script

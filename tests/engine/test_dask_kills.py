@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import named
 from tests.engine.test_kills import COUNT, assert_whole, done, ended, kill, start

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.token_server import TokenServer, token_server
 from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS

@@ -16,7 +16,7 @@ import pytest
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import ConfigurationError, RecipeError, UsageError
-from eechips.manifest import Run, open_run
+from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import wait_until
 from tests.cli.test_commands import eechips, one_sentence
 from tests.support.engine_recipes import CHIPS, run_script, script

@@ -28,7 +28,7 @@ from eechips.engine.run import run
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import UsageError
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.storage import LocalStore
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_service import Service, serving

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from eechips.errors import ConfigurationError, RecipeError, StorageError
-from eechips.manifest import Run, open_run
+from eechips.manifest.run import Run, open_run
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import descendants, is_running
 from tests.support.engine_recipes import CHIPS, ODD, run_chips, run_script, script

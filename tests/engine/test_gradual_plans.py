@@ -21,7 +21,7 @@ from eechips.engine.costs.cost_descriptions import Forecast
 from eechips.engine.plans.plan import draw_spread
 from eechips.errors import RunMismatchError, StorageError, TransientError, UsageError
 from eechips.geo.grid import Grid
-from eechips.manifest import Run, open_run
+from eechips.manifest.run import Run, open_run
 from eechips.planning.planning_requests import PARALLEL_REQUESTS
 from eechips.recipe import Chip, PlanPreview
 from eechips.recipe.results import Template

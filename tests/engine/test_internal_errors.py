@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eechips.errors import InternalError, StorageError
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import Service, serving
 from tests.support.programs import run_program

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.process_tree import children, is_running, kinds
 from tests.support.engine_recipes import CHIPS

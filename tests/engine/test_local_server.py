@@ -22,7 +22,7 @@ from eechips.engine.service.local_server import local_earth_engine, remove_unuse
 from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError
 from eechips.files.removal import register_lock
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips_local.assets.ingestion.publish import create
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service
 

@@ -28,10 +28,11 @@ from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
-from eechips.manifest import Record, Run, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import reopen_failures
+from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.unit_record import Record, State
 from local_tests.support.call_counts import count_calls
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except

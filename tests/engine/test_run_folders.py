@@ -19,8 +19,8 @@ from eechips.commands.verification import verify
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.manifest import open_run
 from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_run
+from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
 COUNT, ROUNDS = 5, 12

@@ -11,7 +11,7 @@ import requests
 
 import eechips
 from eechips.errors import ProjectUnavailableError
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import Server
 from tests.support.engine_recipes import run_chips, with_workers
 from tests.support.engine_service import Service

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import Host, wait_until
 from local_tests.support.parameters import slow_except
 from tests.support.export_runs import EXPORT, MEMORY, ExportService, checksums, export_service

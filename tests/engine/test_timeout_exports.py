@@ -17,7 +17,7 @@ from affine import Affine
 
 import eechips
 from eechips.errors import UsageError
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import Host, wait_until
 from tests.support.export_runs import EXPORT, MEMORY, PLACE, ExportService, checksums, export_service
 

@@ -13,8 +13,8 @@ import pytest
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import EechipsError, UsageError
-from eechips.manifest import open_run
 from eechips.manifest.reserved_names import RESERVED, result_name
+from eechips.manifest.run import open_run
 from eechips.recipe import load_recipe
 from eechips.storage import LocalStore, NameTemplate, fold_case
 from tests.fuzz.budget import Budget

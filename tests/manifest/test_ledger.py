@@ -15,10 +15,10 @@ import pandas as pd
 import pytest
 
 from eechips.errors import RunLockedError, RunMismatchError, StorageError, UsageError
-from eechips.manifest import Record, State, open_run
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import LOCK_NAME, lock_run
+from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.database import connect
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import (
@@ -28,7 +28,7 @@ from eechips.manifest.sqlite.ledger_queries import (
     read_status_numbers,
     sum_totals,
 )
-from eechips.manifest.sqlite.unit_record import UnitFile, WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, UnitFile, WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 

@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.manifest import Record, State, open_run
 from eechips.manifest.folder_lock import is_held, lock_run
+from eechips.manifest.run import open_run
 from eechips.manifest.run_status import read_history
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.recipe import ScriptRecipe, load_recipe
 
 CHIPS = """

@@ -17,7 +17,7 @@ import fsspec
 import pytest
 
 from eechips.engine.features import export_monitor
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import Host, Server
 from tests.support.commands import run_command
 

@@ -12,7 +12,7 @@ import ee
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.planning.planning_requests import request_each
 
 SIZE = 100

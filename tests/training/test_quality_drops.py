@@ -16,8 +16,8 @@ import pytest
 
 import eechips
 from eechips.errors import UsageError
-from eechips.manifest import Run, open_run
 from eechips.manifest.exclusions import exclude_units, has_excluded_units
+from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.training.samples import read_samples
 from tests.cli.test_commands import eechips as typed

@@ -19,7 +19,7 @@ import pytest
 import eechips
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
-from eechips.manifest import Run
+from eechips.manifest.run import Run
 from eechips.training.packs import shard_reader
 from eechips.training.packs.shard_index import FileContent, read_index
 from eechips.training.packs.shard_reader import read_shard

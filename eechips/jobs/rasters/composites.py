@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import ee
 import numpy as np
 
 from eechips.client.chip_parameters import grid_rectangle
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -26,7 +25,6 @@ from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, Resolve
 from eechips.jobs.rasters.imagery_options import CompositesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
 from eechips.jobs.recipe_options import make_recipe
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import find_grid_scenes
@@ -39,6 +37,10 @@ from eechips.planning.imagery.periods import parse_day, parse_step, warn_of_cut_
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, NoData, Unit
 from eechips.recipe.results import Template
 from eechips.text.formatting import format_count
+
+if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
+    from eechips.manifest.run import Run
 
 MOST_SOURCES = 100
 """Maximum images of a period that the manifest names; units have their total number."""

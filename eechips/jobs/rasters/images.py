@@ -9,12 +9,11 @@ from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import ee
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -24,7 +23,6 @@ from eechips.jobs.rasters.imagery import ImageSelection, ImageTreatment, Resolve
 from eechips.jobs.rasters.imagery_options import ImagesOptions
 from eechips.jobs.rasters.imagery_recipe import ImageryRecipe, scene_fields
 from eechips.jobs.recipe_options import make_recipe
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning.areas.region_images import RegionScenes, place_scenes
 from eechips.planning.areas.region_overlaps import Overlap
@@ -33,6 +31,10 @@ from eechips.planning.imagery.inventory import PASS_KINDS, PASS_PROPERTIES, Scen
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Unit
 from eechips.recipe.results import Template
 from eechips.text.formatting import format_count
+
+if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
+    from eechips.manifest.run import Run
 
 _log = logging.getLogger(__name__)
 

@@ -8,12 +8,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import ee
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.results.result_assembly import Results
 from eechips.engine.results.result_stores import refuse_small_disk
 from eechips.engine.run_options import LedgerOptions
@@ -42,7 +41,6 @@ from eechips.jobs.rasters.mosaic_tiles import (
     select_image,
 )
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import warn_of_small
@@ -56,6 +54,10 @@ from eechips.recipe import Chip, Unit, UnitImages, recipe_identity
 from eechips.recipe.results import Template
 from eechips.text.formatting import format_bytes, format_count
 from eechips.text.suggestion import describe_choices
+
+if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
+    from eechips.manifest.run import Run
 
 _LEAST_WINDOW = 16
 

@@ -8,10 +8,9 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
@@ -33,7 +32,6 @@ from eechips.jobs.samples.sample_frames import FrameSettings
 from eechips.jobs.samples.sample_layers import SampleLayer
 from eechips.jobs.samples.sample_options import SampleOptions
 from eechips.jobs.samples.sample_validation import check_name_fields
-from eechips.manifest.run import Run
 from eechips.option_fields import chosen_options, takes
 from eechips.planning.imagery.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.imagery.image_reducers import reduced_dtype
@@ -42,6 +40,10 @@ from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.recipe import AddedUnits, Chip, EarlierPlan, Frame, FrameStack, NoData, PlanPreview, Unit
 from eechips.recipe.units import FURTHER
 from eechips.storage import NameTemplate
+
+if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
+    from eechips.manifest.run import Run
 
 
 class ChipSample:

@@ -14,7 +14,6 @@ import numpy.typing as npt
 import shapely
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS
@@ -28,7 +27,6 @@ from eechips.jobs.tables.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQue
 from eechips.jobs.tables.point_survey import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
 from eechips.jobs.tables.point_table import PointTable
 from eechips.jobs.tables.table_options import COMPOSITES, PointsOptions
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.place_groups import divide_shapes, merge_duplicates
@@ -43,7 +41,9 @@ from eechips.recipe import Table, Unit, recipe_identity
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
     from eechips.engine.results.result_assembly import Results
+    from eechips.manifest.run import Run
 
 _log = logging.getLogger(__name__)
 

@@ -12,7 +12,6 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.datasets import find_dataset
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
@@ -20,7 +19,6 @@ from eechips.jobs.place_files import run_with_places
 from eechips.jobs.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names
 from eechips.jobs.tables.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.jobs.tables.table_options import FeaturesOptions
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning.areas.feature_cells import FeatureCell, divide_tables, whole_cell
 from eechips.planning.areas.feature_sources import FeatureSource, find_features
@@ -34,7 +32,9 @@ from eechips.text.formatting import format_count
 if TYPE_CHECKING:
     import ee
 
+    from eechips.engine.costs.cost_descriptions import Estimate
     from eechips.engine.results.result_assembly import Results
+    from eechips.manifest.run import Run
 
 FOLDER = "features"
 """Folder of the files of the table, below the output folder."""

@@ -7,13 +7,12 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import ee
 import shapely
 
 from eechips.engine.config import RunConfig
-from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.results.result_assembly import Results
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
@@ -42,7 +41,6 @@ from eechips.jobs.tables.zonal_statistics import (
     reduce_region,
     reduce_regions,
 )
-from eechips.manifest.run import Run
 from eechips.option_fields import takes
 from eechips.planning.areas.region_reducers import Statistics, parse_statistics
 from eechips.planning.areas.regions import planar_geometry
@@ -53,6 +51,10 @@ from eechips.planning.imagery.expressions import box_around_all
 from eechips.planning.imagery.image_filters import parse_conditions, unit_tests
 from eechips.planning.imagery.periods import Period, Step, parse_day, parse_step, warn_of_cut_period
 from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, UnitImages, recipe_identity
+
+if TYPE_CHECKING:
+    from eechips.engine.costs.cost_descriptions import Estimate
+    from eechips.manifest.run import Run
 
 # Degrees around a batch of regions in which images are searched, since bounds from the server are not exact.
 _MARGIN = 0.01

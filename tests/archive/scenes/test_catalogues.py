@@ -20,7 +20,7 @@ import eechips
 from eechips.archive.catalogs.ingestion.ingest import ingest
 from eechips.archive.downloads.token_signers import Auth
 from eechips.errors import ConfigurationError, StorageError, UsageError
-from eechips.manifest import open_run
+from eechips.manifest.run import open_run
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.commands import run_command
