@@ -20,14 +20,9 @@ from eechips.planning import asset_metadata, grid_alignment
 from eechips.planning.areas.region_images import region_grid
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.imagery import point_images
-from eechips.planning.imagery.clear_shares import (
-    ClearSource,
-    FrameScore,
-    fetch_candidates,
-    list_score_bands,
-    resolve_score,
-)
+from eechips.planning.imagery.clear_shares import ClearSource, fetch_candidates
 from eechips.planning.imagery.frame_choice import Candidate
+from eechips.planning.imagery.frame_scores import FrameScore, list_score_bands, resolve_score
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.periods import parse_moment
 from eechips.planning.imagery.point_images import ChipFootprint, PointImage, find_contributors
