@@ -53,6 +53,7 @@ from tests.support.dask_cluster import DaskCluster, dask_cluster
 from tests.support.engine_recipes import CHIPS
 from tests.support.engine_service import Service, serving
 from tests.support.proxy import tcp_proxy
+from tests.support.service_examples import EXAMPLES
 
 KINDS = ("processes", "local", "dask", "beam")
 WAYS = ("key", "environment", "external", "metadata")
@@ -276,7 +277,7 @@ def refusals(site: Site, draws: random.Random) -> Iterator[Event]:
     rows = [
         row
         for row in SERVICE_ERRORS
-        if row.kind in (ErrorAction.TRANSIENT, ErrorAction.CREDENTIALS) and row.example.code in _CODES
+        if row.kind in (ErrorAction.TRANSIENT, ErrorAction.CREDENTIALS) and EXAMPLES[row.name].code in _CODES
     ]
     for row in draws.sample(rows, 2):
         content = _body(row)
@@ -291,14 +292,14 @@ def refusals(site: Site, draws: random.Random) -> Iterator[Event]:
             service.outage = content
             return lambda: setattr(service, "outage", None)
 
-        yield Event(f"{row.name} ({row.example.code})", draws.random(), refuse, (2,))
+        yield Event(f"{row.name} ({EXAMPLES[row.name].code})", draws.random(), refuse, (2,))
 
 
 _CODES = (401, 403, 429, 503)
 
 
 def _body(row: ServiceError) -> tuple[int, bytes]:
-    example = row.example
+    example = EXAMPLES[row.name]
     info = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": example.reason, "domain": "googleapis.com"}
     info |= {"metadata": {"quota_limit": example.quota_limit}} if example.quota_limit else {}
     error: dict[str, Any] = {"code": example.code, "message": example.message, "status": example.status}

@@ -7,6 +7,7 @@ written by hand.
 from __future__ import annotations
 
 import ast
+import csv
 import os
 import re
 import sys
@@ -18,6 +19,7 @@ from typing import Any
 FOLDER = Path(__file__).parent
 _BLOCK = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 _SERVICE_RECORDING = FOLDER.parent / "tests" / "live" / "service-recording.zip"  # once there is one
+_SERVICE_EXAMPLES = FOLDER.parent / "tests" / "client" / "service_examples.csv"
 _MESSAGE_LENGTH = 110  # characters of an example that a table has room for
 
 
@@ -25,10 +27,13 @@ def service_errors() -> str:
     """Return the table of the service's errors that eechips knows."""
     from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction
 
+    with _SERVICE_EXAMPLES.open(newline="", encoding="utf-8") as file:
+        examples = {line["row"]: line for line in csv.DictReader(file)}
+
     rows = []
     for row in SERVICE_ERRORS:
-        example = row.example
-        message = " ".join(example.message.split())
+        example = examples[row.name]
+        message = " ".join(example["message"].split())
         if len(message) > _MESSAGE_LENGTH:
             message = message[:_MESSAGE_LENGTH].rstrip() + "…"
         cure = row.cure.removeprefix("or ") or "correct what the message names"
@@ -37,7 +42,7 @@ def service_errors() -> str:
             batch = "" if row.batch == "never" else ", or a batch task (`export_to`)"
             cure = f"where no part is small enough: {cure}{batch}"
             action = "send again once, then split" if row.repeats else action
-        status = f"{example.code} {example.status}".strip()
+        status = f"{example['code']} {example['status']}".strip()
         rows.append((row.name, status, message, action, cure, f"[source]({row.source})"))
     return _table(("name", "status", "message", "what eechips does", "what you can do", "documented"), rows)
 

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, Example, ServiceError, find_error
+from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError, find_error
 from eechips.errors import (
     ConfigurationError,
     EechipsError,
@@ -29,6 +30,7 @@ from eechips.errors import (
     ValidationError,
 )
 from local_tests.support.function_server import Answer, serve_function
+from tests.support.service_examples import EXAMPLES, Example
 
 DOCS = Path(__file__).parents[2] / "docs" / "reference" / "errors.md"
 CLASSES: Mapping[ErrorAction, type[EechipsError]] = {
@@ -74,11 +76,12 @@ def asked(answer: Answer) -> EechipsError:
 
 @pytest.mark.parametrize("row", SERVICE_ERRORS, ids=lambda row: row.name)
 def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: ServiceError) -> None:
-    body = body_of(row.example)
-    assert find_error(row.example.code, parse_error(body)) is row
-    error = asked((row.example.code, {"Content-Type": "application/json"}, body))
+    example = EXAMPLES[row.name]
+    body = body_of(example)
+    assert find_error(example.code, parse_error(body)) is row
+    error = asked((example.code, {"Content-Type": "application/json"}, body))
     assert type(error) is CLASSES[row.kind]
-    assert row.example.message.rstrip(".")[:150] in str(error)
+    assert example.message.rstrip(".")[:150] in str(error)
     assert row.source.startswith("https://")
     if isinstance(error, ProjectUnavailableError):
         assert "run the same command again" in str(error)
@@ -87,17 +90,16 @@ def test_every_row_is_found_by_its_example_and_has_its_class_over_http(row: Serv
         assert row.cure.removeprefix("or ") in str(error)
 
 
-@pytest.mark.parametrize("row", [row for row in SERVICE_ERRORS if row.example.reason], ids=lambda row: row.name)
+@pytest.mark.parametrize("row", [row for row in SERVICE_ERRORS if EXAMPLES[row.name].reason], ids=lambda row: row.name)
 def test_a_reason_counts_whatever_the_message_says(row: ServiceError) -> None:
     """Messages change; reasons do not. Rows whose message says more are found by that message alone."""
-    changed = Example(row.example.code, row.example.status, "Nein.", row.example.reason, row.example.quota_limit)
-    assert type(classify_response(row.example.code, parse_error(body_of(changed)))) is CLASSES[row.kind]
+    changed = replace(EXAMPLES[row.name], message="Nein.", quota_unit="")
+    assert type(classify_response(changed.code, parse_error(body_of(changed)))) is CLASSES[row.kind]
 
 
 @pytest.mark.parametrize("status", [400, 403, 429])
 def test_a_quota_of_a_day_is_the_same_whatever_its_status(status: int) -> None:
-    daily = next(row for row in SERVICE_ERRORS if row.name == "daily compute").example
-    assert type(classify_response(status, daily.message)) is ProjectUnavailableError
+    assert type(classify_response(status, EXAMPLES["daily compute"].message)) is ProjectUnavailableError
 
 
 @pytest.mark.parametrize(("status", "message"), [(400, "Oh no."), (403, "No."), (409, ""), (451, "Not here")])

@@ -14,6 +14,7 @@ from eechips.client.service_errors import SERVICE_ERRORS
 from eechips.errors import EechipsError
 from eechips.web.retry_after import parse_retry_after
 from tests.fuzz.budget import Budget
+from tests.support.service_examples import EXAMPLES
 
 STATUSES = [
     100,
@@ -57,7 +58,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
         return draw.choice(
             [
                 *ODD,
-                *(row.example.message for row in SERVICE_ERRORS),
+                *(example.message for example in EXAMPLES.values()),
                 *(r for row in SERVICE_ERRORS for r in row.reasons),
             ]
         )
@@ -68,7 +69,7 @@ def value(draw: random.Random, depth: int = 0) -> Any:
 
 def google(draw: random.Random) -> Any:
     """The shape of Google's errors with a wrong field or two."""
-    example = draw.choice(SERVICE_ERRORS).example
+    example = draw.choice(list(EXAMPLES.values()))
     detail = {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": example.reason}
     detail |= {"metadata": {"quota_limit": example.quota_limit}, "domain": "googleapis.com"}
     error = {"code": example.code, "message": example.message, "status": example.status, "details": [detail]}
@@ -136,13 +137,13 @@ def test_long_bodies_are_classified_in_linear_time(part: str) -> None:
 def test_damaged_copies_of_a_documented_error_are_still_that_error_as_far_as_they_say_it(budget: Budget) -> None:
     for draw in budget.draws():
         row = draw.choice(SERVICE_ERRORS)
-        example = row.example
+        example = EXAMPLES[row.name]
         error = {"message": example.message, "code": example.code, "status": example.status, "x": draw.choice(ODD)}
         if example.reason:
             info = {"reason": example.reason, "metadata": {"quota_limit": example.quota_limit}}
             error["details"] = draw.sample([draw.choice(ODD), info, {"metadata": "no object"}], 3)
         whole = parse_error(json.dumps({"error": error}).encode())
-        clean = classify_response(example.code, plain(row.example))
+        clean = classify_response(example.code, plain(example))
         found = classify_response(example.code, whole)
         assert type(found) is type(clean), (row.name, error)
 

@@ -4,8 +4,8 @@ The service sends the same status for different matters, so a row is found by th
 (or of the older ``errors[]`` list) or by the message, and only then by the status. The first row that matches counts:
 see :func:`find_error`. What no row matches is unknown, and recorded as such.
 
-``docs/reference/errors.md`` lists the same rows for readers; a test compares the two. Messages that users have reported
-are in ``tests/client/service_messages.csv``, each with the row that it is to match.
+``docs/reference/errors.md`` lists the same rows for readers; a test compares the two. ``tests/client`` has a documented
+body of each in ``service_examples.csv``, and messages that users have reported in ``service_messages.csv``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from eechips.client.service_errors.data_errors import DATA_ERRORS
 from eechips.client.service_errors.error_row import (
     ErrorAction,
     ErrorBody,
-    Example,
     Period,
     QuotaWindow,
     ServiceError,
@@ -30,7 +29,6 @@ __all__ = [
     "SERVICE_ERRORS",
     "ErrorAction",
     "ErrorBody",
-    "Example",
     "Period",
     "QuotaWindow",
     "ServiceError",

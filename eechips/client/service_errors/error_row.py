@@ -28,52 +28,17 @@ class ErrorAction(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Example:
-    """A real body of the error.
-
-    Attributes:
-        status: word of ``google.rpc.Code``.
-        message: as the service writes it.
-        reason: reason of ``google.rpc.ErrorInfo``; empty where none is sent.
-        quota_limit: metadata of the ErrorInfo.
-        quota_unit: metadata of the ErrorInfo.
-    """
-
-    code: int
-    status: str
-    message: str
-    reason: str = ""
-    quota_limit: str = ""
-    quota_unit: str = ""
-
-
-def invalid_argument(message: str) -> Example:
-    """Return the example of an expression or request that is refused."""
-    return Example(400, "INVALID_ARGUMENT", message)
-
-
-def permission_denied(message: str, reason: str = "") -> Example:
-    """Return the example of an account or a project that is refused."""
-    return Example(403, "PERMISSION_DENIED", message, reason)
-
-
-def resource_exhausted(message: str, *details: str) -> Example:
-    """Return the example of a quota; the details are the further fields of :class:`Example`."""
-    return Example(429, "RESOURCE_EXHAUSTED", message, *details)
-
-
-@dataclass(frozen=True, slots=True)
 class ServiceError:
     """One row.
 
     Attributes:
         kind: what to do.
-        cause: what happened, a clause without a full stop.
         cure: what the user can do, a clause without a full stop; empty where only the message can tell.
         source: where it is documented.
         message: regular expression, searched in the message; empty for none.
         reasons: reasons of ErrorInfo, in capitals, or of ``errors[]``.
         codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
+        cause: why the project cannot be used, a clause without a full stop.
         window: window of a quota that the details of the error name; such a row needs neither message nor reason.
         period: after which the quota is renewed. Details that name another period rule the row out.
         batch: when a batch task may compute what was too large.
@@ -84,13 +49,12 @@ class ServiceError:
 
     name: str
     kind: ErrorAction
-    cause: str
     cure: str
     source: str
-    example: Example
     message: str = ""
     reasons: tuple[str, ...] = ()
     codes: tuple[int, ...] = ()
+    cause: str = ""
     window: QuotaWindow = ""
     period: Period | None = None
     batch: BatchUse = "never"

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import (
-    ErrorAction,
-    Example,
-    ServiceError,
-    permission_denied,
-    resource_exhausted,
-)
+from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
 _COST = "https://developers.google.com/earth-engine/guides/cost_controls"
@@ -27,26 +21,18 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "daily compute",
         ErrorAction.UNAVAILABLE,
-        "the project's compute of the day is used up",
         _RAISE_QUOTA,
         _COST,
-        resource_exhausted(
-            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/daily_eecu_usage_time', which is"
-            " adjustable by your administrator in the Google Cloud console:"
-            " https://console.cloud.google.com/quotas/?project=_."
-        ),
+        cause="the project's compute of the day is used up",
         message=r"daily_eecu_usage_time",
         period="day",
     ),
     ServiceError(
         "monthly compute",
         ErrorAction.UNAVAILABLE,
-        "the project's compute of the month is used up",
         "or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
         _TIERS,
-        resource_exhausted(
-            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/monthly_eecu_usage_time'."
-        ),
+        cause="the project's compute of the month is used up",
         message=_PER_MONTH,
         codes=_QUOTA_CODES,
         period="month",
@@ -54,10 +40,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "monthly quota, by its name",
         ErrorAction.UNAVAILABLE,
-        "a quota per month is used up",
         _RAISE_QUOTA,
         _REASONS,
-        resource_exhausted("Quota exceeded.", "RATE_LIMIT_EXCEEDED", "EecuSecondsPerMonthPerProject"),
+        cause="a quota per month is used up",
         codes=_QUOTA_CODES,
         window="month",
         period="month",
@@ -65,14 +50,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "daily requests",
         ErrorAction.UNAVAILABLE,
-        "the project's requests of the day are used up",
         _RAISE_QUOTA,
         _DAILY,
-        permission_denied(
-            "Daily Limit Exceeded. The quota will be reset at midnight Pacific Time (PT). You may monitor your quota"
-            " usage and adjust limits in the API Console: https://console.developers.google.com/apis/api/quotas",
-            "dailyLimitExceeded",
-        ),
+        cause="the project's requests of the day are used up",
         message=r"daily limit (?:exceeded|for)",
         reasons=("dailyLimitExceeded", "dailyLimitExceededUnreg"),
         period="day",
@@ -80,13 +60,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "quota per day",
         ErrorAction.UNAVAILABLE,
-        "a quota per day is used up",
         _RAISE_QUOTA,
         _DAILY,
-        resource_exhausted(
-            "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per day' of"
-            " service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'."
-        ),
+        cause="a quota per day is used up",
         message=_PER_DAY,
         codes=_QUOTA_CODES,
         period="day",
@@ -94,10 +70,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "daily quota, by its name",
         ErrorAction.UNAVAILABLE,
-        "a quota per day is used up",
         _RAISE_QUOTA,
         _REASONS,
-        resource_exhausted("Quota exceeded.", "RATE_LIMIT_EXCEEDED", "defaultPerDayPerProject", "1/d/{project}"),
+        cause="a quota per day is used up",
         codes=_QUOTA_CODES,
         window="day",
         period="day",
@@ -105,74 +80,48 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "custom quota",
         ErrorAction.UNAVAILABLE,
-        "a quota that the project's administrator has set is used up",
         _RAISE_QUOTA,
         _COST,
-        Example(
-            400,
-            "FAILED_PRECONDITION",
-            "Your usage exceeded the custom quota for 'earthengine.googleapis.com/some_usage', which is adjustable by"
-            " your administrator in the Google Cloud console.",
-        ),
+        cause="a quota that the project's administrator has set is used up",
         message=r"exceeded the custom quota",
     ),
     ServiceError(
         "too many requests",
         ErrorAction.TRANSIENT,
-        "more requests were in flight, or sent in a second, than the project may send",
         "nothing: eechips sends fewer at once",
         _USAGE,
-        resource_exhausted(
-            "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
-        ),
         message=r"too many requests|rate ?limit ?exceeded",
         reasons=("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded"),
     ),
     ServiceError(
         "quota per minute",
         ErrorAction.TRANSIENT,
-        "a quota per minute, or of requests at once, is used up",
         "nothing: eechips waits",
         "https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
-        resource_exhausted(
-            "Quota exceeded for quota metric 'Number of read requests' and limit 'Number of read requests per minute"
-            " per user' of service 'earthengine.googleapis.com' for consumer 'project_number:599401802498'.",
-            "RATE_LIMIT_EXCEEDED",
-            "ReadRequestsPerMinutePerUser",
-        ),
         message=r"quota exceeded for quota metric",
         reasons=("RATE_LIMIT_EXCEEDED",),
     ),
     ServiceError(
         "resource quota",
         ErrorAction.UNAVAILABLE,
-        "a quota of the project is used up",
         _RAISE_QUOTA,
         _REASONS,
-        resource_exhausted("Quota exceeded.", "RESOURCE_QUOTA_EXCEEDED", "VMsPerProject"),
+        cause="a quota of the project is used up",
         reasons=("RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"),
     ),
     ServiceError(
         "task queue",
         ErrorAction.TRANSIENT,
-        "the project has as many batch tasks in the queue as it may",
         "nothing: eechips sends the request again",
         "https://developers.google.com/earth-engine/guides/usage#task_queue_length",
-        Example(
-            400,
-            "RESOURCE_EXHAUSTED",
-            "Too many tasks already in the queue (3000). Please wait for some of them to complete.",
-        ),
         message=r"too many tasks already in the queue",
         is_queue_full=True,
     ),
     ServiceError(
         "request id",
         ErrorAction.PERMANENT,
-        "the id of a request that starts a batch task was used before",
         "`eechips retry`; in a script, a new task",
         "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export",
-        Example(409, "ALREADY_EXISTS", "A different Operation was already started with the given request_id."),
         message=r"already started with the given request_id",
     ),
 )

@@ -11,13 +11,7 @@ cause, and it is sent again some times before it fails.
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import (
-    ErrorAction,
-    Example,
-    ServiceError,
-    invalid_argument,
-    resource_exhausted,
-)
+from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
@@ -32,10 +26,8 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "concurrent aggregations",
         ErrorAction.TOO_LARGE,
-        "too many aggregations ran at once, mostly those of one request",
         _SIMPLIFY,
         _DEBUGGING,
-        resource_exhausted("Too many concurrent aggregations."),
         message=r"too many concurrent aggregations",
         batch="first",
         repeats=1,
@@ -43,51 +35,36 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "payload",
         ErrorAction.INDIVISIBLE,
-        "the expression is longer than a request may be",
         "send less with each request, such as an asset's id instead of its geometry",
         _USAGE,
-        Example(413, "INVALID_ARGUMENT", "Request payload size exceeds the limit: 10485760 bytes."),
         message=r"request payload size exceeds",
     ),
     ServiceError(
         "edges",
         ErrorAction.INDIVISIBLE,
-        "the outline of the regions has more vertices than a geometry may",
         "fewer regions at once, or simpler outlines",
         "https://developers.google.com/earth-engine/docs/release-notes",
-        invalid_argument("Collection.geometry: Geometry has too many edges (2447944 > 2000000)"),
         message=r"geometry has too many edges",
     ),
     ServiceError(
         "maxPixels",
         ErrorAction.INDIVISIBLE,
-        "a reduction in the expression covers more pixels than it may",
         "give it a coarser scale, maxPixels or bestEffort",
         _REDUCE,
-        invalid_argument(
-            "Image.reduceRegion: Too many pixels in the region. Found 105000000, but maxPixels allows only 10000000."
-        ),
         message=r"too many pixels in the region|export too large: specified|too many input pixels per output pixel",
     ),
     ServiceError(
         "size of an exported file",
         ErrorAction.INDIVISIBLE,
-        "an exported file has more pixels than one may have",
         "smaller chips, fewer bands or a coarser scale",
         "https://github.com/mapbiomas-brazil/user-toolkit/issues/16",
-        invalid_argument(
-            "File dimensions are too large for the number of bands and data type: the total file size requested is"
-            " 34359738368 bytes before compression (2 bytes per pixel), but must be less than 17179869184 bytes."
-        ),
         message=r"file dimensions are too large",
     ),
     ServiceError(
         "request size",
         ErrorAction.TOO_LARGE,
-        "the pixels of a request are more than it may have",
         "fewer bands or a coarser scale",
         _PIXELS,
-        invalid_argument("Total request size (56623104 bytes) must be less than or equal to 50331648 bytes."),
         message=r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
         r"|output of image computation is too large|reprojection output too large|object too large \("
         r"|response size exceeds limit|computed value is too large",
@@ -95,31 +72,18 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "memory",
         ErrorAction.TOO_LARGE,
-        "a computation needs more memory than it may",
         _SIMPLIFY,
         _DEBUGGING,
-        invalid_argument("User memory limit exceeded."),
         message=r"user memory limit exceeded|\bout of memory",
         batch="last",
         repeats_alone=_OF_THE_MOMENT,
     ),
-    ServiceError(
-        "time",
-        ErrorAction.TOO_LARGE,
-        "a computation took longer than it may",
-        _SIMPLIFY,
-        _DEBUGGING,
-        invalid_argument("Computation timed out."),
-        message=r"computation timed out",
-        batch="first",
-    ),
+    ServiceError("time", ErrorAction.TOO_LARGE, _SIMPLIFY, _DEBUGGING, message=r"computation timed out", batch="first"),
     ServiceError(
         "elements",
         ErrorAction.TOO_LARGE,
-        "a collection has more elements than a request may ask for",
         _SIMPLIFY,
         _DEBUGGING,
-        invalid_argument("Collection query aborted after accumulating over 5000 elements."),
         message=r"collection query aborted after accumulating over|getregion: too many values",
     ),
 )
