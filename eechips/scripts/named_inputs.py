@@ -15,17 +15,22 @@ _MOST_TEXT = 250
 """Maximum characters of an argument that may name a file."""
 
 
-def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def named_inputs(texts: Iterable[str], source: Path, out: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Find the texts that name files or folders below a folder by a relative path.
 
     A file may be named in parts, as by ``os.path.join("data", "fields.geojson")``: a folder, and a file in or below it.
 
     Args:
         texts: texts of the script, or its arguments.
+        out: the run's folder: what is in it below the source is no input, if the script names a folder so, too.
 
     Returns:
         Files, with all files of a shapefile; and folders, with their subfolders.
     """
+
+    def is_input(path: Path) -> bool:
+        return out == source or not path.is_relative_to(out)
+
     files: dict[str, None] = {}
     folders: dict[str, None] = {}
     names: set[str] = set()
@@ -34,10 +39,12 @@ def named_inputs(texts: Iterable[str], source: Path) -> tuple[tuple[str, ...], t
         if path.is_absolute() or ".." in path.parts or not path.parts or "\0" in text:
             continue
         input_path = source / path
+        if not is_input(input_path):
+            continue
         if input_path.is_file():
             files.update(dict.fromkeys(with_siblings(input_path, source)))
         elif input_path.is_dir():
-            folders.update(dict.fromkeys(subfolders(input_path, source)))
+            folders.update(dict.fromkeys(name for name in subfolders(input_path, source) if is_input(source / name)))
         elif len(path.parts) == 1:
             names.add(text)
     for folder in folders:

@@ -134,7 +134,7 @@ class ScriptRecipe:
         assert self._source is not None
         for line in self._source.ignored:
             context.say(f"Ignored, as it is for notebooks: {line}")
-        inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home)
+        inputs, folders = named_inputs((*self._source.texts, *self._arguments), self._home, self._out)
         imports = tuple(dict.fromkeys(self._source.search_path(sys.path)))
         calls = self._out / CALLS_FOLDER
         place = CallContext(

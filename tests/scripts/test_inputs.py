@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from eechips import open_run
+from eechips.scripts.named_inputs import named_inputs
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import files, run
@@ -164,6 +165,15 @@ def test_what_a_script_has_removed_is_not_shown_again(home: Path, working_folder
             Path("csvs/a.csv").read_text()
     assert (home / "csvs" / "a.csv").exists()
     assert (home / "csvs" / "deep" / "c.csv").exists()
+
+
+def test_the_folder_of_the_run_has_no_inputs(home: Path) -> None:
+    """A script repeated in the folder ``csvs``, which it names, found ``csvs/csvs`` and what it had written there."""
+    texts = ("csvs", "csvs/a.csv", "b.csv", "run.json")
+    assert named_inputs(texts, home, home / "csvs") == (("run.json",), ())
+    assert named_inputs(texts, home, home / "csvs" / "deep") == (("csvs/a.csv", "run.json", "csvs/b.csv"), ("csvs",))
+    for out in (home, home / "other"):
+        assert named_inputs(texts, home, out) == (("csvs/a.csv", "run.json", "csvs/b.csv"), ("csvs", "csvs/deep"))
 
 
 def test_files_of_the_run_are_not_listed(home: Path, working_folder: WorkingFolder) -> None:
