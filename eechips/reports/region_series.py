@@ -200,11 +200,12 @@ def _tables(run: Run) -> _Tables:
         for file, unit in zip(there["file"], there["unit"], strict=True)
         if file.endswith((".csv", ".parquet"))
     ]
-    if not paths:
-        raise UsageError(f"{run.path} has no time series: it has no tables among its results")
-    if run.address is not None and not all(path.is_file() for path, _ in paths):
+    local = [(path, region) for path, region in paths if path.is_file()]
+    if run.address is not None and len(local) < len(paths):
         raise UsageError(f"the tables of {run.path} are in {run.address}: copy them into the folder, under their names")
-    return _Tables(paths)
+    if not local:  # it has none, or its script has removed them
+        raise UsageError(f"{run.path} has no time series: it has no tables among its results")
+    return _Tables(local)
 
 
 def _id_column(table: pd.DataFrame, path: Path) -> str:

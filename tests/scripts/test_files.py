@@ -370,3 +370,30 @@ def test_files_of_a_script_that_are_called_as_those_of_the_run_are_kept(demo_ser
         assert open_run(tmp_path / "run").counts == {"done": 2}
         assert "The script's run.json is called script-run.json: the run has a file of that name." in result.stderr
         assert f"1 file outside the run's folder, in {elsewhere}" in result.stdout
+
+
+PARTS = """
+import os
+from multiprocessing import Pool
+
+def save(n):
+    with open(f"{n}.csv", "w") as file:
+        file.write(f"id,value\\n{n},{n * n}\\n")
+
+if __name__ == "__main__":
+    Pool(2).map(save, range(3))
+    with open("all.txt", "w") as joined:
+        for n in range(3):
+            joined.write(open(f"{n}.csv").read().splitlines()[1])
+            os.remove(f"{n}.csv")
+"""
+
+
+@pytest.mark.slow
+def test_a_run_has_a_report_without_tables_that_its_script_has_removed(demo_server: Server, tmp_path: Path) -> None:
+    """No report was made, as the first table was missing."""
+    (tmp_path / "script.py").write_text(PARTS)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "No report was made" not in result.stderr
+    assert (tmp_path / "run" / "report.html").is_file()
