@@ -137,6 +137,22 @@ def test_many_regions_together_equal_one_after_the_other(shapes: list[shapely.Ge
             assert results == pytest.approx(list(over(shape, reducer).values()))
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_areas_of_cells_are_those_of_their_intersections(reverse: bool) -> None:
+    """Of parts with a hole, on lines of the grid, and beyond the grid on all sides, with rings in either direction."""
+    shapes = [
+        shapely.Point(6.3, 5.2).buffer(4.7).difference(shapely.Point(7.0, 5.0).buffer(2.2)),
+        shapely.box(12, 3, 15, 6.5),
+        shapely.box(-1e6, 10.25, 1e7, 11.5),
+        shapely.Polygon([(16.5, -7), (30, 4.5), (16.5, 8)]),
+        shapely.Polygon([(-3, -3), (2, -3), (-3, 2.9)]),
+    ]
+    whole = shapely.MultiPolygon([shapely.reverse(shape) if reverse else shape for shape in shapes])
+    rows, columns = np.indices((12, 18))
+    expected = shapely.area(shapely.intersection(shapely.box(columns, rows, columns + 1, rows + 1), whole))
+    np.testing.assert_allclose(cell_areas(whole, (12, 18)), counted(expected), rtol=0, atol=1e-12)
+
+
 @pytest.mark.slow
 def test_cells_on_a_long_coast_are_cut_as_by_the_whole_of_it() -> None:
     turns = np.linspace(0.0, 2.0 * np.pi, 3000, endpoint=False)
@@ -145,7 +161,7 @@ def test_cells_on_a_long_coast_are_cut_as_by_the_whole_of_it() -> None:
     shapely.prepare(coast)
     rows, columns = (part.ravel() for part in np.indices((100, 100)))
     whole = shapely.area(shapely.intersection(shapely.box(columns, rows, columns + 1, rows + 1), coast))
-    np.testing.assert_allclose(cell_areas(coast, columns, rows), counted(whole), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(cell_areas(coast, (100, 100)).ravel(), counted(whole), rtol=0, atol=1e-12)
 
 
 class TestInclusion:

@@ -25,14 +25,10 @@ Coverage = npt.NDArray[np.float64]
 # matter, and where areas do.
 _CENTRE_TOLERANCE = 1e-4
 _AREA_TOLERANCE = 1e-5
-_FEW_CORNERS = 256
-"""Corners of a shape up to which cells are cut with the whole of it."""
 _ROUNDING = 1e-3
 """Part of a step of areas by which they may be rounded."""
 _COUNTED, _BEYOND = 1 << 30, 1 << 20
 """Greatest coordinate in pixels that GDAL burns, and the margin around a grid to which larger shapes are clipped."""
-_AROUND = 32
-"""Edge in cells of what a cell is cut with of a larger shape."""
 
 
 def in_pixels(geometry: Geometry, grid: PixelGrid, tolerance: float = _CENTRE_TOLERANCE) -> BaseGeometry:
@@ -135,26 +131,13 @@ def _parts(shape: BaseGeometry) -> list[BaseGeometry]:
 
 
 def _areas(shape: BaseGeometry, grid: PixelGrid) -> Coverage:
-    """Return areas of the intersections of unit cells with a polygon; only cells on the boundary are cut."""
     if not shape.is_valid:  # without the lines that a spike leaves
         shape = shapely.union_all([p for p in _parts(shapely.make_valid(shape)) if p.geom_type == "Polygon"])
-    shapely.prepare(shape)
-    whole = shapely.box(0, 0, grid.width, grid.height)
-    if shapely.contains_properly(shape, whole):
-        return np.ones(grid.shape)
-    boundary = _burn(shapely.boundary(shape), grid, all_touched=True)
-    # GDAL may leave out cells that a line only grazes: take the neighbours too.
-    boundary = _dilated(boundary)
-    result = _burn(shape, grid, all_touched=False).astype(np.float64)
-    rows, columns = np.nonzero(boundary)
-    result[rows, columns] = cell_areas(shape, columns, rows)
-    return result
+    return cell_areas(shape, grid.shape)
 
 
-def cell_areas(
-    shape: BaseGeometry, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    """Return the areas of the intersections of unit cells with a polygon, as Earth Engine counts them: in 255 steps.
+def cell_areas(shape: BaseGeometry, size: tuple[int, int]) -> Coverage:
+    """Return the areas of the intersections of unit cells with polygons, as Earth Engine counts them: in 255 steps.
 
     A step is 1/256 of a cell, and a cell that is covered counts 255 of them. Sums that the service gave, of a known
     rectangle (https://imathworks.com/gis/calculate-categorical-image-area-based-on-frequency-histogram-in-google-earth-engine),
@@ -162,37 +145,57 @@ def cell_areas(
     weight: https://developers.google.com/earth-engine/guides/reducers_weighting.
 
     Args:
-        shape: the polygon, in pixels, valid and prepared.
+        shape: the polygons, in pixels, valid.
+        size: rows and columns of cells.
     """
-    steps = np.floor(_exact_areas(shape, columns, rows) * 256.0 + _ROUNDING)
-    areas: npt.NDArray[np.float64] = np.minimum(steps, 255.0) / 255.0
+    steps = np.floor(_exact_areas(shape, size) * 256.0 + _ROUNDING)
+    return np.clip(steps, 0.0, 255.0) / 255.0
+
+
+def _exact_areas(shape: BaseGeometry, size: tuple[int, int]) -> Coverage:
+    """Add up along each row what lies right of the pieces into which the lines of the grid cut the edges."""
+    height, width = size
+    start, end, sign = _edges(shape)
+    count = len(sign)
+    cuts = [_cuts(start[:, axis], end[:, axis], limit) for axis, limit in ((0, width), (1, height))]
+    edges = np.concatenate([np.arange(count), *(edge for edge, _ in cuts), np.arange(count)])
+    parts = np.concatenate([np.zeros(count), *(part for _, part in cuts), np.ones(count)])
+    order = np.lexsort((parts, edges))
+    edges = edges[order]
+    points = start[edges] + parts[order, None] * (end - start)[edges]
+    same = edges[1:] == edges[:-1]
+    middle = (points[1:] + points[:-1])[same] / 2.0
+    fall = (points[1:, 1] - points[:-1, 1])[same] * sign[edges[1:][same]]
+    column, row = np.floor(middle).astype(np.int64).T
+    column = np.maximum(column, 0)
+    here = (row >= 0) & (row < height) & (column < width)
+    column, row, fall = column[here], row[here], fall[here]
+    left = np.clip(middle[here, 0] - column, 0.0, 1.0)
+    cells = row * (width + 1) + column
+    sums = np.bincount(cells, fall * (1.0 - left), height * (width + 1))
+    sums += np.bincount(cells + 1, fall * left, height * (width + 1))
+    areas: Coverage = sums.reshape(height, width + 1).cumsum(axis=1)[:, :width]
     return areas
 
 
-def _exact_areas(
-    shape: BaseGeometry, columns: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
-    cells = shapely.box(columns, rows, columns + 1, rows + 1)
-    inside = shapely.contains_properly(shape, cells)
-    cut = ~inside & shapely.intersects(shape, cells)
-    areas: npt.NDArray[np.float64] = inside.astype(np.float64)
-    if shapely.get_num_coordinates(shape) <= _FEW_CORNERS:
-        areas[cut] = shapely.area(shapely.intersection(cells[cut], shape))
-        return areas
-    # Each cell is cut with what lies around it, not with all corners of a long coast.
-    corners = np.stack([columns, rows]) // _AROUND * _AROUND
-    for column, row in np.unique(corners[:, cut], axis=1).T:
-        here = cut & (corners[0] == column) & (corners[1] == row)
-        near = shapely.intersection(shape, shapely.box(column, row, column + _AROUND, row + _AROUND))
-        areas[here] = shapely.area(shapely.intersection(cells[here], near))
-    return areas
+def _edges(shape: BaseGeometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return starts and ends of the edges of polygons, and the sign of each: those of holes take away."""
+    polygons = [part for part in _parts(shape) if part.geom_type == "Polygon"]
+    rings, polygon = shapely.get_rings(polygons, return_index=True)
+    is_outer = np.diff(polygon, prepend=-1) > 0
+    sign = np.where(is_outer == shapely.is_ccw(rings), -1.0, 1.0)
+    points, ring = shapely.get_coordinates(rings, return_index=True)
+    is_edge = ring[1:] == ring[:-1]
+    return points[:-1][is_edge], points[1:][is_edge], sign[ring[1:][is_edge]]
 
 
-def _dilated(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    grown = mask.copy()
-    grown[1:] |= mask[:-1]
-    grown[:-1] |= mask[1:]
-    wide = grown.copy()
-    wide[:, 1:] |= grown[:, :-1]
-    wide[:, :-1] |= grown[:, 1:]
-    return wide
+def _cuts(
+    start: npt.NDArray[np.float64], end: npt.NDArray[np.float64], limit: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return which edges cross whole numbers from 0 to a limit, and at which part of their length."""
+    first = np.maximum(np.ceil(np.minimum(start, end)), 0.0)
+    last = np.minimum(np.floor(np.maximum(start, end)), float(limit))
+    counts = np.where(start == end, 0.0, np.maximum(last - first + 1.0, 0.0)).astype(np.int64)
+    edges = np.repeat(np.arange(len(counts)), counts)
+    whole = np.arange(len(edges)) - np.repeat(np.cumsum(counts) - counts, counts) + first[edges]
+    return edges, (whole - start[edges]) / (end - start)[edges]

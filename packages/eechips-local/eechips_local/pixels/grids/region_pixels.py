@@ -187,7 +187,7 @@ def _few_cells(shape: BaseGeometry, column: int, row: int, grid: PixelGrid) -> R
         shape = shapely.make_valid(shape)
     shapely.prepare(shape)
     rows, columns = (part.ravel() for part in np.indices(grid.shape))
-    fraction = cell_areas(shape, columns, rows)
+    fraction = cell_areas(shape, grid.shape).ravel()
     # Of centres on an edge those count that GDAL burns: as if they lay a little to the left, and even less below.
     centre = shapely.contains_xy(shape, columns + (0.5 - 1e-9), rows + (0.5 + 1e-12))
     kept = (fraction > 0) | centre
