@@ -12,6 +12,7 @@ from eechips.web.urls import file_suffix, strip_signature
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+_DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 
 
 def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
@@ -73,15 +74,25 @@ def make_unit(
 
 
 def select_alternative(asset: Mapping[str, Any], prefers: Callable[[str], bool]) -> Mapping[str, Any]:
-    """Return an asset at its first preferred URL (https://github.com/stac-extensions/alternate-assets)."""
+    """Return an asset at its first preferred URL (https://github.com/stac-extensions/alternate-assets).
+
+    If none is preferred, the first counts whose scheme can be downloaded, beginning with the asset's own.
+    """
     listed = asset.get("alternate")
-    if prefers(asset["href"]) or not isinstance(listed, dict):
-        return asset
-    for other in listed.values():
-        href = other.get("href") if isinstance(other, dict) else None
-        if isinstance(href, str) and is_absolute(href) and prefers(href):
-            return {**asset, **other}
-    return asset
+    others = listed.values() if isinstance(listed, dict) else ()
+    choices = [asset, *({**asset, **other} for other in others if _is_alternative(other))]
+    return next(
+        (choice for is_good in (prefers, _is_downloadable) for choice in choices if is_good(choice["href"])), asset
+    )
+
+
+def _is_alternative(other: Any) -> bool:
+    href = other.get("href") if isinstance(other, dict) else None
+    return isinstance(href, str) and is_absolute(href)
+
+
+def _is_downloadable(href: str) -> bool:
+    return urlsplit(href).scheme in _DOWNLOADABLE
 
 
 def is_absolute(href: str) -> bool:

@@ -144,6 +144,14 @@ def test_the_url_that_the_credentials_open_is_chosen(
     assert make_unit(found[0], "B04")["href"] == "s3://eodata/s0.tif"
 
 
+@pytest.mark.parametrize("href", ["abfs://eodata/s0.tif", "oss://eodata/s0.tif"])
+def test_another_url_is_chosen_where_the_first_cannot_be_downloaded(href: str) -> None:
+    others = {"odd": None, "az": {"href": "az://eodata/s0.tif"}, "https": {"href": "https://x.org/s0.tif"}}
+    asset = {"href": href, "type": TIFF, "alternate": others}
+    assert make_unit(item("s0", {"B04": asset}), "B04")["href"] == "https://x.org/s0.tif"
+    assert make_unit(item("s0", {"B04": asset | {"alternate": {}}}), "B04")["href"] == href
+
+
 @pytest.mark.parametrize("expiry", ["2999-01-01T00:00:00.1234567Z", "2999-01-01T00:00:00+0000", "soon", None, 7])
 def test_planetary_computer_tokens_are_requested(folder: Path, tmp_path: Path, expiry: Any) -> None:
     asked = Counter[str]()
