@@ -7,6 +7,7 @@ transcoding.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -357,6 +358,9 @@ def check(kind: str, body: Any) -> Mapping[str, Any]:
     return {name: content for name, content in body.items() if content is not None}
 
 
+_TEXT_OR_CONSTANT = re.compile(r'"(?:[^"\\]|\\.)*"|(NaN|-?Infinity)')
+
+
 def _no_number(name: str) -> None:
     raise ValueError(f"{name} is no JSON")
 
@@ -370,7 +374,12 @@ def decode(content: bytes) -> Any:
     try:
         return json.loads(content or b"{}", parse_constant=_no_number)
     except (ValueError, RecursionError) as error:
-        raise InvalidError("Invalid JSON payload received. Unexpected token.") from error
+        text = content.decode(errors="replace")
+        constants = (part.start(1) for part in _TEXT_OR_CONSTANT.finditer(text) if part[1])
+        place = error.pos if isinstance(error, json.JSONDecodeError) else next(constants, 0)
+        before, after = text[max(0, place - 20) : place], text[place : place + 20]
+        shown = f"{before}{after}\n{' ' * len(before)}^"
+        raise InvalidError(f"Invalid JSON payload received. Unexpected token.\n{shown}") from error
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,6 +110,15 @@ def test_invalid_json_is_refused(content: bytes) -> None:
         messages.decode(content)
 
 
+def test_numbers_that_json_lacks_are_shown_as_in_a_recorded_response() -> None:
+    """The response to a client's request: https://github.com/vergauwenthomas/MetObs_toolkit/issues/511."""
+    content = b'{"a": "NaN, \\"NaN", "1": {"arrayValue": {"constantValue": [NaN, NaN]}}}}, "2": {"constantValue": 1}}'
+    shown = ' {"constantValue": [NaN, NaN]}}}}, "2": \n                    ^'
+    with pytest.raises(InvalidError) as caught:
+        messages.decode(content)
+    assert str(caught.value) == f"Invalid JSON payload received. Unexpected token.\n{shown}"
+
+
 def test_no_body_is_an_empty_message() -> None:
     assert messages.decode(b"") == {}
 
