@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dis
+import functools
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -28,15 +29,20 @@ def present_place() -> str:
     while frame is not None:
         if is_of_script(frame) and not str(frame.f_globals.get("__name__")).startswith("eechips."):
             variables = frame.f_locals
-            targets = dict.fromkeys(_targets(frame.f_code, frame.f_lasti))
+            targets = _targets(frame.f_code, frame.f_lasti)
             values = {name: describe(variables[name]) for name in targets if _is_plain(variables, name)}
             steps.append([frame.f_code.co_name, frame.f_lasti, values])
         frame = frame.f_back
     return canonical_json(steps)
 
 
-def _targets(code: CodeType, position: int) -> Iterator[str]:
-    """Yield the variables of the ``for`` loops around an instruction."""
+@functools.cache
+def _targets(code: CodeType, position: int) -> tuple[str, ...]:
+    """Return the variables of the ``for`` loops around an instruction."""
+    return tuple(dict.fromkeys(_found_targets(code, position)))
+
+
+def _found_targets(code: CodeType, position: int) -> Iterator[str]:
     instructions = list(dis.get_instructions(code))
     for number, instruction in enumerate(instructions):
         if instruction.opname == "FOR_ITER" and instruction.offset < position < instruction.argval:
