@@ -227,7 +227,7 @@ class WorkingFolder:
     def _is_changed(self, path: Path) -> bool:
         """Return whether the target of a link was written by a library that does not open files through Python."""
         is_written = path.is_file() and _state(path) != self._links.get(path, _state(path))
-        return is_written and str(path.readlink()) not in self.outside  # else by its own path
+        return is_written and not _is_output(path) and str(path.readlink()) not in self.outside  # else by its own path
 
     def _copy(self, path: Path) -> None:
         """Replace the link to an input by a copy."""
@@ -438,3 +438,13 @@ def _state(path: Path) -> tuple[int, int]:
     """Return the size and time that reveal whether a file was written."""
     there = path.stat()
     return there.st_mtime_ns, there.st_size
+
+
+def _is_output(path: Path) -> bool:
+    """Return whether the output of this process goes to a file, as that of ``eechips run script.py > log.txt``."""
+    there = path.stat()
+    for descriptor in (1, 2):
+        with contextlib.suppress(OSError):  # it is closed
+            if os.path.samestat(os.fstat(descriptor), there):
+                return True
+    return False

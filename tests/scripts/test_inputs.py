@@ -15,7 +15,7 @@ from eechips import open_run
 from eechips.scripts.named_inputs import named_inputs
 from eechips.scripts.working_folder import WorkingFolder
 from local_tests.support.local_earth_engine import Server
-from tests.support.user_scripts import files, run
+from tests.support.user_scripts import command, files, run
 
 
 @pytest.fixture
@@ -321,6 +321,34 @@ def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_se
     assert run(tmp_path / "script.py", demo_server, tmp_path).returncode == 0
     assert (tmp_path / "run" / "all_0.csv").read_text() == "0.txt,1.txtTrue"
     assert open_run(tmp_path / "run").counts == {"done": 3}
+
+
+LISTING = """
+import os
+from multiprocessing import Pool
+
+def save(n):
+    names = os.listdir(".")
+    print("call", n, flush=True)
+    with open(f"{n}.csv", "w") as file:
+        file.write(str("log.txt" in names))
+
+if __name__ == "__main__":
+    os.listdir(".")
+    Pool(2).map(save, range(3))
+"""
+
+
+@pytest.mark.slow
+def test_the_file_with_the_output_of_the_command_is_no_result(demo_server: Server, tmp_path: Path) -> None:
+    """A call that listed the folder had the file among its results, since it had changed meanwhile."""
+    script = tmp_path / "script.py"
+    script.write_text(LISTING)
+    with (tmp_path / "log.txt").open("w") as log:
+        words = command(script, demo_server)
+        subprocess.run(words, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=240)
+    assert files(tmp_path / "run") == {f"{n}.csv": b"True" for n in range(3)}
+    assert open_run(tmp_path / "run").units["bytes"].tolist() == [4, 4, 4]
 
 
 @pytest.mark.slow
