@@ -233,9 +233,10 @@ def list_all_options() -> frozenset[str]:
     return frozenset(option for program in PROGRAMS.values() for option in list_options(program))
 
 
-def test_messages_of_the_faq_stand_in_the_source() -> None:
+def test_messages_of_the_faq_are_those_of_the_source_or_of_the_service() -> None:
     titles = re.findall(r"^### (.*`.*)$", (ROOT / "docs" / "faq.md").read_text(encoding="utf-8"), flags=re.M)
     text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "eechips").rglob("*.py"))
+    text += (ROOT / "tests" / "client" / "service_examples.csv").read_text(encoding="utf-8")
     source = re.sub(r'"\s*\n\s*f?"', "", text).replace('\\"', '"')
     fragments = [part.strip() for title in titles for part in title.strip("`").split("…")]
     assert [part for part in fragments if part not in source] == []
