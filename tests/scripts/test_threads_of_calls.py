@@ -43,6 +43,52 @@ def test_requests_of_nested_pools_are_counted(demo_server: Server, tmp_path: Pat
     assert units["eecu_seconds"].max() > 0
 
 
+_NESTED_PROCESSES = """
+import concurrent.futures
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+import ee
+
+ee.Initialize()
+
+def begin(number):
+    global added
+    added = number
+
+def value(n):
+    return ee.Number(n).add(added).getInfo()
+
+def work(n):
+    numbers = range(n, n + 3)
+    with ProcessPoolExecutor(2, initializer=begin, initargs=(1,)) as executor:
+        values = list(executor.map(value, numbers, chunksize=2))
+    with multiprocessing.get_context("fork").Pool(2, begin, (2,), maxtasksperchild=1) as pool:
+        values += pool.map(value, numbers)
+    with concurrent.futures.ProcessPoolExecutor(2, None, begin, (3,)) as executor:
+        futures = [executor.submit(value, number) for number in numbers]
+        values += sorted(future.result() for future in concurrent.futures.as_completed(futures))
+    with open(f"{n}.txt", "w") as file:
+        file.write(str(values))
+
+if __name__ == "__main__":
+    with ThreadPoolExecutor(2) as executor:
+        list(executor.map(work, range(2)))
+"""
+
+
+def test_calls_of_threads_may_open_pools_of_processes(demo_server: Server, tmp_path: Path) -> None:
+    """Workers may not have children: each call failed."""
+    script = tmp_path / "script.py"
+    script.write_text(_NESTED_PROCESSES)
+    (tmp_path / "plain").mkdir()
+    expected = plain(script, demo_server, tmp_path / "plain")
+    assert expected.returncode == 0, expected.stderr
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == files(tmp_path / "plain")
+    assert list(open_run(tmp_path / "run").units["requests"]) == [9, 9]
+
+
 _ZARR = """
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np

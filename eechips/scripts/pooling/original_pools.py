@@ -24,6 +24,12 @@ ORIGINALS: dict[str, Any] = {
     "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
     "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
 }
+_IN_THREADS = {
+    "Pool": (("processes", "initializer", "initargs"), "ThreadPool"),
+    "ProcessPoolExecutor": (("max_workers", "mp_context", "initializer", "initargs"), "ThreadPoolExecutor"),
+}
+"""Names of the first arguments of pools of processes, and pools of threads in their place."""
+
 _OWN = frozenset({__name__, f"{__package__}.pools", f"{__package__}.pathos_pools"})
 _BY_PROXY = frozenset({"tqdm.contrib.concurrent", "pqdm._base", "multiprocessing.context", *_OWN})
 """Modules that open pools for the script."""
@@ -107,8 +113,18 @@ class Hosted(metaclass=_Replacement):
     def __new__(cls, *args: Any, **options: Any) -> Any:
         """Return a pool of the run, or an original."""
         if not is_hosted(sys._getframe(1)):
-            return ORIGINALS[cls._original](*args, **options)
+            return _open_original(cls._original, args, options)
         return super().__new__(cls)
+
+
+def _open_original(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:
+    """Open an original pool; in a process that may not have children, as workers, one of threads in its place."""
+    if name not in _IN_THREADS or not multiprocessing.current_process().daemon:
+        return ORIGINALS[name](*args, **options)
+    names, counterpart = _IN_THREADS[name]
+    of_threads = ("processes", "max_workers", "initializer", "initargs")
+    named = {**dict(zip(names, args, strict=False)), **options}
+    return ORIGINALS[counterpart](**{option: value for option, value in named.items() if option in of_threads})
 
 
 def is_of_script(frame: Any) -> bool:

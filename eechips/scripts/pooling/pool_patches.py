@@ -39,18 +39,26 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
 @contextlib.contextmanager
 def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
     """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
-    from multiprocessing import context
-
     with contextlib.ExitStack() as stack:
         stack.enter_context(original_pools.use_host(host))
         stack.enter_context(replace_parallel())
         stack.enter_context(replace_default_executors())
         stack.enter_context(replace_pathos())
+        stack.enter_context(replace_kinds())
+        stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=_set_start_method))
+        yield
+
+
+@contextlib.contextmanager
+def replace_kinds() -> Iterator[None]:
+    """Replace the classes of pools inside the block: without a host, those of processes use threads in a worker."""
+    from multiprocessing import context
+
+    with contextlib.ExitStack() as stack:
         for name, values in _POOLS.items():
             if find_spec(name) is not None:  # loky may not be installed
                 stack.enter_context(replace_names(importlib.import_module(name), **values))
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
-        stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=_set_start_method))
         yield
 
 
