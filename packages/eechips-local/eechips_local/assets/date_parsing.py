@@ -38,6 +38,7 @@ _UNIT_MILLISECONDS = {
 }
 # Within a century of 2000 the Julian calendar's leap years are the Gregorian ones (AppEEARS files name it).
 _CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "julian")
+_WITHOUT_LEAP_DAYS = ("noleap", "365_day")
 
 
 def to_milliseconds(time: Time) -> int:
@@ -103,15 +104,30 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
     Raises:
         IngestError: if units or calendar are not understood.
     """
-    if calendar.lower() not in _CALENDARS:
-        raise IngestError(f"the calendar {calendar!r} of the time axis cannot be turned into dates")
+    if calendar.lower() not in (*_CALENDARS, *_WITHOUT_LEAP_DAYS):
+        raise IngestError(
+            f"the calendar {calendar!r} of the time axis cannot be turned into dates: give them yourself with dates=…"
+        )
     match = _UNITS.fullmatch(units)
     length = _UNIT_MILLISECONDS.get(match["unit"].lower()) if match else None
     if match is None or length is None:
         raise IngestError(
             f"the units {units!r} of the time axis are not understood: give the dates themselves with dates=…"
         )
-    return _reference(match["since"], calendar.lower()) + round(float(value) * length)
+    start, passed = _reference(match["since"], calendar.lower()), round(float(value) * length)
+    return _add_to_common_year(start, passed) if calendar.lower() in _WITHOUT_LEAP_DAYS else start + passed
+
+
+def _add_to_common_year(start: int, passed: int) -> int:
+    """Return a later time of a calendar without leap days. The Gregorian calendar has all its days."""
+    moment, first = _EPOCH + timedelta(milliseconds=start), date(2001, 1, 1)  # of a common year
+    days, rest = divmod(start % _DAY + passed, _DAY)
+    try:
+        before = (date(first.year, moment.month, moment.day) - first).days
+        year, day = divmod(moment.year * 365 + before + days, 365)
+        return to_milliseconds((first + timedelta(days=day)).replace(year=year)) + rest
+    except ValueError as error:
+        raise IngestError(f"a time axis without leap days has a date that is none: {error}") from error
 
 
 def _reference(since: str, calendar: str) -> int:

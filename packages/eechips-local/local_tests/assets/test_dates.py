@@ -74,6 +74,11 @@ def test_time_axes_of_netcdf_are_read(value: int, unit: str) -> None:
         (150000, "days since 1582-10-04", "gregorian", 740620800000),
         (150000, "days since 1582-10-15", "gregorian", 740707200000),
         (0, "seconds since 1970-01-01T00:00:00Z", "standard", 0),
+        (59, "days since 2000-01-01", "noleap", 951868800000),
+        (1314006, "hours since 1850-01-01 00:00:00", "noleap", 946706400000),
+        (-1, "days since 2004-03-01", "365_day", 1077926400000),
+        (735840.5, "days since 0001-01-01", "noleap", 1483272000000),
+        (1521.25, "days since 1999-12-31 06:00:00", "noleap", 1078228800000),
     ],
 )
 def test_reference_times_are_those_of_cftime(value: float, units: str, calendar: str, expected: int) -> None:
@@ -94,8 +99,10 @@ def test_unknown_time_axes_are_refused() -> None:
     assert from_netcdf("0.5", "Days since 1970-1-1", "Gregorian") == 43_200_000
     with pytest.raises(IngestError, match="'0000-01-01' is not a date"):
         from_netcdf("1", "days since 0000-01-01", "standard")
-    with pytest.raises(IngestError, match="calendar 'noleap'"):
-        from_netcdf("1", "days since 2000-01-01", "noleap")
+    with pytest.raises(IngestError, match="calendar '360_day'"):
+        from_netcdf("1", "days since 2000-01-01", "360_day")
+    with pytest.raises(IngestError, match="has a date that is none"):
+        from_netcdf("1", "days since 2000-02-29", "noleap")
     with pytest.raises(IngestError, match="units 'months since"):
         from_netcdf("1", "months since 2000-01-01", "standard")
 
