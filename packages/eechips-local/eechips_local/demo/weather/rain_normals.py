@@ -156,11 +156,14 @@ def normals(at: Rect) -> Floats:
 
 def at_places(longitude: Floats, latitude: Floats) -> Floats:
     """Return millimetres of the months of a year at places in degrees, shape (12, places)."""
-    gauges = _directions(_TABLE[:, 0], _TABLE[:, 1])
-    places = _directions(longitude, latitude)
-    square = np.maximum(0.0, 2.0 - 2.0 * np.einsum("ks,kx->sx", gauges, places)) + _NEAR * _NEAR
-    weights = 1.0 / (square * square)
-    mean = np.einsum("ms,sx->mx", np.sqrt(_TABLE[:, 2:]).T, weights) / weights.sum(axis=0)
+    # In place: new arrays of all gauges and places take longer than what is computed.
+    weights = (-2.0 * _GAUGE_DIRECTIONS).T @ _directions(longitude, latitude)
+    weights += 2.0
+    np.maximum(weights, 0.0, out=weights)
+    weights += _NEAR * _NEAR
+    weights *= weights
+    np.divide(1.0, weights, out=weights)
+    mean = _ROOTS @ weights / weights.sum(axis=0)
     # To thousandths: the last bits of sines differ between machines.
     result: Floats = np.rint(mean * mean * 1000.0) * 0.001
     return result
@@ -170,3 +173,7 @@ def _directions(longitude: Floats, latitude: Floats) -> Floats:
     """Return vectors of length 1 from the middle of the globe, shape (3, places)."""
     east, north = np.radians(longitude), np.radians(latitude)
     return np.stack([np.cos(north) * np.cos(east), np.cos(north) * np.sin(east), np.sin(north)])
+
+
+_GAUGE_DIRECTIONS = _directions(_TABLE[:, 0], _TABLE[:, 1])
+_ROOTS = np.sqrt(_TABLE[:, 2:]).T
