@@ -6,7 +6,10 @@ import contextlib
 import io
 import json
 import os
+import pickle
+import shutil
 import tarfile
+import zipfile
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +27,7 @@ from eechips.training.packs import shard_reader
 from eechips.training.packs.shard_index import FileContent, read_index
 from eechips.training.packs.shard_reader import read_shard
 from local_tests.support.parameters import slow_except
-from tests.support.finished_run import layered, write_run
+from tests.support.finished_run import geotiff_of, layered, write_run
 
 FORMATS = ("webdataset", "parquet", "tfrecord", "zarr", "hdf5")
 
@@ -212,3 +215,85 @@ def test_an_index_that_contradicts_itself_is_refused(
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     with pytest.raises(UsageError, match=reason):
         read_index(tmp_path)
+
+
+class _Execution:
+    """A value whose pickle makes a folder when it is read."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self._folder),)
+
+
+def write_pickles(to: str, shard: Path, payload: bytes) -> Path:
+    """Give the arrays of a shard, in Zarr 2, the codec pickle; return a file that the shard consists of."""
+    filters = [{"id": "vlen-utf8"}, {"id": "pickle", "protocol": 5}]  # zarr refuses pickle as the first one
+    codecs: dict[str, Any] = {"dtype": "|O", "fill_value": None, "filters": filters, "compressor": None}
+    if to == "zarr":
+        shutil.rmtree(shard)
+        described = {"zarr_format": 2, "shape": [6], "chunks": [6], "order": "C"}
+        members: dict[str, Any] = {".zgroup": {"zarr_format": 2}}
+        members |= {f"{name}/.zarray": described | codecs for name in ("id", "metadata")}
+        for name, content in members.items():
+            (shard / name).parent.mkdir(parents=True, exist_ok=True)
+            (shard / name).write_text(json.dumps(content))
+        for name in ("id", "metadata"):
+            (shard / name / "0").write_bytes(payload)
+        return shard / "id/0"
+    with zipfile.ZipFile(shard) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    consolidated = json.loads(contents[".zmetadata"])
+    for name in [name for name in contents if name.endswith("S2/.zarray")]:
+        consolidated["metadata"][name] |= codecs
+        contents[name] = json.dumps(consolidated["metadata"][name]).encode()
+        contents |= {f"{name.removesuffix('.zarray')}{chunk}": payload for chunk in ("0.0.0", "0.0.0.0")}
+    contents[".zmetadata"] = json.dumps(consolidated).encode()
+    with zipfile.ZipFile(shard, "w") as archive:
+        for name, content in contents.items():
+            archive.writestr(name, content)
+    return shard
+
+
+@pytest.mark.parametrize("to", ["zarr", "geozarr"])
+def test_a_received_pack_executes_nothing(to: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Zarr 2 has a codec that unpickles; numcodecs before 0.16.6 did so without being allowed to."""
+    pytest.importorskip("zarr")
+    pickles = pytest.importorskip("numcodecs.pickles")
+    monkeypatch.setattr(pickles, "ALLOW_UNSAFE_PICKLE_DECODE", True, raising=False)
+    files = {"S2": ("tif", geotiff_of(np.ones((1, 4, 4), dtype=np.uint16)))}
+    run = write_run(tmp_path / "run", [({"kind": "point", "number": number}, files) for number in range(6)])
+    index = eechips.pack(run, to, out=tmp_path / "pack")
+    shard = next(path for path in (tmp_path / "pack").iterdir() if path.name.endswith((".zarr", ".zarr.zip")))
+    file = write_pickles(to, shard, pickle.dumps(_Execution(tmp_path / "executed")))
+    name = file.relative_to(tmp_path / "pack").as_posix()
+    listed = (replace(index.shards[0].files[0], name=name, bytes=file.stat().st_size, sha256=hash_file(file)),)
+    with pytest.raises(StorageError, match="is damaged"):
+        list(read_shard(tmp_path / "pack", to, replace(index.shards[0], files=listed)))
+    assert not (tmp_path / "executed").exists()
+
+
+@pytest.mark.parametrize("kind", ["values", "link", "soft link", "virtual"])
+def test_a_received_pack_reads_no_other_file(kind: str, run: Run, tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    index = eechips.pack(run, "hdf5", out=tmp_path / "pack")
+    stored = index.shards[0]
+    path = tmp_path / "pack" / stored.files[0].name
+    shutil.copy(path, tmp_path / "other.h5")
+    with h5py.File(path, "r+") as file:
+        shape, dtype = file["S2"].shape, file["S2"].dtype
+        del file["S2"]
+        if kind == "values":
+            file.create_dataset("S2", shape, dtype, external=str(tmp_path / "other.h5"))
+        elif kind == "link":
+            file["S2"] = h5py.ExternalLink(str(tmp_path / "other.h5"), "S2")
+        elif kind == "soft link":
+            file["S2"] = h5py.SoftLink("/DEM")
+        else:
+            layout = h5py.VirtualLayout(shape, dtype)
+            layout[...] = h5py.VirtualSource(str(tmp_path / "other.h5"), "S2", shape)
+            file.create_virtual_dataset("S2", layout)
+    changed = replace(stored, files=(replace(stored.files[0], bytes=path.stat().st_size, sha256=hash_file(path)),))
+    with pytest.raises(StorageError, match="S2 is no array of this file"):
+        list(read_shard(tmp_path / "pack", index.format, changed))

@@ -46,6 +46,7 @@ CLOSING = frozenset[str]()
 _SAMPLES, _METADATA = "samples", "metadata"
 _GRID_MAPPING = "spatial_ref"
 _OF_SAMPLE = 12_000  # bytes at most of what is kept around the arrays of a sample
+_CODECS = frozenset({"blosc", "zstd"})
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # of all members, so that the same samples make the same bytes
 _CONVENTIONS = [
     {
@@ -244,7 +245,7 @@ def _layers(group: Any, facts: Mapping[str, Facts]) -> dict[str, ChipPixels | Fr
     """Return the pixels of each file of a sample."""
     pixels: dict[str, ChipPixels | FramePixels] = {}
     for name, (labels, frames) in _series_of(facts).items():
-        values, valid = group[name][...], group[name + MASK_SUFFIX][...] != 0
+        values, valid = _values(group[name]), _values(group[name + MASK_SUFFIX]) != 0
         if not frames:
             pixels[labels[0]] = ChipPixels(values, valid)
         elif "frames" in facts[labels[0]]:
@@ -252,6 +253,20 @@ def _layers(group: Any, facts: Mapping[str, Facts]) -> dict[str, ChipPixels | Fr
         else:
             pixels |= {label: ChipPixels(values[n], valid[n]) for n, label in enumerate(labels)}
     return pixels
+
+
+def _values(array: Any) -> npt.NDArray[Any]:
+    """Return the values of an array, possibly one of others.
+
+    Raises:
+        ValueError: if it has codecs that no pack has: the codec ``pickle`` of numcodecs executes code
+            (https://github.com/zarr-developers/numcodecs/security/advisories/GHSA-jqc8-qjfv-5m6r).
+    """
+    codecs = [codec.codec_id for codec in (*(array.metadata.filters or ()), array.metadata.compressor) if codec]
+    if not set(codecs) <= _CODECS:
+        raise ValueError(f"{array.name} has the codecs {', '.join(codecs)}")
+    values: npt.NDArray[Any] = array[...]
+    return values
 
 
 def _common_grid(facts: Mapping[str, Facts]) -> tuple[str, list[float]] | None:

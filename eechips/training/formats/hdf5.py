@@ -138,11 +138,28 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
     """Yield the samples of a shard."""
     with _h5py().File(folder / f"{shard.stem}{SUFFIX}") as file:
-        layers = [name for name in file if name + MASK_SUFFIX in file]
-        arrays = {name: file[name].asstr() if name in (ID, METADATA) else file[name] for name in file}
+        arrays = {name: array.asstr() if name in (ID, METADATA) else array for name, array in _arrays(file).items()}
+        layers = [name for name in arrays if name + MASK_SUFFIX in arrays]
         for first in range(0, shard.count, READ_AT_ONCE):
             part = {name: array[first : first + READ_AT_ONCE] for name, array in arrays.items()}
             yield from entries_of(part, layers)
+
+
+def _arrays(file: Any) -> dict[str, Any]:
+    """Return the arrays of a file, possibly one of others.
+
+    Raises:
+        ValueError: if one is a link, or has its values in other files: these could be any files of this machine
+            (https://docs.h5py.org/en/stable/high/dataset.html).
+    """
+    h5py = _h5py()
+    arrays: dict[str, Any] = {}
+    for name in file:
+        is_link = not isinstance(file.get(name, getlink=True), h5py.HardLink)
+        arrays[name] = None if is_link else file[name]
+        if not isinstance(arrays[name], h5py.Dataset) or arrays[name].external or arrays[name].is_virtual:
+            raise ValueError(f"{name} is no array of this file")
+    return arrays
 
 
 def _h5py() -> Any:

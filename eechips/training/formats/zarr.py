@@ -71,8 +71,8 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """Yield the samples of a shard."""
-    group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r")
+    """Yield the samples of a shard, possibly one of others: codecs of Zarr 2 may execute code, those of 3 do not."""
+    group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r", zarr_format=3)
     layers = sorted(name for name in group.array_keys() if name + MASK_SUFFIX in group)
     end = shard.first + shard.count
     for first in range(shard.first, end, READ_AT_ONCE):
