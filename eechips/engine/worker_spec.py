@@ -24,7 +24,7 @@ class WorkerSpec:
         token: token of the run's writer, in the names of temporary files; see :mod:`eechips.files.temporary_names`.
         method: how pixels are requested.
         reads_assets: read chips from stored images where that gives the same file.
-        target: service and project, without credentials.
+        target: service and project, without credentials; its endpoint is empty if the recipe needs none.
         key_file: key of a service account, at a path that is valid for the workers; None for the credentials that the
             client library finds.
         send_credentials: send credentials to an endpoint that is not Google's.
@@ -70,8 +70,8 @@ class WorkerSpec:
         Raises:
             ConfigurationError: if there are no credentials, or they are rejected.
         """
-        if self.target == NO_SERVICE:
-            return NO_SERVICE
         endpoint = self.target.endpoint
+        if not endpoint:
+            return NO_SERVICE
         credentials = find_credentials(endpoint, self.key_file, send_anywhere=self.send_credentials)
         return replace(self.target, credentials=credentials)
