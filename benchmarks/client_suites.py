@@ -56,6 +56,7 @@ SUITES: Mapping[str, Suite] = {
     "geemap": Suite("gee-community/geemap", "ed9d8174"),
     "openet-core": Suite("Open-ET/openet-core", "b1e9cc5", "openet/core/tests"),
     "openet-refet-gee": Suite("Open-ET/openet-refet-gee", "281ee95", "openet/refetgee/tests"),
+    "openet-ptjpl": Suite("Open-ET/openet-ptjpl", "6475acf", "openet/ptjpl/tests"),
     "openet-ssebop": Suite("Open-ET/openet-ssebop", "3f164ee", "openet/ssebop/tests"),
     "radgeetoolbox": Suite("radwinskis/RadGEEToolbox", "2f5f356"),  # set GEE_PROJECT and GEE_SA_KEY
     "taskee": Suite("aazuspan/taskee", "8ef8252"),
@@ -64,6 +65,13 @@ SUITES: Mapping[str, Suite] = {
     "pygaul": Suite("gee-community/pygaul", "0eaecf0"),
     "ipygee": Suite("gee-community/ipygee", "015fbc3"),
     "flood_mapper": Suite("fadodo/flood_mapper", "0a6cf78"),
+    "geeet": Suite("kaust-halo/geeet", "ede5122"),
+    "satellitetools": Suite(
+        "ollinevalainen/satellitetools",
+        "8cc9f68",
+        patterns="test_gee.py test_sentine2.py test_data_consistency.py test_timeseries.py test_biophys.py",
+    ),
+    "MetObs_toolkit": Suite("vergauwenthomas/MetObs_toolkit", "cf483063", patterns="test_gee.py"),
 }
 _SECONDS = 120  # of a test
 # What a failure's text has, and what that means; the first that matches.
