@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eechips.archive.catalogs.partitions.columns import items_of
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, describe_error, is_of_store, is_web, open_remote
 from eechips.errors import ConfigurationError, EechipsError, PermanentError
@@ -24,7 +25,7 @@ _ROWS = 1000  # rows read at a time
 _BUFFER = 1 << 18  # minimum bytes of a range request
 
 _UNREADABLE = (KeyError, ValueError, TypeError, AttributeError, AssertionError)
-"""Errors of stac-geoparquet for columns that are missing, or have other types than items need."""
+"""Errors for columns that are missing, or have other types than items need."""
 
 
 def is_table(address: str) -> bool:
@@ -44,21 +45,16 @@ def table_items(search: Search, reader: DocumentReader) -> Iterator[tuple[dict[s
     tell; the search filters the others.
 
     Raises:
-        ConfigurationError: if an extra is missing, or a file is not STAC GeoParquet.
+        ConfigurationError: if a file is not STAC GeoParquet.
         PermanentError: if there is no such file; with status 404.
         TransientError: if a host stops responding.
     """
-    try:
-        from stac_geoparquet.arrow import stac_table_to_items
-    except ModuleNotFoundError as error:
-        message = "STAC GeoParquet needs stac-geoparquet: pip install 'eechips[stac]'"
-        raise ConfigurationError(f"{message} ({error})") from None
     for address in _files(search.stac):
         if not _may_be_of(address, search):
             continue
         try:
             for batch in _batches(address, search, reader):
-                for item in stac_table_to_items(pa.Table.from_batches([batch])):
+                for item in items_of(pa.Table.from_batches([batch])):
                     yield item, address
         except FileNotFoundError:
             raise PermanentError(f"there is no file {display_url(address)}", status=404) from None

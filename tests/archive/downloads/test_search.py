@@ -8,7 +8,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import geopandas
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import shapely
 
 import eechips
 from eechips.archive.downloads.criteria import Search
@@ -21,7 +26,7 @@ from eechips.errors import ConfigurationError
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from tests.support.scene_servers import item
-from tests.support.stac_search import as_json, feature, search
+from tests.support.stac_search import as_json, feature, planned, search
 
 
 @pytest.fixture
@@ -71,3 +76,44 @@ def test_the_document_of_another_item_is_requested_again(confused: str, times: i
     else:
         first, second = sorted(["b", confused])
         assert found.unread == [(f"{url}/{second}.json", f"it has the same item as {url}/{first}.json: b")]
+
+
+def _write_items(path: Path) -> Path:
+    from stac_geoparquet.arrow import parse_stac_items_to_arrow, to_parquet
+
+    to_parquet(parse_stac_items_to_arrow([feature(f"i{n}", box=(n, 0, n + 0.5, 1)) for n in range(3)]), path)
+    return path
+
+
+def _write_with_geopandas(path: Path) -> None:
+    """Geopandas takes the column of boxes for an index, and leaves it out."""
+    geopandas.read_parquet(_write_items(path)).to_parquet(path)
+
+
+def _write_texts(path: Path) -> None:
+    table = geopandas.read_parquet(_write_items(path))
+    columns = {name: list(table[name]) for name in ("id", "datetime")}
+    assets = [json.dumps(feature(name)["assets"]) for name in columns["id"]]
+    pd.DataFrame({**columns, "assets": assets, "geometry": table.geometry.to_wkt()}).to_parquet(path)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("write", [_write_with_geopandas, _write_texts])
+def test_tables_of_items_by_other_programs_are_searched(write: Any, tmp_path: Path) -> None:
+    """As `eechips catalog ingest` reads them: without boxes, with assets as JSON and geometries as WKT."""
+    write(tmp_path / "items.parquet")
+    assert "bbox" not in pq.read_schema(tmp_path / "items.parquet").names
+    found = search(str(tmp_path / "items.parquet"), region=shapely.box(0.7, 0, 1.2, 1))
+    assert (found.ids, found.unread) == (["i1"], [])
+    hrefs = [Path(unit["href"]).name for unit in planned(tmp_path / "items.parquet")]
+    assert hrefs == ["i0.tif", "i1.tif", "i2.tif"]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_rows_whose_assets_are_none_are_reported(tmp_path: Path) -> None:
+    table = pq.read_table(_write_items(tmp_path / "items.parquet"))
+    assets = pa.array(range(len(table)), pa.int32())
+    pq.write_table(table.set_column(table.column_names.index("assets"), "assets", assets), tmp_path / "items.parquet")
+    found = search(str(tmp_path / "items.parquet"))
+    assert found.ids == ["i0"]  # 0 is no asset
+    assert {reason for _, reason in found.unread} == {"assets or properties are not a JSON object"}
