@@ -19,6 +19,7 @@ _log = logging.getLogger(__name__)
 
 WGS84 = "EPSG:4326"
 """Longitude and latitude of WGS84."""
+_CRS_MEMBER = re.compile(rb'"crs"\s*:\s*\{[^{}]{0,99}\{\s*"name"\s*:\s*"([^"\\]{1,200})"')
 SHOWN_CRS = 80
 """Characters of a CRS that a message shows."""
 
@@ -36,6 +37,14 @@ def choose_crs(path: Path, own: str | None, requested: str | None, option: str |
     """
     if own is not None and requested is not None and _has_no_crs(path):
         own = None
+    if own == WGS84 and (named := _named_crs(path)) is not None and not _is_wgs84(path, named):
+        _log.warning(
+            "%s names a coordinate reference system that GDAL does not know (%s): it is read as longitude and latitude"
+            " (%s)",
+            path,
+            named[:SHOWN_CRS],
+            WGS84,
+        )
     if own is not None:
         if requested is not None and not parse_file_crs(path, own).equals(
             parse_file_crs(path, requested), ignore_axis_order=True
@@ -69,6 +78,24 @@ def _has_no_crs(path: Path) -> bool:
         return False
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         return re.search(rb'"(crs|spatialReference)"', content) is None
+
+
+def _named_crs(path: Path) -> str | None:
+    """Return the name in the member ``crs`` of GeoJSON, or None. GDAL takes one that it does not know for WGS84."""
+    if path.suffix.lower() not in (".geojson", ".json") or not path.is_file():
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        match = _CRS_MEMBER.search(content)
+        return None if match is None else match[1].decode(errors="replace")
+
+
+def _is_wgs84(path: Path, name: str) -> bool:
+    if name.upper().endswith("CRS84"):
+        return True
+    try:
+        return parse_file_crs(path, name).equals(CRS(WGS84), ignore_axis_order=True)
+    except RegionError:
+        return False
 
 
 def crs_cure(path: Path) -> str:

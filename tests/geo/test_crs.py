@@ -8,13 +8,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import pyogrio
 import pytest
 import shapely
 from pyproj import CRS, Transformer
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import is_usable, parse_crs
+from eechips.geo.file_crs import WGS84, choose_crs
 from eechips.geo.vectors import to_wgs84
+from local_tests.support.captured_log import CapturedLog
 from tests.support.watched_folder import watch_folder
 
 _BASE = 'BASEGEOGCRS["x",DATUM["WGS84",ELLIPSOID["WGS84",6378137,298.257223563]],PRIMEM["Greenwich",0]]'
@@ -144,3 +147,25 @@ def test_regions_of_a_crs_without_a_place_are_refused() -> None:
 def test_googles_mercator_has_a_code(code: str) -> None:
     # developers.google.com/earth-engine/apidocs/export-video-todrive
     assert parse_crs(code) == CRS("EPSG:3857")
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "is_known"),
+    [
+        ("EPSG::4267", WGS84, False), ("urn:ogc:def:crs:EPSG::999999", WGS84, False), ("unnamed", WGS84, False),
+        ("British National Grid", WGS84, False), ("urn:ogc:def:crs:EPSG::4267", "EPSG:4267", True),
+        ("EPSG:4326", WGS84, True), ("urn:ogc:def:crs:OGC:1.3:CRS84", WGS84, True), ("CRS84", WGS84, True),
+        ("WGS 84", WGS84, True), (None, WGS84, True),
+    ],
+)  # fmt: skip
+def test_a_named_system_that_gdal_takes_for_wgs84_is_told(
+    name: str | None, own: str, is_known: bool, tmp_path: Path, caplog: CapturedLog
+) -> None:
+    """Degrees of NAD27 were read as those of WGS84, tens of metres away, without a word."""
+    path = tmp_path / "a.geojson"
+    member = {} if name is None else {"crs": {"type": "name", "properties": {"name": name}}}
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [-105, 40]}}
+    path.write_text(json.dumps({"type": "FeatureCollection", **member, "features": [point]}))
+    assert pyogrio.read_info(path)["crs"] == own
+    assert choose_crs(path, own, None) == own
+    assert ("that GDAL does not know" in caplog.text) is not is_known
