@@ -81,6 +81,13 @@ def write_null_asset(folder: Path) -> Path:
     return path
 
 
+def write_with_geopandas(folder: Path) -> Path:
+    """Write GeoParquet with geopandas, which leaves out the column of boxes."""
+    geopandas, path = pytest.importorskip("geopandas"), write_parquet(folder)
+    geopandas.read_parquet(path).to_parquet(path)
+    return path
+
+
 def write_rustac(folder: Path) -> Path:
     """Write GeoParquet with rustac."""
     rustac = pytest.importorskip("rustac")
@@ -98,7 +105,10 @@ def found(search: ItemSearch, query: ItemQuery, collection: str = "s2") -> list[
     return sorted(item["id"] for item in search.items(collection, query))
 
 
-@pytest.mark.parametrize("write", [write_catalogue, write_list, write_parquet, write_null_asset, write_rustac])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize(
+    "write", [write_catalogue, write_list, write_parquet, write_null_asset, write_with_geopandas, write_rustac]
+)
 def test_files_of_items_are_searched_like_an_archive(write: Any, tmp_path: Path) -> None:
     search = pickle.loads(pickle.dumps(open_items(write(tmp_path))))
     assert sorted(search.collections()) == ["naip", "s2"]

@@ -17,9 +17,11 @@ from pathlib import Path
 from typing import Any
 from urllib.request import url2pathname
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
+import shapely
 from pyarrow.fs import LocalFileSystem
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
@@ -243,7 +245,15 @@ def _without_outlines(batch: pa.RecordBatch) -> pa.Table:
             part = pa.StructArray.from_arrays(columns, fields=kept, mask=part.is_null())
         parts[asset.name] = part
     whole = pa.StructArray.from_arrays(list(parts.values()), list(parts), mask=assets.is_null())
-    return table.set_column(table.schema.get_field_index("assets"), "assets", whole)
+    return _with_boxes(table.set_column(table.schema.get_field_index("assets"), "assets", whole))
+
+
+def _with_boxes(table: pa.Table) -> pa.Table:
+    """Return rows with the boxes of their geometries where there are none: geopandas takes them for an index."""
+    if "bbox" in table.column_names:
+        return table
+    corners = shapely.bounds(shapely.from_wkb(np.array(table["geometry"].to_pylist(), dtype=object))).T
+    return table.append_column("bbox", pa.StructArray.from_arrays(list(map(pa.array, corners)), list(_BOX)))
 
 
 def _scalar(milliseconds: float, kind: pa.DataType) -> pa.Scalar:
