@@ -136,8 +136,8 @@ class DocumentReader:
         """Download a range of a file, without the byte at ``end``.
 
         Returns:
-            The received bytes, the offset of their first, and the size of the file. Servers without range requests send
-            the whole file.
+            The received bytes, the offset of their first, and the size of the file. They are the whole file where the
+            server sends no ranges, or does not know the size.
 
         Raises:
             PermanentError, TransientError, ConfigurationError: see :meth:`read`.
@@ -149,8 +149,11 @@ class DocumentReader:
             content_range = parse_content_range(answer.get("Content-Range"))
             if content_range is None and not answer.get("Content-Type", "").lower().startswith("multipart/byteranges"):
                 return content, 0, len(content)
-            if content_range is None or content_range[0] != begin or content_range[2] is None:
+            if content_range is None or content_range[0] != begin:
                 raise PermanentError(f"{display_url(address)} sent another range than requested")
+            if content_range[2] is None:  # servers need not know the size (RFC 9110, 14.4)
+                content, _ = self._exchange("GET", address, {}, None, LARGEST_LIST)
+                return content, 0, len(content)
             return content, begin, content_range[2]
 
         return self._patiently(once, address)
