@@ -40,7 +40,7 @@ from eechips.archive.catalogs.update import update
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide
 

@@ -25,9 +25,9 @@ from typing import Any
 from harness import serving
 
 import eechips
+from eechips.builtin_recipes.samples.chip_plan import ChipPlan
 from eechips.client.http.connection_pool import ConnectionPool
 from eechips.datasets import ECOREGIONS
-from eechips.jobs.samples.chip_plan import ChipPlan
 from eechips_local.assets import ingest
 
 WORLD = "-180,-90,180,90"

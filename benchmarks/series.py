@@ -41,7 +41,7 @@ import shapely
 from google.auth.credentials import AnonymousCredentials
 from rasterio.windows import Window
 
-from eechips.jobs.tables.timeseries import TimeSeries
+from eechips.builtin_recipes.tables.timeseries import TimeSeries
 from eechips_local.assets import FolderStore, ingest
 from eechips_local.evaluation.asset_model import Query
 

@@ -12,7 +12,7 @@ import shapely
 
 from eechips import Chip, Grid
 from eechips.planning.grid_alignment import aligned_grid, find_utm_crs, snap_chip
-from eechips.planning.imagery.maps import MapName, fetch_map
+from eechips.planning.imagery.map_bands import MapName, fetch_map
 from eechips.planning.sampling.class_strata import ClassPool
 from eechips.planning.sampling.stratified_draw import StratifiedDraw
 

@@ -10,7 +10,7 @@ import ee
 from eechips import Chip
 from eechips.datasets import ECOREGIONS
 from eechips.planning.sampling.samplers import PointStream
-from eechips.planning.sampling.strata import fetch_strata
+from eechips.planning.sampling.stratum_outlines import fetch_strata
 
 DATASETS = ["USDA/NAIP/DOQQ", "RESOLVE/ECOREGIONS/2017"]  # for licence and citation in run.json
 

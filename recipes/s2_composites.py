@@ -11,7 +11,7 @@ import ee
 from eechips import Chip, Grid, Template
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.grid_alignment import aligned_grid, cover_region, find_utm_crs
-from eechips.planning.imagery.cloud_masks import parse_mask
+from eechips.planning.imagery.image_masking import parse_mask
 from eechips.planning.imagery.periods import parse_day, parse_step
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED"]  # for licence and citation in run.json

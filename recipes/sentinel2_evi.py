@@ -18,7 +18,7 @@ from eechips import Chip, Grid, Template
 from eechips.planning.areas.regions import parse_box
 from eechips.planning.asset_metadata import fetch_metadata
 from eechips.planning.grid_alignment import aligned_grid, cover_region, rescale_grid
-from eechips.planning.imagery.cloud_masks import parse_mask
+from eechips.planning.imagery.image_masking import parse_mask
 
 DATASETS = ["COPERNICUS/S2_SR_HARMONIZED"]  # for licence and citation in run.json
 NIR, RED, BLUE = "B8", "B4", "B2"

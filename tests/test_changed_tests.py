@@ -18,12 +18,12 @@ TESTS = [
     "tests/engine/test_run.py",
     "tests/geo/test_grid.py",
     "tests/geo/test_grid_groups.py",
-    "tests/jobs/test_grid.py",
+    "tests/builtin_recipes/test_grid.py",
 ]
 IMPORTS = [
     ("tests.engine.test_run", "eechips.geo.grid"),
-    ("tests.jobs.test_grid", "eechips.jobs.sample"),
-    ("eechips.jobs.sample", "eechips.geo.inner"),
+    ("tests.builtin_recipes.test_grid", "eechips.builtin_recipes.sample"),
+    ("eechips.builtin_recipes.sample", "eechips.geo.inner"),
     ("eechips.engine.run", "eechips.geo.grid"),
     ("tests.engine.test_estimate", "eechips.engine.run"),
 ]
@@ -41,7 +41,7 @@ def graph() -> grimp.ImportGraph:
     ("changed", "own", "importing"),
     [
         ("eechips/geo/grid.py", TESTS[5:7], ["tests/engine/test_run.py"]),
-        ("eechips/geo/inner.py", [], ["tests/jobs/test_grid.py"]),
+        ("eechips/geo/inner.py", [], ["tests/builtin_recipes/test_grid.py"]),
         ("eechips/datasets/records/snow.toml", ["tests/datasets/test_records.py"], []),
         ("packages/eechips-local/eechips_local/functions/conditions/joins.py", TESTS[:1], []),
         ("tests/engine/test_run.py", ["tests/engine/test_run.py"], []),

@@ -28,7 +28,7 @@ OUTPUT = {
     "eechips_local/evaluation/function_coverage.py": "a page of the documentation",
     "eechips_local/demo/dataset_list.py": "a page of the documentation",
     "text/formatting.py": "makes HTML and spreadsheets",
-    "training/cards/card_sections.py": "escapes HTML in Markdown",
+    "training/cards/card_text.py": "escapes HTML in Markdown",
     "formats/csv.py": "tables for programs",
 }
 """Modules that write texts for people, and why."""

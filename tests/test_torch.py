@@ -21,7 +21,7 @@ from eechips.manifest.run import Run
 from eechips.recipe.results import MASK_SUFFIX, RESERVED_LAYERS
 from eechips.training import formats
 from eechips.training.packs.shard_index import read_index
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from local_tests.support.captured_log import CapturedLog
 from tests.support.finished_run import TRANSFORM, geotiff_of, layered, npy_of, pictures, write_run

@@ -229,8 +229,8 @@ def run_command() -> click.Command:
 
 @click.pass_context
 def _run_recipe(context: click.Context, /, recipe: Path, check: bool, **values: Any) -> None:
+    from eechips.builtin_recipes.user_recipes import checked
     from eechips.cli.recipe_execution import finish
-    from eechips.jobs.user_recipes import checked
 
     if recipe.suffix.lower() == ".toml":
         _run_file(recipe, quiet=bool(values.get("quiet")))

@@ -24,7 +24,14 @@ from eechips.commands.parameters import HELP, LocalPath, config_options, run_com
 from eechips.commands.recorded_service import SERVICE_OPTIONS
 from eechips.engine.config import RunConfig
 from eechips.lockfile.content_hashes import ContentChange
-from eechips.lockfile.rebuild import REBUILD_NAME, REPLACED_NAME, Difference, Rebuild, RebuiltFile, ReplacedAsset
+from eechips.lockfile.rebuild_comparison import (
+    REBUILD_NAME,
+    REPLACED_NAME,
+    Difference,
+    Rebuild,
+    RebuiltFile,
+    ReplacedAsset,
+)
 from eechips.manifest.run import open_run
 from eechips.text.formatting import format_bytes, format_count
 

@@ -1,7 +1,7 @@
 """Split chips that are too large for one request, and remember which sizes the service accepts.
 
-No request is sent here. A chip is split into windows of its grid, a table into pages, a series into ranges of days;
-:mod:`eechips.client.fetcher` requests them.
+No request is sent here: :mod:`eechips.client.fetcher` requests the windows of a chip. Tables are divided by
+:mod:`eechips.client.table_rows`.
 """
 
 from __future__ import annotations

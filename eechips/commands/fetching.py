@@ -86,7 +86,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
         raise UsageError(f"eechips {verb} has no units: it fetches nothing, or this version has no such command")
 
     def make(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
-        from eechips.jobs.recipe_options import make_recipe
+        from eechips.builtin_recipes.recipe_options import make_recipe
 
         kind: Any = pkgutil.resolve_name(declared.recipe)
         chosen = declared.adapt(dict(options))
@@ -236,36 +236,38 @@ def _run_parameters(*, without: Collection[str] = (), changes: Changes | None = 
 
 _DECLARATIONS: Mapping[str, _Declaration] = {
     "sample": _Declaration(
-        "eechips.jobs.samples.sample_options:SampleOptions",
-        "eechips.jobs.samples.chips:sample_recipe",
+        "eechips.builtin_recipes.samples.sample_options:SampleOptions",
+        "eechips.builtin_recipes.samples.chips:sample_recipe",
         adapt=_single_dataset,
     ),
     "images": _Declaration(
-        "eechips.jobs.rasters.imagery_options:ImagesOptions", "eechips.jobs.rasters.images:Images", changes=_NO_REDRAW
+        "eechips.builtin_recipes.rasters.imagery_options:ImagesOptions",
+        "eechips.builtin_recipes.rasters.images:Images",
+        changes=_NO_REDRAW,
     ),
     "composites": _Declaration(
-        "eechips.jobs.rasters.imagery_options:CompositesOptions",
-        "eechips.jobs.rasters.composites:Composites",
+        "eechips.builtin_recipes.rasters.imagery_options:CompositesOptions",
+        "eechips.builtin_recipes.rasters.composites:Composites",
         changes=_NO_REDRAW,
     ),
     "mosaic": _Declaration(
-        "eechips.jobs.rasters.imagery_options:MosaicOptions",
-        "eechips.jobs.rasters.mosaic:MosaicRecipe",
+        "eechips.builtin_recipes.rasters.imagery_options:MosaicOptions",
+        "eechips.builtin_recipes.rasters.mosaic:MosaicRecipe",
         without=("on_empty",),
     ),
     "timeseries": _Declaration(
-        "eechips.jobs.tables.table_options:TimeSeriesOptions",
-        "eechips.jobs.tables.timeseries:TimeSeries",
+        "eechips.builtin_recipes.tables.table_options:TimeSeriesOptions",
+        "eechips.builtin_recipes.tables.timeseries:TimeSeries",
         without=("on_empty",),
     ),
     "points": _Declaration(
-        "eechips.jobs.tables.table_options:PointsOptions",
-        "eechips.jobs.tables.points:PointValues",
+        "eechips.builtin_recipes.tables.table_options:PointsOptions",
+        "eechips.builtin_recipes.tables.points:PointValues",
         without=("on_empty",),
     ),
     "features": _Declaration(
-        "eechips.jobs.tables.table_options:FeaturesOptions",
-        "eechips.jobs.tables.table_features:Features",
+        "eechips.builtin_recipes.tables.table_options:FeaturesOptions",
+        "eechips.builtin_recipes.tables.table_features:Features",
         without=("on_empty",),
     ),
     "scenes": _Declaration(
@@ -276,5 +278,7 @@ _DECLARATIONS: Mapping[str, _Declaration] = {
         further=_scenes_parameters,
         read=_without_refresh,
     ),
-    "run": _Declaration(None, "eechips.jobs.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe),
+    "run": _Declaration(
+        None, "eechips.builtin_recipes.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe
+    ),
 }

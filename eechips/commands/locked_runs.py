@@ -35,7 +35,7 @@ from eechips.lockfile.locked_plan import drops_empty, rebuilt_options, store_inp
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, lock_run_results
-from eechips.lockfile.rebuild import Rebuild, check_identity, compare
+from eechips.lockfile.rebuild_comparison import Rebuild, check_identity, compare
 from eechips.manifest.run import Run, open_run
 from eechips.option_fields import takes
 from eechips.recipe import Recipe, SupportsExtension, SupportsInteractiveRun

@@ -227,7 +227,7 @@ def join(
 
 def _options_of_file(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options of :func:`eechips.run` with the parameters of the recipe, as they are typed, by themselves."""
-    from eechips.jobs.recipe_options import RUN_OPTIONS
+    from eechips.builtin_recipes.recipe_options import RUN_OPTIONS
 
     chosen = dict(options)
     path = chosen.pop("recipe", None)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 HALF = "{half}"
 """Placeholder in the name of a quality band: Day or Night, as in the name of the band that is masked."""
 
-_RECORDS = "eechips.datasets.cloud_mask_records"
+_RECORDS = "eechips.datasets.cloud_mask_bits"
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,6 @@ from eechips.engine.costs.estimate import estimate_planned, save_unit_compute
 from eechips.engine.costs.planning_cost import PartialPlan, plan_some_units
 from eechips.engine.executors.executor import CLIENT_INIT_NAME, Executor, ExecutorContext
 from eechips.engine.executors.processes import release_semaphores
-from eechips.engine.features.compute_monitor import SECONDS_AN_HOUR, ComputeMonitor
-from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.fetch_phases import FetchEnd, FetchPhases
 from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.plans.plan_extension import extend_plan
@@ -32,6 +30,8 @@ from eechips.engine.results.result_stores import check_disk
 from eechips.engine.results.run_records import RunRecords
 from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_context import RecipeContext, RunContext
+from eechips.engine.run_features.compute_budget import SECONDS_AN_HOUR, ComputeMonitor
+from eechips.engine.run_features.export_polling import ExportMonitor
 from eechips.engine.service.local_server import LocalServer
 from eechips.engine.service.session import STUBS, connect, stub_note
 from eechips.engine.worker_spec import WorkerSpec

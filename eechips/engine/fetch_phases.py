@@ -14,16 +14,16 @@ from eechips.engine.costs.cost_descriptions import Forecast
 from eechips.engine.costs.forecast import JoiningEstimate, Machine, Meter, forecast_rest
 from eechips.engine.costs.planning_cost import extrapolate_planning
 from eechips.engine.costs.unit_costs import size_of
-from eechips.engine.features.replacement import Replacements, is_refilling
-from eechips.engine.features.run_budget import BudgetLimit
-from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, advice_for
-from eechips.engine.features.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.plans.plan import draw_spread, name_template, seed_of
 from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
 from eechips.engine.progress import Progress, how_to_resume
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RUN_FEATURES, RunFeature
+from eechips.engine.run_features.replacement import Replacements, is_refilling
+from eechips.engine.run_features.run_limits import BudgetLimit
+from eechips.engine.run_features.run_monitor import RunMonitor, SlowUnitReports, advice_for
+from eechips.engine.run_features.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.scheduler import Scheduler
 from eechips.manifest.sqlite.ledger_queries import (
     bytes_of_units,

@@ -10,8 +10,6 @@ from pathlib import Path
 from eechips.engine.config import RunConfig
 from eechips.engine.connected_run import SERVER_LOG_NAME, ConnectedRun
 from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
-from eechips.engine.features.export_monitor import check_exports
-from eechips.engine.features.replacement import replacement_of
 from eechips.engine.fetch_phases import FetchEnd, stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import continue_plan, describe
@@ -23,6 +21,8 @@ from eechips.engine.results.result_assembly import assemble
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.results.run_records import RunRecords, command_of
 from eechips.engine.run_components import RunComponents, Stage
+from eechips.engine.run_features.export_polling import check_exports
+from eechips.engine.run_features.replacement import replacement_of
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty

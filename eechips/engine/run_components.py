@@ -13,10 +13,10 @@ from eechips.client.access.discovery import DiscoveryFile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.planning_cost import PartialPlan
 from eechips.engine.executors.executor import Executor
-from eechips.engine.features.compute_monitor import ComputeMonitor
-from eechips.engine.features.export_monitor import ExportMonitor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.planner import Planner
+from eechips.engine.run_features.compute_budget import ComputeMonitor
+from eechips.engine.run_features.export_polling import ExportMonitor
 from eechips.engine.run_log import RunLog
 from eechips.engine.service.session import Session
 from eechips.files.temporary_names import Writer

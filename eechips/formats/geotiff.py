@@ -24,7 +24,7 @@ from affine import Affine
 from eechips.errors import ValidationError
 from eechips.formats.chip_format import ChipFormat, DecodedChip, EncodedFile, Expectation, FileMetadata, stacked_name
 from eechips.formats.geotiff_writer import FileKind, writer_of
-from eechips.formats.nodata import free_value
+from eechips.formats.nodata_values import free_value
 from eechips.formats.raster import certain_pixels, check_certain, check_crs, check_transform, decoding, paste_parts
 from eechips.geo.grid import Part
 

@@ -1,6 +1,6 @@
 """Define recipes: what to fetch, as two functions, and the small JSON units that pass between them.
 
-A recipe is anything with the attributes of :class:`Recipe`. The built-in jobs are recipes; a Python file
+A recipe is anything with the attributes of :class:`Recipe`. The built-in recipes are such; a Python file
 with ``get_requests`` and ``get_result`` (or ``getRequests`` and ``getResult``) becomes one by
 :func:`load_recipe`.
 """
@@ -36,8 +36,8 @@ from eechips.recipe.protocol import (
     request_window_of,
     traits_of,
 )
+from eechips.recipe.recipe_file import CodeErrors, FileRecipe, convert_parameter, load_recipe, parse_script
 from eechips.recipe.results import Chip, Frame, FrameStack, NoData, Result, Single, Table  # fmt: skip
-from eechips.recipe.script import CodeErrors, ScriptRecipe, convert_parameter, load_recipe, parse_script
 from eechips.recipe.units import UNIT_KINDS, Unit, canonical_json, recipe_identity, to_unit, unit_id, unit_value
 
 # Recipes import them from here, and the name of this module is part of the identity of such recipes.
@@ -51,6 +51,7 @@ __all__ = [
     "Chip",
     "CodeErrors",
     "EarlierPlan",
+    "FileRecipe",
     "Frame",
     "FrameStack",
     "NoData",
@@ -60,7 +61,6 @@ __all__ = [
     "Redraw",
     "RequestWindow",
     "Result",
-    "ScriptRecipe",
     "Single",
     "SupportsAssembly",
     "SupportsAssemblySettings",

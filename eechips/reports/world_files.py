@@ -10,7 +10,7 @@ from eechips.geo.crs import parse_crs
 from eechips.manifest.run import Run, open_run
 from eechips.storage import LocalStore, write_file
 from eechips.text.formatting import escape_html
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 
 _SUFFIXES = {"png": "pgw", "jpg": "jgw", "jpeg": "jgw"}
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.recipe import parse_script
-from eechips.recipe.script import imported_packages
+from eechips.recipe.recipe_file import imported_packages
 
 POOLS = frozenset({
     "Pool", "ThreadPool", "ProcessPoolExecutor", "ThreadPoolExecutor", "process_map", "thread_map", "Parallel", "pqdm",
@@ -28,7 +28,7 @@ _CELL_MAGIC = re.compile(r"^\s*%%\s*(\w+)")
 _OF_PYTHON = frozenset({"time", "timeit", "capture", "prun", "memit", "mprun"})
 """Magics of cells and lines whose text is Python."""
 _SETTING = frozenset({"cd", "env", "set_env"})
-"""Magics of lines that :class:`eechips.scripts.script_recipe.NotebookShell` executes."""
+"""Magics of lines that :class:`eechips.scripts.script_execution.NotebookShell` executes."""
 _FLAGS = re.compile(r"^(?:-\w+(?:\s+\d+)?\s+)*")
 _CONVERTED = frozenset({"system", "getoutput", "magic", "run_line_magic", "run_cell_magic"})
 """Methods of IPython's shell by which nbconvert writes magics and commands."""

@@ -19,7 +19,7 @@ from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.storage.untrusted_files import read_frame, rounded_columns, translate_read_errors
 from eechips.training.quality import quality_table
 from eechips.training.sample import Sample, SampleFile, fields_of
-from eechips.training.samples import read_recorded, read_samples
+from eechips.training.sample_reader import read_recorded, read_samples
 from eechips.training.splits import split_table
 
 if TYPE_CHECKING:

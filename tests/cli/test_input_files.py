@@ -14,11 +14,11 @@ import rasterio.features
 import shapely
 
 import eechips
+from eechips.builtin_recipes.samples.resolved_sample import resolve_sample
+from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.errors import RegionError
 from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
-from eechips.jobs.samples.resolved_sample import resolve_sample
-from eechips.jobs.samples.sample_options import SampleOptions
 from eechips.planning.areas.regions import parse_region
 from eechips.planning.places import read_places
 from eechips.planning.sampling.cell_grids import parse_cells

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import eechips
+from eechips.builtin_recipes.recipe_check import spread
 from eechips.errors import UsageError
-from eechips.jobs.recipe_check import spread
 from eechips.text.formatting import format_count
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command

@@ -21,7 +21,7 @@ from affine import Affine
 
 import eechips
 from eechips.errors import UsageError
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips_local.assets import ingest
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from eechips.client.quota.congestion import START, USUAL, CongestionController
-from eechips.client.quota.shared_memory import CongestionCells
+from eechips.client.quota.process_memory import CongestionCells
 
 
 @dataclass

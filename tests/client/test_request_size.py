@@ -10,17 +10,17 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from eechips.builtin_recipes.rasters.composites import Composites
+from eechips.builtin_recipes.rasters.images import Images
+from eechips.builtin_recipes.rasters.mosaic import MosaicRecipe
+from eechips.builtin_recipes.rasters.mosaic_tiles import MosaicLayout
 from eechips.client.chip_groups import stack_chips
 from eechips.client.chip_parameters import rendered, with_mask_band
 from eechips.datasets import find_dataset
 from eechips.geo.grid import Grid
-from eechips.jobs.rasters.composites import Composites
-from eechips.jobs.rasters.images import Images
-from eechips.jobs.rasters.mosaic import MosaicRecipe
-from eechips.jobs.rasters.mosaic_tiles import MosaicLayout
 from eechips.planning.imagery.band_selection import select_bands
-from eechips.planning.imagery.cloud_masks import parse_mask
 from eechips.planning.imagery.expressions import LayerImages, chip_image, period_image, single_image
+from eechips.planning.imagery.image_masking import parse_mask
 from eechips.recipe import Chip
 
 GRID, PLACE = Grid("EPSG:32613", (10.0, 0.0, 5e5, 0.0, -10.0, 4.4e6), 64, 64), (-105.0, 39.7)

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from eechips import Chip, Grid, Template
+from eechips.builtin_recipes.samples.chips import ChipSample
 from eechips.client.chip_groups import stack_chips
 from eechips.client.chip_parameters import Method
 from eechips.client.fetcher import Fetcher
@@ -21,7 +22,6 @@ from eechips.client.http.http_messages import HttpRequest
 from eechips.client.template_requests import TemplateRequests, _meaning
 from eechips.engine.config import RunConfig
 from eechips.engine.service.session import connect
-from eechips.jobs.samples.chips import ChipSample
 from tests.support.engine_service import serving
 
 GRID = Grid("EPSG:32613", (30.0, 0.0, 300000.0, 0.0, -30.0, 4400000.0), 64, 32)

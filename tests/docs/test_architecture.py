@@ -20,10 +20,7 @@ PAGE = read_page("architecture.md")
 
 WALKS = ["## A unit, from `eechips sample` to its file", "## An expression, from POST to pixels"]
 
-SAME_CLASSES = {
-    "Connection": "of the client to Earth Engine; of the ledger to SQLite, as Python's own is called",
-    "ScriptRecipe": "both are recipes made of a file: of two functions, and of an old script",
-}
+SAME_CLASSES = {"Connection": "of the client to Earth Engine; of the ledger to SQLite, as Python's own is called"}
 """Public classes that stand more than once, with the reason."""
 
 SAME_MODULES = {

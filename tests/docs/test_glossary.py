@@ -233,12 +233,12 @@ TASKS = frozenset(
     {
         "cli/cluster_commands.py",
         "client/exports/export_tasks.py",
-        "engine/features/export_monitor.py",
+        "engine/run_features/export_polling.py",
         "engine/outcome.py",
         "engine/fetch_result.py",
         "engine/queues/queue_items.py",
         "manifest/sqlite/ledger.py",
-        "scripts/script_recipe.py",
+        "scripts/script_execution.py",
     }
 )
 """Modules with tasks of Earth Engine, or of arrays of tasks. What a worker receives is an assignment."""

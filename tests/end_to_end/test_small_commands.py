@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from eechips.builtin_recipes.rasters import composites, images, mosaic
+from eechips.builtin_recipes.samples import chips
+from eechips.builtin_recipes.tables import points, timeseries
 from eechips.client.access.endpoint import HIGH_VOLUME_ENDPOINT
-from eechips.jobs.rasters import composites, images, mosaic
-from eechips.jobs.samples import chips
-from eechips.jobs.tables import points, timeseries
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 

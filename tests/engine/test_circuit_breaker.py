@@ -8,9 +8,9 @@ import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
 from eechips.client.quota.permits import Stopped
-from eechips.engine.features.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.engine.outcome import Outcome
 from eechips.engine.results.outcome_records import failed
+from eechips.engine.run_features.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
 from eechips.errors import (
     EechipsError,
     InternalError,

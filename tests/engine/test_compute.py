@@ -17,8 +17,8 @@ import eechips
 from eechips.client.compute_profiles import parse_profile
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeAccount, ComputeSample
-from eechips.engine.features.compute_monitor import _Assignment
 from eechips.engine.run import run
+from eechips.engine.run_features.compute_budget import _Assignment
 from eechips.engine.service.workload_tag import check_workload_tag, workload_tag_of
 from eechips.errors import ProjectUnavailableError, UsageError
 from eechips.manifest.run import Run

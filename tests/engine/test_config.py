@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 import eechips
+from eechips.builtin_recipes.samples.chips import sample_recipe
 from eechips.engine.config import RunConfig
 from eechips.errors import UsageError
-from eechips.jobs.samples.chips import sample_recipe
 
 WRONG: dict[str, tuple[Any, str]] = {
     "in_flight": ("16", "`in_flight` must be a whole number or 'auto', not str: '16'"),

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 import eechips
+from eechips.builtin_recipes.rasters.images import Images
 from eechips.cli.group import describe_fault
 from eechips.cli.recipe_execution import _estimated
 from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
@@ -24,7 +25,6 @@ from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import StorageError
 from eechips.geo.grid import Grid
-from eechips.jobs.rasters.images import Images
 from eechips.manifest.sqlite.database import connect
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.recipe import Chip

@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle, lost
-from eechips.engine.features.run_monitor import RunMonitor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.outcome import FailedRequest, Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_features.run_monitor import RunMonitor
 from eechips.engine.run_log import RunLog
 from eechips.engine.scheduler import Scheduler
 from eechips.files.temporary_names import new_writer

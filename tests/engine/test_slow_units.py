@@ -9,16 +9,16 @@ from typing import Any
 
 import pytest
 
+from eechips.builtin_recipes.samples.chips import ChipSample
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, WorkerHandle
-from eechips.engine.features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.progress import Progress
+from eechips.engine.run_features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import Scheduler
-from eechips.jobs.samples.chips import ChipSample
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import load_recipe

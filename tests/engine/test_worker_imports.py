@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
+from eechips.builtin_recipes.tables.points import PointValues
 from eechips.engine.executors import worker_preload
 from eechips.engine.executors.worker_preload import encode_instructions
-from eechips.jobs.tables.points import PointValues
 from tests.support.programs import run_program
 
-CHIPS = "import eechips.jobs.samples.chips, eechips.engine.run, eechips.engine.executors.worker_process"
+CHIPS = "import eechips.builtin_recipes.samples.chips, eechips.engine.run, eechips.engine.executors.worker_process"
 
 
 @pytest.mark.exhaustive

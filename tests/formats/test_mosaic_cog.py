@@ -21,7 +21,7 @@ from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.formats import geotiff
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.formats.mosaic_cog import Mosaic, Tile, common_dtype
-from eechips.formats.nodata import check_nodata
+from eechips.formats.nodata_values import check_nodata
 from eechips.geo.grid import Grid, Window
 from eechips.planning.request_windows import divide_grid
 

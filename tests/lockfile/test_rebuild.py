@@ -20,7 +20,7 @@ import pytest
 import eechips
 from eechips.commands.fetching import find_command
 from eechips.errors import StorageError, UsageError
-from eechips.lockfile.rebuild import Rebuild
+from eechips.lockfile.rebuild_comparison import Rebuild
 from eechips.manifest.run import Run
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except

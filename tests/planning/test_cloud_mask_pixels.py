@@ -14,7 +14,7 @@ from affine import Affine
 
 import eechips
 from eechips.errors import UsageError
-from eechips.planning.imagery.cloud_masks import parse_mask
+from eechips.planning.imagery.image_masking import parse_mask
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server, initialize
 from tests.support.coded_store import write_geotiff

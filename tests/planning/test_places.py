@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
+from eechips.builtin_recipes.samples.resolved_sample import resolve_sample
+from eechips.builtin_recipes.samples.sample_options import SampleOptions
+from eechips.builtin_recipes.tables.points import PointValues
 from eechips.errors import RegionError
-from eechips.jobs.samples.resolved_sample import resolve_sample
-from eechips.jobs.samples.sample_options import SampleOptions
-from eechips.jobs.tables.points import PointValues
 from eechips.planning.places import read_places
 from local_tests.support.captured_log import CapturedLog
 

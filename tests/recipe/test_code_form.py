@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from eechips.recipe import hash_code
-from eechips.recipe.script import load_recipe
-from eechips.scripts.script_recipe import ScriptRecipe
+from eechips.recipe.recipe_file import load_recipe
+from eechips.scripts.script_execution import ScriptRecipe
 from eechips.scripts.script_source import read_source
 
 CODE = r'''

@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import eechips
+from eechips.builtin_recipes.samples.chips import ChipSample
 from eechips.errors import RecipeError
-from eechips.jobs.samples.chips import ChipSample
 from eechips.recipe.results import RESERVED_LAYERS, check_layer_names
 from eechips.training.stack import stack
 from tests.support.finished_run import layered, npy_of, write_run

@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
-from eechips.manifest.findings import add_findings
+from eechips.manifest.added_columns import add_findings
 from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.captured_log import CapturedLog

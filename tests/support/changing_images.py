@@ -14,7 +14,7 @@ import rasterio
 from affine import Affine
 
 import eechips
-from eechips.lockfile.rebuild import Rebuild
+from eechips.lockfile.rebuild_comparison import Rebuild
 from eechips.manifest.run import Run
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server

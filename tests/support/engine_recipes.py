@@ -8,7 +8,7 @@ from typing import Any
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.manifest.run import Run
-from eechips.recipe import ScriptRecipe, load_recipe
+from eechips.recipe import FileRecipe, load_recipe
 
 CHIPS = """
 import ee
@@ -95,7 +95,7 @@ def get_result(index, value, marks=""):
 """
 
 
-def script(folder: Path, source: str, **parameters: object) -> ScriptRecipe:
+def script(folder: Path, source: str, **parameters: object) -> FileRecipe:
     """A recipe in a file."""
     folder.mkdir(exist_ok=True, parents=True)
     path = folder / "recipe.py"

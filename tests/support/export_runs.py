@@ -16,7 +16,7 @@ from urllib.request import Request, urlopen
 import fsspec
 import pytest
 
-from eechips.engine.features import export_monitor
+from eechips.engine.run_features import export_polling
 from eechips.manifest.run import open_run
 from local_tests.support.local_earth_engine import Host, Server
 from tests.support.commands import run_command
@@ -93,7 +93,7 @@ class ExportService:
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)
             patch.setenv("STORAGE_EMULATOR_HOST", self.server.url)
-            patch.setattr(export_monitor, "_FIRST_WAIT", 0.05)
+            patch.setattr(export_polling, "_FIRST_WAIT", 0.05)
             arguments = self._arguments(words)
             patch.setattr("sys.argv", ["eechips", *arguments])  # which the run keeps for another command
             done = run_command(*arguments, status=status)

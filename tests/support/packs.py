@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from eechips.manifest.run import Run
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from tests.support.finished_run import layered, write_run
 

@@ -18,7 +18,7 @@ from pyproj import Geod, Transformer
 import eechips
 from eechips.errors import LeakageError, RegionError, UsageError
 from eechips.formats import geotiff
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from eechips.training.splits.splitting import check_splits
 from tests.support.commands import run_command

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 
 import eechips
 from eechips.engine.config import RunConfig
-from eechips.engine.features import streamed_units
-from eechips.engine.features.streamed_units import BoundedUnits
+from eechips.engine.run_features import streamed_units
+from eechips.engine.run_features.streamed_units import BoundedUnits
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

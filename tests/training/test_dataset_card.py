@@ -31,7 +31,7 @@ from eechips.training.cards.dataset_card import card
 from eechips.training.cards.summary import bounds_of, summarize
 from eechips.training.quality.chip_pixels import decode
 from eechips.training.quality.quality_check import check
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, pictures, png_of, write_run

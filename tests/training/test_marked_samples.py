@@ -11,7 +11,7 @@ import pytest
 import eechips
 from eechips.manifest.exclusions import mark_units
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.training.samples import read_samples, read_some_samples
+from eechips.training.sample_reader import read_samples, read_some_samples
 from local_tests.support.captured_log import CapturedLog
 from tests.support import finished_run
 

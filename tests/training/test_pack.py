@@ -19,7 +19,7 @@ from eechips.manifest.run import Run
 from eechips.training.formats import PACK_FORMATS, webdataset
 from eechips.training.packs.shard_index import FileContent, read_index
 from eechips.training.packs.sharding import shard_sizes
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, layered, move_results, pictures, write_run

@@ -29,7 +29,7 @@ from eechips.manifest.run import Run
 from eechips.training.formats import PACK_FORMATS, tfrecord
 from eechips.training.formats.zarr import dimensions
 from eechips.training.packs.shard_index import FileContent, PackIndex, PackLayer, metadata_of, read_index
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from tests.support.finished_run import geotiff_of, pictures, write_run
 from tests.support.packs import DECODED, FORMATS, write_packable_run
 from tests.support.programs import run_program

@@ -9,7 +9,7 @@ import pytest
 
 from eechips.manifest.export import export_layers, export_parquet
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import layered, write_run
 

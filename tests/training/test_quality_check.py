@@ -30,7 +30,7 @@ from eechips.training.quality import quality_table
 from eechips.training.quality.chip_statistics import ChipStatistics
 from eechips.training.quality.quality_check import QualityReport
 from eechips.training.quality.quality_flags import FLAGS, lattice_of
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, move_results, pictures, png_of, write_run
 

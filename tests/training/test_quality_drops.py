@@ -19,7 +19,7 @@ from eechips.errors import UsageError
 from eechips.manifest.exclusions import exclude_units, has_excluded_units
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from tests.cli.test_commands import eechips as typed
 from tests.support.commands import run_command
 from tests.support.engine_recipes import run_script

@@ -20,7 +20,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.training.formats import webdataset
 from eechips.training.packs.shard_index import read_index
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.finished_run import layered, pictures, write_run
 from tests.support.packs import DECODED, SOME, contents, split_run, write_packable_run

@@ -19,7 +19,7 @@ import eechips
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import mark_units
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.training.samples import read_samples, read_some_samples
+from eechips.training.sample_reader import read_samples, read_some_samples
 from eechips.training.splits import split_table
 from eechips.training.streams.sample_stream import SampleStream
 from local_tests.support.captured_log import CapturedLog

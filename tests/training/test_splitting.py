@@ -16,7 +16,7 @@ from affine import Affine
 import eechips
 from eechips.errors import LeakageError, UsageError
 from eechips.formats import geotiff
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, pictures, write_run

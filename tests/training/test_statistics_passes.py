@@ -27,7 +27,7 @@ from eechips.manifest.run import Run
 from eechips.training.quality.band_statistics import PERCENTILES, BandTotals, count_fine
 from eechips.training.quality.chip_pixels import BandPixels
 from eechips.training.quality.statistics_passes import DatasetStatistics
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits import split_table
 from local_tests.support.parameters import slow_except
 from tests.support.commands import run_command

@@ -22,7 +22,7 @@ from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count
 from eechips.text.progress_bar import progress_bar
 from eechips.text.timestamps import parse_timestamp
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 
 FOLDER = "catalog"
 """Default folder of a run's catalogue, below the run's."""

@@ -26,7 +26,7 @@ from eechips.geo.grid import Grid
 from eechips.storage import ID_LENGTH
 from eechips.training.cards.summary import fill_year
 from eechips.training.sample import ONLY, Sample, SampleFile
-from eechips.training.samples import Samples
+from eechips.training.sample_reader import Samples
 
 STAC_VERSION = "1.1.0"
 EXTENSIONS = (

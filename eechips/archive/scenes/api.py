@@ -15,6 +15,7 @@ from eechips.archive.downloads.transfer_limits import check_free
 from eechips.archive.scenes.download import describe_unit, partial_folder
 from eechips.archive.scenes.recipe import READ_TIMEOUT, Scenes
 from eechips.archive.scenes.scenes_options import ScenesOptions
+from eechips.builtin_recipes.recipe_options import option_names, run_recipe, slug, split_options
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.plans.changed_options import check_same, describe
@@ -22,7 +23,6 @@ from eechips.engine.plans.plan import name_template
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer
-from eechips.jobs.recipe_options import option_names, run_recipe, slug, split_options
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

@@ -23,12 +23,12 @@ from eechips.archive.scenes.assembly import assemble_scenes, check_store, open_s
 from eechips.archive.scenes.download import SceneContext, remove_if_empty
 from eechips.archive.scenes.scenes_options import ScenesOptions
 from eechips.archive.scenes.search import SceneSearch
+from eechips.builtin_recipes.recipe_options import check_dates, split_names
 from eechips.engine.costs.cost_descriptions import Estimate
 from eechips.engine.results.result_assembly import Results
 from eechips.engine.run_context import RunContext
 from eechips.engine.run_log import RunLog
 from eechips.errors import StorageError, UsageError
-from eechips.jobs.recipe_options import check_dates, split_names
 from eechips.planning.areas.regions import AssetRegion, BoxRegion, FileRegion, parse_region
 from eechips.planning.imagery.image_filters import PropertyCondition, parse_conditions
 from eechips.processes.warning_filters import ignore_warning

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eechips.archive.downloads.signers import AUTHS, AuthName
-from eechips.jobs.shared_options import INPUT_CRS
+from eechips.builtin_recipes.shared_options import INPUT_CRS
 from eechips.option_fields import data_field, documented, option, option_field
 
 SEARCH, TRANSFER, ACCESS, INGESTION = "Search", "Transfers", "Access", "Local Earth Engine"

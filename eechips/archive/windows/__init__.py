@@ -3,7 +3,7 @@
 This package contains functions for recipes that process rasters without Earth Engine: :func:`plan_windows`,
 :func:`read_window`, :func:`window_file` and :func:`join_windows` for whole rasters, as in ``recipes/cog_ndvi.py``, and
 :func:`plan_chip` and :func:`read_chip` for places, as in ``recipes/embedding_cogs.py``. Downloads of whole files belong
-to :mod:`eechips.archive.downloads`, chips of Earth Engine images to :mod:`eechips.jobs`.
+to :mod:`eechips.archive.downloads`, chips of Earth Engine images to :mod:`eechips.builtin_recipes`.
 """
 
 from __future__ import annotations

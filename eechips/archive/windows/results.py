@@ -13,15 +13,15 @@ from rasterio.errors import NotGeoreferencedWarning
 from eechips.errors import RecipeError, StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.formats import geotiff, mosaic_cog
-from eechips.formats.nodata import check_nodata
+from eechips.formats.nodata_values import check_nodata
 from eechips.geo.grid import Grid, Window
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:  # mosaics need pyarrow and the client, for which workers with little memory have no room
+    from eechips.builtin_recipes.rasters.mosaic_tiles import MosaicLayout, MosaicPart
     from eechips.engine.results.result_assembly import CompletedUnit, Results
-    from eechips.jobs.rasters.mosaic_tiles import MosaicLayout, MosaicPart
 
 
 def window_file(unit: Unit, pixels: Any, *, bands: Sequence[str] = (), nodata: float | None = None) -> bytes:
@@ -99,7 +99,7 @@ def join_windows(
         StorageError: if the file of a window has changed, or the raster cannot be written.
         ValidationError: if the raster differs from its windows.
     """
-    from eechips.jobs.rasters.mosaic_tiles import assemble_mosaic
+    from eechips.builtin_recipes.rasters.mosaic_tiles import assemble_mosaic
 
     if results.failed:
         results.say(f"No {name}: {results.failed:,} of {format_count(len(results), 'window')} failed")
@@ -141,7 +141,7 @@ def _shown(piece: MosaicPart) -> str:
 
 def _piece(settled: CompletedUnit) -> MosaicPart:
     """Return a window's file, checked against its record."""
-    from eechips.jobs.rasters.mosaic_tiles import MosaicLayout, MosaicPart
+    from eechips.builtin_recipes.rasters.mosaic_tiles import MosaicLayout, MosaicPart
 
     record, path, unit = settled.record, settled.path, settled.unit
     assert path is not None

@@ -1,8 +1,8 @@
 """Find credentials, and send them to Google only, unless the user allows another host.
 
 They are in the files that Google's tools write, or of the machine, in the order of the Earth Engine client: its own
-file, then application-default credentials (https://developers.google.com/earth-engine/guides/auth). No token is
-requested here: a token endpoint that is away for a moment is waited for when the first request is sent.
+file, then application-default credentials (https://developers.google.com/earth-engine/guides/auth). Tokens are
+requested in :mod:`eechips.client.access.access_token`, when the first request is sent.
 """
 
 from __future__ import annotations

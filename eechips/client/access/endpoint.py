@@ -1,4 +1,7 @@
-"""The address of the service: the high-volume endpoint, unless the user names another."""
+"""The address of the service: the high-volume endpoint, unless the user names another.
+
+:mod:`eechips.client.access.credentials` decides whether credentials are sent there.
+"""
 
 from __future__ import annotations
 

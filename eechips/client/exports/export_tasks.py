@@ -1,4 +1,4 @@
-"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine, and ask for the states of these.
+"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine, and ask once for the states of these.
 
 A batch task has days where a request has five minutes, and more memory
 (https://developers.google.com/earth-engine/guides/processing_environments).

@@ -16,7 +16,7 @@ therefore doubles only if the last doubling has increased the responses a second
 
 from __future__ import annotations
 
-from eechips.client.quota.shared_memory import CongestionCells
+from eechips.client.quota.process_memory import CongestionCells
 
 _TOLERATED = 0.25
 """Share of rejections at one limit up to which the limit stays. They are taken for accidents, or are caused by other

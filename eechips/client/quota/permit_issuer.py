@@ -27,7 +27,7 @@ from typing import Any
 
 from eechips.client.quota.congestion import START, USUAL, CongestionController
 from eechips.client.quota.permits import Permit, QuotaLimits
-from eechips.client.quota.shared_memory import RunCells, SharedCells, allocate_shared_memory, make_semaphore
+from eechips.client.quota.process_memory import RunCells, SharedCells, allocate_shared_memory, make_semaphore
 from eechips.errors import ConfigurationError
 
 _BURST_SECONDS = 0.1

@@ -22,11 +22,11 @@ from eechips.client.chip_parts import PIXEL_LIMITS, count_requests
 from eechips.engine.config import RunConfig
 from eechips.engine.costs.compute_sample import ComputeSample
 from eechips.engine.costs.cost_descriptions import Forecast, PlanningCost, forecast_traffic
-from eechips.engine.features.replacement import MOST_REPLACEMENTS
 from eechips.engine.fetch_result import chips_of, empty_file
 from eechips.engine.joining.unit_joining import MOST_UNITS, RequestCosts, UnitJoining
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_context import RunFeature
+from eechips.engine.run_features.replacement import MOST_REPLACEMENTS
 from eechips.engine.service.session import Session
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid

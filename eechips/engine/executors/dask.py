@@ -51,7 +51,6 @@ _UPDATE_SECONDS = 1.0  # seconds between two updates of the list of workers
 _MAX_BROKEN = 3
 _RESTART = 30.0  # seconds that a worker may take to come back
 _WORKERLESS = 300.0  # likewise, that a cluster may be without workers
-"""Schemes of addresses with encrypted or local connections."""
 _RESUMABLE = "; the results so far are kept, and the same command resumes the run"
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import shlex
 
-from eechips.engine.features.replacement import is_refilling
 from eechips.engine.plans.changed_options import check_same
 from eechips.engine.plans.plan_extension import addable_parameters, check_growth
 from eechips.engine.plans.resumed_files import ResumedFiles
@@ -17,6 +16,7 @@ from eechips.engine.queues.beam_queue import BEAM_QUEUES
 from eechips.engine.results.result_assembly import is_assembled
 from eechips.engine.results.run_records import RunRecords
 from eechips.engine.run_components import RunComponents, Stage
+from eechips.engine.run_features.replacement import is_refilling
 from eechips.engine.service.local_server import local_earth_engine
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_files, remove_uncommitted_files

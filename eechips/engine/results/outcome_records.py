@@ -11,8 +11,8 @@ from typing import Any
 from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.quota.usage import Usage
-from eechips.engine.features.circuit_breaker import service_failure_of
 from eechips.engine.outcome import Outcome
+from eechips.engine.run_features.circuit_breaker import service_failure_of
 from eechips.errors import (
     ConfigurationError,
     EechipsError,

@@ -19,7 +19,7 @@ from eechips.datasets.spectral_indices import SpectralIndex, get_index, match_ba
 from eechips.errors import UsageError
 from eechips.planning.asset_metadata import AssetMetadata, Band
 from eechips.planning.imagery.band_formula import Formula, Value, parse_formula
-from eechips.planning.imagery.cloud_masks import CloudMask
+from eechips.planning.imagery.image_masking import CloudMask
 from eechips.planning.imagery.speckle import SpeckleFilter
 from eechips.text.suggestion import describe_choices
 

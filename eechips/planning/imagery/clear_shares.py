@@ -11,11 +11,11 @@ import ee
 
 from eechips.geo.grid import Grid, service_crs
 from eechips.planning import asset_metadata, planning_requests
-from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.expressions import corners_inside
 from eechips.planning.imagery.frame_choice import Candidate, TimeWindow
 from eechips.planning.imagery.frame_scores import FrameScore
 from eechips.planning.imagery.image_filters import PropertyFilter
+from eechips.planning.imagery.image_masking import CloudMask
 
 # Pixels of all chips of a request, times the images of each, whose quality band the server reads. With chips of 64 x 64
 # pixels and 73 images, a request has 56 chips. A request that is too large for the service is halved.

@@ -21,8 +21,8 @@ from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_overlaps import ClipArea
 from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection, convert_bands
-from eechips.planning.imagery.cloud_masks import CloudMask
 from eechips.planning.imagery.image_filters import PropertyFilter
+from eechips.planning.imagery.image_masking import CloudMask
 from eechips.planning.imagery.image_reducers import is_fractional, make_reducer
 from eechips.planning.imagery.periods import DateMatch
 from eechips.recipe.results import Template

@@ -19,7 +19,7 @@ from eechips.files.hashes import mix_bits
 from eechips.geo.crs import parse_crs, unproject
 from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover_region
-from eechips.planning.imagery.maps import MapBand, is_class
+from eechips.planning.imagery.map_bands import MapBand, is_class
 from eechips.planning.sampling.samplers import DIGITS, PointStream
 from eechips.planning.sampling.stratified_draw import Key, Point
 

@@ -1,5 +1,7 @@
 """Provide pools like those of ``multiprocessing`` and ``concurrent.futures``, whose calls are units of a run.
 
+:mod:`eechips.scripts.pooling.call_units` makes the units.
+
 They behave like the originals with three differences: work begins when a result is requested; calls run in the worker
 processes of the run; and completed calls of an earlier run are not repeated, but their results are read from the run's
 folder. Pools that other packages open, and pools outside a run, are the originals.

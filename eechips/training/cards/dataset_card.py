@@ -1,4 +1,4 @@
-"""Write the data card of a run: README.md, croissant.json and a contact sheet."""
+"""Write the data card of a run: README.md (``card_text.py``), croissant.json and a contact sheet."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import write_file
 from eechips.storage.local_copies import local_copies
-from eechips.training.cards.card_sections import MARK, SHEET_NAME, describe, name_stratum, render_card, strip_markdown
+from eechips.training.cards.card_text import MARK, SHEET_NAME, describe, name_stratum, render_card, strip_markdown
 from eechips.training.cards.croissant import CROISSANT_NAME, Publication, croissant, to_bytes
 from eechips.training.cards.huggingface import configs, is_table, tables
 from eechips.training.cards.summary import Summary, summarize
-from eechips.training.samples import Samples, read_samples
+from eechips.training.sample_reader import Samples, read_samples
 
 README_NAME = "README.md"
 _SHEET_ROWS = 8

@@ -24,7 +24,7 @@ from eechips.storage.untrusted_files import has_metadata
 from eechips.training.cards.croissant import Publication
 from eechips.training.cards.summary import Summary
 from eechips.training.sample import Sample, SampleFile
-from eechips.training.samples import Samples
+from eechips.training.sample_reader import Samples
 from eechips.training.splits import split_table
 
 _TEXT: Mapping[str, Any] = {"dtype": "string", "_type": "Value"}

@@ -21,7 +21,7 @@ from eechips.manifest.run import Run
 from eechips.text.progress_bar import progress_bar
 from eechips.training.quality import quality_table
 from eechips.training.sample import ONLY, STRATA, Sample, SampleFile
-from eechips.training.samples import Samples
+from eechips.training.sample_reader import Samples
 from eechips.training.splits import split_table
 
 Bounds = tuple[float, float, float, float]

@@ -18,7 +18,7 @@ from eechips.formats import chip_suffixes
 from eechips.text.progress_bar import progress_bar
 from eechips.training.packs.shard_index import MOST_VALUES, PackLayer, PackLayout, metadata_of
 from eechips.training.quality.chip_pixels import decode_file
-from eechips.training.samples import Samples, values_of
+from eechips.training.sample_reader import Samples, values_of
 
 
 class PackSchema:

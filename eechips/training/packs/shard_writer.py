@@ -33,7 +33,7 @@ from eechips.training.packs.shard_index import (
 )
 from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.sample import Sample
-from eechips.training.samples import Samples
+from eechips.training.sample_reader import Samples
 
 JOURNAL_NAME = "shards.jsonl"
 """Journal of an incomplete pack: a line that identifies it, and a line for each complete shard."""

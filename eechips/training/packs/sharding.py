@@ -20,7 +20,7 @@ from eechips.training.formats import PACK_FORMATS
 from eechips.training.packs.pack_schema import PackSchema
 from eechips.training.packs.shard_index import PackIndex, Shard
 from eechips.training.packs.shard_writer import ShardWriter
-from eechips.training.samples import Samples, read_samples
+from eechips.training.sample_reader import Samples, read_samples
 from eechips.training.splits import split_table as splits_of_runs
 from eechips.training.training_options import PackOptions
 

@@ -20,7 +20,7 @@ from eechips.training.packs.shard_index import INDEX_NAME, FileContent, PackInde
 from eechips.training.packs.shard_reader import read_shard
 from eechips.training.quality.chip_pixels import BandPixels, decode_bands
 from eechips.training.sample import SampleFile, array_of
-from eechips.training.samples import Samples, read_samples
+from eechips.training.sample_reader import Samples, read_samples
 from eechips.training.splits import split_table
 
 _AT_ONCE = 500_000_000  # bytes of decoded pixels that are in memory, but for one file that has more

@@ -18,7 +18,7 @@ from eechips.formats import chip_suffixes, validate
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vector_paths import is_vector_file
 from eechips.geo.vectors import read_vectors
-from eechips.manifest.findings import add_findings
+from eechips.manifest.added_columns import add_findings
 from eechips.manifest.region_file import read_region_file
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
@@ -31,7 +31,7 @@ from eechips.training.quality.chip_statistics import ChipStatistics, compute_sta
 from eechips.training.quality.pixel_readers import reader_threads
 from eechips.training.quality.quality_flags import FLAGS, CheckedFile, set_flags
 from eechips.training.sample import SampleFile
-from eechips.training.samples import Samples, read_samples
+from eechips.training.sample_reader import Samples, read_samples
 from eechips.training.training_options import CheckOptions
 
 

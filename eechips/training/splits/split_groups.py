@@ -21,7 +21,7 @@ from eechips.geo.vectors import read_features
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.text.formatting import format_count
 from eechips.training.sample import Sample
-from eechips.training.samples import read_samples
+from eechips.training.sample_reader import read_samples
 from eechips.training.splits.split_balance import Ratios
 from eechips.training.splits.split_table import NONE
 

@@ -17,15 +17,15 @@ import numpy.typing as npt
 import pandas as pd
 
 from eechips.errors import LeakageError, UsageError
+from eechips.manifest.added_columns import add_findings
 from eechips.manifest.extensions import plan_parts
-from eechips.manifest.findings import add_findings
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.text.formatting import format_count, format_distance, parse_distance
 from eechips.text.progress_bar import progress_bar
 from eechips.training.quality import quality_table
 from eechips.training.sample import Sample
-from eechips.training.samples import Samples, read_samples
+from eechips.training.sample_reader import Samples, read_samples
 from eechips.training.splits import split_groups, split_table
 from eechips.training.splits.leakage import FootprintMap, Leakage
 from eechips.training.splits.split_balance import Ratios, assign

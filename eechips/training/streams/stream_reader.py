@@ -41,7 +41,7 @@ from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, decode_file
 from eechips.training.sample import Sample, SampleFile
-from eechips.training.samples import read_recorded, read_some_samples
+from eechips.training.sample_reader import read_recorded, read_some_samples
 from eechips.training.splits import split_table
 from eechips.training.streams.background_run import has_whole_plan, read_log
 

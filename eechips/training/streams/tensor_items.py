@@ -14,7 +14,7 @@ import torch
 from eechips.errors import UsageError
 from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames
 from eechips.training.sample import Sample, SampleFile
-from eechips.training.samples import values_of
+from eechips.training.sample_reader import values_of
 
 Item = dict[str, Any]
 Transform = Callable[[Item], Any]

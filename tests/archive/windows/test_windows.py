@@ -21,9 +21,9 @@ from eechips.archive.windows.gdal_options import gdal_options, store_options
 from eechips.archive.windows.locations import RasterLocation
 from eechips.archive.windows.versions import RasterVersion
 from eechips.archive.windows.window_size import min_window_pixels
+from eechips.builtin_recipes.function_recipe import FunctionRecipe
 from eechips.client.http.http_messages import Timeouts
 from eechips.errors import ConfigurationError, PermanentError, RecipeError, TransientError, UsageError, ValidationError
-from eechips.jobs.function_recipe import FunctionRecipe
 from eechips.recipe import load_recipe
 
 UNIT = {

@@ -26,7 +26,7 @@ from eechips_local.evaluation.graph_nodes import (
     open_node,
 )
 from eechips_local.evaluation.kept_properties import BodyTracer, Metadata, Origin
-from eechips_local.evaluation.late_values import LateValues
+from eechips_local.evaluation.late_properties import LateValues
 from eechips_local.evaluation.lazy_values import Later
 from eechips_local.evaluation.missing_functions import refusal
 from eechips_local.evaluation.signatures import FunctionSignature, load_signatures

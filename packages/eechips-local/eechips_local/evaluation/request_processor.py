@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 
 import shapely
 
-from eechips_local.evaluation import export_check, operations
+from eechips_local.evaluation import export_check, value_requests
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.pixels.output import animations, rendering
+from eechips_local.pixels.output import animations, pixel_requests
 from eechips_local.protocol import messages
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import ChangingError, EarthEngineError, InvalidError, MemoryLimitError
@@ -40,18 +40,18 @@ class ServiceOperation:
 
 
 OPERATIONS: Mapping[str, ServiceOperation] = {
-    "value:compute": ServiceOperation(operations.compute_value, "value:compute"),
-    "image:computePixels": ServiceOperation(rendering.compute_pixels, "image:computePixels"),
-    "table:computeFeatures": ServiceOperation(operations.compute_features, "table:computeFeatures"),
+    "value:compute": ServiceOperation(value_requests.compute_value, "value:compute"),
+    "image:computePixels": ServiceOperation(pixel_requests.compute_pixels, "image:computePixels"),
+    "table:computeFeatures": ServiceOperation(value_requests.compute_features, "table:computeFeatures"),
     "imageCollection:computeImages": ServiceOperation(resources.compute_images, "imageCollection:computeImages"),
-    "thumbnails:check": ServiceOperation(rendering.check_thumbnail, "thumbnails"),
-    "thumbnails:getPixels": ServiceOperation(rendering.thumbnail_pixels, "thumbnails"),
+    "thumbnails:check": ServiceOperation(pixel_requests.check_thumbnail, "thumbnails"),
+    "thumbnails:getPixels": ServiceOperation(pixel_requests.thumbnail_pixels, "thumbnails"),
     "filmstripThumbnails:getPixels": ServiceOperation(animations.filmstrip_pixels, "filmstripThumbnails"),
     "videoThumbnails:getPixels": ServiceOperation(animations.video_pixels, "videoThumbnails"),
-    "maps:check": ServiceOperation(rendering.check_map, "maps"),
-    "maps.tiles:get": ServiceOperation(rendering.map_tile, "maps"),
+    "maps:check": ServiceOperation(pixel_requests.check_map, "maps"),
+    "maps.tiles:get": ServiceOperation(pixel_requests.map_tile, "maps"),
     "exports:check": ServiceOperation(export_check.check_export, "value:compute"),
-    "tables:getFeatures": ServiceOperation(operations.table_features, "tables"),
+    "tables:getFeatures": ServiceOperation(value_requests.table_features, "tables"),
     "assets:create": ServiceOperation(asset_methods.create, "assets:create"),
     "image:importExternal": ServiceOperation(asset_methods.import_external, "image:importExternal"),
     "assets:delete": ServiceOperation(asset_methods.delete),
@@ -63,7 +63,7 @@ OPERATIONS: Mapping[str, ServiceOperation] = {
     "assets:testIamPermissions": ServiceOperation(access_policies.test_permissions, "assets:testIamPermissions"),
     "assets:search": ServiceOperation(asset_methods.search),
     "assets:get": ServiceOperation(asset_methods.get),
-    "assets:getPixels": ServiceOperation(rendering.compute_pixels, "assets:getPixels"),
+    "assets:getPixels": ServiceOperation(pixel_requests.compute_pixels, "assets:getPixels"),
     "assets:listAssets": ServiceOperation(resources.list_assets),
     "assets:listImages": ServiceOperation(resources.list_images),
     "assets:listFeatures": ServiceOperation(resources.list_features),

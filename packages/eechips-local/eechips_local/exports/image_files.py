@@ -32,7 +32,7 @@ from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels
 from eechips_local.pixels.output import encode as formats
-from eechips_local.pixels.output.rendering import image_of
+from eechips_local.pixels.output.pixel_requests import image_of
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError, LimitError

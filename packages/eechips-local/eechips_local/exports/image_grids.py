@@ -17,7 +17,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
 from eechips_local.pixels.output.encode import crs_wkt
-from eechips_local.pixels.output.rendering import pixel_grid
+from eechips_local.pixels.output.pixel_requests import pixel_grid
 from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 

@@ -18,7 +18,7 @@ from eechips_local.exports.image_grids import Progress, read_block
 from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.lazy_image import Image
-from eechips_local.pixels.output.rendering import DEEPEST_ZOOM, PICTURES, encode_pixels, image_of, tile_grid
+from eechips_local.pixels.output.pixel_requests import DEEPEST_ZOOM, PICTURES, encode_pixels, image_of, tile_grid
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.values import Geometry
 

@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import shapely
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.operations import TABLE_WRITERS, collection_of, elements
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name
+from eechips_local.evaluation.value_requests import TABLE_WRITERS, collection_of, elements
 from eechips_local.exports.asset_files import asset_task, check_free, publishing
 from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.exports.shapefiles import write_shapefile

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.operations import collection_of, elements
+from eechips_local.evaluation.value_requests import collection_of, elements
 from eechips_local.exports.image_grids import MOST_PIXELS, Progress, blocks, image_grid, read_block
 from eechips_local.exports.process_messages import ExportedFile, ExportJob
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.output import encode as formats
-from eechips_local.pixels.output.pictures import write_gif
+from eechips_local.pixels.output.picture_files import write_gif
 from eechips_local.protocol.field_checks import unwrapped_integer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 

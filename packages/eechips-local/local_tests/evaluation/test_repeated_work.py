@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eechips_local.evaluation.context import Context, ServiceLimits
-from eechips_local.evaluation.operations import compute_features
+from eechips_local.evaluation.value_requests import compute_features
 from eechips_local.protocol.messages import ServiceRequest
 from local_tests.support.call_counts import count_calls
 from local_tests.support.demo_store import STORE

@@ -19,7 +19,7 @@ from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Pixels
 from eechips_local.pixels.output import encode
-from eechips_local.pixels.output.pictures import write_png
+from eechips_local.pixels.output.picture_files import write_png
 from eechips_local.pixels.pixelwise_rasters import Empty
 from eechips_local.protocol.request_errors import InvalidError
 

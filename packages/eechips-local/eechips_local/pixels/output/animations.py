@@ -16,8 +16,8 @@ from eechips_local.functions.images.image_clip import clip_to_bounds_and_scale
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from eechips_local.pixels.output import encode as formats
-from eechips_local.pixels.output.pictures import write_gif
-from eechips_local.pixels.output.rendering import (
+from eechips_local.pixels.output.picture_files import write_gif
+from eechips_local.pixels.output.pixel_requests import (
     PICTURES,
     check_download,
     encode_pixels,

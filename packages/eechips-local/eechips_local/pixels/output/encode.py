@@ -17,7 +17,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.pixels import types
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, parse_crs
 from eechips_local.pixels.lazy_image import ImageBand, Pixels
-from eechips_local.pixels.output.pictures import write_png
+from eechips_local.pixels.output.picture_files import write_png
 from eechips_local.pixels.types import cast_values
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.warning_filters import ignore

@@ -19,7 +19,7 @@ from eechips_local.evaluation.asset_model import (
     Versioned,
 )
 from eechips_local.evaluation.context import Context
-from eechips_local.evaluation.operations import collection_of, elements
+from eechips_local.evaluation.value_requests import collection_of, elements
 from eechips_local.geometry.geometry import geojson
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.pixels.stored_image import stored_image

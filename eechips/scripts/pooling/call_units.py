@@ -1,0 +1,447 @@
+"""Convert the calls of a script's pools to units of the run, in the order of the script."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from types import FunctionType, MethodType
+from typing import Any
+
+from eechips.engine.plans.plan import DEFAULT_TEMPLATE, plan_units
+from eechips.engine.run_context import RecipeContext
+from eechips.errors import EechipsError, RecipeError, RunMismatchError
+from eechips.manifest.run_status import OUTSIDE_FILES
+from eechips.manifest.sqlite.ledger_queries import read_files
+from eechips.manifest.sqlite.unit_record import State, WorkUnit
+from eechips.manifest.withheld_files import restore, withhold
+from eechips.recipe import canonical_json
+from eechips.scripts.call_execution import CallContext
+from eechips.scripts.module_state import module_variables
+from eechips.scripts.named_inputs import subfolders
+from eechips.scripts.pooling.appended_files import AppendedFiles
+from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
+from eechips.scripts.pooling.call_notes import CallNotes
+from eechips.scripts.pooling.call_variables import closure
+from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
+from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_numbers
+from eechips.scripts.pooling.state_changes import apply
+from eechips.scripts.pooling.use_places import present_place
+from eechips.scripts.replacements.log_files import present_settings, write_logged
+from eechips.scripts.replacements.random_numbers import present_seed
+from eechips.scripts.serialization import describe, function_name
+from eechips.scripts.working_folder import WorkingFolder
+from eechips.storage import NameTemplate
+from eechips.text.formatting import format_count, some_of
+
+_ADVICE = (
+    "If it is random, set a seed; if it has a temporary folder, name one that stays; if it leaves out what exists, test"
+    " in the script for the files of a call, not for their folder; otherwise choose another folder with `out`, or"
+    " remove this one"
+)
+_USE_UNDER_WAY = "use_under_way"
+"""In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
+
+_EXPORTS_UNDER_WAY = "exports_under_way"
+"""In the ledger: whether batch tasks of a run with a local Earth Engine may not have completed; they end with it."""
+
+_NOT_FOUND = ("No such file", "does not exist in the file system", "unable to open database file", "no such table")
+
+
+class ScriptHost:
+    """Make the calls of a script's pools.
+
+    Attributes:
+        calls: number of completed calls, including those of earlier runs.
+        call_notes: what the end of the run says of the calls.
+        appended: files to which the calls or the script append.
+        repeats_exports: whether batch tasks of an earlier run may not have completed: calls start them again.
+
+    Args:
+        place: folders and settings of the calls; the folders that the script makes are added.
+        key: signs arguments and results of calls.
+    """
+
+    def __init__(
+        self, bench: RecipeContext, identity: str, place: CallContext, key: bytes, working_folder: WorkingFolder
+    ) -> None:
+        self._bench, self._identity, self._place, self._key = bench, identity, place, key
+        self._working_folder = working_folder
+        self._uses = 0
+        self._stop: ScriptStopped | None = None
+        self.calls = 0
+        self._raised: list[BaseException] = []
+        self._outside: set[str] = set()
+        self._tested: set[str] = set()
+        self.call_notes = CallNotes()
+        self._planned_before = bench.ledger.end
+        self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
+        self.repeats_exports = bool(bench.ledger.meta().get(_EXPORTS_UNDER_WAY))
+        if bench.config.is_local:
+            bench.ledger.note(_EXPORTS_UNDER_WAY, True)
+        self.appended = AppendedFiles(place.out)
+        working_folder.appending = self.appended.begin
+        self._changed: set[str] = set()
+        self._received: set[int] = set()
+        self._interrupted = self._withhold_results()
+
+    def execute(
+        self,
+        calls: Sequence[Call],
+        *,
+        initializer: Callable[..., Any] | None = None,
+        initargs: tuple[Any, ...] = (),
+        shares: bool = False,
+        is_recipe: bool = False,
+    ) -> list[CallResult]:
+        """Make the calls that have no result yet. For the other arguments see :class:`Program`.
+
+        Raises:
+            RecipeError: if a function or an argument cannot be pickled.
+            ScriptStopped: if the user stops the run, or if the last run recorded other calls.
+        """
+        self.check()
+        try:
+            with self._working_folder.suspended():
+                return self._execute(calls, Program(0, (), initializer, initargs, shares, is_recipe))
+        except ScriptStopped as stop:
+            self._stop = stop
+            raise
+        except RunMismatchError as error:  # which the script could take for a call's
+            self._stop = ScriptStopped(error)
+            raise self._stop from error
+
+    def note_unsent(self, function: str, obstacle: str) -> None:
+        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
+        self.call_notes.add_unsent(function, obstacle)
+
+    def check(self) -> None:
+        """Raise ScriptStopped again if it was raised before: the script may have caught it."""
+        if self._stop is not None:
+            raise self._stop
+
+    def _execute(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
+        first, number = self._find_use(calls)
+        if 0 < self._interrupted <= number:
+            restore(self._place.out, replaces=True)
+            self._interrupted = 0
+        folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
+        functions = tuple({id(call.function): call.function for call in calls}.values())
+        slots = self._plan(number, first, calls)
+        done: set[int] = set()
+        if first < self._planned_before:
+            self._reopen(folder, first, slots)
+            done = {position for position, _, is_done in self._stored(number, first) if is_done}
+        variables = module_variables(self._place.root)
+        program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
+        folder.store(program, slots, present_place())
+        folder.store_place(self._present_place())
+        self._uses, self.calls = number, first + len(slots)
+        self._bench.ledger.note(_USE_UNDER_WAY, number)
+        try:
+            is_settled = self._bench.settle(first, self.calls)
+        except EechipsError as error:  # it ends the run without the script's handlers
+            raise ScriptStopped(error) from error
+        if not is_settled:
+            raise ScriptStopped
+        results = self._results(folder, first, slots)
+        is_again = first < self._planned_before and None not in slots
+        self.appended.receive(number, [result.appended for result in results], is_again=is_again)
+        for result in results:
+            write_logged(result.logged, self._place.out)
+        self._received.update(position for position, call in enumerate(slots, first) if call is not None)
+        self._bench.ledger.note(_USE_UNDER_WAY, None)
+        call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
+        apply((change, call) for result, call in call_results for change in result.changes)
+        for position, (result, call) in enumerate(zip(results, slots, strict=True), first):
+            if call is not None:
+                repeat_numbers(result.added, call, program.initargs)
+                if position in done:
+                    repeat_changes(result.managed, call, program.initargs)
+        for result, _ in call_results:
+            self._note(result)
+        return [result for result, _ in call_results]
+
+    def complete_exports(self) -> None:
+        """Note that all batch tasks of the calls have completed."""
+        self._bench.ledger.note(_EXPORTS_UNDER_WAY, None)
+
+    def has_raised(self, error: BaseException) -> bool:
+        """Return whether an exception is, or was caused by, the exception of a call."""
+        seen: list[BaseException] = []
+        cause: BaseException | None = error
+        while cause is not None and cause not in seen:
+            seen.append(cause)
+            if any(cause is raised for raised in self._raised):
+                return True
+            cause = cause.__cause__ or cause.__context__
+        return False
+
+    @property
+    def outside(self) -> list[str]:
+        """Files that calls have written outside the run's folder."""
+        return sorted(self._outside)
+
+    @property
+    def tested(self) -> list[str]:
+        """Inputs whose existence was tested by calls that wrote no file."""
+        return sorted(self._tested)
+
+    @property
+    def lacks_files(self) -> bool:
+        """Return whether a call failed because it did not find a file."""
+        return any(map(lacks_file, self._raised))
+
+    @property
+    def notes(self) -> list[str]:
+        """Return notes on the calls."""
+        return [*self.call_notes.lines(), *self._of_values(), *self._of_repetition()]
+
+    def _of_repetition(self) -> Iterator[str]:
+        """Yield notes on files that may have lines twice, and on functions that may not return what they would now."""
+        for name in sorted(self._changed):
+            yield (
+                f"Calls of {name}() returned the results of an interrupted run, in which variables that it uses were"
+                " others. If what it returns depends on these, choose another folder with `out`."
+            )
+        if names := self.appended.repeated:
+            yield (
+                f"{some_of(sorted(set(names)))} may have lines twice: the script was run again from its top, and has"
+                " appended other lines than before. Remove those that you do not need."
+            )
+
+    def _of_values(self) -> Iterator[str]:
+        """Yield notes on values that the script lacks: it was interrupted, and has left out the calls since."""
+        counts: Counter[str] = Counter()
+        for position, unit, state in () if self._has_ended else self._bench.ledger.rows(("position", "unit", "state")):
+            if position not in self._received and State(state).has_result:
+                value = json.loads(unit)["value"]
+                result = CallFolder(self._place.calls / f"{value['use']:04d}", self._key).result(position)
+                counts[value["function"]] += result.value is not None or bool(result.changes)
+        for name, count in (+counts).items():
+            yield (
+                f"The script was interrupted, and has left out {format_count(count, 'call')} of {name}() since, as it"
+                " found their results: it has not received what they returned. If it needs these values, choose another"
+                " folder with `out`."
+            )
+
+    def _present_place(self) -> CallContext:
+        new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
+        return replace(
+            self._place,
+            folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
+            logging=present_settings(),
+            imports=tuple(dict.fromkeys((*sys.path, *self._working_folder.import_folders()))),
+            cwd=self._working_folder.cwd,
+            names_cwd=self._working_folder.names_cwd,
+            packages=tuple(filter(_may_extend_classes, self._place.packages)),
+        )
+
+    def _withhold_results(self) -> int:
+        """Withhold the files of the use of a pool that was interrupted, until the script repeats it, or a later use.
+
+        Returns:
+            The number of the use; 0 for none.
+        """
+        ledger = self._bench.ledger
+        number = ledger.meta().get(_USE_UNDER_WAY) or 0
+        if number:
+            positions = {position for position, _, _ in self._stored(number, 0)}
+            withhold(self._place.out, [file.name for file in read_files(ledger.database, positions)])
+        return int(number)
+
+    def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
+        """Return the position in the plan, and the number, of a use of a pool.
+
+        A script that skips what it has may not repeat a completed use of a pool; its calls then belong to a later use,
+        or to a new one if it was killed before its end. Of uses with the same calls, that one is repeated whose
+        functions had the same variables, or else the first that is at the same place in the script, or not done.
+        """
+        first, number = self.calls, self._uses + 1
+        functions = tuple({id(call.function): call.function for call in calls}.values())
+        similar: tuple[int, int] | None = None
+        place = present_place()
+        while stored := list(self._stored(number, first)):
+            is_done = all(done for *_, done in stored)
+            if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
+                folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
+                if folder.has_state(functions) or (similar is None and not is_done):
+                    return first, number
+                if similar is None and folder.has_place(place):
+                    similar = first, number
+            if not is_done:
+                break
+            first, number = first + len(stored), number + 1
+        else:
+            if similar is None and OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
+                return first, number
+        if similar is not None and OUTSIDE_FILES not in self._bench.ledger.meta():
+            self._changed.update(function_name(function) for function in functions)
+        return similar or (self.calls, self._uses + 1)
+
+    def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
+        """Return the units of the calls of a use of a pool."""
+        bound = {id(call.function): _Bound.of(call.function) for call in calls}
+        values = (
+            {"use": number, "function": function_name(call.function), **bound[id(call.function)].describe(call)}
+            for call in calls
+        )
+        return [
+            WorkUnit(first + unit.position, unit.id, unit.unit, unit.name)
+            for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
+        ]
+
+    def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
+        """Add the calls to the ledger's plan, or find them there.
+
+        A script that skips what it has, as files or rows of a table, makes fewer calls when it is run again; the
+        omitted calls must be done.
+
+        Returns:
+            The calls by their positions in the plan, from ``first`` on; None for omitted calls.
+
+        Raises:
+            RunMismatchError: if the calls differ from those of the last run.
+        """
+        units = self._units(number, first, calls)
+        stored = list(self._stored(number, first))
+        if not stored:
+            self._bench.ledger.add(units)
+            self._bench.log.write("planned", units=len(units), use=number)
+            return list(calls)
+        there = {identifier: position for position, identifier, _ in stored}
+        different = [unit for unit in units if unit.id not in there]
+        if different:
+            value = json.loads(different[0].unit)["value"]
+            example = f"{value['function']}() with {canonical_json(value['arguments'])[:100]}"
+            raise RunMismatchError(
+                f"the script differs from its last run: {len(different)} of the {len(units)} calls of"
+                f" its pool no. {number} are new, such as {example}. {_ADVICE}"
+            )
+        by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
+        order = [there[unit.id] for unit in units]
+        undone = [position for position, _, is_done in stored if position not in by_position and not is_done]
+        if undone or order != sorted(order):
+            what = f"it leaves out {len(undone)} calls that have not been done" if undone else "their order is another"
+            raise RunMismatchError(
+                f"the script differs from its last run: of the {len(stored)} calls of its pool no."
+                f" {number}, {what}. {_ADVICE}"
+            )
+        return [by_position.get(position) for position, _, _ in stored]
+
+    def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
+        """Make completed calls again that lack a result.
+
+        The script has removed their file, and perhaps given its name to another; they returned names of Earth Engine,
+        which may have expired; or their batch tasks may have ended with the local Earth Engine of a run that was
+        interrupted, or have failed.
+        """
+        ledger = self._bench.ledger
+        wanted = {position for position, call in enumerate(calls, first) if call is not None}
+        rows = ledger.rows(("position", "file", "sha256"))
+        without_file = [(n, digest) for n, file, digest in rows if file is None and n in wanted]
+        expired = [n for n, digest in without_file if digest is not None or folder.has_issued_names(n)]
+        removed = [
+            file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
+        ]
+        lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
+        ledger.reopen({*expired, *removed, *lost})
+
+    def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
+        """Yield position and id of the planned calls of a use of a pool, and whether they are done."""
+        for position, identifier, unit, state in self._bench.ledger.rows(
+            ("position", "lower(hex(id))", "unit", "state")
+        ):
+            if position >= first and json.loads(unit)["value"]["use"] == number:
+                yield position, identifier, State(state).has_result
+
+    def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
+        """Return the results of a use of a pool, also of calls that the script has left out."""
+        columns, end = ("position", "state", "error_class", "error", "file", "unit"), first + len(calls)
+        rows = [row for row in self._bench.ledger.rows(columns) if first <= row[0] < end]
+        call_results = [folder.result(position) for position, *_ in rows]
+        if remarks := self.call_notes.add(rows, call_results):
+            self._bench.ledger.set_errors(remarks)
+        for number, ((_, state, kind, message, *_), call) in enumerate(zip(rows, calls, strict=True)):
+            result = call_results[number]
+            if call is None:
+                continue
+            if State(state).is_failure and result.error is None and not result.has_caught_failure:
+                call_results[number] = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
+            elif not State(state).is_failure and result.error is not None:
+                call_results[number] = CallResult()
+        return call_results
+
+    def _note(self, result: CallResult) -> None:
+        """Note what the result of a call says beside its value."""
+        if result.error is not None:
+            self._raised.append(result.error)
+        self._outside.update(result.outside)
+        self._tested.update(result.tested)
+
+
+@dataclass(frozen=True, slots=True)
+class _Bound:
+    """Descriptions of what a function has bound, which each call has of its own or all calls share.
+
+    A use of a pool has fewer calls when it is repeated, so what identifies a call does not depend on the others.
+
+    Attributes:
+        function: without the arguments of ``functools.partial``.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, function: Callable[..., Any]) -> _Bound:
+        """Describe the arguments of ``functools.partial``."""
+        arguments: tuple[Any, ...] = ()
+        keywords: dict[str, Any] = {}
+        while isinstance(function, partial):
+            arguments, keywords = (*function.args, *arguments), {**function.keywords, **keywords}
+            function = function.func
+        return cls(function, tuple(map(describe, arguments)), {name: describe(v) for name, v in keywords.items()})
+
+    def describe(self, call: Call) -> dict[str, Any]:
+        """Describe the arguments of a call; without any, the object of a method or the variables of a ``lambda``."""
+        own, own_keywords = call.arguments, dict(call.keywords)
+        if not (own or own_keywords or self.arguments or self.keywords):
+            if isinstance(self.function, MethodType):
+                own = (self.function.__self__,)
+            elif isinstance(self.function, FunctionType):
+                own, own_keywords = tuple(self.function.__defaults__ or ()), closure(self.function)
+        arguments = [*self.arguments, *map(describe, own)] if self.arguments else describe(own)
+        keywords = {**self.keywords, **(describe(own_keywords) if own_keywords else {})}
+        return {"arguments": arguments, **({"keywords": keywords} if keywords else {})}
+
+
+_EXTENDED = ("ee", "xarray")
+
+
+def _may_extend_classes(name: str) -> bool:
+    """Return whether an imported module may add attributes to classes of ``ee`` or ``xarray``.
+
+    It must be an installed package that imports one of these. Importing all packages of a script into each worker may
+    take gigabytes, and a module of the script may do work when it is imported.
+    """
+    path = getattr(sys.modules.get(name), "__file__", None)
+    if path is None or not is_installed(Path(path)):
+        return False
+    extended = [sys.modules[package] for package in _EXTENDED if package in sys.modules]
+    own = [
+        module
+        for key, module in tuple(sys.modules.items())
+        if f"{key}.".startswith(f"{name}.") and hasattr(module, "__dict__")
+    ]
+    return any(value is package for module in own for value in tuple(vars(module).values()) for package in extended)
+
+
+def lacks_file(error: BaseException) -> bool:
+    """Return whether an exception of Python, GDAL, pyogrio, rasterio or SQLite reports a missing file."""
+    return isinstance(error, FileNotFoundError) or any(words in str(error) for words in _NOT_FOUND)
