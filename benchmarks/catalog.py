@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 from catalog_queries import BOX, END, START, scans
 
-from eechips.archive.catalogs.build import catalog
 from eechips.archive.catalogs.catalog import open_catalog
 from eechips.archive.catalogs.items import ItemSource, SkippedUnits, items
 from eechips.archive.catalogs.partitions.grid_systems import H3
 from eechips.archive.catalogs.partitions.layout import Layout
+from eechips.archive.catalogs.run_catalogue import catalog
 from eechips.archive.catalogs.update import update
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

@@ -1,6 +1,6 @@
-from .archive.catalogs.build import catalog as catalog
 from .archive.catalogs.catalog import open_catalog as open_catalog
 from .archive.catalogs.ingestion.ingest import ingest as ingest
+from .archive.catalogs.run_catalogue import catalog as catalog
 from .archive.scenes.api import scenes as scenes
 from .builtin_recipes.rasters.composites import composites as composites
 from .builtin_recipes.rasters.images import images as images

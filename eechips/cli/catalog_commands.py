@@ -91,7 +91,7 @@ def build_command(ctx: click.Context, /, folder: Path, **options: Any) -> None:
       eechips catalog outputs/sample-naip --base https://example.org/naip
       eechips catalog outputs/elevation --date 2000-02-11/2000-02-22
     """
-    from eechips.archive.catalogs.build import catalog
+    from eechips.archive.catalogs.run_catalogue import catalog
 
     built = catalog(folder, **typed_options(options))
     if built.without_place:

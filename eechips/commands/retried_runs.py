@@ -1,4 +1,7 @@
-"""Execute the command that made a run again: :func:`retry`."""
+"""Execute the command that made a run again: :func:`retry`.
+
+:mod:`eechips.manifest.failures` opens the failed units again.
+"""
 
 from __future__ import annotations
 

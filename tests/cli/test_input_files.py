@@ -20,7 +20,7 @@ from eechips.errors import RegionError
 from eechips.files.hashes import hash_file
 from eechips.geo.vectors import read_vectors
 from eechips.planning.areas.regions import parse_region
-from eechips.planning.places import read_places
+from eechips.planning.place_tables import read_places
 from eechips.planning.sampling.cell_grids import parse_cells
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import Server

@@ -29,7 +29,7 @@ from eechips.archive.catalogs.catalog import open_catalog
 from eechips.archive.scenes.assembly import open_store
 from eechips.cli import main
 from eechips.errors import EechipsError
-from eechips.planning.places import read_places
+from eechips.planning.place_tables import read_places
 from eechips_local.assets import AssetError, FolderStore
 from eechips_local.protocol.request_errors import EarthEngineError
 from tests.fuzz.budget import Budget

@@ -1,8 +1,9 @@
 """Build, update and read catalogues: STAC items as GeoParquet, in Hive-style partitions for query engines.
 
-This package holds the layout of catalogues, the ingestion of items from runs (:mod:`eechips.archive.catalogs.build`)
-and lists (:mod:`eechips.archive.catalogs.ingestion.ingest`), and queries. Searches of remote STAC catalogues and
-downloads of assets belong to :mod:`eechips.archive.downloads`; HTTP serving of a catalogue to the local server.
+This package holds the layout of catalogues, the ingestion of items from runs
+(:mod:`eechips.archive.catalogs.run_catalogue`) and lists (:mod:`eechips.archive.catalogs.ingestion.ingest`), and
+queries. Searches of remote STAC catalogues and downloads of assets belong to :mod:`eechips.archive.downloads`; HTTP
+serving of a catalogue to the local server.
 
 A catalogue is a folder::
 

@@ -29,7 +29,7 @@ from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.imagery.expressions import LayerImages
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.map_bands import parse_map
-from eechips.planning.places import Places, read_places
+from eechips.planning.place_tables import Places, read_places
 from eechips.planning.sampling.cell_grids import PlaceCells, parse_cells
 from eechips.recipe import Unit, recipe_identity
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from eechips.builtin_recipes.samples.sample_layers import SampleLayer
     from eechips.builtin_recipes.samples.sample_options import GridMode, SampleOptions
     from eechips.planning.grid_alignment import GridAlignment
-    from eechips.planning.places import Places
+    from eechips.planning.place_tables import Places
 
 STRATEGIES = ("per_ecoregion", "per_class", "total", "cells", "points", "regions")
 """Options that select the places; exactly one must be given."""

@@ -24,9 +24,9 @@ from eechips.builtin_recipes.recipe_options import (
     parse_format,
 )
 from eechips.builtin_recipes.tables.embedding_means import vector_bands, warn_of_partial_vector
+from eechips.builtin_recipes.tables.merged_points import PointTable
 from eechips.builtin_recipes.tables.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
 from eechips.builtin_recipes.tables.point_survey import DAY, Mode, SourceSummary, count_images, day_of, summarize_source
-from eechips.builtin_recipes.tables.point_table import PointTable
 from eechips.builtin_recipes.tables.table_options import COMPOSITES, PointsOptions
 from eechips.engine.config import RunConfig
 from eechips.engine.run_options import LedgerOptions
@@ -43,7 +43,7 @@ from eechips.planning.imagery.expressions import box_around_all
 from eechips.planning.imagery.image_filters import parse_conditions
 from eechips.planning.imagery.inventory import SceneQuery
 from eechips.planning.imagery.periods import parse_window
-from eechips.planning.places import Places, read_places
+from eechips.planning.place_tables import Places, read_places
 from eechips.recipe import Table, Unit, recipe_identity
 from eechips.text.formatting import format_count
 

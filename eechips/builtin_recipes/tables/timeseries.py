@@ -1,4 +1,7 @@
-"""Fetch tables of a dataset's values over time for regions, as ``eechips timeseries`` does."""
+"""Fetch tables of a dataset's values over time for regions, as ``eechips timeseries`` does.
+
+:mod:`eechips.planning.areas.region_reducers` names the columns.
+"""
 
 from __future__ import annotations
 

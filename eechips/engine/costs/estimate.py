@@ -1,4 +1,4 @@
-"""Estimate the cost of a run before it starts."""
+"""Estimate the cost of a run before it starts, as ``--dry-run`` does."""
 
 from __future__ import annotations
 

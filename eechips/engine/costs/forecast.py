@@ -1,4 +1,4 @@
-"""Forecast the cost of the rest of a run from the units that were tried, and how many requests units share."""
+"""Forecast the cost of the rest of a run from the units that ``--estimate`` tries, and how many requests they share."""
 
 from __future__ import annotations
 

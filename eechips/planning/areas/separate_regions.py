@@ -21,7 +21,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.vector_paths import hash_vectors, is_vector_file
 from eechips.planning.areas.regions import Region, parse_region, planar_geometry
 from eechips.planning.areas.zones import Zones, read_zones
-from eechips.planning.places import json_columns
+from eechips.planning.place_tables import json_columns
 from eechips.storage import fold_case, safe_component
 
 _SHOWN = 3  # ids that a message names

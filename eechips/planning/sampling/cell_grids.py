@@ -21,7 +21,7 @@ from eechips.geo.polygons import EARTH_RADIUS, join_at_antimeridian, list_polygo
 from eechips.geo.s2_cells import LEVELS, cell_tokens
 from eechips.geo.s2_cells import list_cells as list_s2_cells
 from eechips.geo.vector_paths import is_vector_file
-from eechips.planning.places import Places, json_columns, read_places
+from eechips.planning.place_tables import Places, json_columns, read_places
 from eechips.planning.sampling.sample_places import SamplePlace
 from eechips.text.formatting import format_count, parse_distance
 

@@ -13,7 +13,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.polygons import region_centre
 from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.imagery.periods import format_moment
-from eechips.planning.places import Places, json_columns
+from eechips.planning.place_tables import Places, json_columns
 from eechips.planning.sampling.samplers import MinDistance
 from eechips.planning.sampling.stratified_draw import Key, Point, PointFilter, StratifiedDraw
 

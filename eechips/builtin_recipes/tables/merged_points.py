@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from eechips.builtin_recipes.tables.point_queries import IMAGE, IMAGE_DATE, PLACE
 from eechips.formats import TableFormat
 from eechips.formats.large_tables import TIMESTAMP, TableAppender, TableSpill
-from eechips.planning.places import Places
+from eechips.planning.place_tables import Places
 
 Rows = npt.NDArray[np.int64]
 

@@ -18,7 +18,7 @@ from eechips.builtin_recipes.samples.resolved_sample import resolve_sample
 from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.tables.points import PointValues
 from eechips.errors import RegionError
-from eechips.planning.places import read_places
+from eechips.planning.place_tables import read_places
 from local_tests.support.captured_log import CapturedLog
 
 

@@ -11,13 +11,13 @@ import pyarrow.parquet as pq
 import pytest
 import shapely
 
-from eechips.builtin_recipes.tables import point_table
+from eechips.builtin_recipes.tables import merged_points
+from eechips.builtin_recipes.tables.merged_points import PointTable
 from eechips.builtin_recipes.tables.point_queries import Pairs, PointQuery
-from eechips.builtin_recipes.tables.point_table import PointTable
 from eechips.formats.parquet import encode
 from eechips.planning.areas.region_reducers import parse_statistics
 from eechips.planning.imagery.band_selection import BandSelection
-from eechips.planning.places import read_places
+from eechips.planning.place_tables import read_places
 
 MILLISECONDS = 86_400_000
 
@@ -41,7 +41,7 @@ def feature(day: int | None, values: list[list[Any]], name: str | None = None) -
 def test_rows_are_in_the_callers_order_in_one_part_or_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, together: int, is_csv: bool
 ) -> None:
-    monkeypatch.setattr(point_table, "_TOGETHER", together)
+    monkeypatch.setattr(merged_points, "_TOGETHER", together)
     random = np.random.default_rng(1)
     count = 60
     frame = pd.DataFrame({"id": [f"{i:03d}" for i in range(count)], "lon": 1.0, "lat": 2.0, "n": np.arange(count)})
