@@ -1,4 +1,7 @@
-"""Verify the files of a run: :func:`verify`."""
+"""Verify the files of a run: :func:`verify`.
+
+:mod:`eechips.manifest.run` compares them with their checksums.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Execute units in worker processes on this machine; kill and replace those that hang, replace those that die.
 
 The unit of a lost worker is reported as :class:`~eechips.engine.outcome.Lost`;
-:mod:`eechips.engine.scheduler` decides whether it is fetched again.
+:mod:`eechips.engine.unit_retry` decides whether it is fetched again.
 """
 
 from __future__ import annotations

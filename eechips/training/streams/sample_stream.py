@@ -1,4 +1,7 @@
-"""Train on a run while it is fetched: its samples in a shuffled, reproducible order."""
+"""Train on a run while it is fetched: its samples in a shuffled, reproducible order.
+
+:mod:`eechips.training.streams.stream_reader` reads them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Serve the assets of a folder."""
+"""Serve the assets of a folder.
+
+:mod:`eechips_local.assets.stored_images` makes images of its rasters, and :mod:`eechips_local.pixels.file_source` reads
+them.
+"""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from eechips_local.evaluation.evaluation_pool import EvaluationPool, PendingEvaluation
 from eechips_local.exports.task_queue import TaskQueue
-from eechips_local.protocol import fields
+from eechips_local.protocol import partial_responses
 from eechips_local.protocol.fault_injection import alter_response, replace_response
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.field_checks import check_workload_tag
@@ -268,7 +268,7 @@ class Service:
             response = None if fault is None else replace_response(fault)
             if response is None:
                 try:
-                    mask = fields.parse(request.query_params.get("fields") or "*")
+                    mask = partial_responses.parse(request.query_params.get("fields") or "*")
                     response = select_fields(await handler(self, request), mask)
                 except EarthEngineError as error:
                     response = http_response(error_response(error))
@@ -321,8 +321,8 @@ class _InFlightResponse(Response):
             self._leave()
 
 
-def select_fields(response: Response, mask: fields.Mask) -> Response:
+def select_fields(response: Response, mask: partial_responses.Mask) -> Response:
     """Return a response with the selected fields only; errors and other types than JSON as they are."""
     if "*" in mask or response.status_code != 200 or response.media_type != "application/json":
         return response
-    return json_response(fields.select(json.loads(bytes(response.body)), mask))
+    return json_response(partial_responses.select(json.loads(bytes(response.body)), mask))

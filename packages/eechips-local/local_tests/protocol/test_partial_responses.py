@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips_local.protocol import fields
+from eechips_local.protocol import partial_responses
 from eechips_local.protocol.request_errors import InvalidError
 
 ASSETS = {
@@ -30,7 +30,7 @@ ASSETS = {
     ],
 )
 def test_selections(text: str, expected: Any) -> None:
-    assert fields.select(ASSETS, fields.parse(text)) == expected
+    assert partial_responses.select(ASSETS, partial_responses.parse(text)) == expected
 
 
 @pytest.mark.parametrize(
@@ -38,13 +38,13 @@ def test_selections(text: str, expected: Any) -> None:
 )
 def test_malformed_selections_are_refused(text: str) -> None:
     with pytest.raises(InvalidError, match="Invalid field selection"):
-        fields.parse(text)
+        partial_responses.parse(text)
 
 
 @given(st.text(alphabet="ab*,/.() ", min_size=1, max_size=30))
 def test_any_text_is_a_selection_or_refused(text: str) -> None:
     try:
-        mask = fields.parse(text)
+        mask = partial_responses.parse(text)
     except InvalidError:
         return
-    fields.select({"a": {"b": 1}, "ab": [1, {"a": 2}]}, mask)
+    partial_responses.select({"a": {"b": 1}, "ab": [1, {"a": 2}]}, mask)
