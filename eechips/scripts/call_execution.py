@@ -25,7 +25,7 @@ from eechips.recipe.results import RecipeFile, RecipeFiles
 from eechips.scripts.module_state import script_modules, set_variables
 from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
-from eechips.scripts.pooling.pool_patches import replace_kinds
+from eechips.scripts.pooling.pool_patches import replace_pool_classes
 from eechips.scripts.pooling.shared_objects import record_changes, record_numbers
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
@@ -155,7 +155,7 @@ class CallExecutor:
                 self._observer.in_call(),
                 keep_client(),
                 leave_out_signals(),
-                replace_kinds(),
+                replace_pool_classes(),
                 self._working_folder.entered(self._place.cwd),
                 self._logging.collecting() as logged,
                 guard_retries(self._may_help, self._observer.pause, self._ends_loop),

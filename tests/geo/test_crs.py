@@ -161,7 +161,7 @@ def test_googles_mercator_has_a_code(code: str) -> None:
 def test_a_named_system_that_gdal_takes_for_wgs84_is_told(
     name: str | None, own: str, is_known: bool, tmp_path: Path, caplog: CapturedLog
 ) -> None:
-    """Degrees of NAD27 were read as those of WGS84, tens of metres away, without a word."""
+    """Degrees of NAD27 were read as those of WGS84, tens of metres away, without a warning."""
     path = tmp_path / "a.geojson"
     member = {} if name is None else {"crs": {"type": "name", "properties": {"name": name}}}
     point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [-105, 40]}}

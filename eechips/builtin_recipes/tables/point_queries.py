@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import ee
@@ -288,7 +289,8 @@ class Pairs:
         """
         query = self.query
         held = _Footprints(query.unit)
-        positions = [query.properties.index(name) for name in query.names]
+        properties = query.properties
+        positions = [properties.index(name) for name in query.names]
         places: list[npt.NDArray[np.int64]] = []
         values: list[npt.NDArray[np.float64]] = []
         sources: list[npt.NDArray[np.int64]] = []
@@ -343,9 +345,13 @@ class Pairs:
 
     def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
         """Return which rows have a value that is not a count."""
+        return np.asarray((~np.isnan(value[:, self._uncounted])).any(axis=1), dtype=np.bool_)
+
+    @cached_property
+    def _uncounted(self) -> list[int]:
+        """Positions of the columns that are not counts."""
         counts = self.query.counts
-        kept = [index for index, name in enumerate(self.query.columns) if name not in counts] or [0]
-        return np.asarray((~np.isnan(value[:, kept])).any(axis=1), dtype=np.bool_)
+        return [index for index, name in enumerate(self.query.columns) if name not in counts] or [0]
 
     def _table(
         self,

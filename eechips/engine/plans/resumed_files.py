@@ -28,8 +28,8 @@ from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store, StoredFile
 
 _COMPARED = "compared"
-"""In the ledger: when the recorded files were those of the run, in seconds since 1970, by the clock of the file system;
-for an object store, by that of this machine."""
+"""Key in the ledger of the time when the recorded files were last known to be unchanged, in seconds since 1970: by the
+clock of the file system; for an object store, by that of this machine."""
 
 _SHOWN = 3  # files that are named
 _READERS = 8  # files that are read at once
@@ -80,7 +80,7 @@ class ResumedFiles:
         return True
 
     def note(self) -> None:
-        """Record that all recorded files are those of the run now."""
+        """Record that all recorded files are unchanged now."""
         if self._ledger.has_plan:
             self._ledger.note(_COMPARED, self._now())
 

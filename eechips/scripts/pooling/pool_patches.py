@@ -44,14 +44,14 @@ def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
         stack.enter_context(replace_parallel())
         stack.enter_context(replace_default_executors())
         stack.enter_context(replace_pathos())
-        stack.enter_context(replace_kinds())
+        stack.enter_context(replace_pool_classes())
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=_set_start_method))
         yield
 
 
 @contextlib.contextmanager
-def replace_kinds() -> Iterator[None]:
-    """Replace the classes of pools inside the block: without a host, those of processes use threads in a worker."""
+def replace_pool_classes() -> Iterator[None]:
+    """Replace the classes of pools inside the block. Without a host, in a worker, pools of processes have threads."""
     from multiprocessing import context
 
     with contextlib.ExitStack() as stack:

@@ -29,7 +29,7 @@ def present_place() -> str:
     while frame is not None:
         if is_of_script(frame) and not str(frame.f_globals.get("__name__")).startswith("eechips."):
             variables = frame.f_locals
-            targets = _targets(frame.f_code, frame.f_lasti)
+            targets = _loop_variables(frame.f_code, frame.f_lasti)
             values = {name: describe(variables[name]) for name in targets if _is_plain(variables, name)}
             steps.append([frame.f_code.co_name, frame.f_lasti, values])
         frame = frame.f_back
@@ -37,12 +37,12 @@ def present_place() -> str:
 
 
 @functools.cache
-def _targets(code: CodeType, position: int) -> tuple[str, ...]:
+def _loop_variables(code: CodeType, position: int) -> tuple[str, ...]:
     """Return the variables of the ``for`` loops around an instruction."""
-    return tuple(dict.fromkeys(_found_targets(code, position)))
+    return tuple(dict.fromkeys(_find_loop_variables(code, position)))
 
 
-def _found_targets(code: CodeType, position: int) -> Iterator[str]:
+def _find_loop_variables(code: CodeType, position: int) -> Iterator[str]:
     instructions = list(dis.get_instructions(code))
     for number, instruction in enumerate(instructions):
         if instruction.opname == "FOR_ITER" and instruction.offset < position < instruction.argval:

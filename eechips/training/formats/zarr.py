@@ -71,7 +71,7 @@ def ids(folder: Path, shard: Shard) -> list[str]:
 
 
 def read(folder: Path, shard: Shard) -> Iterator[PackEntry]:
-    """Yield the samples of a shard, possibly one of others: codecs of Zarr 2 may execute code, those of 3 do not."""
+    """Yield the samples of a shard. Zarr 2 is refused, as its codecs may execute code and the shard may be received."""
     group = import_zarr().open_group(folder / f"{shard.group}{SUFFIX}", mode="r", zarr_format=3)
     layers = sorted(name for name in group.array_keys() if name + MASK_SUFFIX in group)
     end = shard.first + shard.count

@@ -179,7 +179,7 @@ def _exact_areas(shape: BaseGeometry, size: tuple[int, int]) -> Coverage:
 
 
 def _edges(shape: BaseGeometry) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Return starts and ends of the edges of polygons, and the sign of each: those of holes take away."""
+    """Return the starts and ends of the edges of polygons, and the sign of each, by which holes are subtracted."""
     polygons = [part for part in _parts(shape) if part.geom_type == "Polygon"]
     rings, polygon = shapely.get_rings(polygons, return_index=True)
     is_outer = np.diff(polygon, prepend=-1) > 0
