@@ -12,7 +12,7 @@ import os
 import re
 import sys
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -140,25 +140,41 @@ def _local_datasets() -> str:
     return dataset_list.page()
 
 
-def packages() -> str:
-    """Return the page of the packages: their public names, or the modules that other packages import."""
+def modules() -> str:
+    """Return the page of the packages: their public names, and what each module does."""
     parts = [
-        "# Packages and their names",
-        "What other packages use of a package. A package without names is used by its modules.",
+        "# Packages and modules",
+        "What is where: search this page for a word. Each line is the first sentence of a module. Other packages use a "
+        "package by its public names; of a package that has none, they use the modules marked with an asterisk (*).",
     ]
     for root in (FOLDER.parent / "eechips", FOLDER.parent / "packages" / "eechips-local" / "eechips_local"):
         used = _imported_modules(root)
-        rows = []
         for path in (root / "__init__.py", *sorted(root.glob("*/__init__.py"))):
             tree = ast.parse(path.read_text(encoding="utf-8"))
-            purpose = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
-            names = _public_names(path, tree)
             title = path.parent.relative_to(root.parent).as_posix().replace("/", ".")
-            modules = [] if path.parent == root else sorted(used.get(path.parent.name, set()))
-            found = [f"`{name}`" for name in names] or [f"`{name}.py`" for name in modules]
-            rows.append((f"`{title}`", purpose.replace("|", "\\|"), ", ".join(found) or "none"))
-        parts += [f"## {root.name.replace('_', '-')}", _table(("package", "contains", "names, or modules"), rows)]
-    return "\n\n".join(parts) + "\n"
+            parts += [f"## {title}", _purpose(tree)]
+            names = ", ".join(f"`{name}`" for name in _public_names(path, tree))
+            parts += [f"Names: {names}"] if names else []
+            found = root.glob("*.py") if path.parent == root else path.parent.rglob("*.py")
+            marked = set() if names or path.parent == root else used.get(path.parent.name, set())
+            parts.append("\n".join(_module_lines(path.parent, sorted(found), marked)))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _module_lines(package: Path, paths: list[Path], marked: set[str]) -> Iterator[str]:
+    """Yield a line for each module and folder of a package: its path, and the first sentence of its docstring."""
+    for path in paths:
+        module = path.relative_to(package).with_suffix("").as_posix()
+        name = module.removesuffix("__init__") if module.endswith("/__init__") else f"{module}.py"
+        if module != "__init__":
+            sign = " \\*" if module in marked else ""
+            yield f"- `{name}`{sign}: {_purpose(ast.parse(path.read_text(encoding='utf-8')))}"
+
+
+def _purpose(tree: ast.Module) -> str:
+    """Return the first paragraph of a module's docstring as one line, with roles of Sphinx as code."""
+    text = " ".join((ast.get_docstring(tree) or "").partition("\n\n")[0].split())
+    return re.sub(r":\w+:`~?([^`]+)`|``([^`]+)``", lambda found: f"`{found[1] or found[2]}`", text)
 
 
 def _public_names(path: Path, tree: ast.Module) -> list[str]:
@@ -239,7 +255,7 @@ BLOCKS: Mapping[str, Callable[[], str]] = {
 PAGES: Mapping[str, Callable[[], str]] = {
     "reference/coverage.md": _coverage,
     "reference/local-datasets.md": _local_datasets,
-    "reference/packages.md": packages,
+    "reference/modules.md": modules,
 }
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 EXCLUDED = ("docs/changelog.md", "docs/decisions/")
-GENERATED_PAGES = ("docs/reference/coverage.md", "docs/reference/local-datasets.md", "docs/reference/packages.md")
+GENERATED_PAGES = ("docs/reference/coverage.md", "docs/reference/local-datasets.md", "docs/reference/modules.md")
 _BLOCK = re.compile(r"^(?P<indent> *)```[^\n]*\n(?P<text>.*?)^(?P=indent)```", flags=re.M | re.S)
 _GENERATED = re.compile(r"<!-- (?:generated|traced): [\w-]+ -->\n.*?<!-- end -->", flags=re.S)
 _FRONT_MATTER = re.compile(r"\A---\n.*?\n---\n", flags=re.S)
