@@ -1,4 +1,5 @@
-"""Define every exception that eechips raises on purpose.
+"""Define every exception that eechips raises on purpose, and the messages of a full disk, a missing permission and a
+limit of file sizes (``ulimit -f``).
 
 ::
 

@@ -1,4 +1,6 @@
-"""Declare options once, as fields of frozen dataclasses, for signatures, documentation and the command line."""
+"""Declare options once, as fields of frozen dataclasses, for signatures, documentation and the command line; refuse
+unknown options and values of a wrong type.
+"""
 
 from __future__ import annotations
 

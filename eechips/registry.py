@@ -1,4 +1,6 @@
-"""Find chip formats, pack formats, executors, datasets and cloud masks by name, those of other packages included."""
+"""Find chip formats, pack formats, executors, datasets and cloud masks by name, those of other packages (entry points)
+included.
+"""
 
 from __future__ import annotations
 

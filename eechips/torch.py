@@ -1,4 +1,5 @@
-"""Load runs and packs as PyTorch datasets.
+"""Load runs and packs as PyTorch datasets: labels, shuffle buffer, epochs, shards of each rank, time series padded to
+batches.
 
 ::
 

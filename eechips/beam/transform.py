@@ -1,4 +1,6 @@
-"""Fetch the units of a collection: a transform from JSON values to outcomes, which it defines."""
+"""Fetch the units of a collection in your own Beam pipeline: the transform ``FetchUnits``, from JSON values to
+outcomes, which it defines and counts.
+"""
 
 from __future__ import annotations
 

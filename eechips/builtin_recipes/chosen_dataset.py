@@ -1,4 +1,6 @@
-"""Describe the dataset of a recipe: its record, the bands that the user chooses, the mask of its images."""
+"""Describe the dataset of a recipe: its record, the bands that the user chooses, the mask of its images; refuse unknown
+short names.
+"""
 
 from __future__ import annotations
 

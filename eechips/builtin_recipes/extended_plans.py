@@ -1,4 +1,6 @@
-"""Find the units that an extension adds to a plan of images, composites or time series, for more dates or regions."""
+"""Find the units that an extension (``extend``, ``update``) adds to a plan of images, composites or time series for
+more dates or regions; refuse one that leaves some out.
+"""
 
 from __future__ import annotations
 

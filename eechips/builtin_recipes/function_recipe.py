@@ -1,4 +1,6 @@
-"""Make a recipe of two functions from a notebook, a program or Python's prompt."""
+"""Make a recipe of two functions from a notebook, a program or Python's prompt; a fingerprint of their code and globals
+tells whether it has changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keep places that a program has in memory as files: frames, and geometries of shapely."""
+"""Keep places that a program has in memory (frames such as GeoDataFrame, geometries of shapely) as files in the run's
+folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Test a recipe with three units of its plan, in a temporary folder."""
+"""Test a recipe with three units of its plan in a temporary folder, as ``eechips run --check`` does, and forecast the
+whole run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Separate the options of a recipe from those of its run, check them, and divide values that have parts."""
+"""Separate the options of a recipe from those of its run; check and parse dates, formats, bands, ``columns`` and
+counts; name the default folder (slug).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Choose the bands and colours of pictures."""
+"""Choose the bands and colours of pictures (png, jpg): ``stretch``, palette, 1 or 3 bands of 8 bits; refuse what a
+format cannot hold.
+"""
 
 from __future__ import annotations
 

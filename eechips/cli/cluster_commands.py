@@ -1,4 +1,6 @@
-"""Write the scripts of a job for a cluster: ``eechips submit``."""
+"""Write the scripts of a job for a cluster, SLURM or Kubernetes, as ``eechips submit`` does: plan, an array of work,
+join.
+"""
 
 from __future__ import annotations
 

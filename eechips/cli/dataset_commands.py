@@ -1,4 +1,6 @@
-"""List, search and show datasets: ``eechips datasets`` and its command."""
+"""List, search and show datasets with their bands, classes, masks and open archives: ``eechips datasets`` and
+``datasets show``.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Fetch data: the commands from ``eechips sample`` to ``run``, whose parameters :mod:`eechips.commands` declares.
+"""Write the help texts of the commands that fetch, from ``eechips sample`` to ``run``, and call them;
+:mod:`eechips.commands` declares their parameters.
 
-Each command is made when it is called: the modules of the recipes import numpy, pandas and ee."""
+Each command is made when it is called: the modules of the recipes import numpy, pandas and ee.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the verbs of the command ``eechips`` without importing them, and print errors as one sentence."""
+"""Find the verbs of the command ``eechips`` without importing them; print errors and bugs as one sentence (``--debug``:
+a traceback); define the exit statuses 1, 2, 3 and 130.
+"""
 
 from __future__ import annotations
 

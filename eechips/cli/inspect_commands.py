@@ -1,4 +1,6 @@
-"""Show what a run has done: ``eechips status`` and ``failures``."""
+"""Show what a run has done: ``eechips status`` (``--watch``, charts, speed, time left) and ``failures`` (summary,
+table, CSV, JSON).
+"""
 
 from __future__ import annotations
 

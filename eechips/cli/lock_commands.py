@@ -1,4 +1,4 @@
-"""Lock and rebuild a run: ``eechips lock`` and ``rebuild``."""
+"""Lock and rebuild a run, and describe what differs: ``eechips lock`` and ``rebuild``."""
 
 from __future__ import annotations
 

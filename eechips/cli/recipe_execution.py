@@ -1,4 +1,6 @@
-"""Run the recipe of a verb, or estimate it; print the outcome and set the exit status."""
+"""Run the recipe of a verb, or estimate it (``--dry-run``); ask whether to begin or continue; print outcome, failures
+and advice; set the exit status.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Verify, repeat, extend or sign a run: ``eechips verify``, ``retry``, ``update`` and ``trust``."""
+"""Verify, repeat, extend or sign a run: ``eechips verify``, ``retry``, ``update`` and ``trust``; ask before a command
+of somebody else is executed.
+"""
 
 from __future__ import annotations
 

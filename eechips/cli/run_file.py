@@ -1,4 +1,6 @@
-"""Read and check run files: TOML files with a table for each command to run, whose keys are the command's options."""
+"""Read, check and execute run files, TOML with a table for each command, whose keys are its options; refuse those of
+another user that set more than data.
+"""
 
 from __future__ import annotations
 

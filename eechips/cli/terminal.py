@@ -1,4 +1,5 @@
-"""Print to the terminal: the only module that does.
+"""Print to the terminal, as no other module does: lines without control characters, JSON, CSV, tracebacks, questions;
+ignore an output without a reader (``| head``).
 
 Names, messages and commands may come from services, from runs and from files that others made. What is printed here is
 one safe line each, so that no text moves the cursor, sets the window's title, turns the direction of writing or adds a

@@ -1,4 +1,5 @@
-"""Group chips that one request can fetch: windows of one larger chip, and bands of one image.
+"""Group chips that one request can fetch, windows of one larger chip and bands of one image, within limits of pixels,
+bytes, bands and waste.
 
 :mod:`eechips.engine.joining.unit_joining` decides which units of a run come here together.
 """

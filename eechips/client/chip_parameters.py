@@ -1,4 +1,6 @@
-"""Build the parameters of the requests for a chip, as the Earth Engine client takes them."""
+"""Build the parameters of the requests for a chip, as the Earth Engine client takes them: format, pixel grid, bands,
+and the mask as a band.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Split chips that are too large for one request, and remember which sizes the service accepts.
+"""Split chips that are too large for one request, by the service's limits of bytes, sides and bands, and remember which
+sizes it accepts.
 
 No request is sent here: :mod:`eechips.client.fetcher` requests the windows of a chip. Tables are divided by
 :mod:`eechips.client.table_rows`.

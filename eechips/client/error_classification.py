@@ -1,4 +1,5 @@
-"""Classify responses of Earth Engine and errors of the connection.
+"""Classify responses of Earth Engine and errors of the connection, certificates and memory; word them, and say when a
+quota is renewed (Pacific time).
 
 The errors of the service are in :mod:`eechips.client.service_errors`; those of the connection are here.
 """

@@ -1,4 +1,5 @@
-"""Fetch the pixels of chips and the rows of tables, in parts where a request is too large.
+"""Fetch the pixels of chips and the rows of tables, in parts where a request is too large; stored images by
+``getPixels``; expired thumbnail URLs anew.
 
 Pixels of stored images are fetched by ``getPixels``, which evaluates no expression. Its response has no mask band:
 "Masked or missing data will be encoded as zeroes"

@@ -1,4 +1,6 @@
-"""Fetch the rows of tables and series page by page, with smaller pages where they are too large."""
+"""Fetch the rows of tables and series page by page, 1,000 at a time and fewer where they are too large; refuse rows
+that come twice.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Commands with a short and a full help, options under headings, and suggestions for mistyped names."""
+"""Commands with a short and a full help, options under headings, shell completion, suggestions for mistyped names;
+separate bare flags such as ``--local`` from a following path.
+"""
 
 from __future__ import annotations
 

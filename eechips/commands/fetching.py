@@ -1,6 +1,8 @@
-"""Declare the commands that fetch, from ``eechips sample`` to ``run``, with the options that their configs declare.
+"""Declare the commands that fetch, from ``eechips sample`` to ``run``, with the options of their configs, and the
+options of a run that a command lacks or changes.
 
-A command is made when it is asked for: the modules of the recipes import numpy, pandas and ee."""
+A command is made when it is asked for: the modules of the recipes import numpy, pandas and ee.
+"""
 
 from __future__ import annotations
 

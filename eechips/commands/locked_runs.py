@@ -1,6 +1,8 @@
-"""Lock a run, and fetch the run of a lockfile again: :func:`lock` and :func:`rebuild`.
+"""Lock a run, and fetch the run of a lockfile again (:func:`lock`, :func:`rebuild`); refuse changed recipes, and
+lockfiles of others that execute code.
 
-A lockfile names the command that fetches, and its options."""
+A lockfile names the command that fetches, and its options.
+"""
 
 from __future__ import annotations
 

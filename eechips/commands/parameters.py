@@ -1,4 +1,6 @@
-"""Declare the parameters of commands: their types, and options made from the fields of a config."""
+"""Declare the parameters of commands: their types (metres, bytes, sizes, ``NAME=VALUE``, ``auto|N``), options made from
+the fields of a config, and values as they are typed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Connect to the service of a lockfile, for versions of assets and digests of expressions."""
+"""Choose the service that a run or a lockfile has used, and connect to it for versions of assets and digests of
+expressions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Execute the command that made a run again: :func:`retry`.
+"""Execute the command that made a run again, in the same folder and with the same service, if it is trusted:
+:func:`retry`.
 
 :mod:`eechips.manifest.failures` opens the failed units again.
 """

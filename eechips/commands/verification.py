@@ -1,4 +1,5 @@
-"""Verify the files of a run: :func:`verify`.
+"""Verify the files of a run (:func:`verify`): those that are missing, changed or damaged, abandoned temporary files,
+and a random sample fetched again (``refetch``).
 
 :mod:`eechips.manifest.run` compares them with their checksums.
 """

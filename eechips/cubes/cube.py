@@ -1,4 +1,6 @@
-"""Open an image collection as a lazy cube: one request describes its images, before a pixel is read."""
+"""Open an image collection as a lazy cube: check the arguments, those of Xee, and describe its images by one request,
+before a pixel is read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Connect a process to the service of its cubes: once, with one throttle for all threads.
+"""Connect a process to the service of its cubes, by default that of the user's session: once, with one throttle for all
+threads.
 
 Other processes of the user share the quota of the project in the folder in which runs share it. Credentials are never
 pickled: each process finds its own, as the workers of a run do.

@@ -1,4 +1,4 @@
-"""Find datasets by short name, asset id or record file, and search them."""
+"""Find datasets by short name, asset id or record file, search them, and suggest similar names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Describe the bands of a run's results by the records of their datasets: what they are, and in which units."""
+"""Describe the bands of a run's results by the records of their datasets: what they are, and in which units (scale,
+offset, CF conventions).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Configure a run: everything that does not change its results."""
+"""Check and complete the options of a run: ranges, options that exclude each other, ``budget``, the rate and the slots
+by default, retry policy, time limits.
+"""
 
 from __future__ import annotations
 

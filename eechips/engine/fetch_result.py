@@ -1,4 +1,6 @@
-"""Fetch the result of a unit, by requests or an export, or encode what the recipe returned, and validate it."""
+"""Fetch the result of a unit, by requests or an export, or encode what the recipe returned, and validate it; refuse
+types that a recipe cannot return.
+"""
 
 from __future__ import annotations
 

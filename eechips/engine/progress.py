@@ -1,4 +1,6 @@
-"""Show the progress of a run: a bar on a terminal or in a notebook, a line every ten seconds elsewhere."""
+"""Show the progress of a run with its rate and time left: a bar on a terminal or in a notebook, else lines; log what it
+waits for.
+"""
 
 from __future__ import annotations
 

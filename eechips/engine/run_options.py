@@ -1,4 +1,6 @@
-"""Declare the options of a run, which do not change its results."""
+"""Declare the options of a run, which do not change its results, and their defaults: executor, retries, time-outs,
+rate, budget, …
+"""
 
 from __future__ import annotations
 

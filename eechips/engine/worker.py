@@ -1,4 +1,6 @@
-"""Fetch units in a worker: turn them into staged files and records."""
+"""Fetch units in a worker: call the recipe, name and stage the files of a unit, all or none, and record its outcome;
+repeat it after an internal error.
+"""
 
 from __future__ import annotations
 

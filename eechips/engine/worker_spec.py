@@ -1,4 +1,6 @@
-"""Describe to workers, wherever they run, what a run does with each unit."""
+"""Describe to workers, wherever they run, what a run does with each unit; refuse workers with another version of
+eechips.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Remove and replace files. No other module removes files.
+"""Remove and replace files, as no other module does, each by a right that is checked; set files of other programs aside
+(``.kept-1``).
 
 Each removal needs a right to the file, which is checked against the file:
 

@@ -1,4 +1,6 @@
-"""Make scratch folders."""
+"""Make scratch folders, in a folder of the run or in the system's for temporary files, and remove them at the end of a
+block.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Name temporary files after the process that writes them.
+"""Name temporary files after the process that writes them, and tell whether that process still runs; word the error of
+a file system without locks.
 
 The name of every temporary file and scratch folder has its writer: the run, the machine and boot, the process, and a
 random number. :mod:`eechips.files.abandoned_files` decides whether such a file may be removed.

@@ -1,4 +1,6 @@
-"""Define the interface of chip formats: their properties, and the arguments and results of their functions."""
+"""Define the interface of chip formats, with the properties and functions of each; compare size, type and number of
+bands of a response with the request.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the format of a file: by its name in a request, by its suffix, or by its first bytes."""
+"""Find the format of a file by its name in a request, its suffix, or its first bytes, and its media type; check files
+of any format, also ZIP.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write GeoTIFFs whose headers GDAL has written.
+"""Write GeoTIFFs whose headers GDAL has written: tiles or strips, compression, predictors, at most 4 GB.
 
 A run writes many files of one kind: same size, bands, type and coordinate reference system. GDAL takes longer to open
 and close a file of a few thousand pixels than to compress them. It therefore writes an empty file of each kind once.

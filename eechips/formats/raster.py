@@ -1,4 +1,6 @@
-"""Decode and encode images with GDAL, join parts of an image, and find pixels that may stand for masked ones."""
+"""Decode and encode images with GDAL, bound their decoded size, join parts, compare transform and CRS with the request,
+and find pixels that may be masked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Parse coordinate reference systems by Earth Engine's names, and transform coordinates."""
+"""Parse coordinate reference systems by Earth Engine's names, transform coordinates, find UTM zones; list the usual
+names of columns of longitude and latitude.
+"""
 
 from __future__ import annotations
 

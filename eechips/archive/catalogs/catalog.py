@@ -1,4 +1,6 @@
-"""Query a catalogue: its partitions, and the items in them."""
+"""Query a catalogue, local or in an object store, by box, time, collection, mission or ids: its partitions, and the
+items in them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Boxes of longitude and latitude as in GeoJSON: west exceeds east across the antimeridian (RFC 7946, 5.2)."""
+"""Boxes of longitude and latitude as in GeoJSON (RFC 7946, 5.2: west exceeds east across the antimeridian): parse
+``W,S,E,N``, intersect, unite and measure them.
+"""
 
 from __future__ import annotations
 

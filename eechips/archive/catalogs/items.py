@@ -1,4 +1,5 @@
-"""Create STAC items from the units of a run, and a STAC collection from the run.
+"""Create STAC items from the units of a run (footprint, dates, projection, checksum), and a STAC collection from the
+run (licence, links).
 
 The version is STAC 1.1.0 (https://github.com/radiantearth/stac-spec) with projection 2.0.0 and file 2.1.0.
 """

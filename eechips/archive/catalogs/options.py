@@ -1,4 +1,6 @@
-"""Declare the options of commands that write a catalogue."""
+"""Declare the options of commands that write a catalogue, and their defaults, such as the limits of an ingest's
+requests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Add the chips of a run to a catalogue, as ``eechips catalog DIR`` does."""
+"""Add the chips of a run to a catalogue, as ``eechips catalog DIR`` does; refuse chips without a date, skip those
+without a place.
+"""
 
 from __future__ import annotations
 

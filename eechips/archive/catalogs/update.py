@@ -1,4 +1,6 @@
-"""Add items of any source to a catalogue: write sorted runs, merge, commit."""
+"""Add items of any source to a catalogue: lock it, write sorted runs, merge, commit; complete an interrupted commit
+(``repair``); refuse another layout or a remote folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Recognise responses that deny access, and the reason they give."""
+"""Recognise responses that deny access, and the reason they give: a missing or expired signature, another
+region of S3.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Select assets of STAC items and turn them into units."""
+"""Select assets of STAC items by key or by band (by default data and rasters, no thumbnails) and turn them into units;
+prefer alternate URLs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read the JSON documents of a catalogue from the web, from files, or from any file system of fsspec."""
+"""Read the JSON documents of a catalogue from the web, from files or by fsspec: retries, size limits, errors of the
+server, documents that cannot be read.
+"""
 
 from __future__ import annotations
 

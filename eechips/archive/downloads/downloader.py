@@ -1,4 +1,6 @@
-"""Download one file: resume it where it was interrupted, check it, and start again if it is wrong."""
+"""Download one file: resume it where it was interrupted, check it, start again if it is wrong, quarantine it after
+three wrong copies; stop endless and slow transfers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Describe the file that a catalogue announces, and compare a downloaded file with it."""
+"""Describe the file that a catalogue announces (size, checksum, media type, shape, bands, CRS), and compare a
+downloaded file with it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Search a catalogue: a STAC API, a static catalogue, or STAC GeoParquet."""
+"""Search a catalogue, whether a STAC API, a static catalogue or STAC GeoParquet; filter its items by collection,
+region, dates and conditions, and skip malformed ones.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Cache the items of a search as Parquet beside the run, so that the same command sends no request when repeated."""
+"""Cache the items of a search as Parquet beside the run, without secrets in URLs, so that the same command sends no
+request when repeated.
+"""
 
 from __future__ import annotations
 

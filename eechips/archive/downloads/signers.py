@@ -1,4 +1,6 @@
-"""Read the secrets of downloads, and sign requests with those at hand: headers, ``.netrc``, AWS credentials for S3."""
+"""Read the secrets of downloads, and sign requests with those at hand (headers, ``.netrc``, AWS credentials for S3);
+send no secret without https or to another host.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sign requests of downloads with tokens that an endpoint issues: OAuth 2.0, and shared access signatures."""
+"""Sign requests of downloads with tokens that an endpoint issues, renewed before they expire: OAuth 2.0, shared access
+signatures; check ``auth`` and its options.
+"""
 
 from __future__ import annotations
 

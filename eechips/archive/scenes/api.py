@@ -1,4 +1,6 @@
-"""Fetch scenes, as ``eechips scenes`` does, and search the catalogue of a run again for new assets."""
+"""Fetch scenes, as ``eechips scenes`` does, refuse options of Earth Engine, and search the catalogue of a run again for
+new assets (``refresh``).
+"""
 
 from __future__ import annotations
 

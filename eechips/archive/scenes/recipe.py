@@ -1,4 +1,6 @@
-"""The recipe of ``eechips scenes``: whole scenes by STAC search, one file for each asset."""
+"""The recipe of ``eechips scenes``: whole scenes by STAC search, one file for each asset; checks of its options, and
+the estimate of a dry run.
+"""
 
 from __future__ import annotations
 

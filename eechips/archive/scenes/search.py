@@ -1,4 +1,6 @@
-"""Search scenes in a catalogue or a list, cache the result beside the run, and turn it into units."""
+"""Search scenes in a catalogue or a list, cache the result beside the run, and turn it into units; suggest options to
+change when nothing matches.
+"""
 
 from __future__ import annotations
 

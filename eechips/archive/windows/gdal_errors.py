@@ -1,4 +1,5 @@
-"""Classify errors of GDAL, and capture the warnings that it only logs.
+"""Classify errors of GDAL (denied access, network, missing, damaged or changed file), and capture the warnings that it
+only logs.
 
 GDAL has no error classes for HTTP statuses: its messages contain ``response_code=503`` or ``HTTP response code: 503``
 (https://github.com/OSGeo/gdal/blob/master/port/cpl_vsil_curl.cpp); errors of curl follow ``CURL error:``.

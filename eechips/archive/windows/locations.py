@@ -1,4 +1,6 @@
-"""Parse the location of a raster for GDAL and fsspec."""
+"""Parse the location of a raster for GDAL and fsspec: schemes, allowed formats, files beside it; refuse URLs with a
+signature or a password.
+"""
 
 from __future__ import annotations
 

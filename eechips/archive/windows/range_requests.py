@@ -1,4 +1,6 @@
-"""Read byte ranges of a known version of a file, on the web or in S3."""
+"""Read byte ranges of a known version of a file, on the web or in S3; merge near ranges; refuse servers without range
+requests.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Describe rasters and read their windows through GDAL. GDAL's options apply to one opening only."""
+"""Describe rasters and read their windows through GDAL, with retries; refuse rasters without a CRS, and files that were
+replaced. GDAL's options apply to one opening only.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write the result of a window as a file, and join all windows into one raster."""
+"""Write the result of a window as a file, after its shape and type were checked, and join all windows into
+one raster.
+"""
 
 from __future__ import annotations
 

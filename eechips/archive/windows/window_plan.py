@@ -1,4 +1,5 @@
-"""Plan the windows of a raster as units; plan and read chips around places from rasters on one grid.
+"""Plan the windows of a raster as units, within ``max_memory``; plan and read chips around places from rasters on one
+grid.
 
 Rows may run from north to south, or from south to north, as in some of the public files of the satellite embeddings
 (https://source.coop/tge-labs/aef). Chips always have the north at the top.

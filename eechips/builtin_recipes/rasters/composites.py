@@ -1,4 +1,6 @@
-"""Make one composite image for each period between two dates, as ``eechips composites`` does."""
+"""Make one composite image for each period between two dates, as ``eechips composites`` does: periods, reducer and
+type, the images that the manifest names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Options and selection of images, shared by ``eechips images`` and ``eechips composites``."""
+"""Check the options that ``eechips images`` and ``composites`` share; select the images of a region, treat them (mask,
+type), and say if there are none.
+"""
 
 from __future__ import annotations
 

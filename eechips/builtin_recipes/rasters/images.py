@@ -1,4 +1,6 @@
-"""Fetch every image of a collection that meets a region, one file each, as ``eechips images`` does."""
+"""Fetch every image of a collection that meets a region, one file each or joined by day or orbit (``mosaic_by``), as
+``eechips images`` does.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Make one raster of a region of any size, as ``eechips mosaic`` does."""
+"""Make one raster of a region of any size, as ``eechips mosaic`` does: check its options, plan its windows, log their
+number and the disk that it needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Make the expressions of the windows of a mosaic, and assemble the fetched windows on the disk."""
+"""Make the expressions of the windows of a mosaic, choose its type, estimate its disk, and assemble the fetched
+windows.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plan the chips of ``eechips sample``: survey the datasets, choose the places, and make the units."""
+"""Plan the chips of ``eechips sample``: survey the datasets, choose the places, find grid, image, frames and provenance
+of each, and make the units.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fetch image chips at places that are drawn at random, lie in regular rows, or are listed in a file."""
+"""Fetch image chips at random, regular or listed places, as ``eechips sample`` does: template of file names, redrawn
+places, the chips of a unit.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Find the units that an extension adds to a sample: further places, regions, frames, datasets and bands.
+"""Find the units that an extension adds to a sample: further places, regions, frames, datasets and bands; refuse one
+that changes or leaves out earlier ones.
 
 A unit keeps its files. Further datasets or bands of a place are fetched by a new unit, which names the unit that it
 adds to (``completes``). Added units name their datasets and bands (``layers``); units of the first plan do not, and

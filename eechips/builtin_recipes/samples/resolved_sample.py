@@ -1,4 +1,6 @@
-"""Resolve the options of ``eechips sample``: check them, read their files, and fill in the defaults of the dataset."""
+"""Resolve the options of ``eechips sample``: read their files, fill in defaults (256 pixels, format, region, bands),
+and list the parameters that identify the results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Parse the options of ``eechips sample`` that make time series: several frames of a place instead of one."""
+"""Parse and check the options of ``eechips sample`` that make time series (``frames``, ``every``, ``min_clear``,
+``rank_by``, ``near``): several frames of a place instead of one.
+"""
 
 from __future__ import annotations
 

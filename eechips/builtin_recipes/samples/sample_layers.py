@@ -1,4 +1,6 @@
-"""Parse the datasets of a sample: each chip has a file of each dataset, all on the same pixel grid."""
+"""Parse the datasets of a sample with the bands and conditions of each (``S2:B4``), and name their files: each chip has
+a file of each, on the same pixel grid.
+"""
 
 from __future__ import annotations
 

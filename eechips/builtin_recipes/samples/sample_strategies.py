@@ -1,4 +1,6 @@
-"""Make the strategy that chooses the places of ``eechips sample``, and log the places."""
+"""Make the strategy that chooses the places of ``eechips sample``; log how many there are, and why a stratum has too
+few.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Check the options of ``eechips sample``, without requests."""
+"""Check the options of ``eechips sample`` without requests: exactly one strategy, limits of ``size``, options that
+exclude or need each other.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fetch values of a dataset at points, or over polygons, of a table, as ``eechips points`` does."""
+"""Fetch values of a dataset at points, or over polygons, of a table, as ``eechips points`` does: check its options,
+plan cells, report rows without a value.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Request the statistics of one region, or of several regions together, and merge the tables of all."""
+"""Request the statistics of one region, or of several regions together, check the rows of the responses, and merge the
+tables of all.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Authorise requests with access tokens, and refresh tokens before they expire.
+"""Authorise requests with access tokens; refresh them before they expire, and after a refusal (401); classify failed
+refreshes.
 
 One :class:`Authorizer` serves all threads of a process. Workers inherit the token of the parent, and refresh it by
 themselves. It is refreshed once in a process, by the thread that finds it stale; the others use the old one as long as

@@ -1,4 +1,5 @@
-"""Initialise the Earth Engine client in the parent and in the workers.
+"""Initialise the Earth Engine client in the parent and in the workers; say why the service refuses or cannot be
+reached; check the version of earthengine-api.
 
 The client keeps its state in its modules. :func:`connect` puts that state back as it was when the
 connection closes, so that a run in a notebook leaves the user's own session alone. Recipes that read through GDAL get

@@ -1,4 +1,5 @@
-"""Find credentials, and send them to Google only, unless the user allows another host.
+"""Find the credentials and the project, say what to do without them, and send credentials to Google only, unless the
+user allows another host.
 
 They are in the files that Google's tools write, or of the machine, in the order of the Earth Engine client: its own
 file, then application-default credentials (https://developers.google.com/earth-engine/guides/auth). Tokens are

@@ -1,4 +1,5 @@
-"""The address of the service: the high-volume endpoint, unless the user names another.
+"""The address of the service: the high-volume endpoint, unless the user names another (``endpoint``,
+``EECHIPS_ENDPOINT``), which is checked.
 
 :mod:`eechips.client.access.credentials` decides whether credentials are sent there.
 """

@@ -1,4 +1,4 @@
-"""Name a place in Cloud Storage for exported files."""
+"""Parse ``export_to``, the place in Cloud Storage (``gs://bucket/prefix``) for exported files."""
 
 from __future__ import annotations
 

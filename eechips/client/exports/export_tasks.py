@@ -1,4 +1,5 @@
-"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine, and ask once for the states of these.
+"""Export chips and tables to Cloud Storage by batch tasks of Earth Engine; ask for the states of tasks; say what cannot
+be exported; check the exported files.
 
 A batch task has days where a request has five minutes, and more memory
 (https://developers.google.com/earth-engine/guides/processing_environments).

@@ -1,4 +1,6 @@
-"""Define HTTP requests and responses as the client sends and receives them, and check responses."""
+"""Define the client's HTTP requests, responses and timeouts, and check responses: size, gzip, truncated JSON, web pages
+of a proxy, old copies of a cache.
+"""
 
 from __future__ import annotations
 

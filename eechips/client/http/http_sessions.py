@@ -1,4 +1,6 @@
-"""Open HTTP connections, and make requests of recipes pass the throttle."""
+"""Open HTTP sessions: connections that are kept alive, proxies of the environment, and none to clouds' metadata
+services or private networks.
+"""
 
 from __future__ import annotations
 

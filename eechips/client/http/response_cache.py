@@ -1,4 +1,4 @@
-"""Cache responses while a plan is made, so that an interrupted plan resumes without repeating requests.
+"""Cache responses for three days while a plan is made, so that an interrupted plan resumes without repeating requests.
 
 Responses have an age. Lists of images grow, and tokens of pages expire: "a good rule of thumb" is three days after they
 were sent (https://google.aip.dev/158). Then a plan asks again; if the first units of the plan are others now, the

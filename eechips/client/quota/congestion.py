@@ -1,4 +1,5 @@
-"""Learn how many requests may be in flight at once from the requests that the service rejects.
+"""Learn how many requests may be in flight at once from those that the service rejects (429): where to begin, how fast
+to grow, its restricted mode.
 
 The algorithm is additive increase, multiplicative decrease (Chiu and Jain 1989), as in TCP, with three differences:
 

@@ -1,4 +1,5 @@
-"""Limit the requests in flight and the requests per second of a run, across its processes and threads.
+"""Limit the requests in flight and the requests per second of a run, across its processes and threads; pause as
+Retry-After asks; stop when the budget is spent.
 
 The state is a page of shared memory guarded by a POSIX record lock. Both belong to an unlinked file, so they
 vanish with the run, and the kernel drops the lock of a process that dies: a killed worker cannot block the

@@ -1,4 +1,4 @@
-"""Define limits, shares and permits of the quota of a run.
+"""Define limits, shares and permits of the quota of a run; recognise the restricted mode in a response.
 
 :mod:`eechips.client.quota.throttle` enforces them.
 """

@@ -1,4 +1,5 @@
-"""Keep the records of runs that share a quota in a folder or an object store.
+"""Keep the records of runs that share a quota in a folder (the default: one of the user) or an object store; decide how
+often they are written.
 
 A project's records are in a folder of their own, whose name is a digest of endpoint and project: ``term-7.json`` and
 ``run-<id>.json``. They contain counts, and the command, process and machine of each run; nothing secret.

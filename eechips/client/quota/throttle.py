@@ -1,4 +1,4 @@
-"""Limit the requests of a run, whose quota other runs may use as well.
+"""Have requests of a process wait for their permits; leave other runs their part of the quota.
 
 The throttle of one run learns the limit of all runs together (:mod:`eechips.client.quota.shared_quota`), and leaves the
 slots of the others unused. The throttles of the others have shares of it.

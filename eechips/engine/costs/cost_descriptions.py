@@ -1,4 +1,6 @@
-"""Describe what a run costs, and compare its compute with what a noncommercial project has in a month."""
+"""Describe what a run costs, compare its compute with what a noncommercial project has in a month, and decide when that
+needs a confirmation.
+"""
 
 from __future__ import annotations
 

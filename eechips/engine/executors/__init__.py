@@ -1,4 +1,6 @@
-"""Executors: processes, threads, a Dask cluster or a Beam pipeline. :mod:`.executor` defines the interface."""
+"""Parse the option ``executor`` and find the executor: processes (25 by default), threads, a Dask cluster or a Beam
+pipeline. :mod:`.executor` defines the interface.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Execute units in the workers of a Dask cluster, on one machine or many.
+"""Execute units in the workers of a Dask cluster, on one machine or many; wait for lost connections and workers; send
+no secrets without encryption.
 
 Every worker has a share of the project's slots and of its rate, which travels with each assignment. Together the slots
 are the limit that the parent has learned from the reports that accompany each result. Assignments are sent to a chosen

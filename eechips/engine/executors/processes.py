@@ -1,4 +1,5 @@
-"""Execute units in worker processes on this machine; kill and replace those that hang, replace those that die.
+"""Execute units in worker processes on this machine: decide how many to start, kill and replace those that hang,
+replace those that die.
 
 The unit of a lost worker is reported as :class:`~eechips.engine.outcome.Lost`;
 :mod:`eechips.engine.unit_retry` decides whether it is fetched again.

@@ -1,4 +1,6 @@
-"""Make the units of a plan from what a recipe returns, and draw some of them for an estimate."""
+"""Make the units of a plan from what a recipe returns, with ids, and names by the template; draw some of them for an
+estimate.
+"""
 
 from __future__ import annotations
 

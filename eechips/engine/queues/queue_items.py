@@ -1,4 +1,5 @@
-"""Send units through a queue: an item is a line of JSON with all that a worker elsewhere needs to fetch the unit.
+"""Send units through a queue: an item is a line of JSON with all that a worker elsewhere needs; choose the part of a
+task (``3/40``, ``auto``).
 
 A plan is written as items. A worker that receives some of them, from a file, a pipe or a message, fetches these units
 and reports their outcomes. There is no common ledger, and nothing is claimed. Items may be delivered more than once:

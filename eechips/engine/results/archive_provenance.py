@@ -1,4 +1,6 @@
-"""Note what a run takes from open archives: terms and differences of datasets, and the files of its images."""
+"""Note what a run takes from open archives: terms and differences of datasets, and the files of its images
+(``sources.parquet``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Commit the files of units, and record the units in the ledger."""
+"""Commit the files of units, and record the units in the ledger; refuse two units of one name, and files that were in
+the folder before.
+"""
 
 from __future__ import annotations
 

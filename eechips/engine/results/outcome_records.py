@@ -1,4 +1,6 @@
-"""Make the record of a unit, from the metadata of its files or from its error."""
+"""Make the record of a unit, from the metadata of its files or from its error: which failures are transient, how much
+of a message is kept.
+"""
 
 from __future__ import annotations
 

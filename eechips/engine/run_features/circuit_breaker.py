@@ -1,4 +1,6 @@
-"""Stop a run whose units all fail for the same reason."""
+"""Stop a run whose units all fail for the same reason: 20 alike in a row, 100 if their data may be the cause, or half
+an hour without success.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Replace empty units by units that the recipe draws."""
+"""Replace empty or dropped units by others that the recipe draws (``on_empty='redraw'``), up to ten times each."""
 
 from __future__ import annotations
 

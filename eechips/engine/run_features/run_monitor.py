@@ -1,4 +1,6 @@
-"""Report the state of a run to the user and its log, while units are fetched."""
+"""Tell the user and the log of failed units, restricted mode, a lost connection, waits that the service asks for, and
+units that take long, with advice.
+"""
 
 from __future__ import annotations
 

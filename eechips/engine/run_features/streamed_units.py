@@ -1,4 +1,5 @@
-"""Fetch what the readers of a stream read next, and remove what they read last, within a number of bytes.
+"""Fetch what the readers of a stream read next, and remove what they read last, within a number of bytes
+(``max_disk``).
 
 The order of each epoch is known, so that the process that fetches knows when each unit is read next. While the files
 exceed the bound, those that are read latest are removed, and their units are planned again. A file is removed only for

@@ -1,4 +1,5 @@
-"""Check what could keep a run from working, before it starts. Each check is a function.
+"""Examine versions, credentials, project, endpoint, clock, quota and disk for ``eechips doctor``, each by a function; a
+run itself makes checks of its own.
 
 A check raises no error: problems are its result, with advice.
 """

@@ -1,4 +1,6 @@
-"""Send a few trivial requests to the service, to learn whether and how it answers."""
+"""Send a few trivial requests for ``eechips doctor``, to learn whether and how fast the service answers, and by which
+clock.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Start a local Earth Engine for one run, as a separate process that is accessed over HTTP."""
+"""Start a local Earth Engine for one run, as a separate process that is accessed over HTTP; start it again, up to five
+times, if it is killed.
+"""
 
 from __future__ import annotations
 

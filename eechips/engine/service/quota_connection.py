@@ -1,4 +1,6 @@
-"""Share the quota of a project with other runs, while a run is connected."""
+"""Share the quota of a project with other runs while a run is connected: choose the place of the records, list the
+runs, say when the place fails.
+"""
 
 from __future__ import annotations
 

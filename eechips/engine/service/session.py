@@ -1,4 +1,6 @@
-"""Connect this process to the service of a run."""
+"""Connect this process to the service of a run: its project, credentials and quota, its local Earth Engine, notes on
+synthetic data (demo planet, stubs).
+"""
 
 from __future__ import annotations
 

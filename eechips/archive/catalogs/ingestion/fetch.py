@@ -1,4 +1,6 @@
-"""Fetch items from their URLs: many at a time, within the limits of their hosts."""
+"""Fetch items from their URLs: many at a time, within the limits of their hosts, repeated after transient errors, at
+most 20 MB each.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ingest lists of STAC items into a catalogue, as ``eechips catalog ingest`` does."""
+"""Ingest lists of STAC items into a catalogue, as ``eechips catalog ingest`` does; write its report ``_ingest.json``
+and the failed entries ``_failures.csv``.
+"""
 
 from __future__ import annotations
 

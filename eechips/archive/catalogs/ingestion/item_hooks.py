@@ -1,4 +1,6 @@
-"""Call hooks: user code that creates items from URLs that are not STAC."""
+"""Call hooks (``module:function``, ``script:COMMAND``): user code that creates items from URLs that are not STAC; kill
+a script that takes too long.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find lists of STAC items, local or remote, and open them: decompressed, in UTF-8."""
+"""Find lists of STAC items by path, URL or pattern, local or remote, in any accepted format, and open them:
+decompressed, in UTF-8.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Validate STAC items, and repair frequent mistakes."""
+"""Validate STAC items, and repair frequent mistakes in their dates, ids, links and names; remove signatures and
+passwords from URLs; refuse what cannot be repaired.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read lists of STAC items: files with items, or with the URLs of items."""
+"""Read lists of STAC items or of their URLs: JSON lines and documents, Parquet, CSV (delimiter, column of the URLs),
+lists of failed entries.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write, read and merge sorted runs: files of rows ordered by partition, place and time."""
+"""Write, read and merge sorted runs: files of rows ordered by partition, place and time, with only the newest row of
+each item.
+"""
 
 from __future__ import annotations
 

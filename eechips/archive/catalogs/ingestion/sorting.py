@@ -1,4 +1,6 @@
-"""Turn a chunk of entries into sorted runs: parse, validate, repair and sort, in any process on any machine."""
+"""Turn a chunk of entries into sorted runs (parse, validate, repair, sort) in any process on any machine; choose the
+number of processes.
+"""
 
 from __future__ import annotations
 

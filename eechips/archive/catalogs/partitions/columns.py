@@ -1,4 +1,5 @@
-"""Convert STAC items to rows of Arrow tables in the columns of stac-geoparquet 1.0, and back.
+"""Convert STAC items to rows of Arrow tables in the columns of stac-geoparquet 1.0, and back; gather rare properties in
+one column; check the columns of a partition.
 
 Properties are separate columns, geometries WKB, bboxes structs, times timestamps
 (https://github.com/stac-utils/stac-geoparquet/blob/main/spec/stac-geoparquet-spec.md). The package of that name reads

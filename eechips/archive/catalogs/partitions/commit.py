@@ -1,4 +1,5 @@
-"""Change several files of a catalogue atomically.
+"""Change several files of a catalogue atomically; complete an interrupted change, but refuse a commit list that names
+files outside the catalogue.
 
 New files are written into a scratch folder. When all are there, a commit list of the moves and removals is written:
 from then on the change is made, and the next command that writes the catalogue, or ``eechips catalog repair``,

@@ -1,4 +1,5 @@
-"""Lay out a catalogue: the grid, the cell of an item, and the path of its partition.
+"""Lay out a catalogue: the grid and its default resolution, the cell of an item (``global`` if it meets too many), the
+period and path of its partition.
 
 The grid only decides where items are stored. Queries use the recorded extents of partitions.
 """

@@ -1,4 +1,6 @@
-"""Plan a merge: choose the rows that enter and leave each partition, and the types of columns."""
+"""Plan a merge: choose the rows that enter and leave each partition, of an item the newest, and the types of columns;
+refuse mixed types on request.
+"""
 
 from __future__ import annotations
 

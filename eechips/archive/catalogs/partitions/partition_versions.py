@@ -1,4 +1,4 @@
-"""Find the versions of items in the partitions of a catalogue."""
+"""Find versions and duplicates of items in the partitions of a catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write the new state of partitions that a merge changes."""
+"""Write the new state of partitions that a merge changes: size of row groups, extent, period and statistics of each
+partition.
+"""
 
 from __future__ import annotations
 

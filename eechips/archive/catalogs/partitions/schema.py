@@ -1,4 +1,6 @@
-"""Read and write the schema file of a catalogue: layout, partitions, statistics and columns."""
+"""Read and write the schema file of a catalogue, ``_schema.json``: layout, partitions, statistics and columns; refuse
+another version of its format.
+"""
 
 from __future__ import annotations
 
