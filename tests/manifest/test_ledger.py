@@ -6,8 +6,11 @@ import contextlib
 import hashlib
 import multiprocessing
 import os
+import signal
 import sqlite3
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -255,6 +258,29 @@ def test_a_closed_ledger_is_one_file_that_can_be_read_without_writing(tmp_path: 
     assert [p.name for p in tmp_path.iterdir()] == [LEDGER_NAME]
     assert open_run(tmp_path).counts == {"planned": 3}
     assert [p.name for p in tmp_path.iterdir()] == [LEDGER_NAME]
+
+
+def test_a_ledger_of_a_process_killed_while_it_wrote_is_read(tmp_path: Path) -> None:
+    """No command that reads a run opened it, and ``verify --reopen`` replaced it by a manifest, which may be older."""
+    path = tmp_path / LEDGER_NAME
+    with Ledger(path) as ledger:
+        ledger.store_plan(META, planned(400))
+    code = f"""if True:
+        import os, signal, sqlite3
+        database = sqlite3.connect({str(path)!r}, isolation_level=None)
+        database.execute("PRAGMA cache_size = 1")  # so that pages are written before the end of the transaction
+        database.execute("BEGIN")
+        database.execute("UPDATE units SET name = name || hex(zeroblob(99))")
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    journal = tmp_path / f"{LEDGER_NAME}-journal"
+    assert journal.stat().st_size
+    with Ledger(path, readonly=True) as ledger:
+        assert ledger.database.execute("SELECT max(length(name)) FROM units").fetchone() == (22,)
+        with pytest.raises(StorageError, match="readonly"):
+            ledger.database.execute("DELETE FROM units")
+    assert open_run(tmp_path).counts == {"planned": 400}
+    assert not journal.exists()
 
 
 def test_verify_finds_what_is_wrong(tmp_path: Path, ledger: Ledger) -> None:

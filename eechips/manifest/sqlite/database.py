@@ -38,6 +38,8 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     mode = "ro" if readonly else "rwc"
     if readonly and _is_at_rest(path):
         mode = "ro&immutable=1"
+    elif readonly and has_content(_journal_of(path)):  # of a process that was killed: only a writer can roll it back
+        mode = "rw"
     address = f"{path.absolute().as_uri()}?mode={mode}"
     try:
         if not readonly and not path.exists():  # SQLite would make one that a group cannot write, whatever the umask
@@ -52,6 +54,8 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     try:
         connection.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
         connection.execute("PRAGMA cell_size_check = ON")
+        if readonly and mode == "rw":
+            connection.execute("PRAGMA query_only = ON")
     except StorageError:
         connection.close()
         raise
@@ -79,9 +83,14 @@ def _is_at_rest(path: Path) -> bool:
         raise StorageError(f"cannot use {path}: {error.strerror or error}") from error
 
 
+def _journal_of(path: Path) -> Path:
+    """Return the path of the rollback journal of a file."""
+    return path.with_name(f"{path.name}-journal")
+
+
 def _refuse_super_journal(path: Path) -> None:
     """Refuse a journal that has SQLite delete another file once it is rolled back; eechips never writes one."""
-    journal = path.with_name(f"{path.name}-journal")
+    journal = _journal_of(path)
     try:
         with journal.open("rb") as file:
             file.seek(0, 2)
@@ -152,8 +161,15 @@ def _explained(error: Exception, path: Path) -> StorageError:
     if isinstance(error, sqlite3.OperationalError):
         if "full" in str(error):
             return StorageError.of_write(path, OSError(errno.ENOSPC, str(error)))
+        if "readonly" in str(error) and has_content(_journal_of(path)):
+            return StorageError(
+                f"{path} cannot be read before {_journal_of(path).name}, which a killed process has left, is rolled"
+                " back: repeat the command as a user who may write there, or read a copy of the folder"
+            )
         # SQLite does not say which error of the system it had: https://www.sqlite.org/rescode.html#ioerr_write
-        cause = f": the disk fails, or {FILE_LIMIT}" if "disk I/O" in str(error) else ""
+        name = getattr(error, "sqlite_errorname", "SQLITE_IOERR_WRITE")  # which Python 3.10 does not tell
+        fault = FILE_LIMIT if name == "SQLITE_IOERR_WRITE" else f"memory is short ({name}). Repeat the command later"
+        cause = f": the disk fails, or {fault}" if "disk I/O" in str(error) else ""
         return StorageError(f"cannot use {path}: {error}{cause}")
     reason = "" if isinstance(error, UnicodeDecodeError) else str(error)  # empty where Python 3.10 cannot decode it
     return damaged(path, reason or "its bytes are no text")
