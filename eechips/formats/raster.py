@@ -32,7 +32,7 @@ def import_rasterio() -> None:
     importlib.import_module("rasterio")
 
 
-_NAME_IN_MEMORY = re.compile(r"'?/vsimem/[\w./-]+'?:? *")
+_NAME_IN_MEMORY = re.compile(r"'?(/vsimem/[\w./-]+|[0-9a-f]{8}-[0-9a-f-]{27}\.\w*)'?[:,]? *")
 _MOST_BLOCK = 1 << 22
 """Pixels of a block, if the image has fewer: GDAL decodes whole blocks, whatever they have beyond the image."""
 

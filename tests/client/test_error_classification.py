@@ -74,6 +74,13 @@ def test_transient_messages_are_transient(status: int, message: str) -> None:
     assert (error.status, error.retry_after) == (status, 3.0)
 
 
+@pytest.mark.parametrize("message", ["", "302 Found"])
+def test_a_redirection_says_what_helps(message: str) -> None:
+    """As of a network that asks for a login: nothing else was said of it than its number."""
+    assert str(classify_response(302, message)).endswith("What helps: log in to the network, or check the proxy.")
+    assert str(classify_response(503, "busy")) == "busy"
+
+
 @pytest.mark.parametrize(("status", "message"), TOO_LARGE)
 def test_size_messages_are_too_large(status: int, message: str) -> None:
     assert type(classify_response(status, message)) is TooLargeError

@@ -53,6 +53,8 @@ def test_pixels_of_another_size_are_not_decoded(suffix: str, driver: str, count:
 def test_bytes_that_are_no_image_are_named_by_no_file_of_the_memory() -> None:
     """The name differs in each message, and says nothing."""
     refuse("tif", b'{"a": 1}', "^does not decode as GTiff: not recognized as being in a supported")
+    data = image("GTiff", 24, 2)
+    refuse("tif", data[: len(data) // 2], "^does not decode as GTiff: band 1: ")
 
 
 def test_bands_that_were_not_asked_for_are_not_decoded() -> None:
