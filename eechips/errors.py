@@ -297,11 +297,18 @@ class StorageError(EechipsError):
                     f"could not write {path}: {folder} is a folder that you may not write in ({error.strerror}). Copy"
                     " the run to where you may write, or name another place by --out or --to, if the command has it"
                 )
+        if error.errno in DISK_FAULTS - _WRITE_DENIED:
+            return cls(
+                f"the disk does not work: could not write {path}: {error.strerror or error}. Repeat the command when it"
+                " does"
+            )
         return cls(f"could not write {path}: {error.strerror or error}")
 
     @classmethod
     def of_output(cls, folder: Path, error: OSError) -> StorageError:
         """Make the error of an output folder that cannot be made or locked."""
+        if error.errno in FULL_DISK:
+            return cls.of_write(folder, error)
         is_taken = error.errno == errno.EEXIST
         reason = "it is a file, or a link that leads nowhere" if is_taken else error.strerror or error
         return cls(f"cannot use {folder} as output folder: {reason}. Name another by --out")

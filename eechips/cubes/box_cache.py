@@ -112,7 +112,7 @@ class BoxCache:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise StorageError(f"could not make {self._folder}: {error.strerror or error}") from error
-        write_file(self._path(box), b"".join((header, layers.data)))
+        write_file(self._path(box), b"".join((header, layers.data)), is_one_of_many=True)
         self._evict()
 
     @contextlib.contextmanager

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError, UsageError
+from eechips.files.abandoned_files import sweep_beside
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.grid import Grid
@@ -264,8 +265,10 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    temporary = path.with_name(temporary_name(path.name, str(new_writer())))
+    own = new_writer()
+    temporary = path.with_name(temporary_name(path.name, str(own)))
     try:
+        sweep_beside(path, own)
         with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
             for columns in batches:
                 writer.write_table(pyarrow.table(columns, schema=schema))

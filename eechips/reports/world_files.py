@@ -44,9 +44,11 @@ def georeference(run: Run | str | Path) -> int:
     count = 0
     for name, crs, transform in _pictures(run):
         path = store.file(name)
-        write_file(path.with_name(path.name + ".aux.xml"), _auxiliary(crs, transform).encode())
+        files = {path.with_name(path.name + ".aux.xml"): _auxiliary(crs, transform)}
         if transform[1] == transform[3] == 0.0:
-            write_file(path.with_suffix("." + _SUFFIXES[path.suffix.lstrip(".").lower()]), _world(transform).encode())
+            files[path.with_suffix("." + _SUFFIXES[path.suffix.lstrip(".").lower()])] = _world(transform)
+        for beside, content in files.items():
+            write_file(beside, content.encode(), is_one_of_many=True)
         count += 1
     if not count:
         raise UsageError(f"{run.path} has no PNG or JPEG files whose place is known; GeoTIFFs have theirs inside")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from eechips.errors import StorageError
+from eechips.errors import EechipsError, StorageError
 from eechips.files.abandoned_files import sweep_beside
 from eechips.files.removal import NamedPath, remove, replace
 from eechips.files.temporary_names import new_writer, temporary_name
@@ -46,10 +46,12 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[TextIO]:
                 raise
     finally:
         with _named(path):
-            if is_replaced and is_wanted:
-                replace(temporary, target)
-            elif is_replaced:
-                remove(temporary, NamedPath())
+            try:
+                if is_replaced and is_wanted:
+                    replace(temporary, target)
+            finally:
+                if is_replaced:
+                    remove(temporary, NamedPath())
 
 
 @contextlib.contextmanager
@@ -60,7 +62,25 @@ def _named(path: Path) -> Iterator[None]:
         raise StorageError.of_write(path, error) from error
 
 
-def write_file(path: Path, data: bytes) -> None:
-    """Write a file under a temporary name, and rename it; raise StorageError if it cannot be written."""
-    store = LocalStore(path.parent)
-    store.commit(store.stage(path.name, data, str(new_writer())))
+def write_file(path: Path, data: bytes, *, is_one_of_many: bool = False) -> None:
+    """Write a file under a temporary name, and rename it; remove what killed processes have left of it.
+
+    Args:
+        path: path of the file; an existing file is replaced.
+        data: content.
+        is_one_of_many: whether so many files are written into the folder that it is not listed for each of them.
+
+    Raises:
+        StorageError: if it cannot be written.
+    """
+    store, writer = LocalStore(path.parent), new_writer()
+    if not is_one_of_many:
+        with _named(path):
+            sweep_beside(path, writer)
+    staged = store.stage(path.name, data, str(writer))
+    try:
+        store.commit(staged)
+    except EechipsError:
+        with contextlib.suppress(OSError):  # the folder may be the cause
+            store.discard(staged)
+        raise

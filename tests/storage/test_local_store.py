@@ -6,16 +6,19 @@ import errno
 import fcntl
 import hashlib
 import os
+import sys
 from io import FileIO
 from pathlib import Path
 from typing import Any
 
+import pyarrow
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.manifest.export import write_table
 from eechips.manifest.folder_lock import lock_run
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import (
@@ -30,6 +33,7 @@ from eechips.storage import (
     write_file,
 )
 from eechips.storage.paths import is_device
+from tests.support.programs import run_program
 
 ID = "0123456789abcdef" * 4
 
@@ -201,6 +205,22 @@ def test_writing_a_whole_file(tmp_path: Path) -> None:
     write_file(path, b"22")
     assert path.read_bytes() == b"22"
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_a_single_file_leaves_nothing_else_after_a_kill_or_a_failure(tmp_path: Path) -> None:
+    """Commands that sweep no folder, such as ``card``, left one temporary file more after each kill."""
+    path = tmp_path / "README.md"
+    code = f"from eechips.files.temporary_names import *; print(temporary_name({str(path)!r}, str(new_writer())))"
+    for write in (lambda: write_file(path, b"1"), lambda: write_table(path, pyarrow.schema([]), [])):
+        Path(run_program(sys.executable, "-c", code).stdout.strip()).write_bytes(b"left by a process that has ended")
+        write()
+        assert [each.name for each in tmp_path.iterdir()] == ["README.md"]
+    path.unlink()
+    with pytest.raises(StorageError), open_atomic(path):
+        (path / "a").mkdir(parents=True)  # so that no file can be renamed over it
+    with pytest.raises(UsageError):
+        write_file(path, b"1")
+    assert [each.name for each in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_errors_are_named(tmp_path: Path) -> None:

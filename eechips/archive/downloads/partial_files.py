@@ -188,7 +188,7 @@ class PartialFile:
             "failures": self.failures,
             "boot": self._boot,
         }
-        write_file(self._note, json.dumps(content).encode())
+        write_file(self._note, json.dumps(content).encode(), is_one_of_many=True)
 
     def _restore(self) -> None:
         """Resume the file of an earlier process, if that is safe."""

@@ -225,7 +225,7 @@ class CallFolder:
         return self.path / "results" / f"{position // _PER_FOLDER:06d}" / f"{position:09d}.pickle"
 
     def _write(self, path: Path, data: bytes, name: str) -> None:
-        write_file(path, seal(data, self._key, self._name(name)))
+        write_file(path, seal(data, self._key, self._name(name)), is_one_of_many=True)
 
     def _read(self, path: Path, name: str) -> bytes:
         resolve_inside(path, self.path.parent)
@@ -252,7 +252,8 @@ def seal_results(folder: Path, key: bytes) -> None:
             continue
         resolve_inside(path, folder)
         use = path.parents[2].name
-        write_file(path, seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}"))
+        sealed = seal(unsealed(path.read_bytes()), key, f"{use} {_result_name(int(path.stem))}")
+        write_file(path, sealed, is_one_of_many=True)
 
 
 def _state(functions: Sequence[Callable[..., Any]]) -> str:
