@@ -1,4 +1,6 @@
-"""Read tables that are text: values separated by comma, semicolon, tab or bar, perhaps with geometries as WKT."""
+"""Read tables that are text: separators, decimal commas, encodings other than UTF-8, limits of size, perhaps geometries
+as WKT.
+"""
 
 from __future__ import annotations
 

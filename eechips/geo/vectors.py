@@ -1,4 +1,6 @@
-"""Read vector files in longitude and latitude of WGS84: formats of GDAL, GeoParquet, and CSV with WKT."""
+"""Read vector files in longitude and latitude of WGS84 (formats of GDAL, GeoParquet, CSV with WKT): repair polygons,
+leave features without geometry out, refuse spreadsheets.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Hash the content of a file in small parts, so that later content can be compared with it without the file.
+"""Hash the content of a file in small parts, so that later content can be compared with it without the file: changed
+share, window, bands.
 
 Pixels are hashed by tile: a chip has about a hundred square tiles, so each has about 1% of its pixels, whose hash is a
 byte. Tiles show where pixels have changed, and how many at most. Masked pixels have no value. Of a table, the sum of

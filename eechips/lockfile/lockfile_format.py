@@ -1,4 +1,5 @@
-"""Read and write lockfiles: ZIP archives with JSON and the files that the command reads.
+"""Pack and unpack the ZIP archive of a lockfile: its members, bounds of their sizes, its signature, checksums of the
+files that the command reads.
 
 ``lock.json`` describes the run, ``assets.jsonl`` has the versions of the assets that its results show, and
 ``units.jsonl`` the units.

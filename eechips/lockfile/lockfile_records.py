@@ -1,4 +1,6 @@
-"""Define what a lockfile says of a run, its inputs, assets, units and files; check what others have written."""
+"""Define what a lockfile says of a run, its inputs, assets, units and files; refuse another version of its format, and
+values of other types.
+"""
 
 from __future__ import annotations
 

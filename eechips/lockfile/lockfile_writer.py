@@ -1,4 +1,6 @@
-"""Write the lockfile of a run: its units, the checksums of their results, and what makes them again."""
+"""Write the lockfile of a run: its units, the checksums of their results, and what makes them again; say which runs
+cannot be locked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Compare a rebuilt run with its lockfile: what its command requests, and its results."""
+"""Compare a rebuilt run with its lockfile, what its command requests and its results, and write ``rebuild.csv`` and
+``rebuild-assets.csv``.
+"""
 
 from __future__ import annotations
 

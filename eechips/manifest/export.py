@@ -1,4 +1,6 @@
-"""Export a finished run to manifest.parquet and layers.parquet, with columns of the values of units."""
+"""Export a finished run to manifest.parquet, which is GeoParquet, and layers.parquet: columns and types of the values
+of units, outlines of their pixels.
+"""
 
 from __future__ import annotations
 

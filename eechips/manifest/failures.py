@@ -1,4 +1,6 @@
-"""List the failed units of a run, export them to failures.csv, group them by error, and reopen them."""
+"""Select the failed units of a run: list them (failures.csv), group them by message, and reopen them by class or id for
+a retry.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Record what audits have found: random samples of a run's units, fetched again and compared."""
+"""Record what audits (``verify --refetch``) have found in random samples of a run's units: size of the sample, share
+that may differ with 95% confidence.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""List the names in an output folder that no unit may have, because the run uses them."""
+"""List the names in an output folder that no unit may have; refuse too long names, and folders with files that a new
+run would overwrite.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read a run: its units, its failures, its files, its status."""
+"""Read a run: its units, failures, files and status; verify its files by checksum and content; show it in a
+notebook.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Repair a run: reopen units whose files are wrong, and write its manifest anew."""
+"""Find states and manifests of a run that contradict its ledger; reopen units whose files are wrong, and write the
+manifest anew.
+"""
 
 from __future__ import annotations
 

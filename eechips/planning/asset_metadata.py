@@ -1,4 +1,6 @@
-"""Fetch the metadata of datasets: their kind, bands and pixel grids, and the versions of assets."""
+"""Fetch kind, bands, types and pixel grids of datasets, and the versions of assets; find bands that some images lack;
+word the errors of unknown datasets and bands.
+"""
 
 from __future__ import annotations
 

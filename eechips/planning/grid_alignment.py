@@ -1,4 +1,5 @@
-"""Decide where the pixels of chips, scenes and mosaics lie: each is a window of an unbounded base grid.
+"""Decide where the pixels of chips, scenes and mosaics lie (``crs``, ``scale``, ``grid``): each is a window of a base
+grid. Refuse places where a CRS has no coordinates.
 
 A base grid is a :class:`~eechips.geo.grid.Grid` whose size is ignored; its CRS and transform determine the pixel
 corners. Pixels of rasters on the same base grid coincide exactly.

@@ -1,4 +1,6 @@
-"""Read tables of places: points or polygons, and their other columns."""
+"""Read tables of places, points or polygons: find columns of coordinates and dates, and list the faults of rows
+(swapped degrees, no number, no date).
+"""
 
 from __future__ import annotations
 

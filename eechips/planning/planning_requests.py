@@ -1,4 +1,6 @@
-"""Send planning requests. ``ee`` must be initialised in this process."""
+"""Send planning requests: several at once, in pages or halves where they are too large, with progress in the log.
+``ee`` must be initialised in this process.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Load recipes from Python files: two functions, and parameters from the command line."""
+"""Load recipes from Python files: find two functions without executing the file, and convert parameters of the command
+line (``-p NAME=VALUE``).
+"""
 
 from __future__ import annotations
 

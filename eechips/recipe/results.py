@@ -1,4 +1,6 @@
-"""Define the results of units: an image to fetch, a table, or several of them by name; their sources and layers."""
+"""Define the results of units (an image to fetch, a table, or several by name), their sources and layers; refuse
+contradicting values, and reserved names of layers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limit what a report or a figure shows."""
+"""Limit what a report or a figure shows: the numbers of chips and of panels; name the methods of smoothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Choose the output path of a page or picture of a run."""
+"""Choose the output path of a page or picture of a run; refuse to replace results, and files that eechips did not
+write.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make the report of a run: one self-contained HTML file."""
+"""Make the report of a run: one self-contained HTML file, of at most 15 MB, with a content security policy."""
 
 from __future__ import annotations
 

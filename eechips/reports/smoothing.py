@@ -1,4 +1,4 @@
-"""Smooth the time series of a run and fill their gaps, in columns beside the values."""
+"""Smooth the time series of a run (Whittaker, Savitzky-Golay) and fill their gaps, in columns beside the values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Make thumbnails of a run's chips, and measure their brightness."""
+"""Make thumbnails of a run's chips, as many of each stratum, within bounds of bytes, and measure their brightness."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read the units of a run into columns for a report: location, state, stratum, fields."""
+"""Read the units of a run into columns for a report, of more than 100,000 a random sample: location, state, stratum,
+fields.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Execute a call of a script in a worker, in a separate folder, and collect the files that it writes."""
+"""Execute a call of a script in a worker, in a separate folder, and collect the files that it writes; refuse results
+that nothing receives.
+"""
 
 from __future__ import annotations
 

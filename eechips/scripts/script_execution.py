@@ -1,4 +1,6 @@
-"""Run a script as a recipe: execute it once in the parent, and plan the calls of its pools meanwhile."""
+"""Run a script as a recipe: execute it once in the parent, plan the calls of its pools meanwhile, wait for its export
+tasks, say why it has no results.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Check, make and hash files and folders that users name, or that other users have made."""
+"""Make the output folder, and check paths in folders that other users have made: no links that lead out, no devices."""
 
 from __future__ import annotations
 

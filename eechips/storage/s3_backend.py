@@ -1,4 +1,5 @@
-"""Read and write objects of S3 by obstore.
+"""Read and write objects of S3 by obstore: endpoint, region, credentials, attempts, time-outs, checks of uploads and
+listings.
 
 A put costs a quarter of the processor time that s3fs takes, and no package but obstore is imported for it as long as
 credentials and place come from variables.

@@ -1,4 +1,6 @@
-"""Read JSON and tables from other users, with bounded memory, and with errors of eechips."""
+"""Read JSON and tables from other users, with bounded memory, and with errors of eechips; keep leading zeros and long
+integers of CSV.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parse and format quantities, and clean texts from other sources for display.
+"""Parse and format quantities; clean texts of others for terminals, HTML, JSON, and CSV files that spreadsheets open
+(an apostrophe before formulas).
 
 Texts of services, runs and files that others made pass one of these functions before a person sees them:
 :func:`one_line` before a terminal or a log, :func:`format_json` where JSON is printed,

@@ -1,4 +1,5 @@
-"""Read the samples of a run: the files, split and metadata of each unit.
+"""Read the samples of a run, without those marked as bad: the files, split and metadata of each unit; compare files
+with their checksums.
 
 Checks, splits, packs and cards use this reader. It holds a run's rows as Arrow tables, some 100 MB for 100,000 chips,
 so that processes that are forked share them and those that are spawned get them quickly.

@@ -1,4 +1,6 @@
-"""Load the chips or the time series of a run as an xarray Dataset."""
+"""Load the chips or the time series of a run as an xarray Dataset, lazily if Dask is installed; refuse chips that
+differ in size or bands.
+"""
 
 from __future__ import annotations
 

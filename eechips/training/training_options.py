@@ -1,4 +1,4 @@
-"""Declare the options of checks, splits and packs."""
+"""Declare the options of checks, splits and packs, and their defaults, such as the thresholds of flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Parse and strip URLs.
+"""Parse URLs, and strip signatures and passwords from them; recognise those of Google, of this machine, and signed
+ones.
 
 A URL may grant access by itself: by a signature in its query, or by a user name and password. Functions here return the
 forms that may be stored, compared and shown; :mod:`eechips.web.redaction` redacts URLs in texts.

@@ -1,4 +1,6 @@
-"""Render chips as small pictures: values between two percentiles become black to white; arrange them in a sheet."""
+"""Render chips as small pictures: values between two percentiles become black to white, classes get colours; arrange
+them in a sheet, and describe the colours.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Connect to the SQLite file of a ledger, define its tables, and turn SQLite's errors into errors of eechips."""
+"""Connect to the SQLite file of a ledger, define its tables and the version of its format, and turn SQLite's errors
+(full disk, damage) into errors of eechips.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the tables of a dataset of features, and filter them on the service."""
+"""Find the tables of a dataset of features (an index, short names such as GEDI_L2A), and filter them on the service by
+date, place and quality.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Parse regions: a box, a vector file, or features of a table on the server."""
+"""Parse regions: a box, a vector file, or features of a table on the server; check their degrees, and their size in a
+request.
+"""
 
 from __future__ import annotations
 

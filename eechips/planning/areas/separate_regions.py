@@ -1,4 +1,6 @@
-"""Read the polygons of a vector file that get files of their own."""
+"""Read the polygons of a vector file that get files of their own (``regions``): ``margin``, ids that name the same
+folder, outlines that an extension must keep.
+"""
 
 from __future__ import annotations
 

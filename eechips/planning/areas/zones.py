@@ -1,4 +1,6 @@
-"""Read zones: the regions of a file, or of a table on the server, each with an id."""
+"""Read zones, the regions of a file or of a table on the server: the column of ids, features with the same id, warnings
+of zones smaller than a pixel.
+"""
 
 from __future__ import annotations
 

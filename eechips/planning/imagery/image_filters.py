@@ -1,4 +1,6 @@
-"""Parse conditions on the properties of images, such as ``CLOUDY_PIXEL_PERCENTAGE < 20``."""
+"""Parse conditions on the properties of images (``where``), such as ``CLOUDY_PIXEL_PERCENTAGE < 20``, and convert their
+values to the types of the properties.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reduce the speckle of radar images on the server.
+"""Reduce the speckle of radar images on the server: boxcar and Lee filters, with windows of 3 to 15 pixels.
 
 Filters work on power, in a square window around each pixel. Masked pixels have no weight and stay masked. Windows are
 of the pixels of the result, so filters suit chips on the image's own pixels.

@@ -1,4 +1,6 @@
-"""Convert the calls of a script's pools to units of the run, in the order of the script."""
+"""Convert the calls of a script's pools to units of the run, in the order of the script; refuse a script that differs
+from its last run.
+"""
 
 from __future__ import annotations
 

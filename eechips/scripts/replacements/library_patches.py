@@ -1,4 +1,6 @@
-"""Replace parts of Earth Engine's client and of the standard library while a script runs; restore them afterwards."""
+"""Replace parts of Earth Engine's client (``ee.Initialize``, credentials) and of Python (signals, ``atexit``, the wait
+for threads) while a script runs; restore them afterwards.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Route the Earth Engine requests of a script in a worker through the transport of the run.
+"""Route the Earth Engine requests of a script in a worker through the transport of the run; notice others, as of
+programs such as curl.
 
 Requests of Google's client, requests, urllib3's pool manager, urllib, httpx and aiohttp are routed. The transport does
 not throttle, retry or count what http.client, rasterio and programs such as curl send; a message at the end of the run

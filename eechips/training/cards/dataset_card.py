@@ -1,4 +1,6 @@
-"""Write the data card of a run: README.md (``card_text.py``), croissant.json and a contact sheet."""
+"""Write the data card of a run: README.md (``card_text.py``), croissant.json and a contact sheet; replace no file that
+eechips did not write.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Share code between the array formats, Zarr and HDF5."""
+"""Check, weigh and decode the arrays of samples for the array formats, Zarr and HDF5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Derive the schema of a pack from its samples: layers, shapes, values of fields."""
+"""Derive the schema of a pack from its samples: layers, shapes, values of fields; refuse chips that one array cannot
+hold.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read the pixels of all chips of a run or a pack, with the layer and the split of each file."""
+"""Read the pixels of all chips of a run or a pack, with the layer and the split of each file, in as many threads as
+memory allows.
+"""
 
 from __future__ import annotations
 

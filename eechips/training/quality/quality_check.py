@@ -1,4 +1,6 @@
-"""Check the chips of a run and flag those with defects."""
+"""Check the chips of a run, of files that an earlier check has read only those that have changed; flag defects, and say
+what could not be checked.
+"""
 
 from __future__ import annotations
 

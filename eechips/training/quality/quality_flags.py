@@ -1,4 +1,4 @@
-"""Set the flags of a chip from its statistics, each by one test."""
+"""List the flags of chips, and set them from statistics, each by one test; find duplicates and near duplicates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compute statistics of the pixels of a run or a pack, by layer, band and split."""
+"""Compute statistics of the pixels of a run or a pack, by layer, band and split, and write ``stats.json``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Convert samples to items of PyTorch datasets."""
+"""Convert samples to items of PyTorch datasets: labels as numbers, types that PyTorch lacks, values of
+masked pixels.
+"""
 
 from __future__ import annotations
 
