@@ -1,4 +1,5 @@
-"""Continuous Change Detection and Classification: segments of dense series, each with a trend and seasons.
+"""CCDC, Continuous Change Detection and Classification: segments of dense series, each with a trend and seasons;
+outliers, clouds (Tmask) and second observations of a day are left out.
 
 Zhu and Woodcock (2014), "Continuous change detection and classification of land cover using all available Landsat
 data", Remote Sensing of Environment 144, https://doi.org/10.1016/j.rse.2014.01.011. What the paper leaves open is as in

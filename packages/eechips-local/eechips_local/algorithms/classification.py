@@ -1,4 +1,5 @@
-"""Classifiers and clusterers: their options, their training data, and the models of scikit-learn behind them.
+"""Train and apply ``ee.Classifier`` and ``ee.Clusterer`` with scikit-learn: output modes, classes that must be whole
+numbers, PROBABILITY's two classes, votes, out-of-bag error.
 
 Earth Engine uses the models of Smile, LIBSVM and Weka. scikit-learn contains LIBSVM too. Its trees, forests and
 clusters use the same algorithms, but draw other random numbers: single predictions may differ, accuracies do not.

@@ -1,4 +1,5 @@
-"""Composite2Change (C2C): segmentation of series by merging segments from the bottom up.
+"""Composite2Change (C2C): breakpoints of series by merging segments from the bottom up, with infilled zeros, removed
+spikes and regrowth.
 
 Hermosilla et al. (2015), "An integrated Landsat time series protocol for change detection and generation of annual
 gap-free surface reflectance composites", https://doi.org/10.1016/j.rse.2014.11.005, as in the program that Earth

@@ -1,4 +1,5 @@
-"""Decision trees in the text format of R, as ``ee.Classifier.explain`` returns them and R's ``rpart`` prints them.
+"""Parse decision trees of ``ee.Classifier.decisionTree`` in the text format of R's ``rpart``, limit their nodes and
+depth, and compute their votes.
 
 A line is a node: number, split, samples, loss, value, optionally probabilities in parentheses, and ``*`` at a leaf::
 

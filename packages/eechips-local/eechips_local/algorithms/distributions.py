@@ -1,4 +1,4 @@
-"""Distributions of test statistics: Student's t, Fisher's F and chi-square."""
+"""Distributions of test statistics: Student's t, Fisher's F and chi-square, and the incomplete beta function."""
 
 from __future__ import annotations
 

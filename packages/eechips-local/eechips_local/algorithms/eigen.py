@@ -1,4 +1,4 @@
-"""Compute eigenvectors in Earth Engine's order and with its signs.
+"""Compute eigenvalues and eigenvectors in Earth Engine's order and with its signs; complex eigenvalues are errors.
 
 An eigenvector is determined up to its sign only, and the vectors of equal eigenvalues up to a rotation. Which of them
 comes out depends on the algorithm. Earth Engine's documented results (developers.google.com/earth-engine/apidocs/

@@ -1,4 +1,4 @@
-"""G-means: k-means that splits clusters which are not normally distributed.
+"""G-means: k-means that splits clusters which are not normally distributed by the test of Anderson and Darling.
 
 Hamerly and Elkan, "Learning the k in k-means", NIPS 2003.
 """

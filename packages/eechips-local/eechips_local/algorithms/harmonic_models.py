@@ -1,4 +1,4 @@
-"""Models of a series by a trend and the harmonics of a year, fitted by least squares with or without a penalty."""
+"""Models of a series by a trend and the harmonics of a year, fitted by least squares or the lasso."""
 
 from __future__ import annotations
 

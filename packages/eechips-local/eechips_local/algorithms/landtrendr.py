@@ -1,4 +1,5 @@
-"""LandTrendr: segmentation of yearly series by straight lines.
+"""LandTrendr: segmentation of yearly series by straight lines: spikes, vertices, too steep recoveries, and the choice
+of a model by p-values.
 
 Kennedy, Yang and Cohen (2010), "Detecting trends in forest disturbance and recovery using yearly Landsat time series:
 1. LandTrendr - Temporal segmentation algorithms", Remote Sensing of Environment 114,

@@ -1,4 +1,4 @@
-"""Least squares of many small systems."""
+"""Solve many small systems by least squares at once; tell those that are not determined."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Fit maximum entropy models of species distributions (Phillips et al. 2006, Phillips et al. 2017).
+"""Fit and apply maximum entropy models of species distributions (Maxent): default regularization, clamping, outputs
+cloglog, logistic, cumulative and raw.
 
 The model is the distribution over background points p(x) = exp(f(x) l) / Z whose weights l minimize
 

@@ -1,4 +1,5 @@
-"""Features of maximum entropy models: functions of the inputs, scaled to the range from 0 to 1 over the background.
+"""Features of maximum entropy models: linear, quadratic, product, hinge, threshold and categorical, scaled to the range
+from 0 to 1 over the background.
 
 Types, scaling and deviations are those of the program Maxent 3.4 (https://github.com/mrmaxent/Maxent): linear,
 quadratic and product features, thresholds and hinges between all neighbouring values of an input, and categories. The

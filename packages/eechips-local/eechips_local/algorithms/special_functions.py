@@ -1,4 +1,6 @@
-"""Special functions of real numbers that neither Python nor numpy has."""
+"""Special functions that neither Python nor numpy has: gamma, digamma, trigamma, Lanczos, inverse error functions,
+incomplete gamma.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Breakpoints of linear models: Bai and Perron (2003), "Computation and analysis of multiple structural change models",
-Journal of Applied Econometrics 18, https://doi.org/10.1002/jae.659, as R's ``strucchange::breakpoints`` computes them
-(https://doi.org/10.18637/jss.v007.i02).
+"""Breakpoints of linear models, of which the Bayesian information criterion chooses the number (Bai and Perron), as R's
+``strucchange::breakpoints`` computes them.
+
+Bai and Perron (2003), "Computation and analysis of multiple structural change models", Journal of Applied Econometrics
+18, https://doi.org/10.1002/jae.659; https://doi.org/10.18637/jss.v007.i02.
 """
 
 from __future__ import annotations

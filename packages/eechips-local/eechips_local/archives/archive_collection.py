@@ -1,4 +1,6 @@
-"""Serve datasets of open archives: image collections, series of global images, and single images of many files."""
+"""Serve datasets of open archives as image collections, series of global images and mosaics; refuse queries of too many
+images without a region or time.
+"""
 
 from __future__ import annotations
 

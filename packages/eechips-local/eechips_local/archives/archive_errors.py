@@ -1,4 +1,4 @@
-"""Define the errors of open archives."""
+"""Define the errors of open archives, with their HTTP status: not reached, refused, untrusted certificates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Say who has an asset that the open archives which are served do not have."""
+"""Complete the message about a missing asset where open archives are served: which other archive has it, or the nearest
+ids.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Name the known open archives.
+"""List the known open archives: their addresses, hosts, credentials, page sizes and connections.
 
 Addresses, hosts and limits: documents of the archives, which each entry names.
 """

@@ -1,4 +1,5 @@
-"""Read dataset records: how the items of an archive's collection become the images of an Earth Engine dataset.
+"""Read dataset records (TOML): how items of an archive become images of an Earth Engine dataset: bands, nodata, offset,
+scale, properties, fallback collections.
 
 There is a TOML file for each pair of dataset and archive in ``records/<archive>/<dataset with _ for />.toml``. A record
 may name another one with ``like``: its keys replace those of that one. ``fallback`` holds the keys in which a second

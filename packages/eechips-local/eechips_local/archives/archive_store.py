@@ -1,4 +1,6 @@
-"""Serve open archives as stores of assets: an asset is taken from the first archive that has it."""
+"""Serve open archives as stores of assets: take an asset from the first archive that has it, keep found images for ten
+minutes, name an image's files.
+"""
 
 from __future__ import annotations
 

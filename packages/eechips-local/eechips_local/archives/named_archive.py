@@ -1,4 +1,6 @@
-"""Find the archive that a user names: a known one, the address of a STAC API, or a file."""
+"""Find the archive that a user names: a known one, the address of a STAC API, a file, or a TOML description, whose
+fields are checked.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read one image that is made of many files, each found when its place is looked at."""
+"""Read one image that is made of many files, each found when its place is looked at; refuse a window of more than 64
+files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Change the assets of a folder on behalf of clients: make folders, copy, move, change and remove assets.
+"""Change the assets of a folder on behalf of clients: make folders, copy, move, update and remove assets, keep access
+policies, enforce quotas of assets and bytes.
 
 Each change holds the store's lock from its checks to its end, so that two clients cannot undo each other's. A process
 that is killed leaves an asset as it was or as it is to be. A move that is cut short leaves the asset under both ids

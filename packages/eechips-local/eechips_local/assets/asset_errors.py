@@ -1,4 +1,4 @@
-"""Everything the asset store raises on purpose.
+"""Define every error that the asset store raises on purpose.
 
 ::
 

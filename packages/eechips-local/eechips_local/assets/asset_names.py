@@ -1,4 +1,6 @@
-"""Check asset ids, and turn them into file names and references between files."""
+"""Check asset ids, names of bands, references and URLs; turn ids into names of files; hide passwords and queries of
+URLs in messages.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find objects of Cloud Storage in the folder whose folders stand for buckets."""
+"""Parse ``gs://`` URIs, and find objects of Cloud Storage in the folder whose folders stand for buckets
+(``--buckets``).
+"""
 
 from __future__ import annotations
 

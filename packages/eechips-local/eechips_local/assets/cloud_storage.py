@@ -1,4 +1,6 @@
-"""Find objects of Cloud Storage: in the folder that stands for buckets, or in Cloud Storage itself."""
+"""Decide whether an object of Cloud Storage is read from the folder that stands for buckets (``--buckets``), from Cloud
+Storage itself (``--allow-remote``), or not.
+"""
 
 from __future__ import annotations
 

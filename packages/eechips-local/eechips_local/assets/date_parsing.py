@@ -1,4 +1,6 @@
-"""Parse times as people and files write them, into milliseconds since 1970 UTC."""
+"""Parse times as people and files write them, dates in names of files, and time axes of NetCDF, into milliseconds since
+1970 UTC.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve the assets of a folder.
+"""Serve the assets of a folder (``FolderStore``), and list them with their sizes, times and bands.
 
 :mod:`eechips_local.assets.stored_images` makes images of its rasters, and :mod:`eechips_local.pixels.file_source` reads
 them.

@@ -1,4 +1,6 @@
-"""Compute the outline of a grid in longitude and latitude."""
+"""Compute the outline of a grid in longitude and latitude: cut at 180 degrees, around a pole, or the limb that a
+satellite sees.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Rows of the index of a store: containers, images and tables, with their extents in space and time."""
+"""Define the tables of a store's SQLite index, and write its rows: containers, images and tables, with their extents in
+space and time.
+"""
 
 from __future__ import annotations
 

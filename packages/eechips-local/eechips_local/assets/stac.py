@@ -1,4 +1,5 @@
-"""STAC documents of a store: written with pystac, read as plain JSON.
+"""Write and read STAC documents of a store: items, folders, collections; decide which properties of foreign items are
+Earth Engine's.
 
 Earth Engine's own facts stand under ``eechips:`` names, so that no property of a user can collide with one of
 STAC's. Items that others wrote are understood too, if they carry the projection extension and their bands:

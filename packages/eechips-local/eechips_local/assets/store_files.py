@@ -1,4 +1,5 @@
-"""Write files atomically, and remove files: the only module of the local Earth Engine that does.
+"""Write files atomically, remove files, lock stores, and make temporary folders: the only module of the local Earth
+Engine that does.
 
 A process that makes a workspace holds a lock of it (flock(2)) as long as it lives, on any machine. A workspace of the
 same user without a lock is that of a process that was killed, and is removed by the next one that works in the same

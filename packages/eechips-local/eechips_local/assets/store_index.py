@@ -1,4 +1,5 @@
-"""Index a store's STAC documents in a SQLite file with an R-tree.
+"""Index a store's STAC documents in a SQLite file with an R-tree: when it is rebuilt, and how images are found by place
+and time.
 
 The documents are the truth, the index is made from them and can be deleted. It is fresh as long as the documents
 of the containers it knows have kept their modification time and size: to add, replace or remove an item

@@ -1,4 +1,4 @@
-"""Read stored images and image collections."""
+"""Read stored images and image collections, with their property ``system:asset_size``."""
 
 from __future__ import annotations
 

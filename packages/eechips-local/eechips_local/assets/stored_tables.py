@@ -1,4 +1,4 @@
-"""Read stored tables from GeoParquet files."""
+"""Read stored tables from GeoParquet files: only the row groups and rows that may match a query."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Hold the rows of large tables in memory, with the boxes around their geometries.
+"""Hold the rows of a large table in memory, with the boxes around their geometries: which tables, and how rows are
+found by a box.
 
 A script that divides a table into cells sends thousands of requests for small parts of it. Rows of a table lie in any
 order, so each of these would read the whole file.

@@ -1,4 +1,6 @@
-"""Check what clients may change, for all methods that change assets."""
+"""Check what clients may change: the folder of ``--export-assets``, names and lengths of properties; turn errors of the
+asset store into the service's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Decide which files an item may refer to.
+"""Decide which files an item of a catalogue may refer to (``--catalog-files``, ``--allow-remote``), and complete
+relative references.
 
 Items may come from lists by strangers, and any client of the server may request any of them. So a file of
 this machine is read only if it lies, symbolic links followed, below the folder that the catalogue's is in, as do the

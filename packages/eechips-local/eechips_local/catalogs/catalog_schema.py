@@ -1,4 +1,5 @@
-"""A catalogue's schema file: its collections, and the partitions of each.
+"""Read a catalogue's schema file (``_schema.json``): its collections, the partitions of each, and which partitions can
+hold a match of a query.
 
 A folder of STAC items in GeoParquet (https://github.com/stac-utils/stac-geoparquet), in partitions whose boxes and
 dates ``_schema.json`` lists. Whoever changes it writes new files beside it, then a list of what goes where, then puts

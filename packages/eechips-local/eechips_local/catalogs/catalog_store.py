@@ -1,4 +1,4 @@
-"""Serve a catalogue as a store of assets."""
+"""Serve a catalogue as a store of assets: its collections with their properties and counts, and the images in them."""
 
 from __future__ import annotations
 

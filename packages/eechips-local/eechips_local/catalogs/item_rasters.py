@@ -1,4 +1,6 @@
-"""Read the bands of items: described by the items or, where those are incomplete, by the headers of their files."""
+"""Read the bands of a catalogue's items, described by the items or by headers of their files; refuse files that differ
+from their item.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read rows of partitions: the columns that every query needs at once, the rest when it is used."""
+"""Read rows of partitions: the columns that every query needs at once, the rest when it is used; notice partitions that
+were replaced meanwhile; give items' properties.
+"""
 
 from __future__ import annotations
 

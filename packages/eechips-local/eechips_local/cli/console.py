@@ -1,4 +1,6 @@
-"""What all commands share: types of parameters, errors of one sentence, and printing without control characters."""
+"""What all commands share: types of parameters, errors of one sentence (exit status 2), ``--debug``, and printing
+without control characters.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Options that say what a local Earth Engine serves, and how, for the commands that start one."""
+"""Options that say what a local Earth Engine serves, for the commands that start one: ``--assets``, ``--catalog``,
+``--archive``, ``--demo``, ``--allow-remote``, ``--port``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve the demo planet as a store of assets: procedural, identical on every machine, marked as synthetic."""
+"""Serve the demo planet as a store of assets: the list of all its datasets by id, and old ids that still work."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Place ecoregions on the planet, with the character of their land, and the coast.
+"""Place ecoregions on the planet, with the character of their land, the coast, and the mean temperature of a year.
 
 A place belongs to the ecoregion of the site nearest to it, after the plane has been bent by noise. The bending makes
 borders that look grown; it is smooth and invertible, so that ``ecoregions`` can draw the same borders as polygons. The

@@ -1,4 +1,4 @@
-"""Mark the demo planet's data as synthetic."""
+"""Mark the demo planet's data as synthetic, and state the version of its assets."""
 
 from __future__ import annotations
 

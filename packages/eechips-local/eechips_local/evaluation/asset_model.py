@@ -1,4 +1,5 @@
-"""Define the interface of asset stores: images, collections, tables and the sources of their pixels."""
+"""Define the interface of asset stores: images, collections, tables, queries of them, and the sources of their pixels.
+"""
 
 from __future__ import annotations
 

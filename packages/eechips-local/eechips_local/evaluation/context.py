@@ -1,4 +1,6 @@
-"""Hold what one request's evaluation may use: the assets, the limits, the time."""
+"""Hold what one request's evaluation may use: the assets, the time, and the service's limits: 5000 elements, sizes of
+requests and pictures, bands, memory.
+"""
 
 from __future__ import annotations
 

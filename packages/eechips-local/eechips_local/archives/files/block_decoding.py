@@ -1,4 +1,6 @@
-"""Decode blocks of TIFF files with GDAL: as a small TIFF file in memory that holds nothing else."""
+"""Decode blocks of TIFF files with GDAL, in small TIFF files in memory, and describe headers: grid, CRS, nodata, masks;
+complex numbers are refused.
+"""
 
 from __future__ import annotations
 

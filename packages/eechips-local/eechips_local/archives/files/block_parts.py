@@ -1,4 +1,4 @@
-"""Group parts of blocks that one request fetches, for `cog_parts`."""
+"""Group parts of blocks that one request fetches: those near each other, up to 8 MiB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Fetch headers and blocks of an archive's rasters, many at once, each once for all that need it."""
+"""Fetch headers and blocks of an archive's rasters, many at once, each once for all; check after an hour whether a kept
+header is still its file's.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read rasters of an archive: a ``CogReader`` that fetches blocks by ranges, and inflates or decodes them."""
+"""Read windows of an archive's rasters: a ``CogReader`` that fetches blocks, reads ahead, repeats damaged blocks, and
+bounds its caches.
+"""
 
 from __future__ import annotations
 

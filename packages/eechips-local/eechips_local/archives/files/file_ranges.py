@@ -1,4 +1,6 @@
-"""Read ranges of bytes of an archive's files: whole, of one version of the file, or not at all."""
+"""Read ranges of bytes of an archive's files, all of one version: attempts, timeouts, checks of Content-Range and
+Content-Encoding, and the messages of failures.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Tell versions of an archive's files apart, whichever of a host's servers answers."""
+"""Tell versions of an archive's files apart by ETag, date, size and digests, whichever of a host's servers answers;
+state that a file has changed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read ranges of the files beside a static catalogue, as an HTTP server would give them."""
+"""Read ranges of the files beside a static catalogue, as an HTTP server would give them; refuse rasters with a decisive
+.msk or .aux.xml file.
+"""
 
 from __future__ import annotations
 

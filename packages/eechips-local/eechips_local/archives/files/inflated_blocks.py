@@ -1,4 +1,6 @@
-"""Read blocks of TIFF files that are deflated or not compressed, without GDAL."""
+"""Read blocks of TIFF files that are deflated or not compressed, without GDAL: only the upper rows that are needed are
+fetched and inflated.
+"""
 
 from __future__ import annotations
 

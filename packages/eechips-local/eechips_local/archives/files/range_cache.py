@@ -1,4 +1,6 @@
-"""Keep parts of an archive's files on disk, for all processes that read it."""
+"""Keep parts of an archive's files on disk, bounded and with checksums, in the user's cache folder (XDG_CACHE_HOME),
+for all processes that read it.
+"""
 
 from __future__ import annotations
 

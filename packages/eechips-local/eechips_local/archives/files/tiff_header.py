@@ -1,4 +1,6 @@
-"""Parse headers of TIFF files: where their blocks lie, and what it takes to decode them."""
+"""Parse headers of TIFF files: where blocks, masks and levels of the pyramid lie; refuse JPEG 2000, and too large
+headers or blocks.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Say why a host denies access to a file, and what to do: never with a signature."""
+"""Say why a host denies access to a file (HTTP 401 or 403), and what to do: never with a signature."""
 
 from __future__ import annotations
 

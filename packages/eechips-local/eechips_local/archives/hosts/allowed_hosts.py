@@ -1,4 +1,5 @@
-"""Decide which hosts may be asked on behalf of an archive, and to which of their addresses connections may go.
+"""Decide which hosts may be asked on behalf of an archive; refuse addresses of private networks, unless the user names
+the host with its port.
 
 Catalogues come from others: an item may refer to this machine, to a neighbour in its network, or to the service that
 gives a virtual machine its credentials. So an address is used only if its host is one of the archive's, and a

@@ -1,4 +1,6 @@
-"""Send the requests of an archive's searches and tokens: to its own hosts, bounded, and repeated where they fail."""
+"""Send the requests of an archive's searches and tokens to its own hosts: attempts, timeouts, redirects, the largest
+response, connections of each thread.
+"""
 
 from __future__ import annotations
 

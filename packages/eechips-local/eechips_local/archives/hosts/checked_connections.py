@@ -1,4 +1,6 @@
-"""Open connections to checked addresses of allowed hosts only, and send requests for an archive's files over them."""
+"""Send requests for an archive's files over connections to checked addresses: redirects, proxies (HTTPS_PROXY), trusted
+certificates (REQUESTS_CA_BUNDLE).
+"""
 
 from __future__ import annotations
 

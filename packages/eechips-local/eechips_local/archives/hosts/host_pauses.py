@@ -1,4 +1,4 @@
-"""Leave hosts alone that are not reached, or that want no requests, in all processes together."""
+"""Pause requests to hosts that are not reached, or that ask for a pause (Retry-After), in all processes together."""
 
 from __future__ import annotations
 

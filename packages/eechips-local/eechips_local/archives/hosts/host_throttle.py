@@ -1,4 +1,6 @@
-"""Adapt the rate and the number of simultaneous requests to what each host accepts."""
+"""Adapt the rate and the number of simultaneous requests to what each host accepts; count requests and bytes; parse
+Retry-After.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Authorize requests of S3 by headers: AWS Signature Version 4, of a request without a body.
+"""Authorize requests of S3 by headers (AWS Signature Version 4), and read keys from the environment or
+``~/.aws/credentials``.
 
 https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html. By hand, as a request is signed for every
 range, and botocore has 80 MB. Ranges are not part of the signature, so one holds for all ranges of a file.

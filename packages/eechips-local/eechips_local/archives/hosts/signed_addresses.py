@@ -1,4 +1,6 @@
-"""Addresses with signatures: tell and hide them, and remember those to which others lead until they expire."""
+"""Recognise addresses with signatures, find when these expire, hide them in records, and remember until then where
+redirects lead.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Authorize requests for an archive's files, with credentials from their usual places, each for its own hosts only.
+"""Authorize requests for an archive's files: SAS tokens, Earthdata and CDSE logins, buckets whose readers pay; each
+credential goes to its own hosts only.
 
 It fetches and renews the Planetary Computer's SAS tokens (shared access signatures) by collection. Credentials are
 ``PC_SDK_SUBSCRIPTION_KEY`` (optional) for the Planetary Computer; ``EARTHDATA_TOKEN``, or a name and a password in

@@ -1,4 +1,6 @@
-"""Decide which failures of requests are transient: the same request may succeed later. All others are final."""
+"""Decide which failures of requests are transient: the same request may succeed later. State certificates that are not
+trusted, and unusable proxies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Search items in files: a static STAC catalogue, a list of items in JSON, or STAC GeoParquet.
+"""Search items in files: a static STAC catalogue, a list of items in JSON, or STAC GeoParquet; refuse links out of its
+folder, and too large documents.
 
 pystac follows a catalogue that contains itself without end, and links out of its folder; so the links are followed
 here. GeoParquet is read by pyarrow and stac-geoparquet.

@@ -1,4 +1,4 @@
-"""Keep the table of an archive's files on this machine, and search the files in it."""
+"""Fetch the table of an archive's files, keep it on this machine for 30 days, and search the files in it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,5 @@
-"""Read the rasters of items as Earth Engine's bands: their grids, and their numbers by the rules of dataset records.
-
-The offset of Sentinel-2 since baseline 04.00 is such a rule.
+"""Make Earth Engine's bands of items' rasters: which band of which asset, grids, offsets (Sentinel-2's baseline 04.00);
+refuse files that contradict their item.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Compare searches of items with each other, and items with a search."""
+"""Test whether an item matches a search, or a search holds another; widen searches to whole days and cells; split boxes
+at the antimeridian.
+"""
 
 from __future__ import annotations
 

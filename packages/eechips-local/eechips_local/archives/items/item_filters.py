@@ -1,4 +1,4 @@
-"""Turn conditions on images into searches of items."""
+"""Turn filters of images (dates, bounds, properties, ``system:index``) into searches of items."""
 
 from __future__ import annotations
 

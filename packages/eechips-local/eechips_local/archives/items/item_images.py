@@ -1,4 +1,6 @@
-"""Make images of items by the rules of a dataset record."""
+"""Make images of items: properties, times, the newest of several items, and outlines, mended where they are invalid or
+cross 180 degrees uncut.
+"""
 
 from __future__ import annotations
 

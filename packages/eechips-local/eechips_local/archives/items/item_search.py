@@ -1,4 +1,6 @@
-"""Search the items of an open archive: the archive itself once, what it has answered afterwards."""
+"""Search the items of an open archive, or use a kept answer: for an hour, or a week; refuse searches of more than
+100,000 items.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Search the items of a STAC API: its pages, the language of its conditions, searches that are halved or cut short."""
+"""Search the items of a STAC API: pages, POST or GET, CQL2 or "query", halved searches; warn of items that may be
+missing.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Ingest files as assets."""
+"""Ingest files as assets: rasters, vector files or STAC items; check options that exclude each other; parse properties
+and pyramiding policies.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write bands as cloud-optimised GeoTIFFs, with their pixels, transform and CRS."""
+"""Write bands as cloud-optimised GeoTIFFs: which bands share a file, blocks, compression; compare what was written with
+what was read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Plan which bands of which files make which images."""
+"""Plan which bands of which files make which images: one of each file, one of all, or a series of dates, as of a
+NetCDF's time axis.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the files to ingest, and make asset ids from their names."""
+"""Find the files to ingest by suffix or pattern, and make asset ids from their names by a template (``{stem}``,
+``{folder}``, ``{path}``, ``{date}``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Read from STAC items which assets are rasters, and their bands, grids and types.
+"""Decide which assets of a STAC item are data, not thumbnails or overviews, and read their bands, names of bands,
+grids, types and nodata.
 
 https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions raster, eo and projection.
 """

@@ -1,4 +1,4 @@
-"""Ingest images without copying their files: hard links to local files, URLs of remote ones."""
+"""Ingest images without copying their files (``by_reference``): hard links to local files, URLs of remote ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Publish finished assets in a store: documents first, then the index, under the store's lock."""
+"""Put finished assets into a store, or take them out, documents before the index; refuse ids that are taken; decide
+which folders become collections.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Open raster files to ingest."""
+"""Open raster files to ingest: names of bands, nodata, masks, the name of the CRS; refuse complex numbers, uint64, and
+files that are not georeferenced.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Describe assets without opening their pixels or rows."""
+"""Define records of stored assets: images with their files and bands, tables, classifiers, folders and collections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read rasters on web servers and in object stores by ranges of bytes, where that is allowed."""
+"""Read rasters on web servers and in object stores with GDAL by ranges of bytes: timeouts, retries, messages; refuse
+them without ``--allow-remote``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Turn STAC items of other writers into images: choose their files, bands and properties.
+"""Turn STAC items of other writers into images: choose files, names of bands, scale, offset and nodata; follow links of
+catalogues; refuse remote files.
 
 https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions raster, eo and projection.
 """

@@ -1,4 +1,6 @@
-"""Ingest vector files as tables: GeoParquet in longitude and latitude."""
+"""Ingest vector files as tables: types of columns, the CRS, repaired geometries; write GeoParquet in longitude and
+latitude.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw countries, states and counties.
+"""Draw countries, provinces, states, counties and districts, and give them names and codes (GAUL, FIPS).
 
 The conterminous states have the atlas's outlines, with rivers' and ridges' wiggles on every edge that is neither a
 meridian nor a parallel; their counties are cells of scattered seats. Elsewhere districts are such cells, put together

@@ -1,4 +1,4 @@
-"""Compute what covers the ground, and what it reflects.
+"""Compute what covers the ground of a rectangle on a date: fields, trees, shrubs, rock, roads, houses, water and snow.
 
 Relief, climate and settlement meet here: for a rectangle of the plane ``ground`` says how much of each cell is tree,
 field, road, water, and how bright the light is on it. All sensors of the demo planet look at this same ground, so they

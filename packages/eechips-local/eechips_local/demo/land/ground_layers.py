@@ -1,4 +1,4 @@
-"""Describe what covers the ground, layer by layer, and compute what it reflects."""
+"""Compute the reflectance of the ground from the layers that cover it."""
 
 from __future__ import annotations
 

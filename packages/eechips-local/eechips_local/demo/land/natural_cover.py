@@ -1,4 +1,6 @@
-"""Compute which shares of the ground are under grass, trees, rock and snow, on the nodes of relief."""
+"""Compute which shares of the ground are under grass, trees, rock and snow, on the nodes of relief, and the height of
+the treeline.
+"""
 
 from __future__ import annotations
 

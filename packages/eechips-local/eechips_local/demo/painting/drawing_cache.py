@@ -1,4 +1,5 @@
-"""Cache drawings that are the same on every start in the user's cache folder: some 15 MB that may be deleted.
+"""Cache drawings that are the same on every start in the user's cache folder (``EECHIPS_CACHE``): some 15 MB that may
+be deleted.
 
 The name of a file says what drew it: the demo planet's modules and the libraries whose versions may round differently.
 Files are written whole or not at all, and their checksums looked at, so that any number of processes may share them;

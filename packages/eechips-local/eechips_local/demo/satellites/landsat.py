@@ -1,4 +1,5 @@
-"""LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2: surface reflectance and temperature, scene by scene.
+"""LANDSAT/LC08/C02/T1_L2 and LANDSAT/LC09/C02/T1_L2: their scenes, the days and times of passes, and the properties of
+images.
 
 Searches find scenes at intervals of 16 days. The name of a scene of any other day is answered as well: satellites left
 their usual orbit for months, and only their archive has the list.

@@ -1,4 +1,5 @@
-"""What Landsat 8 and 9 see: reflectances, temperature, aerosol and quality, cell by cell.
+"""What Landsat 8 and 9 see: reflectances, temperature, aerosol and quality (``QA_PIXEL``), cell by cell; pixels whose
+correction fails.
 
 Bands, scales, offsets and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LC08_C02_T1_L2
 """

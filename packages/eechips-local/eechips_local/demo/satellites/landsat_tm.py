@@ -1,4 +1,5 @@
-"""Landsat 4, 5 and 7: surface reflectance and temperature, reflectance at the top of the atmosphere, and raw scenes.
+"""Landsat 4, 5 and 7: surface reflectance, top of the atmosphere, and raw scenes; the gaps of Landsat 7, and saturation
+(``QA_RADSAT``).
 
 Bands, scales and bits: https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LT05_C02_T1_L2 and
 https://developers.google.com/earth-engine/datasets/catalog/LANDSAT_LE07_C02_T1_TOA. The land, its clouds and the

@@ -1,4 +1,5 @@
-"""USDA/NAIP/DOQQ: aerial photographs of the conterminous United States, by quarter quadrangle.
+"""USDA/NAIP/DOQQ: aerial photographs of the conterminous United States: years and days of flights by state, bands and
+pixels of films, ids.
 
 Naming, collars of about 300 m, NAD83 / UTM grids and resolutions (1 m, 0.6 m from 2018) are those of the National
 Agriculture Imagery Program: https://developers.google.com/earth-engine/datasets/catalog/USDA_NAIP_DOQQ

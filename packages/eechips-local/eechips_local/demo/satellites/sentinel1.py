@@ -1,4 +1,5 @@
-"""COPERNICUS/S1_GRD and COPERNICUS/S1_GRD_FLOAT: radar backscatter of Sentinel-1A, in decibels and as power.
+"""COPERNICUS/S1_GRD and COPERNICUS/S1_GRD_FLOAT: which images there are, their modes and polarisations, speckle, angles
+of incidence, properties.
 
 Scenes differ in bands, as the catalog says: VV with VH, or VV alone, in the mode IW at 10 m; around the poles HH with
 HV, or HH alone, in the mode EW at 40 m, or in IW. Which passes have one band only is invented: around the poles every

@@ -1,4 +1,5 @@
-"""Sentinel-2 (COPERNICUS/S2_SR_HARMONIZED and its kin), its cloud scores and its Dynamic World, tile by tile.
+"""Sentinel-2 (COPERNICUS/S2_SR_HARMONIZED and its kin), cloud scores, Dynamic World: which images there are, bands that
+they lack or mask, the offset of 1000, properties.
 
 COPERNICUS/S2_HARMONIZED has the reflectance at the top of the atmosphere. COPERNICUS/S2 and COPERNICUS/S2_SR have the
 same images as their harmonized versions, with 1000 added to the reflectances from 2022-01-25 on.

@@ -1,4 +1,5 @@
-"""What Sentinel-2 sees: reflectances and masks, cloud scores, cloud probabilities and Dynamic World, cell by cell.
+"""What Sentinel-2 sees: reflectances and masks (``SCL``, ``QA60``), cloud scores, cloud probabilities and Dynamic
+World, cell by cell.
 
 Bands and scales: https://developers.google.com/earth-engine/datasets/catalog/COPERNICUS_S2_SR_HARMONIZED and the
 records that ``sentinel2`` names.

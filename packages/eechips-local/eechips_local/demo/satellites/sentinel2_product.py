@@ -1,4 +1,5 @@
-"""State what Sentinel-2's products say of themselves beside clouds and orbits: quality, irradiances, angles of view.
+"""State what Sentinel-2's products say of themselves beside clouds and orbits: quality, irradiances, angles of view,
+percentages of ``SCL`` classes.
 
 Names are those that Earth Engine's images have: https://github.com/gee-community/geetools,
 tests/test_Image/test_remove_properties.yml, and Google's catalogue, COPERNICUS/S2_SR and COPERNICUS/S2. The

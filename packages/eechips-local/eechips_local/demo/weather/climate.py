@@ -1,4 +1,5 @@
-"""Weather and seasons: temperatures, vigour of plants, snow, clouds.
+"""Weather and seasons by latitude, height and day: temperatures, growth of plants, snow lines, dryness, the noise of
+clouds.
 
 All of it is arithmetic on latitude, height, day of the year and noise, kept simple enough to come out the same
 everywhere.

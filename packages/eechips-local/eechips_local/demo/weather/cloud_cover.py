@@ -1,4 +1,4 @@
-"""Compute clouds over a satellite image, their shadows, and the confidence in either."""
+"""Compute clouds over a satellite image, their shadows, the percentage that is cloudy, and where the sun stands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Name the skies over scenes of the demo planet: as the climate has them, or of one kind everywhere and always."""
+"""Name the skies over scenes of the demo planet: ``climate``, ``clear``, ``scattered`` or ``overcast`` everywhere and
+always.
+"""
 
 from __future__ import annotations
 

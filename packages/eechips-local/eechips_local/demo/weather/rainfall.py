@@ -1,4 +1,5 @@
-"""Rain of days, and its sums: it falls from the thickest clouds, as often and as much as usual in that month there.
+"""Rain of days, its sums, and moisture of the soil: rain falls from the thickest clouds, as often and as much as usual
+in that month there.
 
 All datasets of rain show this one: CHIRPS, ERA5-Land and the stubs of others.
 """
