@@ -1,5 +1,4 @@
-"""Define the interface of asset stores: images, collections, tables, queries of them, and the sources of their pixels.
-"""
+"""Define the interface of asset stores: images, collections, tables, queries, and sources of pixels."""
 
 from __future__ import annotations
 

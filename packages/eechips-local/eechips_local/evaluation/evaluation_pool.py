@@ -1,7 +1,8 @@
-"""Evaluate requests in worker processes, so that the server responds meanwhile and all cores are used.
+"""Evaluate requests in worker processes: which worker takes a request, and which is killed and replaced: by its time,
+its memory, or as its client has left.
 
-The server reaches each worker through a pipe, and waits in a thread for its response. A worker that exceeds its time
-is killed and replaced; its request gets Earth Engine's time-out error. So is a worker whose client has left.
+The server reaches each worker through a pipe, and waits in a thread for its response. A request whose worker exceeds
+its time gets Earth Engine's time-out error.
 """
 
 from __future__ import annotations

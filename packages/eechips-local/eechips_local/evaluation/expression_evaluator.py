@@ -1,4 +1,5 @@
-"""Evaluate an expression graph: constants, references, calls and functions, in their scopes.
+"""Evaluate an expression graph: constants, references, calls and functions, in their scopes; messages about unknown
+functions, unrecognized or missing arguments, and deep nesting.
 
 An expression has a result key, and values by key. Each value is a constant, a list, a dictionary, a call, a function
 definition or a reference: https://developers.google.com/earth-engine/reference/rest/v1/Expression.

@@ -1,4 +1,6 @@
-"""Process a request in a worker: check its fields, run its operation, map exceptions to Earth Engine's errors."""
+"""Process a request in a worker: check its fields, run its operation (all are listed here), repeat it where a catalogue
+changes, map exceptions to Earth Engine's errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Convert arguments to the types of a function's signature, as Earth Engine does."""
+"""Convert arguments to the types of a function's signature, as Earth Engine does; name the types of values; the message
+"Invalid type".
+"""
 
 from __future__ import annotations
 

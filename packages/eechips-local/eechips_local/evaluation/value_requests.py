@@ -1,4 +1,6 @@
-"""Compute values, and tables page by page: the service's computing methods except pixels."""
+"""Compute values (``value:compute``), pages of tables (``table:computeFeatures``), and files of tables to download
+(``tables:getFeatures``).
+"""
 
 from __future__ import annotations
 

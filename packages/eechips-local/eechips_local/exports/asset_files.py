@@ -1,4 +1,6 @@
-"""Export images and tables as assets: files that are ingested into the folder of exported assets."""
+"""Export images as assets, with pyramiding policies and properties; check for all tasks that an asset's id is free and
+within the quota.
+"""
 
 from __future__ import annotations
 

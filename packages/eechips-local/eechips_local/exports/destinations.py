@@ -1,4 +1,6 @@
-"""Find the folder that an export writes to, and keep names inside it."""
+"""Find the folder that an export writes to (``--drive``, ``--buckets``, ``--export-assets``); check names of files and
+buckets, and request ids.
+"""
 
 from __future__ import annotations
 

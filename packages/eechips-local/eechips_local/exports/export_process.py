@@ -1,4 +1,6 @@
-"""Run attempts at exports, each in a process of its own, which is killed when its task is cancelled."""
+"""Run attempts at exports, each in a process of its own, which is killed when its task is cancelled; the limits of
+exports.
+"""
 
 from __future__ import annotations
 

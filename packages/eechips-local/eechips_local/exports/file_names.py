@@ -1,4 +1,4 @@
-"""Give finished files of exports their names."""
+"""Give finished files of exports their names: where one exists, a number is added, or it is replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Export images as GeoTIFFs, divided into several files where they are large."""
+"""Export images as GeoTIFFs: division into files (``fileDimensions``, ``shardSize``), ``noData``, ``skipEmptyFiles``,
+``cloudOptimized``, metadata.
+"""
 
 from __future__ import annotations
 

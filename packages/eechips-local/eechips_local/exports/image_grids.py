@@ -1,4 +1,4 @@
-"""Find the pixels of exported images, and read and write them block by block."""
+"""Find the pixels of exported images, check them against ``maxPixels``, and read and write them block by block."""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Write tables as Shapefiles: https://www.loc.gov/preservation/digital/formats/fdd/fdd000280.shtml."""
+"""Write tables as Shapefiles: geometries of one type, names of 10 characters, texts of 254 bytes; refuse what does not
+fit.
+
+Format: https://www.loc.gov/preservation/digital/formats/fdd/fdd000280.shtml.
+"""
 
 from __future__ import annotations
 

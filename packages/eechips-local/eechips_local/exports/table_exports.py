@@ -1,4 +1,6 @@
-"""Export tables: CSV, GeoJSON, KML, KMZ, Shapefile, TFRecord, or an asset."""
+"""Export tables: CSV, GeoJSON, KML, KMZ, Shapefile, TFRecord, or an asset; check ``maxVertices``, and what the table of
+an asset may hold.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Write tables in the service's file formats."""
+"""Write tables as CSV, GeoJSON, KML or KMZ: their columns, cells and geometries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Keep tasks, and run a few of them at a time: the highest priority first, then the oldest."""
+"""Keep tasks, and run a few of them at a time: the highest priority first, then the oldest; repeated request ids, full
+queues, cancellation, attempts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``Filter.*``: relations, distances and areas of geometries."""
+"""``Filter.intersects``, ``disjoint``, ``contains``, ``isContained``, ``withinDistance`` and ``area``: relations,
+distances and areas of geometries.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``Filter.*``: logic, and conditions on one element."""
+"""``Filter.and``, ``or``, ``not``, ``always``, ``never``, ``notNull`` and ``hasGeometry``: logic, and conditions on one
+element.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``Filter.*``: comparisons and calendar.
+"""``Filter.eq``, ``lt``, ``inList``, ``stringContains``, ``maxDifference``, ``rangeContains``, ``dateRangeContains``,
+``calendarRange`` and the like: comparisons and calendar; operands that are null.
 
 A comparison fails where an operand is null; what "passes unless" (neq, gte, lte, disjoint) is the opposite of one that
 does not, and so passes there. The client itself sends neq, gte and lte as ``Filter.not`` of eq, lt and gt.

@@ -1,4 +1,5 @@
-"""``Join.*``: pairs of elements of two collections that match a condition.
+"""``Join.simple``, ``inverted``, ``inner``, ``saveAll``, ``saveFirst`` and ``saveBest``: pairs of elements of two
+collections that match a condition, and its measure.
 
 Guides: developers.google.com/earth-engine/guides/joins_intro and those after it.
 """

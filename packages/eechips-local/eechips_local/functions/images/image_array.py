@@ -1,4 +1,5 @@
-"""``ee.Image``: array pixels: conversion, order and reductions.
+"""``Image.toArray``, ``arrayFlatten``, ``arrayGet``, ``arraySort``, ``arrayMask``, ``arrayReduce``, ``arrayAccum``,
+``arrayArgmax``, ``arrayDotProduct``: array pixels: conversion, order and reductions.
 
 Shapes may differ between pixels: see :mod:`eechips_local.values.ragged_arrays`.
 """

@@ -1,4 +1,6 @@
-"""``ee.Image``: the shapes of array pixels: their lengths, axes, slices and concatenation."""
+"""``Image.arrayLength``, ``arrayProject``, ``arrayTranspose``, ``arrayCat``, ``arrayRepeat``, ``arraySlice``,
+``arrayPad``, ``arrayReshape``: the shapes of array pixels.
+"""
 
 from __future__ import annotations
 

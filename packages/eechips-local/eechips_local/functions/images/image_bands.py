@@ -1,4 +1,6 @@
-"""``ee.Image``: loading, constants, bands and metadata."""
+"""``Image.load``, ``constant``, ``select``, ``rename``, ``addBands``, ``cat``, ``cast``, ``slice``, ``bandNames``,
+``bandTypes``, ``date``, ``metadata``, ``retile``: loading, bands, names of bands, metadata.
+"""
 
 from __future__ import annotations
 

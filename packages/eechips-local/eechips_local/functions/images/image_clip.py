@@ -1,4 +1,4 @@
-"""``ee.Image``: clipping, to an outline or to a grid."""
+"""``Image.clip``, ``clipToCollection`` and ``clipToBoundsAndScale``: clipping, to an outline or to a grid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: coordinates and areas of pixels, and random numbers at them."""
+"""``Image.pixelLonLat``, ``pixelCoordinates``, ``pixelArea`` and ``random``: coordinates and areas of pixels, and
+random numbers.
+"""
 
 from __future__ import annotations
 

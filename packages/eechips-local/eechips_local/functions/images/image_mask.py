@@ -1,4 +1,4 @@
-"""``ee.Image``: masks, from 0 (masked) to 1 (valid)."""
+"""``Image.mask``, ``updateMask``, ``selfMask`` and ``unmask``: masks, from 0 (masked) to 1 (valid)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``ee.Image``: arithmetic, comparison, logic, bits and casts, pixel by pixel.
+"""``Image.add``, ``eq``, ``and``, ``bitwiseAnd``, ``toByte``, ``clamp``, ``unitScale``, ``polynomial``, ``where`` and
+the like: arithmetic, comparison, logic, bits and casts, and types of results.
 
 Two images are matched band by band: by name where both have the same names, else by position, and a single band goes
 with all of the other image's (apidocs/ee-image-add). Results carry the range that the ranges of the inputs give.

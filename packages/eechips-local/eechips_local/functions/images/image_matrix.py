@@ -1,4 +1,6 @@
-"""``ee.Image``: array pixels as matrices."""
+"""``Image.matrixMultiply``, ``matrixSolve``, ``matrixInverse``, ``matrixIdentity`` and decompositions: array pixels as
+matrices; singular ones are masked.
+"""
 
 from __future__ import annotations
 

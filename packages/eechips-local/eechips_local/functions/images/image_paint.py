@@ -1,4 +1,6 @@
-"""``ee.Image``: features painted onto images, images laid over each other, and colour spaces."""
+"""``Image.paint``, ``blend``, ``rgbToHsv`` and ``hsvToRgb``: features painted onto images, images laid over each other,
+and colour spaces.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: default projections, reprojection, interpolation and resolution."""
+"""``Image.projection``, ``reproject``, ``setDefaultProjection``, ``resample`` and ``reduceResolution``: default
+projections, interpolation and resolution.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``Image.reduceRegion``, ``reduceRegions`` and ``reduce``."""
+"""``Image.reduceRegion``, ``reduceRegions`` and ``reduce``: which region, scale and projection count, ``tileScale``,
+names and types of outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Image``: values replaced by tables, and piecewise linear functions."""
+"""``Image.remap`` and ``interpolate``: values replaced by tables, and piecewise linear functions."""
 
 from __future__ import annotations
 

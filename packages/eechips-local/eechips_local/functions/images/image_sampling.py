@@ -1,4 +1,6 @@
-"""Pixels as features: ``Image.sample``, ``stratifiedSample``, ``sampleRegions``, ``sampleRectangle``."""
+"""Pixels as features: ``Image.sample``, ``stratifiedSample``, ``sampleRegions``, ``sampleRectangle``: which pixels are
+drawn, and how many there may be.
+"""
 
 from __future__ import annotations
 
