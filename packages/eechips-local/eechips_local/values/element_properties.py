@@ -9,7 +9,7 @@ from typing import Any
 import shapely
 
 from eechips_local.evaluation.lazy_values import without
-from eechips_local.geometry.geometry import element_geometry
+from eechips_local.geometry.geometry import element_geometry, kept_footprint
 from eechips_local.pixels.lazy_image import Image
 from eechips_local.values.value_json import band_json
 from eechips_local.values.values import Collection, Feature, Geometry, Value
@@ -65,16 +65,8 @@ def _of_image(image: Image, name: str) -> Value:
         return {band: {k: v for k, v in facts.items() if k != "id"} for band, facts in described.items()}
     if name == FOOTPRINT:
         # Constants and composites have none, as geedim's tests say, which run against the service (``fixed``).
-        return None if image.footprint is None or image.footprint.unbounded else _outline(image.footprint)
+        return None if image.footprint is None or image.footprint.unbounded else kept_footprint(image.footprint)
     return None
-
-
-def _outline(footprint: Geometry) -> Geometry:
-    """Return the footprint as the LinearRing that Earth Engine keeps."""
-    shape = footprint.shape
-    if shape.geom_type != "Polygon" or shape.interiors or shape.is_empty:
-        return footprint
-    return Geometry(shapely.LinearRing(shape.exterior.coords), footprint.projection, footprint.geodesic)
 
 
 def property_names(element: Element) -> list[str]:
@@ -102,8 +94,8 @@ def _filled(value: Value) -> Geometry | None:
     if not isinstance(geometry, Geometry):
         return None
     if geometry.shape.geom_type == "LinearRing" and not geometry.shape.is_empty:
-        return replace(geometry, shape=shapely.Polygon(geometry.shape.coords))
-    return geometry
+        return replace(geometry, shape=shapely.Polygon(geometry.shape.coords), outlined=True)
+    return replace(geometry, outlined=False)
 
 
 def is_system(name: str) -> bool:

@@ -16,8 +16,8 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.lazy_values import Later, LazyMapping
 from eechips_local.evaluation.type_conversion import common_type_name, full_type_name, type_name
-from eechips_local.geometry.geometry import geojson
-from eechips_local.geometry.map_projection import WGS84, Projection
+from eechips_local.geometry.geometry import geojson, kept_footprint
+from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.grids.pixel_grid import code_of, parse_crs
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import InvalidError, LimitError
@@ -151,7 +151,7 @@ class Encoder:
     def _image_properties(self, image: Image) -> dict[str, Json]:
         properties = self._properties(image)
         if image.footprint is not None and not image.footprint.unbounded:
-            properties["system:footprint"] = self._footprint(image.footprint)
+            properties["system:footprint"] = self._geometry(kept_footprint(image.footprint))
         return properties
 
     def _facts(self, element: Image | Collection) -> dict[str, Json]:
@@ -163,14 +163,6 @@ class Encoder:
     def _properties(self, element: Image | Collection) -> dict[str, Json]:
         """Return all properties but the version, the id and the bands."""
         return {key: self.encode(item) for key, item in element.properties.items() if key not in _NO_PROPERTIES}
-
-    def _footprint(self, geometry: Geometry) -> Json:
-        if geometry.projection.crs != WGS84.crs:
-            return self._geometry(geometry)
-        shape = geometry.lonlat
-        if shape.geom_type == "Polygon" and not shape.interiors:
-            shape = shapely.LinearRing(shape.exterior)
-        return self._geometry(Geometry(shape, geodesic=True))
 
     def feature(self, feature: Feature) -> Json:
         """Return a feature; its id is ``system:index``."""

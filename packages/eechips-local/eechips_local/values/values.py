@@ -44,8 +44,7 @@ class DateRange:
 class Long(int):
     """A whole number that a cast made: its type has the name Long, while that of other small ones is Integer.
 
-    Google's sample of ``ee.Algorithms.ObjectType`` has it of ``ee.Number(-3).int8()``, and a message of the service of
-    ``ee.Number(i).int()``.
+    Google's sample of ``ee.Algorithms.ObjectType`` has it of ``ee.Number(-3).int8()``, a message of ``Number.int()``.
     """
 
 
@@ -91,12 +90,14 @@ class Geometry:
         projection: longitude and latitude unless said otherwise.
         geodesic: whether edges follow great circles rather than straight lines in the projection.
         unbounded: the whole Earth; ``shape`` is then the full longitude/latitude rectangle.
+        outlined: whether users see the footprint as its outer ring, as that of a stored image.
     """
 
     shape: BaseGeometry
     projection: Projection = WGS84
     geodesic: bool = False
     unbounded: bool = False
+    outlined: bool = False
 
     def within(self, target: Projection, tolerance: float) -> BaseGeometry:
         """Return the shape in another projection's coordinates, exact to ``tolerance`` of its units.
@@ -160,8 +161,7 @@ class Filter:
         matches: whether an element passes.
         narrow: narrows a query to a store, or leaves it as it is.
         pairs: whether two elements match, for joins; None where the filter is of one element only.
-        fields: names of the properties that decide whether an element passes, ".geo" for its geometry; None if anything
-            else may.
+        fields: names of the properties that decide, ".geo" for the geometry; None if anything else may.
         is_exact: whether the narrowed query says as much as the filter.
         all_of: filters that say together what this one says; none if it is no conjunction.
         description: type and arguments, as ``getInfo`` shows them.

@@ -34,6 +34,7 @@ from eechips_local.assets import (
 )
 from eechips_local.assets.stored_tables import StoredTable
 from eechips_local.evaluation.asset_model import FeatureRow, Query, TableAsset
+from local_tests.support.captured_log import CapturedLog
 
 COUNT = 3000
 
@@ -387,3 +388,23 @@ def test_the_process_that_reads_vectors_imports_nothing_else_of_the_package() ->
     modules = ("dbase_texts", "vector_formats", "vector_reader")
     package = "eechips_local.assets.vectors"
     assert found == ["eechips_local", "eechips_local.assets", package, *(f"{package}.{name}" for name in modules)]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_known"),
+    [
+        ("EPSG:99999", False), ("unnamed", False), ("EPSG::4267", False), ("urn:ogc:def:crs:EPSG::4267", True),
+        ("EPSG:4326", True), ("urn:ogc:def:crs:OGC:1.3:CRS84", True), (None, True),
+    ],
+)  # fmt: skip
+def test_a_crs_that_gdal_takes_for_wgs84_is_told(
+    name: str | None, is_known: bool, tmp_path: Path, caplog: CapturedLog
+) -> None:
+    """Coordinates of an unknown CRS became degrees of an asset without a word."""
+    path = tmp_path / "a.geojson"
+    member = {} if name is None else {"crs": {"type": "name", "properties": {"name": name}}}
+    point = {"type": "Feature", "properties": {}, "geometry": {"type": "Point", "coordinates": [-105, 40]}}
+    path.write_text(json.dumps({"type": "FeatureCollection", **member, "features": [point]}))
+    assert (pyogrio.read_info(path)["crs"] == "EPSG:4326") is (not is_known or name != "urn:ogc:def:crs:EPSG::4267")
+    ingest(path, tmp_path / "assets", "users/me/a")
+    assert any("does not know" in message for message in caplog.messages) is not is_known

@@ -14,12 +14,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pyproj import CRS
 
-from eechips_local.evaluation.asset_model import PixelType
+from eechips_local.evaluation.asset_model import PixelType, Query
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.geometry.map_projection import Projection
+from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from eechips_local.values.value_json import Encoder
 from eechips_local.values.values import WHOLE_EARTH, Array, Collection, Date, DateRange, ErrorMargin, Feature, Geometry
+from local_tests.support.demo_store import STORE
 from local_tests.support.graphs import EmptyStore, evaluate, invoke
 
 
@@ -120,12 +122,21 @@ def test_encoded_geometries_are_decoded_to_the_same(points: list[tuple[float, fl
     np.testing.assert_allclose(encode(again)["coordinates"], shown["coordinates"], atol=1e-9)
 
 
-def test_footprints_are_rings() -> None:
-    square = invoke("GeometryConstructors.Rectangle", coordinates=[2, 3, 5, 7], geodesic=False)
-    image = encode(evaluate(invoke("Image.clip", input=invoke("Image.constant", value=1), geometry=square)))
-    footprint = image["properties"]["system:footprint"]
+def test_footprints_of_stored_images_are_rings() -> None:
+    scene = next(iter(STORE.get("LANDSAT/LC09/C02/T1_L2").images(Query(bounds=(7, 46, 7.1, 46.1)))))  # type: ignore[union-attr]
+    footprint = encode(stored_image(scene))["properties"]["system:footprint"]
     assert (footprint.keys(), footprint["type"]) == ({"type", "coordinates"}, "LinearRing")
-    assert shapely.Polygon(footprint["coordinates"]).equals(shapely.box(2, 3, 5, 7))
+    assert shapely.Polygon(footprint["coordinates"]).equals(scene.footprint)
+
+
+@pytest.mark.parametrize(("geometry", "seen"), [("Polygon", "Polygon"), ("LinearRing", "LinearRing")])
+def test_footprints_that_are_set_stay_what_they_are(geometry: str, seen: str) -> None:
+    corners = [[2, 3], [5, 3], [5, 7], [2, 3]]
+    outline = invoke(f"GeometryConstructors.{geometry}", coordinates=[corners] if seen == "Polygon" else corners)
+    image = invoke("Element.set", object=invoke("Image.constant", value=1), key="system:footprint", value=outline)
+    shown = encode(evaluate(image))["properties"]["system:footprint"]
+    assert shown == encode(evaluate(invoke("Element.get", object=image, property="system:footprint")))
+    assert shown["type"] == seen
 
 
 def test_features_and_collections() -> None:

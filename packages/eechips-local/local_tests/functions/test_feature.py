@@ -83,7 +83,7 @@ def test_images_have_properties_of_their_own() -> None:
     assert elements.get(picture, "system:id") == "A/B/i"
     assert elements.get(picture, "system:version") == 7
     assert elements.get(picture, "system:band_names") == ["B1", "B2"]
-    assert elements.get(picture, "system:footprint").shape.geom_type == "LinearRing"
+    assert elements.get(picture, "system:footprint").shape.geom_type == "Polygon"
     # geedim tells by it whether an image is bounded; its tests run against the service (``test_fixed``).
     assert "system:footprint" not in call("Element.propertyNames", element=invoke("Image.constant", value=1))
     assert set(elements.names(picture)) == {
@@ -104,6 +104,7 @@ def test_setting_the_footprint_of_an_image_moves_it() -> None:
     moved = elements.set_(image(), "system:footprint", ring)
     assert moved.footprint.shape.bounds == (5, 5, 6, 6)
     assert moved.footprint.shape.geom_type == "Polygon"
+    assert elements.get(moved, "system:footprint").shape.geom_type == "LinearRing"
     assert "system:footprint" not in moved.properties
 
 

@@ -171,7 +171,7 @@ def _indices() -> Iterator[Example]:
     )  # fmt: skip
 
 
-_REGION = [37.418438390871614, -0.46499883273351506, 38.291851476809114, 0.4303777575597561]
+_REGION = _W, _S, _E, _N = [37.418438390871614, -0.46499883273351506, 38.291851476809114, 0.4303777575597561]
 
 
 def _clipped_cover(ee: Any) -> Any:
@@ -345,6 +345,8 @@ NOTED: dict[str, list[Example]] = {
     ],
     "code 15643366933": [
         (lambda ee: _clipped_cover(ee).getInfo()["id"], "ESA/WorldCover/v100/2020"),
+        (lambda ee: _clipped_cover(ee).getInfo()["properties"]["system:footprint"],
+            {"type": "Polygon", "coordinates": [[[_W, _S], [_E, _S], [_E, _N], [_W, _N], [_W, _S]]]}),
         (lambda ee: _monthly_greenest(ee).rename("NDVI").getInfo()["bands"], [{
             "id": "NDVI", "data_type": pixel_type("float", -1, 1), "crs": "EPSG:32635",
             "crs_transform": [10, 0, 499980, 0, -10, 8200020],

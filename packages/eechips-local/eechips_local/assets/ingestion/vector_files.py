@@ -5,7 +5,9 @@ latitude.
 from __future__ import annotations
 
 import json
+import logging
 import math
+import mmap
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,7 +31,9 @@ from eechips_local.assets.vectors.untrusted_vectors import read_layer
 from eechips_local.assets.vectors.vector_formats import RefusedFileError, identify
 from eechips_local.pixels.grids.pixel_grid import UnknownCrsError, transformer
 
+_LOG = logging.getLogger("eechips_local.ingestion")
 _EARTH = "EPSG:4326"
+_CRS_MEMBER = re.compile(rb'"crs"\s*:\s*\{[^{}]{0,99}\{\s*"name"\s*:\s*"([^"\\]{1,200})"')
 _GROUP_ROWS = 1024
 _CORNERS = ("xmin", "ymin", "xmax", "ymax")
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -85,6 +89,8 @@ def read_features(
     table, geometry, own_crs = _read(path, layer, encoding)
     if table.num_rows == 0:
         raise EmptyTableError(f"{path} has no features, so there is nothing to ingest.")
+    if crs is None and own_crs == _EARTH and (named := _unknown_crs(path)) is not None:
+        _LOG.warning("%s names a CRS that GDAL does not know (%s): it is read as %s", path, named, _EARTH)
     wkt = crs or own_crs
     if wkt is None:
         raise MissingCrsError(f"{path} has no coordinate reference system: say which, as in --crs EPSG:4326.")
@@ -101,6 +107,21 @@ def read_features(
         if field.name not in (geometry, INDEX_COLUMN) and not _PANDAS_INDEX.fullmatch(field.name):
             arrays[field.name], columns[field.name] = to_column(field, column, path)
     return Features(pa.table(arrays), to_earth(raw, name, path), columns)
+
+
+def _unknown_crs(path: Path) -> str | None:
+    """Return the name in the member ``crs`` of GeoJSON if it is another than WGS84, for which GDAL takes it."""
+    if path.suffix.lower() not in (".geojson", ".json"):
+        return None
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        match = _CRS_MEMBER.search(content)
+        name = "CRS84" if match is None else match[1].decode(errors="replace")
+    if name.upper().endswith("CRS84"):
+        return None
+    try:
+        return None if crs_name(name) == _EARTH else name
+    except CRSError:
+        return name
 
 
 def write_table(features: Features, target: Path) -> None:
@@ -149,6 +170,8 @@ def _read(path: Path, layer: str | None, encoding: str | None) -> tuple[pa.Table
     if layer is None and len(layer_content.layers) > 1:
         raise IngestError(f"{path} has several layers: choose one of {', '.join(layer_content.layers)} with layer=….")
     assert layer_content.geometry is not None
+    for note in layer_content.notes:
+        _LOG.warning("%s: %s", path, note)
     return layer_content.table, layer_content.geometry, layer_content.crs
 
 

@@ -33,7 +33,8 @@ def clipped(image: Image, geometry: Geometry) -> Image:
         replace(band, raster=raster, index=index, extent=_clip_extent(band, geometry))
         for index, band in enumerate(image.bands)
     ]
-    return replace(image, bands=tuple(bands), footprint=clipped_footprint(image, geometry))
+    footprint = replace(clipped_footprint(image, geometry), outlined=False)
+    return replace(image, bands=tuple(bands), footprint=footprint)
 
 
 def clipped_footprint(image: Image, geometry: Geometry) -> Geometry:
