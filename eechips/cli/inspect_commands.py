@@ -23,7 +23,7 @@ from eechips.manifest.extensions import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_status import Status
-from eechips.text.formatting import format_bytes, format_count, format_duration, one_line
+from eechips.text.formatting import format_bytes, format_count, format_duration, one_line, rate_period
 
 _INTERVAL = 2.0  # seconds between two refreshes
 _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run
@@ -91,8 +91,9 @@ def _facts(folder: Path, status: Status) -> list[str]:
         facts.append(("epoch", f"{stream.epoch}: {stream.read:,} of {count} read, {sent} since it began"))
     if status.rate is not None:
         recent = status.history.recent
-        now = f", {recent:.1f} in the last minute" if recent is not None else ""
-        facts.append(("speed", f"{status.rate:.1f} units per second{now}"))
+        period, seconds = rate_period(status.rate)
+        now = f", {recent * seconds:.1f} in the last minute" if recent is not None else ""
+        facts.append(("speed", f"{status.rate * seconds:.1f} units per {period}{now}"))
     if status.seconds_left is not None:
         facts.append(("time left", f"about {format_duration(status.seconds_left)}"))
     if status.started:

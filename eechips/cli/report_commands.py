@@ -129,8 +129,8 @@ def preview_command(
 def plot_command(folder: Path, regions: tuple[str, ...], bands: tuple[str, ...], out: Path | None) -> None:
     """Plot the time series of a run: a panel for each region, a line for each column.
 
-    For runs of timeseries, and of recipes whose tables have a region, a column date, and values. Lines have gaps where
-    data are missing. Needs matplotlib: pip install 'eechips[report]'.
+    For runs of timeseries, and of recipes whose tables have a region, a column date, and values. Lines are
+    interrupted in long gaps. Needs matplotlib: pip install 'eechips[report]'.
 
     \b
     Examples:

@@ -13,13 +13,14 @@ import time
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING, Any
 
-from eechips.text.formatting import escape_html, format_count, format_duration, one_line
+from eechips.text.formatting import escape_html, format_count, format_duration, one_line, rate_period
 
 if TYPE_CHECKING:
     from eechips.client.quota.throttle import Throttle
 
 _log = logging.getLogger(__name__)
 
+_PERIODS = {"second": "s", "minute": "min", "hour": "h"}
 _LINE_SECONDS = 10.0
 _MOST_SECONDS = 20.0  # between two messages on a wait
 _BAR_SECONDS = 0.25  # between two updates of a bar: in a notebook each is a message to the browser
@@ -166,7 +167,9 @@ class Progress:
             if self._limit is None
             else f", {in_flight} of {format_count(self._limit, 'request')} in flight, failed {self._failed:,}"
         )
-        text = f"{self._settled:,}/{self._total:,} {self._unit}, {rate:.1f}/s{slots}{self._remarks}{time_left}"
+        period, seconds = rate_period(rate)
+        speed = f"{rate * seconds:.1f}/{_PERIODS[period]}"
+        text = f"{self._settled:,}/{self._total:,} {self._unit}, {speed}{slots}{self._remarks}{time_left}"
         if self._cell is not None:
             self._cell.show(self._settled, self._total, text)
         else:

@@ -142,7 +142,7 @@ def layout(
     ]
     if not shown:
         raise UsageError(
-            f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files; `plot` draws time series"
+            f"{run.path} has no chips to show: no PNG, JPEG, GeoTIFF or NPY files; `eechips plot` draws time series"
         )
     column = _column(units, by)
     dates = _dates(units) if run.info.get("recipe") == "images" else {}

@@ -20,7 +20,7 @@ from eechips.reports.report_data import ReportData
 from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
-from eechips.text.formatting import format_bytes, format_count, format_duration
+from eechips.text.formatting import format_bytes, format_count, format_duration, rate_period
 
 _FAILURES = 200  # rows of the table of failures
 _KINDS = 12
@@ -63,7 +63,8 @@ def head(data: ReportData) -> Markup:
     if status.history.duration:
         cards.append(("time", format_duration(status.history.duration)))
     if status.rate is not None:
-        cards.append(("speed", join(f"{status.rate:.1f}", element("small", " units per second"))))
+        period, seconds = rate_period(status.rate)
+        cards.append(("speed", join(f"{status.rate * seconds:.1f}", element("small", f" units per {period}"))))
     return element(
         "header",
         element("h1", title(data)),

@@ -96,6 +96,13 @@ def format_duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def rate_period(per_second: float) -> tuple[str, int]:
+    """Return the period in which a rate is at least 0.1, second, minute or hour, and its seconds."""
+    if per_second == 0.0 or per_second >= 0.1:
+        return "second", 1
+    return ("minute", 60) if per_second >= 0.1 / 60 else ("hour", 3600)
+
+
 def format_compute(seconds: float) -> str:
     """Format a compute: 0.842 EECU-seconds, 1.24 EECU-hours."""
     value, unit = (seconds, "EECU-seconds") if seconds < 360 else (seconds / 3600, "EECU-hours")

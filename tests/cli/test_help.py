@@ -56,6 +56,14 @@ def test_every_option_has_help() -> None:
     assert options
 
 
+def test_the_help_of_an_option_names_options_only_that_its_command_has() -> None:
+    for path, command in ALL:
+        options = [option for option in command.params if isinstance(option, click.Option)]
+        own = {name for option in options for name in option.opts}
+        named = {name for option in options for name in re.findall(r"(?<!\S)--[a-z][a-z-]*", option.help or "")}
+        assert named <= own, path
+
+
 def test_the_group_s_help_lists_the_verbs_and_the_exit_statuses() -> None:
     for arguments in (["-h"], ["--help"]):
         output = run_command(*arguments).output

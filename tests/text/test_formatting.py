@@ -11,7 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
-from eechips.text.formatting import escape_html, format_json, format_spreadsheet, one_line, parse_bytes, parse_distance
+from eechips.text.formatting import (
+    escape_html,
+    format_json,
+    format_spreadsheet,
+    one_line,
+    parse_bytes,
+    parse_distance,
+    rate_period,
+)
 from tests.support.hostile_texts import HOSTILE_TEXTS, UNSAFE
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -105,3 +113,11 @@ def test_distances_are_parsed(text: str, metres: float) -> None:
 def test_invalid_distances_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="is not a distance such as 500m or 10km"):
         parse_distance("--min-distance", text)
+
+
+@pytest.mark.parametrize(
+    ("per_second", "period"),
+    [(0.0, ("second", 1)), (0.1, ("second", 1)), (1 / 40, ("minute", 60)), (1 / 900, ("hour", 3600))],
+)
+def test_slow_rates_are_told_per_minute_or_hour(per_second: float, period: tuple[str, int]) -> None:
+    assert rate_period(per_second) == period

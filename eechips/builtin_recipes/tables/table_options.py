@@ -64,7 +64,7 @@ class TimeSeriesOptions(DatasetOptions):
     min_clear: float | None = data_field(
         None,
         "Minimum share of a region's pixels with data, 0 to 1; below it, the values of that date are empty. The"
-        " column `valid_fraction` has the share.",
+        " column valid_fraction has the share.",
         DATA,
         metavar="SHARE",
     )

@@ -124,7 +124,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
     ),
     _data_error(
         "form of the request",
-        "look in the recipe for NaN, None and objects that are not of `ee`; else update earthengine-api, and report it",
+        "look in the recipe for NaN, None and objects that are not of ee; else update earthengine-api, and report it",
         "https://github.com/google/Xee/issues/55",
         message=r"invalid value at '|valuenode is empty|invalid json payload|cannot find field",
     ),

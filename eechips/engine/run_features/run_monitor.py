@@ -158,7 +158,7 @@ class RunMonitor(_ResultWatch):
 SILENCE = 60.0
 """Seconds without a finished unit until the first message; each further one waits twice as long."""
 
-_LONGEST = 120  # characters of a unit that is shown
+_LONGEST = 120  # characters of a unit that is shown; a longer one, such as a polygon, is named
 _COLLECTION = re.compile(r"\bImageCollection\s*\(")
 _BY_PLACE = re.compile(r"\bfilterBounds\s*\(|\bFilter\.(bounds|intersects|geometry)\s*\(")
 
@@ -168,7 +168,7 @@ class SlowUnitReports(_ResultWatch):
 
     def __init__(self, advice: Callable[[], str], clock: Callable[[], float] = time.monotonic) -> None:
         self._advice, self._clock = advice, clock
-        self._began: dict[int, tuple[float, str]] = {}
+        self._began: dict[int, tuple[float, WorkUnit]] = {}
         self._quiet_since = clock()
         self._pause = SILENCE
 
@@ -176,7 +176,7 @@ class SlowUnitReports(_ResultWatch):
         """Record that a unit is under way."""
         if not self._began:
             self._quiet_since = self._clock()
-        self._began[assignment.position] = (self._clock(), assignment.unit)
+        self._began[assignment.position] = (self._clock(), assignment)
 
     def end(self, position: int) -> None:
         """Record that a unit is finished."""
@@ -194,7 +194,7 @@ class SlowUnitReports(_ResultWatch):
             return None
         is_first, self._pause = self._pause == SILENCE, 2 * self._pause
         position, (began, unit) = min(self._began.items(), key=lambda item: item[1][0])
-        shown = unit if len(unit) <= _LONGEST else f"{unit[: _LONGEST - 1]}…"
+        shown = unit.unit if len(unit.unit) <= _LONGEST else unit.name
         count = f"{format_count(len(self._began), 'unit')} {'is' if len(self._began) == 1 else 'are'}"
         text = (
             f"No unit has finished for {format_duration(now - self._quiet_since)}: {count} under way, the longest for"
