@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -237,3 +238,16 @@ def test_a_full_disk_does_not_end_the_process_in_libhdf5(run: Run, tmp_path: Pat
     assert starts == [f"could not write into {full}: File"] * 9
     assert eechips.pack(run, "hdf5", out=full).samples == 18
     assert contents(full) == contents(whole)
+
+
+def test_a_pack_that_fails_leaves_no_threads(run: Run, tmp_path: Path) -> None:
+    """They ended when the exception was forgotten, perhaps in a call of libhdf5 that one of them waited for."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, hard))
+    try:
+        with pytest.raises(StorageError) as caught:
+            eechips.pack(run, "hdf5", out=tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.traceback
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("pack")]

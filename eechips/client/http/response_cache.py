@@ -7,7 +7,6 @@ planner says so.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import sqlite3
 import threading
@@ -17,7 +16,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from pathlib import Path
 
-from eechips.errors import StorageError
+from eechips.storage.databases import database_error
 
 LONGEST_AGE = 3 * 86400.0
 """Seconds after which a response is not used any more."""
@@ -45,7 +44,7 @@ class ResponseCache:
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         except sqlite3.Error as error:
-            raise StorageError(f"cannot use {path}: {error}") from error
+            raise database_error(path, error) from error
         try:
             self._db.execute("PRAGMA synchronous = NORMAL")
             self._db.execute(
@@ -54,10 +53,8 @@ class ResponseCache:
             )
         except sqlite3.Error as error:
             self._db.close()
-            if _is_full(error):
-                raise StorageError.of_write(path, OSError(errno.ENOSPC, "")) from error
             advice = "; remove it, if no run uses it: planning then sends its requests again"
-            raise StorageError(f"cannot use {path}: {error}{advice}") from error
+            raise database_error(path, error, advice) from error
         self.is_closed = False
 
     def find(self, request: str) -> bytes | None:
@@ -83,8 +80,7 @@ class ResponseCache:
                 row = (_key(request), zlib.compress(body), self._clock())
                 self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?)", row)
             except sqlite3.OperationalError as error:
-                number = errno.ENOSPC if _is_full(error) else errno.EIO
-                raise StorageError.of_write(self._path, OSError(number, str(error))) from error
+                raise database_error(self._path, error) from error
             except sqlite3.DatabaseError:  # it is damaged: the plan does without
                 return
 
@@ -98,11 +94,6 @@ class ResponseCache:
 
 RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("response_cache", default=None)
 """Of the plan that is being made in this context."""
-
-
-def _is_full(error: sqlite3.Error) -> bool:
-    """Return whether the disk is full: Python 3.10 has no code of an error."""
-    return "full" in str(error)
 
 
 def _key(request: str) -> bytes:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import re
 import shlex
 import sqlite3
@@ -13,9 +12,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.errors import FILE_LIMIT, EechipsError, RunMismatchError, StorageError
+from eechips.errors import EechipsError, RunMismatchError, StorageError
 from eechips.manifest.sqlite.unit_record import MANIFEST
 from eechips.storage import resolve_inside
+from eechips.storage.databases import database_error
 
 T = TypeVar("T")
 
@@ -161,18 +161,12 @@ class Connection(sqlite3.Connection):
 
 def _explained(error: Exception, path: Path) -> StorageError:
     if isinstance(error, sqlite3.OperationalError):
-        if "full" in str(error):
-            return StorageError.of_write(path, OSError(errno.ENOSPC, str(error)))
         if "readonly" in str(error) and has_content(_journal_of(path)):
             return StorageError(
                 f"{path} cannot be read before {_journal_of(path).name}, which a killed process has left, is rolled"
                 " back: repeat the command as a user who may write there, or read a copy of the folder"
             )
-        # SQLite does not say which error of the system it had: https://www.sqlite.org/rescode.html#ioerr_write
-        name = getattr(error, "sqlite_errorname", "SQLITE_IOERR_WRITE")  # which Python 3.10 does not tell
-        fault = FILE_LIMIT if name == "SQLITE_IOERR_WRITE" else f"memory is short ({name}). Repeat the command later"
-        cause = f": the disk fails, or {fault}" if "disk I/O" in str(error) else ""
-        return StorageError(f"cannot use {path}: {error}{cause}")
+        return database_error(path, error)
     reason = "" if isinstance(error, UnicodeDecodeError) else str(error)  # empty where Python 3.10 cannot decode it
     return damaged(path, reason or "its bytes are no text")
 

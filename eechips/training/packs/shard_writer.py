@@ -7,7 +7,7 @@ import dataclasses
 import json
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -165,8 +165,10 @@ class ShardWriter:
 
     def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
         """Write a shard, read it back, and move it to its name."""
-        with self._scratching():
-            self._module.write(self._scratch, shard, self._index.layers, self._entries(samples, bar))
+        # A generator that a failed write leaves unfinished would wait for its threads wherever it is collected, as in a
+        # call of libhdf5, whose lock one of them may wait for.
+        with self._scratching(), contextlib.closing(_read_ahead(samples)) as ahead:
+            self._module.write(self._scratch, shard, self._index.layers, self._entries(ahead, bar))
             stored_ids = self._module.ids(self._scratch, shard)
             if stored_ids != samples.ids:
                 raise StorageError(
@@ -228,8 +230,8 @@ class ShardWriter:
         finally:
             remove_tree(self._scratch, self._right)
 
-    def _entries(self, samples: Samples, bar: Any) -> Iterator[PackEntry]:
-        for sample, contents in _read_ahead(samples):
+    def _entries(self, ahead: Iterable[tuple[Sample, dict[str, FileContent]]], bar: Any) -> Iterator[PackEntry]:
+        for sample, contents in ahead:
             layers: dict[str, FileContent | ChipPixels | FramePixels] = dict(contents)
             if self._module.IS_DECODED:
                 layers = {
@@ -240,7 +242,7 @@ class ShardWriter:
             bar.update(1)
 
 
-def _read_ahead(samples: Samples) -> Iterator[tuple[Sample, dict[str, FileContent]]]:
+def _read_ahead(samples: Samples) -> Generator[tuple[Sample, dict[str, FileContent]], None, None]:
     """Yield samples and their files; read the next ones while the caller uses the first."""
     with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
         waiting: deque[tuple[Sample, Future[dict[str, FileContent]]]] = deque()
