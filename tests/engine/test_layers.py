@@ -115,6 +115,7 @@ def test_invalid_mappings_fail_their_unit(service: Service, tmp_path: Path, text
 def test_a_dry_run_counts_every_layer(service: Service, tmp_path: Path) -> None:
     foreseen = start_estimate(tmp_path, service)
     assert (foreseen.units, foreseen.requests) == (3, 6)  # none for rows of the recipe
+    assert repr(foreseen).startswith("<eechips estimate: 3 units, 6 requests, unknown size, about ")
 
 
 def start_estimate(tmp_path: Path, service: Service) -> Estimate:

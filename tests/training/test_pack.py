@@ -105,6 +105,7 @@ def test_a_run_that_was_not_split_is_packed_whole(tmp_path: Path) -> None:
     run = write_run(tmp_path, pictures(5))
     index = eechips.pack(tmp_path, "webdataset")
     assert index.splits == {"all": 5}
+    assert repr(index) == "<eechips pack, webdataset: 5 all in 1 shards>"
     with tarfile.open(tmp_path / "packs" / "webdataset" / "all-000000.tar") as tar:
         names = tar.getnames()
     assert sorted(names) == sorted(f"{i}.{suffix}" for i in read_samples(run).ids for suffix in ("png", "txt", "json"))

@@ -140,6 +140,7 @@ def test_every_planted_flag_is_found_and_no_other(folder: Path) -> None:
     assert found_in(found) == wanted
     assert set(wanted) - {""} == set(FLAGS)
     assert found.read == len(wanted)
+    assert repr(found) == f"<eechips check of {folder}: {sum(map(bool, wanted))} of {len(wanted)} units flagged>"
     assert found.unchecked == {}
     ids = read_samples(folder).ids
     originals = dict(zip(found.files["id"], found.files["duplicate_of"], strict=True))

@@ -94,6 +94,7 @@ def test_chips_that_come_later_move_no_others(tmp_path: Path, by: str) -> None:
     assert after.loc[before.index, "home"].tolist() == before["home"].tolist()
     shares = after["home"].value_counts(normalize=True)
     assert shares["train"] == pytest.approx(0.7, abs=0.03)
+    assert repr(found).startswith(f"<eechips split: {(after['split'] == 'train').sum()} train, ")
     fresh = eechips.split(tmp_path / "many", by=by, near="drop", fresh=True)
     assert fresh.kept == 0
 

@@ -194,6 +194,7 @@ def test_of_one_layer_means_are_a_list_that_normalises_a_tensor(tmp_path: Path) 
     run = write_run(tmp_path / "run", pictures(5, seed=3))
     found = eechips.stats(run, out=tmp_path / "own.json", quiet=True)
     assert found.reference == "all"
+    assert repr(found) == "<eechips statistics: 5 all; layers image>"
     assert not (run.path / "stats.json").exists()
     value = json.loads((tmp_path / "own.json").read_text())
     pixels = []

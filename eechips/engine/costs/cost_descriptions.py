@@ -71,6 +71,12 @@ class Estimate:
     least_bytes: int | None = None
     most_bytes: int | None = None
 
+    def __repr__(self) -> str:
+        size = "unknown size" if self.bytes is None else f"about {format_bytes(self.bytes)}"
+        time = "unknown time" if self.seconds is None else f"about {format_duration(self.seconds)}"
+        counts = f"{format_count(self.units, 'unit')}, {format_count(self.requests, 'request')}"
+        return f"<eechips estimate: {counts}, {size}, {time}>"
+
 
 @dataclass(frozen=True, slots=True)
 class ArchiveForecast:

@@ -209,6 +209,10 @@ class PackIndex:
     shards: tuple[StoredShard, ...] = ()
     files: tuple[ShardFile, ...] = ()
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {split}" for split, count in self.splits.items())
+        return f"<eechips pack, {self.format}: {counts} in {len(self.shards)} shards>"
+
     @property
     def splits(self) -> dict[str, int]:
         """Samples of each split."""

@@ -52,6 +52,10 @@ class QualityReport:
     read: int
     unchecked: Mapping[str, str]
 
+    def __repr__(self) -> str:
+        flagged, units = self.flagged["id"].nunique(), self.files["id"].nunique()
+        return f"<eechips check of {self.run.path}: {flagged} of {units} units flagged>"
+
     @property
     def flagged(self) -> pd.DataFrame:
         """The rows with a flag."""

@@ -74,6 +74,10 @@ class DatasetStatistics:
     left_out: int
     layers: Mapping[str, LayerStatistics]
 
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {name}" for name, count in self.samples.items())
+        return f"<eechips statistics: {counts}; layers {', '.join(self.layers)}>"
+
     @property
     def reference(self) -> str:
         """The split whose statistics normalise pixels: ``train``, or ``all`` if there is no such split."""

@@ -62,6 +62,10 @@ class SplitResult:
     kept: int = 0
     near_footprints: int = 0
 
+    def __repr__(self) -> str:
+        counts = self.splits["split"].value_counts()
+        return f"<eechips split: {', '.join(f'{counts.get(name, 0)} {name}' for name in self.names)}>"
+
     @property
     def names(self) -> tuple[str, ...]:
         """The names of the splits, and ``none`` if chips were left out."""
