@@ -1,4 +1,6 @@
-"""Run recipes of users, in a file or a notebook, and existing scripts, as ``eechips run`` does."""
+"""Run recipes of users, as two functions or a file, and existing scripts, as ``eechips run`` does; check their
+arguments, and test a recipe with three units.
+"""
 
 from __future__ import annotations
 

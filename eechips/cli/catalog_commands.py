@@ -1,4 +1,4 @@
-"""Write and query catalogues: ``eechips catalog`` and its commands."""
+"""Write and query catalogues: ``eechips catalog build``, ``ingest``, ``partitions``, ``new`` and ``repair``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Prepare a run: ``eechips doctor`` and ``init``; hand ``serve`` and ``assets`` over to the local Earth Engine."""
+"""Prepare a run: ``eechips doctor``, and ``init`` with its starters, ``--script`` and ``--examples``; hand ``serve``
+and ``assets`` over to the local Earth Engine.
+"""
 
 from __future__ import annotations
 

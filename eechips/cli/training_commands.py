@@ -1,6 +1,8 @@
-"""Make a training set of a run: ``eechips check``, ``split``, ``stats``, ``pack`` and ``card``.
+"""Make a training set of a run: ``eechips check`` (with ``--drop``), ``split``, ``stats``, ``pack`` and ``card``, and
+the tables that they print.
 
-What reads pixels and tables is imported when a command runs, so that help texts are fast."""
+What reads pixels and tables is imported when a command runs, so that help texts are fast.
+"""
 
 from __future__ import annotations
 

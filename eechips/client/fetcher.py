@@ -1,8 +1,7 @@
 """Fetch the pixels of chips and the rows of tables, in parts where a request is too large; stored images by
 ``getPixels``; expired thumbnail URLs anew.
 
-Pixels of stored images are fetched by ``getPixels``, which evaluates no expression. Its response has no mask band:
-"Masked or missing data will be encoded as zeroes"
+``getPixels`` evaluates no expression. Its response has no mask band: "Masked or missing data will be encoded as zeroes"
 (https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/getPixels), or as the value that a GeoTIFF
 declares as nodata. It gives a chip's file only if no pixel has such a value, so that all are valid. Chips with a pixel
 in doubt are requested again by ``computePixels``, with their mask.

@@ -1,4 +1,6 @@
-"""Read the record of a dataset from TOML, and check it."""
+"""Read the record of a dataset from TOML (bands, classes, quantization, visualization), and refuse missing or unknown
+keys and wrong values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Look up spectral indices, and the bands of a dataset that they need.
+"""Look up spectral indices by name, and the bands and constants of a dataset that they need; list those that its bands
+allow.
 
 The list is that of Awesome Spectral Indices (Montero et al., 2023, https://doi.org/10.1038/s41597-023-02096-0), MIT
 licence; ``spectral_indices.json`` holds it with its source, its licence, the defaults of its constants, and the central

@@ -1,4 +1,6 @@
-"""Connect a run, plan its units, and have them fetched."""
+"""Connect a run, make, extend or complete its plan, ask the user to confirm its cost, and have its units fetched; keep
+the learned limit for the next run.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Settle the open units of a run in one phase, or in two: the units of an estimate, and if the user agrees the rest."""
+"""Settle the open units of a run in one phase, or in two: the units of an estimate, and if the user agrees the rest;
+say how it was stopped.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Fetch the result of a unit, by requests or an export, or encode what the recipe returned, and validate it; refuse
-types that a recipe cannot return.
+"""Fetch the result of a unit, by requests or an export; cut shared requests into chips; encode what the recipe
+returned, refuse other types, and validate it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Run a recipe from beginning to end: plan, skip completed units, fetch, assemble, export."""
+"""Run a recipe from beginning to end: refuse options that do not suit it, plan, skip completed units, fetch, assemble,
+export.
+"""
 
 from __future__ import annotations
 

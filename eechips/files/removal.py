@@ -1,7 +1,7 @@
-"""Remove and replace files, as no other module does, each by a right that is checked; set files of other programs aside
-(``.kept-1``).
+"""Remove and replace files, each by a right that is checked against the file; no other module removes files. Set files
+of other programs aside (``.kept-1``).
 
-Each removal needs a right to the file, which is checked against the file:
+The rights:
 
 - :class:`NamedPath`: a temporary file or scratch folder, whose name has its writer
   (:mod:`eechips.files.temporary_names`). The writer must be this process, a given writer, or a process that has ended.

@@ -1,4 +1,5 @@
-"""Write one cloud-optimised GeoTIFF from many windows by streaming, in bounded memory, and compare it with them.
+"""Write one cloud-optimised GeoTIFF from many windows by streaming, in bounded memory; refuse ``nodata`` that valid
+pixels have, and compare the file with them.
 
 The windows are GeoTIFFs of :mod:`eechips.formats.geotiff`. GDAL reads them through virtual rasters, one for each row of
 windows below one for the whole, so that only a few are open at once. Its COG driver writes tiles, overviews and mask in

@@ -1,4 +1,6 @@
-"""Define pixel grids: the exact location of the pixels of a chip, their scale, and windows at the antimeridian."""
+"""Define pixel grids: exact location, scale and metres per unit of their pixels, CRS as the service takes it, windows,
+and columns at the antimeridian.
+"""
 
 from __future__ import annotations
 

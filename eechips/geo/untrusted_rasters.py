@@ -1,4 +1,5 @@
-"""Open raster files from outside: named formats only, nothing beside the file, and no reference out of it.
+"""Open raster files from outside: named formats only, nothing beside the file, no reference out of it, and no PNG whose
+texts would fill the memory.
 
 A contract forbids other ways to open them (``tests/geo/test_geodata_contract.py``).
 """

@@ -1,4 +1,5 @@
-"""Read a vector file from outside, in a process of its own: see ``untrusted_vectors.py``.
+"""Read a vector file from outside, in a process of its own (see ``untrusted_vectors.py``): refuse Shapefiles without
+all their files, damaged GeoParquet, and texts that are not UTF-8.
 
 GDAL chooses among all of its drivers, and some of them open other files or addresses. So the process has none of those
 (``GDAL_SKIP``) and bounds on memory and time, and reads a file whose format it knows from its content. The request is

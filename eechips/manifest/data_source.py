@@ -1,4 +1,6 @@
-"""Name the source of a run's data (service, demo planet, assets, open archives), and count what it sends."""
+"""Name the source of a run's data (service, demo planet, assets, open archives), and count requests to open archives
+and their bytes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Changes of a run's plan between its commands: accepted code, extensions, and units planned first for estimates."""
+"""Record changes of a run's plan between its commands: accepted code, extensions, units planned first for estimates,
+and names of datasets once others were added.
+"""
 
 from __future__ import annotations
 

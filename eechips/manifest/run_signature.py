@@ -1,4 +1,5 @@
-"""Sign what decides what is executed and where it writes, so that only this user's commands may set more than data.
+"""Sign what decides what is executed and where it writes, with the user's key (``run.key``), so that only this user's
+commands may set more than data.
 
 A command reaches eechips in the run.json of a folder, in a line of a queue, or in a lockfile. Each of them may come
 from another user, and carries an HMAC (RFC 2104) with a key that only this user can read. It covers a kind and a JSON

@@ -1,4 +1,5 @@
-"""The status of a run: how many units are done, how fast it goes, over time as well, and what is left.
+"""Tell the status of a run: how many units are done, how fast it goes, over time as well without pauses, and what is
+left.
 
 A run may be made by several commands with days between them. Its time is that in which one of them ran: the
 pauses are left out.

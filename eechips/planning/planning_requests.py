@@ -1,5 +1,5 @@
-"""Send planning requests: several at once, in pages or halves where they are too large, with progress in the log.
-``ee`` must be initialised in this process.
+"""Send planning requests: several at once, in pages or halves where they are too large; recognise missing assets in
+errors, and log the progress. ``ee`` must be initialised.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 """Start child processes without the caller's program and its working folder, end them with their parent, and refuse a
-too low limit of open files (``ulimit -n``).
+limit of open files that is too low (``ulimit -n``).
 
 multiprocessing starts processes by ``python -c``. That and ``python -m`` search the working folder for modules before
 Python's own library: in another user's run folder, they would execute a ``multiprocessing.py`` of that user.

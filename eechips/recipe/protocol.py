@@ -1,4 +1,5 @@
-"""Declare the required and optional members of a recipe.
+"""Declare the required and optional members of a recipe, such as ``get_requests``, ``redraw``, ``assemble``,
+``estimate`` and ``extend_plan``.
 
 Every recipe is a :class:`Recipe`. Its optional class attributes are the fields of :class:`RecipeTraits`, and its
 optional methods are the ``Supports…`` protocols. Nothing else of a recipe is used.

@@ -1,4 +1,6 @@
-"""Build the data of a report's scripts: the units as packed columns, pictures, borders."""
+"""Build the data of a report's scripts: the units as packed columns, pictures, borders, and the country or state of
+each unit.
+"""
 
 from __future__ import annotations
 

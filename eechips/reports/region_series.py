@@ -1,4 +1,6 @@
-"""Read the time series of a run from the tables of its regions, or from one table."""
+"""Read the time series of a run from the tables of its regions, or from one table; average images of a day, and find
+the columns' units.
+"""
 
 from __future__ import annotations
 

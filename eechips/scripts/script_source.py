@@ -1,4 +1,6 @@
-"""Read the source of a script, remove notebook magics, and classify it without executing it."""
+"""Read the source of a script or notebook, replace magics, and tell without executing it whether it is a recipe, opens
+a pool, or initialises Earth Engine.
+"""
 
 from __future__ import annotations
 

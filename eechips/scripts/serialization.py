@@ -1,4 +1,6 @@
-"""Serialize functions and values of a script for the workers, and describe them for the ledger."""
+"""Serialize (pickle) functions and values of a script for the workers, describe them for the ledger, and say which
+cannot be sent to another process.
+"""
 
 from __future__ import annotations
 

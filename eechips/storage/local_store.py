@@ -1,6 +1,7 @@
-"""Store results in a local folder: files are written under a temporary name, then renamed.
+"""Store results in a local folder: write files under a temporary name, then rename them, flush them at the end, and
+refuse links that lead out.
 
-A run flushes them to the disk once, at its end. After a power failure, resuming finds files of another size.
+After a power failure, resuming finds files of another size.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Format and parse timestamps."""
+"""Format and parse timestamps: the present time, milliseconds since 1970, dates, RFC 3339, and dates of
+HTTP headers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Load a run as a GeoDataFrame with a polygon for every chip."""
+"""Load a run as a GeoDataFrame with a polygon for every chip: ``rows`` of units, of files, or of a table
+with points.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Define a sample: a unit with its files, split and flags."""
+"""Define a sample: a unit with its files, split and flags; name its layers and arrays, flatten the fields of its unit,
+and find its stratum.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Check the integrity of downloaded files: kind, truncation, digests, and a quarantine for files that fail."""
+"""Check downloaded files: that they begin as their kind does (no HTML pages), are not truncated, and match digests; put
+files that fail into quarantine.
+"""
 
 from __future__ import annotations
 

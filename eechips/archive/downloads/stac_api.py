@@ -1,5 +1,5 @@
-"""Search a STAC API page by page, in the method and filter language that it supports; simplify large regions, stop
-after empty pages.
+"""Search a STAC API page by page, in the method and filter language that it supports; ask for large regions by their
+box, and stop after empty pages.
 
 :mod:`.document_reader` repeats requests that fail, :mod:`.search` decides between an API, files and GeoParquet, and
 :mod:`.criteria` writes the filters.

@@ -1,4 +1,6 @@
-"""Limit the bandwidth of all transfers together, their time, and their disk space."""
+"""Limit transfers: the bytes per second of all together (``max_rate``), the time that a host may be silent, and the
+disk space that must stay free.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Identify the version of a raster, so that windows planned for one version are never read from another.
+"""Identify the version of a raster, so that windows planned for one are never read from another; check that it exists
+and that stores support range requests.
 
 S3 enforces the version: every request sends ``If-Match``, and another version is rejected. Most web servers do, too;
 for the others, for other stores and for files, the version is read again after a window was read.

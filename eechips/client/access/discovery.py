@@ -1,4 +1,4 @@
-"""Keep the two documents that the Earth Engine client needs for its initialisation.
+"""Keep the two discovery documents that the Earth Engine client needs for ``ee.Initialize``.
 
 The parent fetches them once; workers read them from a file.
 """

@@ -1,4 +1,5 @@
-"""Refuse responses whose framing leaves in doubt to which request they belong.
+"""Refuse responses whose framing leaves in doubt to which request they belong: surplus bytes, contradicting lengths,
+damaged chunks or headers, changes of protocol; limit the time of an answer.
 
 HTTP/1.1 has no identifier for requests: a response belongs to a request by its place on the connection alone. A byte
 too many or too few, or an interim response taken for the final one, shifts all later responses of the connection to

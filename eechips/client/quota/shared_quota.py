@@ -1,4 +1,5 @@
-"""Share the quota of a project among runs that only have a folder or an object store in common.
+"""Share the quota of a project among runs that only have a folder or an object store in common: a leader grants slots,
+leases of killed runs end.
 
 One run, the leader, learns how many requests may be in flight (:mod:`eechips.client.quota.congestion`), and grants the
 other runs shares of them. Every record has one writer:

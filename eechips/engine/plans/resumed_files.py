@@ -1,4 +1,5 @@
-"""Check before a run resumes that its files are those which its ledger has recorded.
+"""Check before a run resumes that its files are those which its ledger has recorded: missing or changed ones, assembled
+ones, and stores whose listings lack objects.
 
 :mod:`eechips.engine.plans.resume` opens the units of the others again.
 

@@ -1,4 +1,5 @@
-"""Join results that separate queue workers produced into one run.
+"""Join results that separate queue workers produced into one run: check names and SHA-256 of all files, and say which
+results are missing.
 
 Workers of a queue do not know of each other. Their outcomes lie beside the results, and say which unit of which plan
 each file belongs to. :func:`join_results` reads every file of every unit: each must match the SHA-256 that its worker

@@ -1,4 +1,5 @@
-"""Assemble the results of a run: one table from many cells, one raster from many windows.
+"""Assemble the results of a run: one table from many cells, one raster from many windows; never over files that were
+there before.
 
 The files are made in a local folder. Results in an object store are downloaded once for that, and the assembled files
 are uploaded; they remain in the folder as well.

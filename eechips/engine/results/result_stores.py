@@ -1,4 +1,4 @@
-"""Choose where the results of a run are stored, and check that the disk has room for them."""
+"""Choose where the results of a run are stored, estimate their bytes, and check that the disk has room for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write run.json and the manifest of a run, and copy them to results that are elsewhere."""
+"""Write run.json (command, versions, datasets, compute) and the manifest of a run, and copy them to results that are
+elsewhere.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Store every unit of a run and its outcome in SQLite.
+"""Store every unit of a run and its outcome in SQLite: store the plan, record and reopen units, and check the integrity
+of the file.
 
 One process writes it: the parent. The plan is stored before the first request, in one transaction, so that a
 folder holds a whole plan or none; or as it is made, and then the ledger knows that it is not whole. Outcomes are

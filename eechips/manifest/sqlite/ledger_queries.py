@@ -1,4 +1,6 @@
-"""Read the ledger of a run as a whole: functions over its connection."""
+"""Read the ledger of a run as a whole: numbers of units, failures, sums of costs and bytes, files, grids, source
+images, and waiting batch tasks.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Choose the bands of a dataset, stored and computed, and make them of its images.
+"""Choose the bands of a dataset (``bands``, ``index``, ``values``), and make them of its images: stored bands, common
+names, scaled or quantized values, spectral indices, formulas.
 
-This is the only place where the bands of a result are made: stored bands by name, common names, scaled values, spectral
-indices, and formulas.
+This is the only place where the bands of a result are made.
 """
 
 from __future__ import annotations

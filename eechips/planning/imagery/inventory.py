@@ -1,4 +1,6 @@
-"""List the images of a collection with their times and pixel grids, and group them by pass."""
+"""List the images of a collection with their times and pixel grids, and group them by pass: day or orbit
+(``mosaic_by``).
+"""
 
 from __future__ import annotations
 

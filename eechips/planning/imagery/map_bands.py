@@ -1,4 +1,6 @@
-"""Read a band of a map, which is an image, or the mosaic of a collection."""
+"""Read a band of a map named ``ID:BAND``, an image or the mosaic of a collection: its pixel grid, and its values under
+points.
+"""
 
 from __future__ import annotations
 

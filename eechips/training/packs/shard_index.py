@@ -1,4 +1,4 @@
-"""Define shards, packed samples, and the index of a pack."""
+"""Define shards, packed samples and their metadata; read and write the index of a pack, shards.json."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Write the shards of a pack one by one, each atomically, and resume an interrupted pack."""
+"""Write the shards of a pack one by one, each atomically and read back; resume an interrupted pack, and replace no
+other files or packs.
+"""
 
 from __future__ import annotations
 

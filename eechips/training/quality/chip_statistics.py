@@ -1,4 +1,6 @@
-"""Compute statistics of one file: values, masks, clouds, and two fingerprints of its pixels."""
+"""Compute statistics of one file: values, masks, share of clouds, offset from the planned grid, and two fingerprints
+(digest and perceptual hash) to find duplicates.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read and write quality.parquet: the statistics and flags of every file of a run."""
+"""Read and write quality.parquet: the statistics and flags of every file of a run, and the journal from which an
+interrupted check resumes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Group chips for a split: by spatial blocks, by dates, and by the distance from another data set."""
+"""Group chips for a split: by squares (``block_size``), H3 cells (``resolution``), dates (``cuts``), and distance from
+another data set (``away_from``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Split the chips of a run into training, validation and test sets that are apart in space or time.
+"""Split the chips of a run into training, validation and test sets that are apart in space or time, and refuse sets
+that leak; earlier chips keep theirs.
 
 All chips of a block get the same split (:mod:`eechips.training.splits.split_groups`). Chips of different splits keep a
 minimum distance (:mod:`eechips.training.splits.leakage`).

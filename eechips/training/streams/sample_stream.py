@@ -1,4 +1,5 @@
-"""Train on a run while it is fetched: its samples in a shuffled, reproducible order.
+"""Train on a run while it is fetched: its samples in a shuffled, reproducible order, divided among ranks (``rank``,
+``world_size``), with bounded files (``max_disk``).
 
 :mod:`eechips.training.streams.stream_reader` reads them.
 """

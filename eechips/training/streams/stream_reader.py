@@ -1,4 +1,6 @@
-"""Read the samples of a run in the order of an epoch, each as soon as it is fetched."""
+"""Read the samples of a run in the order of an epoch, each as soon as it is fetched; wait for it, or say why the run
+has stopped.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Load a run that is being fetched as a PyTorch dataset."""
+"""Load a run that is being fetched as a PyTorch dataset: classes of its label, workers of a DataLoader, and the state
+from which an epoch continues.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Choose the types of columns, and convert rows to the columns of a schema.
+"""Choose the types of a catalogue's columns, and convert rows of other types to the columns of a schema.
 
 A property may be a number in some items and text in others. Its column has the type of most values; other values are
 stored as JSON in the column :data:`REST`.

@@ -1,4 +1,6 @@
-"""Identify vector files from outside, and check what they may refer to, before GDAL opens them."""
+"""Identify vector files from outside, also in zip archives; bound their bytes, rows, memory and time, and check what
+they may refer to, before GDAL opens them.
+"""
 
 from __future__ import annotations
 
