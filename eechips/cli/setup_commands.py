@@ -1,4 +1,4 @@
-"""Prepare a run: ``eechips doctor``, and ``init`` with its starters, ``--script`` and ``--examples``; hand ``serve``
+"""Prepare a run: ``eechips doctor``, and ``init`` with its starters, ``--from`` and ``--examples``; hand ``serve``
 and ``assets`` over to the local Earth Engine.
 """
 
