@@ -1,4 +1,6 @@
-"""Serve on loopback."""
+"""Serve on loopback: the configuration of a server, how many workers it has, signals, and the order in which it starts
+and stops.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Define the options of a server, for both its command lines."""
+"""Define the options of a server, for both its command lines: names, help, checks of values, and the configuration that
+they make.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Combine the assets that a server serves: folders, catalogues, and the demo planet below them."""
+"""Combine what a server serves: folders, catalogues, archives, demo planet and stubs; prefixes of asset names,
+``EECHIPS_DEMO_UNTIL``, hints about missing assets.
+"""
 
 from __future__ import annotations
 

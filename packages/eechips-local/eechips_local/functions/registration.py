@@ -1,4 +1,6 @@
-"""Register Python functions as Earth Engine's."""
+"""Register Python functions as Earth Engine's: the decorator ``function``, and entry points by which other packages add
+functions.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Buffers of any size, on a sphere that takes latitudes as they are, as S2 does.
+"""Buffers of any size, on a sphere that takes latitudes as they are, as S2 does; the error margin decides how many
+corners they have.
 
 Earth Engine's are so too: the tests of geetools, which run against the service, record squares around buffers of points
 at 42° N (`tests/test_Image/test_to_grid.npz`), which are 0.375% wider than high. Circles of the ellipsoid are not; on

@@ -1,4 +1,5 @@
-"""Measures and constructions of geometries on the Earth.
+"""Measure geometries on the Earth: areas, lengths, perimeters, distances, bounds and centroids, on the ellipsoid or on
+a sphere.
 
 Shapes here are longitude/latitude shapes with geodesic edges, as ``planar_frame.recast`` makes them. Lengths are those
 of the WGS84 ellipsoid (Karney 2013, by pyproj.Geod). Areas and centroids are those of a sphere on which latitudes are

@@ -1,4 +1,4 @@
-"""Convert geometries to GeoJSON, and find the geometry of elements and collections."""
+"""Convert geometries to GeoJSON, merge those of collections, and refuse ones with too many edges (2,000,000)."""
 
 from __future__ import annotations
 

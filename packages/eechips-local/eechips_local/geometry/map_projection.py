@@ -1,4 +1,6 @@
-"""Define projections, and move geometries between them."""
+"""``Projection``: a CRS with an affine transform and its nominal scale; move points and shapes between projections,
+with vertices added where edges bend.
+"""
 
 from __future__ import annotations
 

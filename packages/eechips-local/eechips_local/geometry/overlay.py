@@ -1,4 +1,6 @@
-"""Run set operations on shapes of any kind: GEOS takes no collections of mixed kinds."""
+"""Compute unions, intersections and differences of shapes of any kind; cut shapes at the antimeridian (180°), and test
+across it whether one contains another (``Filter.contains``).
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""Choose the planes of geometric operations, in which the edges of the operands are straight.
+"""Choose the planes of geometric operations, in which edges are straight; what an error margin (``maxError``) allows,
+and where one is demanded.
 
-A geodesic of the sphere is a straight line in the gnomonic projection, so set operations on geodesic polygons are
-exact there and keep their vertices. Planar geometries are worked on in their own projection. Latitudes are taken as
-spherical ones for the course of edges, as Earth Engine (S2) does; lengths and areas are the ellipsoid's (geodesy.py).
+A geodesic of the sphere is a straight line in the gnomonic projection, so set operations on geodesic polygons are exact
+there and keep their vertices. Planar geometries are worked on in their own projection. Latitudes are taken as spherical
+ones for the course of edges, as Earth Engine (S2) does; lengths are the ellipsoid's, areas a sphere's (geodesy.py).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Take apart, rebuild and unwrap shapely shapes."""
+"""Take apart and put together shapely shapes, make them valid, unwrap their longitudes, and lead rings along poles."""
 
 from __future__ import annotations
 

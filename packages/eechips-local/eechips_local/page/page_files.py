@@ -1,4 +1,4 @@
-"""Make the files of the page: HTML, style, scripts and data."""
+"""Make the files of the page: HTML with its cards, fields and tables, style, scripts and data."""
 
 from __future__ import annotations
 

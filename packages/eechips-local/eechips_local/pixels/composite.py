@@ -1,4 +1,6 @@
-"""Combine the images of a collection: mosaics and reductions."""
+"""Compute the pixels of ``ImageCollection.mosaic`` and ``reduce``: which images reach a grid, in which order they are
+read, arrays of unlike shapes.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Compare the bands of images that are combined: names, order and types must be those of the first image.
+"""Refuse collections of images that are not homogeneous: names, order and types of the bands must be those of the first
+image.
 
-Earth Engine demands homogeneous collections. The rule below fits all cases that users have reported; what Google
-documents is that collections may mix band types, and that ``mosaic`` wants a cast then
-(https://developers.google.com/earth-engine/docs/release-notes).
+The rule below fits all cases that users have reported; what Google documents is that collections may mix band types,
+and that ``mosaic`` wants a cast then (https://developers.google.com/earth-engine/docs/release-notes).
 ``local_tests/functions/test_homogeneous_collections.py`` has the cases with their sources.
 """
 

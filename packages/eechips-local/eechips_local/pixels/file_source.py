@@ -1,4 +1,6 @@
-"""Read stored pixels: a file as a ``RasterSource``, and the pool of open files behind it."""
+"""Read pixels of GeoTIFF and JPEG 2000 files: nodata, overviews, a pool of open files. Files that refer to others are
+refused.
+"""
 
 from __future__ import annotations
 

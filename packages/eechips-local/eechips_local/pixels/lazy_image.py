@@ -1,4 +1,6 @@
-"""Define lazy images: bands that compute their pixels on a requested grid."""
+"""Define lazy images: bands that compute their pixels on a requested grid. One computation (``Render``) caches,
+prefetches, and limits memory.
+"""
 
 from __future__ import annotations
 

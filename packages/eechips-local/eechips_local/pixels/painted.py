@@ -1,4 +1,4 @@
-"""Paint geometries onto images."""
+"""Paint geometries onto images (``Image.paint``): which pixels polygons, outlines, lines and points cover."""
 
 from __future__ import annotations
 

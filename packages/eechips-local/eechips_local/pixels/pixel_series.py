@@ -1,4 +1,6 @@
-"""Compute bands from the series of values that the images of a collection have at each pixel."""
+"""Compute bands from the series of values that the images of a collection have at each pixel; each image needs a
+``system:time_start``.
+"""
 
 from __future__ import annotations
 

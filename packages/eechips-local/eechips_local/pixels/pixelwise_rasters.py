@@ -1,4 +1,6 @@
-"""Compute rasters from other rasters pixel by pixel, and constant images."""
+"""Compute rasters from others pixel by pixel, the masks of results, clipped images, and constant images: names and
+types of their bands.
+"""
 
 from __future__ import annotations
 

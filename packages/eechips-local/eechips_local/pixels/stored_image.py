@@ -1,4 +1,6 @@
-"""Read stored images on any grid."""
+"""Read stored images on any grid: which level of the pyramid serves it, and which bands and footprint the image of an
+asset has.
+"""
 
 from __future__ import annotations
 

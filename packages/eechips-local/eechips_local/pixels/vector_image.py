@@ -1,4 +1,6 @@
-"""Compute images from features: a reduction of the features that meet each pixel."""
+"""Compute ``FeatureCollection.reduceToImage``: which pixels a feature meets, features without a number, and the
+reduction at each pixel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Route requests to their handlers: Earth Engine's REST resources, discovery, and the server's own controls.
+"""Route requests to their handlers: Earth Engine's REST paths, methods that are not offered, discovery, and the
+server's own controls.
 
 See https://developers.google.com/earth-engine/reference/rest.
 """

@@ -1,4 +1,4 @@
-"""Process several requests that come as the parts of one, as Google's APIs do.
+"""Process several requests that come as the parts of one, as Google's APIs do: at most 1,000.
 
 Google's JavaScript client reads and cancels several tasks so (``ee.data.getTaskStatus``), and ``BatchHttpRequest`` of
 googleapiclient, whose path is the ``batchPath`` of the discovery document. The format is the same for all of Google's

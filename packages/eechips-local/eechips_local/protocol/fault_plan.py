@@ -1,4 +1,4 @@
-"""Plan faults with a seed, and report which of them occurred."""
+"""Define the types and options of faults, plan them with a seed, and report which of them occurred."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Check the fields of messages by their types, with the messages of Google's JSON transcoding."""
+"""Check the fields of messages by their types, with the messages of Google's JSON transcoding; also workload tags and
+field masks.
+"""
 
 from __future__ import annotations
 

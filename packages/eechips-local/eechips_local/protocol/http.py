@@ -1,4 +1,6 @@
-"""HTTP connections and responses of the server."""
+"""Bound the size and time of a request's headers (400, 408), make HTTP responses, and abandon an evaluation when its
+client leaves.
+"""
 
 from __future__ import annotations
 

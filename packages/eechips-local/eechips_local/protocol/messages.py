@@ -1,4 +1,5 @@
-"""Check the messages that requests carry, and carry requests and responses between server and workers.
+"""List the fields that the message of each request may have, decode and check it, and carry requests and responses
+between server and workers.
 
 Fields follow https://developers.google.com/earth-engine/reference/rest/v1. Error messages are those of Google's JSON
 transcoding.

@@ -1,4 +1,4 @@
-"""Divide lists into pages."""
+"""Divide lists into pages: ``pageSize``, ``pageToken`` and ``nextPageToken``; usually 1,000 computed elements."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Receive the bodies of requests: whole, of bounded size, in bounded time."""
+"""Receive the bodies of requests: whole, of bounded size, in bounded time. A POST with ``X-HTTP-Method-Override: GET``
+becomes a GET.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Define errors in Earth Engine's own shape.
+"""Define errors in Earth Engine's own shape: their HTTP codes, statuses and bodies.
 
 ::
 

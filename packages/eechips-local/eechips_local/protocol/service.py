@@ -1,4 +1,6 @@
-"""Process requests under the quota and the fault plan, and run them in workers."""
+"""Process requests under the quota and the fault plan: names of thumbnails and maps (kept 3 hours), workload tags,
+which operations cost compute, evaluation in workers.
+"""
 
 from __future__ import annotations
 

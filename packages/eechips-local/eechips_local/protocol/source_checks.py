@@ -1,4 +1,4 @@
-"""Check the source of requests and limit the life of connections, before any resource is involved."""
+"""Reject requests by their headers Host, Origin and Content-Type (403, 415), and close connections after a response."""
 
 from __future__ import annotations
 

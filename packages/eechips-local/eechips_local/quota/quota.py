@@ -1,4 +1,6 @@
-"""Enforce a project's quota of requests, count requests, and draw latencies."""
+"""Enforce a project's quota of requests (concurrency, rate, a minute; HTTP 429), count requests, and draw the seconds
+of ``--latency``.
+"""
 
 from __future__ import annotations
 

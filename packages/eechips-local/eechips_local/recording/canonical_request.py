@@ -1,4 +1,4 @@
-"""Rewrite requests in a canonical form, by whose hash their responses are found."""
+"""Decide which requests are recorded, and rewrite them in a canonical form, by whose hash their responses are found."""
 
 from __future__ import annotations
 

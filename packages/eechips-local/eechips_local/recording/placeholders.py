@@ -1,4 +1,6 @@
-"""Replace what belongs to a user or a server by placeholders, and put the values of another one in."""
+"""Replace what belongs to a user or a server by placeholders (projects, e-mail addresses, credentials), and put the
+values of another one in.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find differences between two responses: of values by numbers, of pixels by arrays, of tables by rows."""
+"""Find the first difference between two responses, within a tolerance of numbers: of values, of pixels, of tables by
+rows; fields that may differ.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stand before a service: forward requests, respond as it does, and keep the final responses."""
+"""Stand before a service: forward requests, respond as it does, and keep the responses whose status is final."""
 
 from __future__ import annotations
 

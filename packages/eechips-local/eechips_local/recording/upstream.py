@@ -1,4 +1,6 @@
-"""Forward requests to the service whose responses are recorded."""
+"""Forward requests to the service whose responses are recorded: which headers, time limits, the greatest size of a
+response.
+"""
 
 from __future__ import annotations
 

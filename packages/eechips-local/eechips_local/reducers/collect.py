@@ -1,4 +1,4 @@
-"""Reducers that keep what they are given: lists, collections, groups."""
+"""``Reducer.toList``, ``toCollection`` and ``group``: reducers that keep what they are given."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reducers made of other reducers."""
+"""``Reducer.combine``, ``repeat``, ``forEach``, ``unweighted``, ``splitWeights``, ``setOutputs``, ``disaggregate``:
+reducers made of others, and the names of their outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reducers that take one value after the other: extremes, first and last, products, bits, counts."""
+"""``Reducer.min``, ``max``, ``first``, ``last``, ``product``, ``count``, ``countDistinct``, ``countRuns``,
+``allNonZero``, ``bitwiseAnd``: reducers that take one value after the other.
+"""
 
 from __future__ import annotations
 

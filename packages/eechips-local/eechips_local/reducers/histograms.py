@@ -1,4 +1,6 @@
-"""Histograms: of every value, in fixed buckets, in buckets that fit the data."""
+"""``Reducer.histogram``, ``autoHistogram``, ``fixedHistogram``, ``fixed2DHistogram`` and ``frequencyHistogram``:
+buckets, ``maxBuckets``, ``minBucketWidth``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Sums and powers: sum, mean, variance, skewness, kurtosis, and their like for angles."""
+"""``Reducer.sum``, ``mean``, ``variance``, ``stdDev``, ``skew``, ``kurtosis``, ``circularMean`` and the like: sums and
+powers of weighted values.
+"""
 
 from __future__ import annotations
 

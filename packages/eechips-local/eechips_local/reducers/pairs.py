@@ -1,4 +1,4 @@
-"""Reducers of all pairs of values: Kendall's correlation and the slope of Sen."""
+"""``Reducer.kendallsCorrelation`` and ``sensSlope``: reducers of all pairs of values, and how many there can be."""
 
 from __future__ import annotations
 

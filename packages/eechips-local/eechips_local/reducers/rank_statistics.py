@@ -1,4 +1,6 @@
-"""Reducers that put values in order: percentiles, median, mode, means between percentiles."""
+"""``Reducer.percentile``, ``median``, ``mode`` and ``intervalMean``: reducers that put values in order; interpolation
+between values.
+"""
 
 from __future__ import annotations
 

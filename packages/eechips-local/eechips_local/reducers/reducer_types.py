@@ -1,4 +1,6 @@
-"""Define reducers: samples in, outputs out, at once or block by block."""
+"""Define reducers: samples in, outputs out, at once or block by block; how many bands they take, types and names of the
+bands of outputs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reducers of several inputs: regressions, correlations, covariances."""
+"""``Reducer.linearFit``, ``linearRegression``, ``robustLinearRegression``, ``ridgeRegression``,
+``pearsonsCorrelation``, ``spearmansCorrelation``, ``covariance``, ``geometricMedian``: reducers of several inputs.
+"""
 
 from __future__ import annotations
 

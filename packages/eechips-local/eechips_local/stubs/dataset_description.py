@@ -1,4 +1,4 @@
-"""Define what is known of a dataset: bands, dates, extent, columns."""
+"""Define what is known of a dataset: bands, dates, extent, columns, and the interval that its id or title names."""
 
 from __future__ import annotations
 

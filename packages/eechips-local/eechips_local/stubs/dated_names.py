@@ -1,4 +1,6 @@
-"""Numbers of images whose names begin with their time."""
+"""Find the images of a stub that a query by ``system:index`` wants, where names begin with the time, without listing
+all.
+"""
 
 from __future__ import annotations
 

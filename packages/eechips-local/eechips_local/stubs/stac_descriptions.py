@@ -1,4 +1,5 @@
-"""Read descriptions of datasets from STAC collections, in the form in which Earth Engine's catalogue is published.
+"""Read descriptions of datasets from STAC collections (the folder of ``--demo-datasets``), in the form in which Earth
+Engine's catalogue is published.
 
 Fields, also those that begin with ``gee:``: https://developers.google.com/earth-engine/datasets/catalog and
 https://github.com/google/earthengine-catalog/tree/main/checker. A file is named by the id of its dataset, with

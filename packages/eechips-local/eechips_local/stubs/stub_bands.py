@@ -1,4 +1,4 @@
-"""Decide the type, the range and the subject of the values that a stub's band shows."""
+"""Decide the type, the range and the subject of the values that a stub's band shows, by its words and units."""
 
 from __future__ import annotations
 

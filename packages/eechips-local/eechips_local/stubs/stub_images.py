@@ -1,4 +1,6 @@
-"""Make images and collections of images from the description of a dataset."""
+"""Make images and collections of stubs from the description of a dataset: pixel grids, dates, ``system:index``,
+variants.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Make the properties of a stub's images and the columns of its rows, by their names, types and stated values."""
+"""Make the properties of a stub's images and the columns of its rows, by names, types and stated values; refuse queries
+for made-up values.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Paint the bands of a stub: values that follow from the land of the demo planet, within the stated ranges."""
+"""Paint the bands of a stub: values that follow from the land of the demo planet, within the stated ranges; which
+datasets are masked at sea.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Know elements that follow from others by those that are alike, without making all of them.
+"""Know the number and the properties of mapped elements by examples that are alike, without making all of them.
 
 The images of a dataset are of few kinds. What succeeds for one image of each kind, and depends on nothing in which
-images of a kind differ, succeeds for all: their number is known, and so are the properties that it keeps.
+images of a kind differ, succeeds for all.
 """
 
 from __future__ import annotations

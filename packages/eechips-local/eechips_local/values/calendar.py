@@ -1,4 +1,5 @@
-"""Calendar arithmetic on moments, as Earth Engine does it: Joda-Time's ISO calendar, UTC unless a zone is named.
+"""Calculate with moments: units, time zones, dates in ISO 8601, ``Date.advance``, as Joda-Time's ISO calendar does, in
+UTC unless a zone is named.
 
 Moments are whole milliseconds since 1970-01-01 UTC. Years are proleptic Gregorian and may be any that fit into 64 bits.
 """

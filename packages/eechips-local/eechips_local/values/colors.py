@@ -1,4 +1,4 @@
-"""Parse colours: hexadecimal codes and CSS names."""
+"""Parse colours: hexadecimal codes, with an opacity or without, and CSS names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Read and set properties of images, features and collections, and read their geometry."""
+"""Read and set properties of elements, also the system's (``system:id``, ``system:bands``, ``system:footprint``), and
+read their geometry.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Compute number by number: the operations that ``ee.Number`` and ``ee.Array`` share.
+"""Compute number by number what ``ee.Number`` and ``ee.Array`` share: division by zero, remainders, rounding, bits,
+casts.
 
 Integers are computed in 64 bits, everything else in doubles; comparisons and logic give the integers 0 and 1.
 """

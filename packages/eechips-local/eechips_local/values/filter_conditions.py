@@ -1,4 +1,6 @@
-"""Evaluate conditions on one element, or on a pair of elements in a join: the parts of ``ee.Filter``."""
+"""Evaluate conditions of ``ee.Filter`` on one element, or on a pair of elements in a join: nulls, equality, order,
+geometries, and the lookups of joins.
+"""
 
 from __future__ import annotations
 

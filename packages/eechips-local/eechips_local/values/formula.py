@@ -1,4 +1,5 @@
-"""Parse the arithmetic expressions of ``ee.Image.expression``.
+"""Parse the expressions of ``Image.expression`` and ``Number.expression``: precedence, functions, ``b()``, constants,
+how long and deep they may be.
 
 Grammar, loosest binding first (guides/image_math#expressions; bit operators bind as in C)::
 

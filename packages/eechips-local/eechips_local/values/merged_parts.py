@@ -1,4 +1,4 @@
-"""Walk the elements of collections that follow from others: those that are merged, or mapped."""
+"""Walk the elements of collections that are merged, which puts prefixes before ``system:index``, or mapped."""
 
 from __future__ import annotations
 

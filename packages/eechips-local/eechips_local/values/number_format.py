@@ -1,4 +1,6 @@
-"""Format numbers as Java does: ``Double.toString``, and the patterns of ``java.util.Formatter``."""
+"""Format numbers as Java does (``Double.toString``, ``java.util.Formatter``), and as JSON: NaN and infinities are
+texts.
+"""
 
 from __future__ import annotations
 

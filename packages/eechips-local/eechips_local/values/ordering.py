@@ -1,4 +1,6 @@
-"""Compare values as Earth Engine does."""
+"""Compare values as Earth Engine does: the order of types, dates as numbers, which values are equal, "Cannot compare
+values".
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Draw random numbers that are identical on every machine: hashes of a seed and a purpose.
+"""Draw random numbers, and points in regions, that are identical on every machine: hashes of a seed and a purpose.
 
 Earth Engine does not publish its generators, so the numbers differ from its own and only share their distribution. They
 are SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014,

@@ -1,4 +1,6 @@
-"""Times as numbers, as the functions of ``ee.Algorithms.TemporalSegmentation`` take and return them."""
+"""Convert times by the ``dateFormat`` of ``ee.Algorithms.TemporalSegmentation``: days, fractional years or
+milliseconds.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Encode values as the JSON that ``getInfo`` returns."""
+"""Encode values as the JSON that ``getInfo`` returns: bands, columns, how many elements ("Collection query aborted")
+and bytes there may be.
+"""
 
 from __future__ import annotations
 

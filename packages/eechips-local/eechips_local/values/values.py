@@ -1,4 +1,6 @@
-"""Define the values of expressions, besides Python's numbers, strings, lists and dictionaries."""
+"""Define the values of expressions (dates, arrays, geometries, features, filters, lazy collections), and how
+collections pass filters on to stores.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Image``: spectra of pixels: distances, mixtures and indices."""
+"""``Image.spectralDistance``, ``unmix`` and ``normalizedDifference``: distances, mixtures and indices of spectra."""
 
 from __future__ import annotations
 

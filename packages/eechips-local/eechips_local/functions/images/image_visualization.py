@@ -1,4 +1,6 @@
-"""``Image.visualize``: bands to 8-bit red, green and blue."""
+"""``Image.visualize`` and ``randomVisualizer``: bands to 8-bit red, green and blue: stretch, gamma, palettes, default
+ranges, colours of classes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``ee.Classifier.load``: classifiers that were exported as assets.
+"""``ee.Classifier.load``: classifiers that were exported as assets; which can be exported, and the JSON that they are
+stored as.
 
 A stored classifier is a JSON object: what it was made by, and what it was trained on. Its model is fitted again when it
 is used, which gives the same model. Nothing of the object is executed: it is checked as arguments of a request are. ::

@@ -1,4 +1,6 @@
-"""``ee.Classifier``: training, output modes, and the classification of images and features."""
+"""``Classifier.train``, ``setOutputMode``, ``confusionMatrix``, ``explain``, and ``classify`` of images and features:
+training data, properties that are missing, inputs.
+"""
 
 from __future__ import annotations
 

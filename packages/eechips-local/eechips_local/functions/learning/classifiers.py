@@ -1,4 +1,6 @@
-"""``ee.Classifier``: constructors of classifiers."""
+"""``Classifier.smileRandomForest``, ``smileCart``, ``smileGradientTreeBoost``, ``smileKNN``, ``smileNaiveBayes``,
+``minimumDistance``, ``libsvm``, ``spectralRegion``, ``decisionTree``: constructors; classifiers that were removed.
+"""
 
 from __future__ import annotations
 

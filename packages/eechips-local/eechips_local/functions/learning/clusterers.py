@@ -1,4 +1,6 @@
-"""``ee.Clusterer``: constructors and training of clusterers, and the clusters of images and features."""
+"""``Clusterer.wekaKMeans``, ``wekaCascadeKMeans``, ``wekaXMeans``, ``wekaLVQ``, ``wekaCobweb``, ``train``, and
+``cluster`` of images and features.
+"""
 
 from __future__ import annotations
 

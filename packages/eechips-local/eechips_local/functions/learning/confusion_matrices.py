@@ -1,4 +1,6 @@
-"""``ee.ConfusionMatrix``: rows are actual values, columns are predicted ones."""
+"""``ee.ConfusionMatrix`` and ``errorMatrix``: accuracy, kappa, consumers', producers' and F scores; rows are actual
+values, columns predicted ones.
+"""
 
 from __future__ import annotations
 

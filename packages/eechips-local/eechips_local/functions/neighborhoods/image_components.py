@@ -1,4 +1,6 @@
-"""``ee.Image``: objects, that is connected pixels of the same value: their size, their labels, their statistics."""
+"""``Image.connectedPixelCount``, ``connectedComponents`` and ``reduceConnectedComponents``: connected pixels of one
+value, their size, labels, statistics (``maxSize``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: distances in one direction, and the least cost of a way from a source."""
+"""``Image.cumulativeCost`` and ``directionalDistanceTransform``: the least cost of a way from a source, and distances
+in one direction.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Image``: distances to the nearest pixel that is not zero."""
+"""``Image.distance`` and ``fastDistanceTransform``: distances to the nearest pixel that is not zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: derivatives, and edges as ridges of the gradient or as changes of sign."""
+"""``CannyEdgeDetector``, ``Image.derivative`` and ``zeroCrossing``: edges as ridges of the gradient or as changes of
+sign.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: spectral erosion and dilation, medial axes, and minima that are filled."""
+"""``Image.spectralErosion``, ``spectralDilation``, ``spectralGradient``, ``rsedTransform``, ``medialAxis`` and
+``Terrain.fillMinima``: shapes within images.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Image``: reductions, convolutions and copies of the pixels around each pixel."""
+"""``Image.convolve``, ``reduceNeighborhood``, ``focalMax`` and the like, ``neighborhoodToBands``,
+``neighborhoodToArray``, ``entropy``: the pixels around each pixel.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Image``: displacements between two images of a place, found by correlation."""
+"""``Image.displacement`` and ``register``: displacements between two images of a place, found by correlation."""
 
 from __future__ import annotations
 

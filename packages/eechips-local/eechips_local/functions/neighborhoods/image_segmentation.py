@@ -1,4 +1,6 @@
-"""``ee.Algorithms.Image.Segmentation``: superpixels, and clusters of the pixels of tiles or cells."""
+"""``ee.Algorithms.Image.Segmentation``: ``SNIC``, ``KMeans``, ``GMeans`` and ``seedGrid``: superpixels, clusters of
+tiles or cells.
+"""
 
 from __future__ import annotations
 

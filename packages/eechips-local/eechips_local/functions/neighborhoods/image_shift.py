@@ -1,4 +1,6 @@
-"""``ee.Image``: pixels moved to other places, without being resampled in between."""
+"""``Image.translate``, ``changeProj`` and ``displace``: pixels moved to other places, without being resampled in
+between.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``ee.Terrain``: slope, aspect and hillshade of elevations.
+"""``ee.Terrain`` (``slope``, ``aspect``, ``hillshade``, ``products``) and ``Image.gradient``: slopes and light of
+elevations.
 
 Gradients are central differences between the four neighbours of a pixel, over the metres between their centres (as
 ``gdaldem -alg ZevenbergenThorne``), so pixels at the edge of the data are masked (apidocs/ee-terrain-slope).

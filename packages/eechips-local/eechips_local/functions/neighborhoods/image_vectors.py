@@ -1,4 +1,4 @@
-"""``Image.reduceToVectors``: connected pixels of one value as features."""
+"""``Image.reduceToVectors``: connected pixels of one value as features; the forms of ``geometryType``."""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""``Kernel.*``: neighbourhoods, documented with their weights at developers.google.com/earth-engine/apidocs/ee-kernel.
+"""``ee.Kernel``: shapes, distances, fixed weights, ``gaussian``, ``rotate``, ``add``; in pixels or metres, with a
+radius of at most 512 pixels.
 
-A kernel in metres is turned into pixels at the scale of the computation.
+Weights are documented at developers.google.com/earth-engine/apidocs/ee-kernel. A kernel in metres is turned into pixels
+at the scale of the computation.
 """
 
 from __future__ import annotations

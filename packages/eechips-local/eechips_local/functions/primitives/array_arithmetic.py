@@ -1,4 +1,6 @@
-"""``ee.Array``: construction, arithmetic, comparison, logic and casts, number by number."""
+"""``ee.Array``: construction (shapes must agree, at most 4,000,000 numbers), arithmetic, comparisons, logic, bits and
+casts.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Array``: matrices."""
+"""``ee.Array``: ``matrixMultiply``, ``matrixSolve``, ``matrixInverse``, decompositions and ``eigen``: matrices;
+singular ones are errors.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Array``: shapes, slices, order and reductions along axes."""
+"""``ee.Array``: ``get``, ``slice``, ``cat``, ``pad``, ``reshape``, ``transpose``, ``sort``, ``mask``, ``reduce``,
+``accum``: shapes, positions and reductions along axes.
+"""
 
 from __future__ import annotations
 

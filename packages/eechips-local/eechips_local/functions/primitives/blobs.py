@@ -1,4 +1,4 @@
-"""``ee.Blob``: files in Google Cloud Storage, read as text."""
+"""``ee.Blob``: files in Google Cloud Storage, read as text: encodings, the greatest size."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Dates and ranges of dates."""
+"""``ee.Date`` and ``ee.DateRange``: construction, ``advance``, ``difference``, ``get``, ``getRange``, ``update``,
+``intersection``; ranges without an end are a millisecond long.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Dictionary``. Keys come in their natural order wherever there is one."""
+"""``ee.Dictionary``: keys in their natural order, ``combine`` without nulls, ``select`` by regular expression,
+``rename``, ``toArray``, ``toImage``; keys that are missing.
+"""
 
 from __future__ import annotations
 

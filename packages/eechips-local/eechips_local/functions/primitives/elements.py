@@ -1,4 +1,6 @@
-"""``Element.*``: properties of images, features and collections."""
+"""``ee.Element``: properties of images, features and collections: ``get``, ``set``, ``toDictionary``,
+``copyProperties``, ``propertyNames``; and ``geometry``.
+"""
 
 from __future__ import annotations
 

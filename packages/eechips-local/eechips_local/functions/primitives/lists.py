@@ -1,4 +1,6 @@
-"""``ee.List``."""
+"""``ee.List``: positions, ``sequence``, ``slice``, ``sort``, ``shuffle``, ``map``, ``iterate``, ``join``, ``zip``,
+``flatten``; at most 1,000,000 elements.
+"""
 
 # ruff: noqa: A001 - arguments are called as Earth Engine calls them
 

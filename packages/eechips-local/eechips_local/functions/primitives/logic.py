@@ -1,4 +1,6 @@
-"""Choices, equality and types: ``ee.Algorithms.If``, ``IsEqual``, ``ObjectType`` and ``Describe``."""
+"""``ee.Algorithms.If``, ``IsEqual``, ``ObjectType`` and ``Describe``: choices (what counts as true), equality and
+types.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Number``, with the expressions of ``ee.Number.expression``."""
+"""``ee.Number``: 64-bit integers and doubles, ``clamp``, ``unitScale``, ``format``, ``parse``, and the expressions of
+``ee.Number.expression``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``Projection`` and ``Projection.*``."""
+"""``ee.Projection``: codes and WKT of a CRS, affine transforms, ``nominalScale``, ``atScale``, ``scale``,
+``translate``.
+"""
 
 from __future__ import annotations
 

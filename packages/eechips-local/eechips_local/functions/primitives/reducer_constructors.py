@@ -1,4 +1,6 @@
-"""``ee.Reducer``."""
+"""``ee.Reducer``: names and arguments of the functions that make reducers (``numInputs`` at most 50,000);
+``eechips_local.reducers`` computes them.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.String``. Lengths and positions count UTF-16 units, as in Java."""
+"""``ee.String``: ``match``, ``replace`` and ``split`` by regular expression, ``slice``, ``index``, ``encodeJSON``,
+``decodeJSON``. Lengths and positions count UTF-16 units, as in Java.
+"""
 
 # ruff: noqa: A001 - arguments are called as Earth Engine calls them
 

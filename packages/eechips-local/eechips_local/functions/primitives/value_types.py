@@ -1,4 +1,4 @@
-"""``ee.PixelType`` and ``ErrorMargin``."""
+"""``ee.PixelType`` and ``ErrorMargin``: precision, least and greatest values, dimensions; units of margins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Algorithms.TemporalSegmentation``: Continuous Change Detection and Classification."""
+"""``ee.Algorithms.TemporalSegmentation.Ccdc``: arguments, checks and output bands of Continuous Change Detection and
+Classification.
+"""
 
 from __future__ import annotations
 

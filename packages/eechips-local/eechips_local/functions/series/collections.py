@@ -1,4 +1,6 @@
-"""``ee.ImageCollection`` and ``ee.FeatureCollection`` as collections: loading, filtering, mapping, ordering."""
+"""``ee.ImageCollection`` and ``ee.FeatureCollection``: loading, ``filter``, ``map``, ``merge``, ``limit``, ``toList``,
+``size``, ``distinct``, ``remap``, ``flatten``; how ``system:index`` is numbered; assets that are not found.
+"""
 
 from __future__ import annotations
 

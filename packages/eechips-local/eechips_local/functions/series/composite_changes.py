@@ -1,4 +1,4 @@
-"""``ee.Algorithms.TemporalSegmentation``: Composite2Change."""
+"""``ee.Algorithms.TemporalSegmentation.C2c``: arguments, checks and output bands of Composite2Change."""
 
 from __future__ import annotations
 

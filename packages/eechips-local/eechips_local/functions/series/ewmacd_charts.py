@@ -1,4 +1,4 @@
-"""``ee.Algorithms.TemporalSegmentation``: EWMACD."""
+"""``ee.Algorithms.TemporalSegmentation.Ewmacd``: arguments, checks and output bands of EWMACD."""
 
 from __future__ import annotations
 

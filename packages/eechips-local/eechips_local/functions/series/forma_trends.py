@@ -1,4 +1,4 @@
-"""``ImageCollection.formaTrend``."""
+"""``ImageCollection.formaTrend``: arguments (covariates are refused), checks and output bands."""
 
 from __future__ import annotations
 

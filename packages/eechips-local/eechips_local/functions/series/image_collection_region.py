@@ -1,4 +1,4 @@
-"""``ImageCollection.getRegion``: every image's values at every pixel of a region."""
+"""``ImageCollection.getRegion``: every image's values at every pixel of a region, as rows; at most 1,048,576 values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.ImageCollection``: mosaics and reductions."""
+"""``ImageCollection.mosaic``, ``reduce``, ``mean``, ``median`` and the like, ``toBands``: composites, their projection
+and band names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Images of a collection put together: best pixels, arrays along time, bands of matching images."""
+"""``ImageCollection.qualityMosaic``, ``toArray``, ``toArrayPerBand``, ``cast``, ``combine`` and
+``Image.linkCollection``: images of a collection put together.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``ee.Algorithms.Landsat``: radiance, reflectance and brightness temperature of raw scenes.
+"""``ee.Algorithms.Landsat.TOA`` and ``calibratedRadiance``: radiance, reflectance and brightness temperature of raw
+scenes.
 
 Coefficients stand in the scene's metadata. What is missing there is taken from Chander, Markham and Helder (2009),
 "Summary of current radiometric calibration coefficients for Landsat MSS, TM, ETM+, and EO-1 ALI sensors", Remote

@@ -1,4 +1,6 @@
-"""``ee.Algorithms.Landsat``: cloud scores, the least cloudy scenes, and composites of raw scenes."""
+"""``ee.Algorithms.Landsat``: ``simpleCloudScore``, ``pathRowLimit`` and ``simpleComposite``: cloud scores, the least
+cloudy scenes, and composites of raw scenes.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Algorithms.TemporalSegmentation``: LandTrendr."""
+"""``ee.Algorithms.TemporalSegmentation.LandTrendr`` and ``LandTrendrFit``: arguments, checks and output bands; one
+image for each year.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Algorithms.Sentinel2``: the displacement of clouds between bands."""
+"""``ee.Algorithms.Sentinel2.CDI``: the displacement of clouds between the bands B7, B8 and B8A."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``ee.Algorithms.TemporalSegmentation``: structural changes of harmonic models."""
+"""``ee.Algorithms.TemporalSegmentation.StructuralChangeBreakpoints``: arguments, checks and output bands; structural
+changes of harmonic models.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.Algorithms.TemporalSegmentation``: VeRDET."""
+"""``ee.Algorithms.TemporalSegmentation.Verdet``: arguments, checks and the output band of VeRDET."""
 
 from __future__ import annotations
 

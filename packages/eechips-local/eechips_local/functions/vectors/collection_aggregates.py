@@ -1,4 +1,6 @@
-"""``AggregateFeatureCollection.*``: one property of all elements of a collection."""
+"""``aggregate_sum``, ``aggregate_mean``, ``aggregate_histogram``, ``aggregate_stats`` and the like
+(``AggregateFeatureCollection.*``): one property of all elements of a collection, without nulls.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.FeatureCollection.distance``: how far each pixel is from the nearest feature."""
+"""``FeatureCollection.distance``: metres from each pixel to the nearest feature, masked beyond ``searchRadius``."""
 
 from __future__ import annotations
 

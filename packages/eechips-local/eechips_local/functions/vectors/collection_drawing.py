@@ -1,4 +1,6 @@
-"""``ee.FeatureCollection``: features drawn in colours, with the markers of points."""
+"""``FeatureCollection.draw`` and ``style``: features drawn in colours, the markers of points, types of lines, widths,
+opacity.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``ee.FeatureCollection``: values of points interpolated at each pixel, by distances or by kriging."""
+"""``FeatureCollection.inverseDistance`` and ``kriging``: values of points interpolated at each pixel."""
 
 from __future__ import annotations
 

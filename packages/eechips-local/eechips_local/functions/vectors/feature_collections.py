@@ -1,4 +1,6 @@
-"""``ee.FeatureCollection``: points at random, features as pixels, columns of numbers."""
+"""``FeatureCollection.randomPoints``, ``reduceToImage``, ``reduceColumns``, ``randomColumn``, ``union``, ``geometry``,
+``bounds`` and ``makeArray``: points at random, features as pixels, columns of numbers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""``Feature`` and ``Feature.*``: geometry functions on features keep the (left) feature's properties."""
+"""``ee.Feature``: construction, ``id``, ``select``, ``setGeometry``, ``toArray``; functions of geometries on features
+keep the (left) feature's properties.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
-"""``Geometry.*``: measures and relations.
+"""``ee.Geometry``: ``area``, ``length``, ``perimeter``, ``distance``, ``intersects``, ``contains``, ``withinDistance``,
+``closestPoint``, ``coordinates``: measures and relations.
 
-Without a projection, measures are those of the globe: lengths and areas of the WGS84 ellipsoid, edges great circles.
-With one, they are planar, in its units (developers.google.com/earth-engine/guides/geometric_operations).
+Without a projection, measures are those of the globe: lengths of the WGS84 ellipsoid, areas of a sphere with its
+surface, edges great circles. With one, they are planar, in its units
+(developers.google.com/earth-engine/guides/geometric_operations).
 """
 
 from __future__ import annotations

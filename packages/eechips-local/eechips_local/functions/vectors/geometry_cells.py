@@ -1,4 +1,4 @@
-"""``ee.Geometry``: cells of S2, Google's division of the sphere."""
+"""``Geometry.fromS2CellId`` and ``fromS2CellToken``: polygons of cells of S2, Google's division of the sphere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""``GeometryConstructors.*``: geometries from coordinates.
+"""``ee.Geometry``: points, lines, polygons, ``Rectangle`` and ``BBox`` from coordinates: even/odd and left-inside
+rules, latitudes beyond a pole, coordinates that are refused.
 
 Edges are geodesic by default where the CRS is geographic, straight where it is projected
 (developers.google.com/earth-engine/apidocs/ee-geometry).

@@ -1,4 +1,5 @@
-"""``Geometry.*``: set operations, and geometries made from others.
+"""``ee.Geometry``: ``buffer``, ``union``, ``intersection``, ``difference``, ``dissolve``, ``simplify``, ``centroid``,
+``bounds``, ``convexHull``, ``transform``, ``cutLines``, ``coveringGrid``: geometries made from others.
 
 Projections and edges follow the rules of :mod:`eechips_local.functions.vectors.geometries`.
 """

@@ -1,4 +1,4 @@
-"""Combine many small pixels into a large one: ``Image.reduceResolution``."""
+"""Combine many small pixels into a large one: ``Image.reduceResolution``, its ``maxPixels`` and ``bestEffort``."""
 
 from __future__ import annotations
 

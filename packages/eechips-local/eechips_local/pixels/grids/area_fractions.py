@@ -1,4 +1,4 @@
-"""Compute which pixels a geometry covers, and how much of each."""
+"""Compute which pixels a geometry covers: the fraction of each, in 255 steps, or whether its centre lies inside."""
 
 from __future__ import annotations
 

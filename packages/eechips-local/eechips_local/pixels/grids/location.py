@@ -1,4 +1,6 @@
-"""Locate the pixels of one grid in another lattice of pixels."""
+"""Locate the pixels of one grid in another lattice: centres on an edge, interpolation between control points, both
+sides of the antimeridian.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Pixel grids: a CRS, an affine transform and a size."""
+"""Define pixel grids (a CRS, an affine transform and a size), and parse a CRS: EPSG and SR-ORG codes, WKT, codes that
+are unknown.
+"""
 
 from __future__ import annotations
 

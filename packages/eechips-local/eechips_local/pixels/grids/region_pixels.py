@@ -1,4 +1,6 @@
-"""Find the pixels of regions on a lattice, and read them."""
+"""Find the pixels that regions take: their weights, ``maxPixels``, ``bestEffort`` and "Too many pixels in the region";
+blocks and tiles to read.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reduce images over regions."""
+"""Reduce images over regions (``reduceRegion``, ``reduceRegions``): a pixel's weight is the lesser of its mask and its
+fraction in the region.
+"""
 
 from __future__ import annotations
 

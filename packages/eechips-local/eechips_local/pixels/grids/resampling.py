@@ -1,4 +1,6 @@
-"""Resample pixels from one grid to another."""
+"""Resample pixels from one grid to another: nearest, bilinear and bicubic, with masked neighbours; "Reprojection output
+too large".
+"""
 
 from __future__ import annotations
 

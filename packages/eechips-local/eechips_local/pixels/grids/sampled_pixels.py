@@ -1,4 +1,4 @@
-"""Read pixels of a lattice, wherever they are."""
+"""Read pixels of a lattice, wherever they are: near ones together in a window, far ones on their own."""
 
 from __future__ import annotations
 

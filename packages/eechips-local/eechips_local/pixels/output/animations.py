@@ -1,4 +1,6 @@
-"""Render collections: filmstrips and animations."""
+"""Render collections as filmstrips and animated GIFs: frame rates, sizes and limits of ``getFilmstripThumbURL`` and
+``getVideoThumbURL``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Encode pixels in the service's file formats."""
+"""Encode pixels as PNG, JPEG, NPY, GeoTIFF or ZIP: types of bands ("Exported bands must have compatible data types"),
+nodata, transparency.
+"""
 
 from __future__ import annotations
 

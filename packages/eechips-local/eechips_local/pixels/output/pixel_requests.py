@@ -1,4 +1,6 @@
-"""Render pixels: thumbnails, downloads, computePixels and map tiles."""
+"""Render thumbnails, downloads, ``computePixels``, ``getPixels`` and map tiles: grids, regions, formats, greatest sizes
+("Pixel grid dimensions", "Total request size").
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Create, change, copy, move and remove assets on behalf of clients.
+"""Create, change, copy, move, remove, get and search assets on behalf of clients: update masks, quotas of top folders,
+what is refused.
 
 See https://developers.google.com/earth-engine/reference/rest/v1/projects.assets. Messages are those that users report.
 """

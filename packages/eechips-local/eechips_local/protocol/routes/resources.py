@@ -1,4 +1,6 @@
-"""Get, list and read stored assets."""
+"""Describe and list stored assets as JSON: ``assets.get``, ``listAssets``, ``listImages``, ``listFeatures``,
+``computeImages``; assets that are not found.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Serve the files of a page to browsers."""
+"""Serve the files of a page to browsers, with a Content-Security-Policy and other headers."""
 
 from __future__ import annotations
 
