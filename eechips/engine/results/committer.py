@@ -46,7 +46,7 @@ class Committer:
         """
         check_lock(self._folder)
         self._note_files(settled)
-        owners: dict[str, int] = {}  # of the files that are committed now
+        owners: dict[str, tuple[int, str]] = {}  # of the files that are committed now, and digests of these
         later = {record.position: record for record in reopened}
         records = [self._commit_files(event, owners, later) for event in settled]
         # The unit of an overwritten result may be among these, or in the ledger.
@@ -55,8 +55,10 @@ class Committer:
             self._ledger.record([*records, *later.values()])
         return records
 
-    def _commit_files(self, event: Finished, owners: dict[str, int], later: dict[int, Record]) -> Record:
+    def _commit_files(self, event: Finished, owners: dict[str, tuple[int, str]], later: dict[int, Record]) -> Record:
         """Commit the files of a unit, unless another owns one of their names; return the record.
+
+        Files of a script that equal those of an earlier call, such as a legend beside the chips, remain that call's.
 
         Args:
             later: receives the failure of a unit whose file was overwritten.
@@ -64,14 +66,17 @@ class Committer:
         record = event.outcome.record
         assert record is not None  # the unit is settled
         unit, files = event.assignment, event.outcome.staged
+        shared: set[str] = set()
         for file in files:
-            owner = owners.get(file.name, self._ledger.owner(file.name))
+            owner, digest = owners.get(file.name) or (self._ledger.owner(file.name), self._ledger.digest(file.name))
             if owner not in (None, unit.position) and file.name not in owners and self._is_free(file.name, owner, unit):
                 self._ledger.release(file.name)
                 forget(self._folder, file.name)
                 owner = None
-            if owner not in (None, unit.position) or file.name in self._ambiguous_names:
-                error = UsageError(f"two units have the same name, {file.name}: results must be named apart")
+            if self._is_of_script and owner not in (None, unit.position) and digest == file.sha256:
+                shared.add(file.name)
+            elif owner not in (None, unit.position) or file.name in self._ambiguous_names:
+                error = UsageError(self._ambiguity(file.name))
                 self.discard(files)
                 if self._store.is_overwritten and owner not in (None, unit.position):
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
@@ -85,8 +90,17 @@ class Committer:
                 for unwanted in files[number:]:
                     self._store.discard(unwanted)
                 return unit_failure(unit.position, error, record.attempts, record.requests)
-            owners[file.name] = unit.position
-        return record
+            if file.name not in shared:
+                owners[file.name] = unit.position, file.sha256
+        return record.without(shared) if shared else record
+
+    def _ambiguity(self, name: str) -> str:
+        if self._is_of_script:
+            return (
+                f"another call has written {name}, with other content: give each call a file of its own, or return the"
+                " values and let the script write them"
+            )
+        return f"two units have the same name, {name}: results must be named apart"
 
     def _is_free(self, name: str, owner: int | None, unit: WorkUnit) -> bool:
         """Return whether a script has removed the file of an earlier unit, or repeats one whose name a later one has.

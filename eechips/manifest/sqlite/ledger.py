@@ -311,6 +311,14 @@ class Ledger:
         row = self.database.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
 
+    def digest(self, file: str) -> str | None:
+        """Return the SHA-256 digest of a file of a unit, or None."""
+        query = (
+            "SELECT sha256 FROM units WHERE file = :file UNION ALL SELECT sha256 FROM further_files WHERE file = :file"
+        )
+        row = self.database.execute(query, {"file": file}).fetchone()
+        return None if row is None else str(row[0])
+
     def release(self, file: str) -> None:
         """Take a file from its unit: another has its name now. The unit keeps the digest, as it has had a file."""
         with self.transaction():

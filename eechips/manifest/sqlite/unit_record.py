@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import cached_property
@@ -344,6 +344,20 @@ class Record:
         if self.files or self.file is None:
             return self.files
         return (UnitFile(self.file, self.bytes or 0, self.sha256 or ""),)
+
+    def without(self, names: Collection[str]) -> Record:
+        """Return the record without files of some names; its columns of files are those of the first that is left."""
+        files = tuple(file for file in self.every_file if file.name not in names)
+        columns: dict[str, Any] = dict.fromkeys(FILE_COLUMNS)
+        if not files:
+            return replace(self, files=(), file=None, bytes=None, sha256=None, **columns)
+        first = files[0]
+        if first.name == self.file:
+            return replace(self, files=files)
+        for name, value in json.loads(first.metadata).items():
+            if name in columns and value is not None:
+                columns[name] = json.dumps(value) if name in LISTS else value
+        return replace(self, files=files, file=first.name, bytes=first.size, sha256=first.sha256, **columns)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return self.of_row, (tuple(getattr(self, name) for name in ROW), self.files)

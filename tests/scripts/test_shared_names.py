@@ -1,0 +1,67 @@
+"""Files that several calls of a script write under one name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from eechips import open_run
+from local_tests.support.local_earth_engine import Server
+from tests.support.user_scripts import files, plain, run
+
+pytestmark = pytest.mark.slow
+
+SCRIPT = """
+import json
+import os
+from multiprocessing import Pool
+
+import ee
+
+LEGEND = {"elevation": "m", "values": list(range(9))}
+
+
+def save(n):
+    ee.Initialize()
+    value = ee.Number(n).multiply(n).getInfo()
+    os.makedirs("chips", exist_ok=True)
+    with open("chips/a_legend.json", "w") as file:
+        json.dump(LEGEND, file)
+    with open(f"chips/chip_{n}.csv", "w") as file:
+        file.write(f"n,square\\n{n},{value}\\n")
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(save, range(6))
+"""
+
+
+def test_calls_may_write_equal_files_under_one_name(demo_server: Server, tmp_path: Path) -> None:
+    """Each call saves the legend of its chip; only the first of the six had a chip."""
+    script, there = tmp_path / "script.py", tmp_path / "there"
+    script.write_text(SCRIPT)
+    there.mkdir()
+    expected = plain(script, demo_server, there)
+    assert expected.returncode == 0, expected.stderr
+    for _ in range(2):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "no file" not in result.stdout + result.stderr
+        assert files(tmp_path / "run") == files(there)
+        made = open_run(tmp_path / "run")
+        assert made.counts == {"done": 6}
+        assert made.verify() == []
+    units = made.units
+    names = {f"chips/chip_{n}.csv" for n in range(6)}
+    assert set(units["file"]) in ({"chips/a_legend.json", *names - {name}} for name in names)
+    assert set(units.loc[units["file"] != "chips/a_legend.json", "rows"]) == {1}
+
+
+def test_calls_that_write_other_content_under_one_name_are_told_what_to_do(demo_server: Server, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT.replace("dump(LEGEND", "dump([n]"))
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "another call has written chips/a_legend.json, with other content" in result.stderr
+    assert open_run(tmp_path / "run").counts == {"done": 1, "failed_permanent": 5}
