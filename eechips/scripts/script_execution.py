@@ -214,13 +214,15 @@ class ScriptRecipe:
         if not host.calls and context.ledger.end and not context.ledger.count_open():
             return  # it has left out what the calls of earlier runs have done
         files = sorted(set(list_foreign_files(self._out)) - {UNUSED_EXPORTS})
-        if host.outside or tasks or files:
+        exports = self._observer is not None and self._observer.has_exported and not context.config.is_local
+        if host.outside or tasks or files or exports:
             if not host.calls:
                 left = f" It left {some_of(files)} in its working directory." if files else ""
+                started = " The batch tasks that it has started continue after the run." if exports else ""
                 unrecorded = (
                     f"{self.path.name} passed no call to a pool that a run records: nothing is known of what it did."
                 )
-                context.say(f"{unrecorded}{left} {_RECORDED}")
+                context.say(f"{unrecorded}{left}{started} {_RECORDED}")
             return
         if host.calls and host.tested:
             raise RecipeError(

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from eechips import open_run
+from local_tests.support.local_earth_engine import start_server, stop_server
 from tests.support.programs import run_program
-from tests.support.user_scripts import ROOT
+from tests.support.user_scripts import ROOT, run
 
 pytestmark = pytest.mark.slow
 
@@ -110,3 +111,17 @@ def test_an_export_that_fails_is_an_error_of_the_run(tmp_path: Path) -> None:
     assert "1 of 2 export tasks failed: bad (" in ended.stderr
     assert (tmp_path / "run" / "exports" / "drive" / "good.tif").exists()
     assert not (tmp_path / "run" / "exports" / "assets").exists()
+
+
+def test_a_script_that_only_starts_exports_has_results_where_the_service_stays(tmp_path: Path) -> None:
+    """It was an error without results, with the status of a wrong option, so that users started the exports again."""
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("Pool(2).map(start, range(2))", "start(0)"))
+    options = ("drive", "buckets", "export-assets")
+    server = start_server(*(word for name in options for word in (f"--{name}", str(tmp_path / name))))
+    try:
+        ended = run(script, server, tmp_path)
+    finally:
+        stop_server(server)
+    assert ended.returncode == 0, ended.stderr
+    assert "The batch tasks that it has started continue after the run." in ended.stderr
