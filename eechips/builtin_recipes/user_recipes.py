@@ -32,7 +32,8 @@ _OF_FUNCTIONS = frozenset({"get_requests", "get_result", "parameters", "redraw",
 def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     """Make the recipe and the config of the run for the options of ``run``.
 
-    A file is a recipe if it defines the two functions, opens no pool outside them, and does not initialise the client.
+    A file is a recipe if it defines the two functions, opens no pool outside them, does not initialise the client, and
+    the second function returns what to fetch.
     Any other file whose execution has an effect is a script.
 
     Raises:
@@ -41,7 +42,7 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     options = dict(options)
     arguments = options.pop("arguments", ())
     source = read_source(Path(options["path"]))
-    is_old = source.initializes if source.is_recipe else source.is_script
+    is_old = source.works_itself if source.is_recipe else source.is_script
     values = [text for text in arguments if "=" in text and text.partition("=")[0].isidentifier()]
     if source.is_recipe and not is_old and values:
         raise UsageError(f"unexpected argument {values[0]!r}; parameters of a recipe are given by -p: -p {values[0]}")

@@ -70,9 +70,15 @@ class ScriptSource:
         return (requests, result) if requests is not None and result is not None else None
 
     @property
-    def initializes(self) -> bool:
-        """Return whether it initialises Earth Engine's client; the run does so for recipes."""
-        return any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
+    def works_itself(self) -> bool:
+        """Return whether a file with the two functions is a script all the same, and writes its results itself.
+
+        It initialises Earth Engine's client, as the run does for recipes, or its second function returns nothing of it.
+        """
+        result = (self.functions or ("", ""))[1]
+        functions = [node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name == result]
+        initializes = any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
+        return initializes or ("ee" in self.imports and not any(map(_returns, functions)))
 
     @property
     def is_script(self) -> bool:
@@ -305,6 +311,20 @@ def _walk(node: ast.AST, apart: set[ast.FunctionDef]) -> Iterator[ast.AST]:
         if child not in apart:
             yield child
             yield from _walk(child, apart)
+
+
+def _returns(node: ast.AST) -> bool:
+    """Return whether a function returns a value anywhere, other functions within it left out."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.Yield, ast.YieldFrom)) or (isinstance(child, ast.Return) and _has_value(child)):
+            return True
+        if not isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda, ast.ClassDef)) and _returns(child):
+            return True
+    return False
+
+
+def _has_value(node: ast.Return) -> bool:
+    return node.value is not None and not (isinstance(node.value, ast.Constant) and node.value.value is None)
 
 
 def _takes_two(arguments: ast.arguments) -> bool:

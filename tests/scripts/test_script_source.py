@@ -100,3 +100,52 @@ def test_a_module_of_a_package_runs_as_by_python(changes: tuple[str, str], demo_
     assert "[30, 36] ['--fast']" in result.stdout
     assert files(here / "run") == {f"{n}.txt": str(3 * n).encode() for n in (0, 1, 10, 11)}
     assert open_run(here / "run").counts == {"done": 2}
+
+
+PAIR = """
+import ee
+import requests
+
+def getRequests():
+    return [1, 2, 3]
+
+def getResult(index, n):
+    def square(value):
+        return ee.Number(value).multiply(value).getInfo()
+    if n == 2:
+        return RETURNED  # nothing for it
+    with open(f"tiles/tile_{index}.txt", "w") as file:
+        file.write(str(square(n)))
+"""
+
+
+@pytest.mark.parametrize(
+    ("returned", "imports", "works_itself"),
+    [("", "ee", True), ("None", "ee", True), ("b'2'", "ee", False), ("", "re", False), ("(yield 2)", "ee", False)],
+)
+def test_two_functions_that_return_nothing_are_a_script(
+    returned: str, imports: str, works_itself: bool, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(PAIR.replace("RETURNED", returned).replace("import ee", f"import {imports}"))
+    source = read_source(script)
+    assert source.is_recipe
+    assert source.works_itself == works_itself
+
+
+@pytest.mark.slow
+def test_files_of_two_functions_that_return_nothing_are_in_the_run(demo_server: Server, tmp_path: Path) -> None:
+    """They were in the working directory, without a record, and each test of three units left some there."""
+    (tmp_path / "script.py").write_text(
+        "import os\n"
+        + PAIR.replace("RETURNED", "None").replace(
+            "    with open", '    os.makedirs("tiles", exist_ok=True)\n    with open'
+        )
+    )
+    checked = run(tmp_path / "script.py", demo_server, tmp_path, "--check", "--out", "tried")
+    assert checked.returncode == 0, checked.stderr
+    assert not (tmp_path / "tiles").exists()
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert files(tmp_path / "run") == {"tiles/tile_0.txt": b"1", "tiles/tile_2.txt": b"9"}
+    assert open_run(tmp_path / "run").verify() == []
