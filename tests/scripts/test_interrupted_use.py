@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -344,3 +345,66 @@ def test_results_of_calls_whose_variables_were_others_are_said(
     assert "Calls of save() returned the results of an interrupted run, in which variables" in done.stderr
     assert done.stdout.count("[1, 2, 3]") == 2
     assert open_run(tmp_path / "run").counts == {"done": 6}
+
+
+UNORDERED = """
+import json
+import os
+import signal
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from multiprocessing import Pool
+
+import ee
+
+ee.Initialize()
+SITES = {"Ames", "Boulder", "Cairo", "Delhi", "Essen", "Fes", "Gent", "Hanoi"}
+
+
+def save(site):
+    value = ee.String(site).length().getInfo()
+    if site == "Delhi" and not os.path.exists(os.environ["MARK"]):
+        open(os.environ["MARK"], "w").close()
+        os.killpg(0, signal.SIGKILL)
+    return value
+
+
+def split(name):
+    parts = [] if len(name) > 2 else [name + "0", name + "1"]
+    return str(ee.String(name).cat("!").getInfo()), parts
+
+
+if __name__ == "__main__":
+    tiles = []
+    with ThreadPoolExecutor(2) as threads:
+        pending = {threads.submit(split, "a"), threads.submit(split, "b")}
+        while pending:
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                name, parts = future.result()
+                tiles.append(name)
+                pending |= {threads.submit(split, part) for part in parts}
+    with Pool(2) as pool:
+        lengths = dict(zip(SITES, pool.map(save, SITES)))
+    with open("values.json", "w") as file:
+        json.dump([sorted(tiles), lengths], file, sort_keys=True)
+"""
+
+
+def test_calls_in_the_order_of_a_set_resume(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets of texts have another order in each process: the script was refused as another one."""
+    script, mark = tmp_path / "script.py", tmp_path / "mark"
+    script.write_text(UNORDERED)
+    monkeypatch.setenv("MARK", str(mark))
+    monkeypatch.setenv("PYTHONHASHSEED", "1")
+    run_program(*command(script, demo_server), status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    for seed in ("2", "3"):
+        monkeypatch.setenv("PYTHONHASHSEED", seed)
+        done = run(script, demo_server, tmp_path)
+        assert done.returncode == 0, done.stderr
+        tiles, lengths = json.loads((tmp_path / "run" / "values.json").read_text())
+        assert len(set(tiles)) == len(tiles) == 14
+        assert lengths == {site: len(site) for site in lengths}
+        assert len(lengths) == 8
+    assert open_run(tmp_path / "run").counts == {"done": 22}

@@ -41,9 +41,9 @@ from eechips.storage import NameTemplate
 from eechips.text.formatting import format_count, some_of
 
 _ADVICE = (
-    "If it is random, set a seed; if it has a temporary folder, name one that stays; if it leaves out what exists, test"
-    " in the script for the files of a call, not for their folder; otherwise choose another folder with `out`, or"
-    " remove this one"
+    "If it is random, set a seed; if it numbers the items of a set, sort them; if it has a temporary folder, name one"
+    " that stays; if it leaves out what exists, test in the script for the files of a call, not for their folder;"
+    " otherwise choose another folder with `out`, or remove this one"
 )
 _USE_UNDER_WAY = "use_under_way"
 """In the ledger: number of the use of a pool whose results the script has not received yet; None for none."""
@@ -166,7 +166,8 @@ class ScriptHost:
                     repeat_changes(result.managed, call, program.initargs)
         for result, _ in call_results:
             self._note(result)
-        return [result for result, _ in call_results]
+        numbers = {id(call): number for number, call in enumerate(calls)}  # as of a set, not always those of the plan
+        return [result for result, _ in sorted(call_results, key=lambda pair: numbers[id(pair[1])])]
 
     def complete_exports(self) -> None:
         """Note that all batch tasks of the calls have completed."""
@@ -325,13 +326,11 @@ class ScriptHost:
                 f" its pool no. {number} are new, such as {example}. {_ADVICE}"
             )
         by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
-        order = [there[unit.id] for unit in units]
         undone = [position for position, _, is_done in stored if position not in by_position and not is_done]
-        if undone or order != sorted(order):
-            what = f"it leaves out {len(undone)} calls that have not been done" if undone else "their order is another"
+        if undone:
             raise RunMismatchError(
-                f"the script differs from its last run: of the {len(stored)} calls of its pool no."
-                f" {number}, {what}. {_ADVICE}"
+                f"the script differs from its last run: of the {len(stored)} calls of its pool no. {number}, it leaves"
+                f" out {len(undone)} calls that have not been done. {_ADVICE}"
             )
         return [by_position.get(position) for position, _, _ in stored]
 
