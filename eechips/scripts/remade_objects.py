@@ -7,6 +7,7 @@ expression that the script has assigned to the variable instead.
 from __future__ import annotations
 
 import ast
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -20,7 +21,10 @@ from eechips.scripts.script_source import read_source
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _OPENS = frozenset({"open", "fdopen"})
-"""Functions whose files a worker would empty if it opened them again."""
+"""Python's own functions that open files."""
+
+_WRITING = re.compile(r"(?=.*[wax+])[rwaxbt+]{1,3}-?")
+"""Modes in which files are written: a worker would empty such a file if it opened it again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +44,8 @@ def remade_objects(is_sendable: Callable[[Any, dict[int, Expression]], bool]) ->
     """Return how to make the objects of the running script that cannot be sent, by their ``id``.
 
     They are values of global variables that one statement assigns from a call, and none changes afterwards. Objects of
-    Python's own classes, such as files and connections of SQLite, are not among them: their place or state is lost.
+    Python's own classes, such as files and connections of SQLite, and files that a library writes are not among them:
+    their place or state is lost.
 
     Args:
         is_sendable: return whether an object can be sent, if others are made anew.
@@ -51,7 +56,7 @@ def remade_objects(is_sendable: Callable[[Any, dict[int, Expression]], bool]) ->
         value = vars(main).get(name)
         if type(value).__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
             continue
-        if not is_sendable(value, remade):
+        if not _writes_file(value) and not is_sendable(value, remade):
             remade[id(value)] = expression
     return remade
 
@@ -124,5 +129,17 @@ def _root(node: ast.AST) -> set[str]:
 
 
 def _opens_file(value: ast.expr) -> bool:
-    called = (node.func for node in ast.walk(value) if isinstance(node, ast.Call))
-    return any(isinstance(function, ast.Name) and function.id in _OPENS for function in called)
+    """Return whether an expression opens a file by Python, or by a mode in which a library writes it."""
+    calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
+    modes = [node for call in calls for node in (*call.args[1:], *(k.value for k in call.keywords if k.arg == "mode"))]
+    opens = any(isinstance(call.func, ast.Name) and call.func.id in _OPENS for call in calls)
+    return opens or any(isinstance(node, ast.Constant) and _is_writing(node.value) for node in modes)
+
+
+def _writes_file(value: Any) -> bool:
+    """Return whether an object of a library is a file that is written, as by rasterio or h5py."""
+    return "Writer" in type(value).__name__ or _is_writing(getattr(value, "mode", None))
+
+
+def _is_writing(mode: Any) -> bool:
+    return isinstance(mode, str) and _WRITING.fullmatch(mode) is not None

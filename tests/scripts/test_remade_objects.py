@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import h5py
 import pytest
+import rasterio
 
 from eechips import open_run
 from local_tests.support.local_earth_engine import Server
@@ -91,3 +93,50 @@ def test_what_the_script_changes_later_is_refused(made: str, demo_server: Server
     result = run(script, demo_server, tmp_path)
     assert result.returncode != 0
     assert re.search("work cannot be sent to another process: [Cc]annot pickle .*Make what belongs", result.stderr)
+
+
+_MOSAIC = """
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import ee
+import h5py
+import numpy as np
+import rasterio
+from rasterio.windows import Window
+
+ee.Initialize()
+lock = threading.Lock()
+
+
+def made(path):
+    profile = {"width": 8, "height": 8, "count": 1, "dtype": "int16", "crs": "EPSG:32613"}
+    return rasterio.open(path, mode="w", driver="GTiff", transform=rasterio.Affine(9, 0, 0, 0, -9, 0), **profile)
+
+
+table = h5py.File("table.h5", "w")
+with made("mosaic.tif") as mosaic:
+    def block(n):
+        value = ee.Number(n).add(1).getInfo()
+        with lock:
+            mosaic.write(np.full((4, 4), value, "int16"), 1, window=Window(n % 2 * 4, n // 2 * 4, 4, 4))
+            table[str(n)] = value
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(block, range(4)))
+table.close()
+"""
+
+
+@pytest.mark.slow
+def test_files_that_threads_write_by_a_library_are_whole(demo_server: Server, tmp_path: Path) -> None:
+    """Each process opened them again, which empties them: the files were without the calls' values."""
+    (tmp_path / "mosaic.py").write_text(_MOSAIC)
+    result = run(tmp_path / "mosaic.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    with rasterio.open(tmp_path / "run" / "mosaic.tif") as mosaic:
+        assert mosaic.read(1)[::4, ::4].tolist() == [[1, 2], [3, 4]]
+        assert (mosaic.read(1) > 0).all()
+    with h5py.File(tmp_path / "run" / "table.h5") as table:
+        assert {name: int(value[()]) for name, value in table.items()} == {"0": 1, "1": 2, "2": 3, "3": 4}
+    assert "made in the script's own threads" in result.stderr
