@@ -32,6 +32,7 @@ from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_tre
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files
 from eechips.manifest.run_signature import sealing_key
 from eechips.manifest.run_status import OUTSIDE_FILES
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.withheld_files import restore
 from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
@@ -112,6 +113,12 @@ class ScriptRecipe:
         files = {*host.outside, *(name for name in working_folder.outside if Path(name).is_file())}
         folders = sorted({str(Path(name).parent) for name in files})
         context.ledger.note(OUTSIDE_FILES, {"files": len(files), "folders": folders})
+        gone = [file.name for file in read_files(context.ledger.database) if not (self._out / file.name).is_file()]
+        if gone:
+            context.ledger.release(*gone)
+            context.say(
+                f"The script has removed or renamed files of its calls, which the run does not have: {some_of(gone)}."
+            )
         for name, own in working_folder.renamed.items():
             context.say(f"The script's {name} is called {own}: the run has a file of that name.")
         for note in host.notes:

@@ -397,3 +397,17 @@ def test_a_run_has_a_report_without_tables_that_its_script_has_removed(demo_serv
     assert result.returncode == 0, result.stderr
     assert "No report was made" not in result.stderr
     assert (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.slow
+def test_files_that_a_script_has_removed_are_not_missing(demo_server: Server, tmp_path: Path) -> None:
+    """A check of the run called the tiles of a mosaic missing, and advised to fetch them again."""
+    (tmp_path / "script.py").write_text(PARTS)
+    for _ in range(2):
+        result = run(tmp_path / "script.py", demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "The script has removed or renamed files of its calls" in result.stderr
+        assert (tmp_path / "run" / "all.txt").read_text() == "0,01,12,4"
+        made = open_run(tmp_path / "run")
+        assert made.counts == {"done": 3}
+        assert made.verify() == []

@@ -319,12 +319,13 @@ class Ledger:
         row = self.database.execute(query, {"file": file}).fetchone()
         return None if row is None else str(row[0])
 
-    def release(self, file: str) -> None:
-        """Take a file from its unit: another has its name now. The unit keeps the digest, as it has had a file."""
+    def release(self, *files: str) -> None:
+        """Take files from their units: they are gone, or others have their names. The units keep their digests."""
+        names = [(file,) for file in files]
         with self.transaction():
-            self.database.execute("UPDATE units SET file = NULL, bytes = NULL WHERE file = ?", (file,))
+            self.database.executemany("UPDATE units SET file = NULL, bytes = NULL WHERE file = ?", names)
             for table in ("further_files", "layers"):
-                self.database.execute(f"DELETE FROM {table} WHERE file = ?", (file,))
+                self.database.executemany(f"DELETE FROM {table} WHERE file = ?", names)
 
     def set_errors(self, remarks: Mapping[int, str]) -> None:
         """Store a text as the error of settled units that have none, by position; their states stay."""
