@@ -100,11 +100,10 @@ class RunComponents:
     def sweep(self, *, own: bool = False) -> None:
         """Remove temporary files that killed commands have left, and with ``own`` those of killed workers.
 
-        A part of a plan does not sweep: other workers write to the same place, and listing it would take as long as for
-        the whole plan. The command that joins the results sweeps.
+        A part of a plan does not sweep its results: other workers write to the same place, and listing it would take as
+        long as for the whole plan. The command that joins the results sweeps.
         """
-        if self.is_part:
-            return
-        self.store.sweep(self.writer, own=own)
+        if not self.is_part:
+            self.store.sweep(self.writer, own=own)
         if not (isinstance(self.store, LocalStore) and self.store.root == self.config.out.absolute()):
             LocalStore(self.config.out).sweep(self.writer)

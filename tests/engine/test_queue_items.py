@@ -127,6 +127,7 @@ def test_repeated_deliveries_are_fetched_once_with_the_same_result(tmp_path: Pat
 
 KILLED_ONCE = """
 import os, pathlib, signal, sqlite3, time
+from contextlib import closing
 
 def recorded():
     (path,) = pathlib.Path("ledger").glob("*/manifest.sqlite")
@@ -153,11 +154,13 @@ def test_a_killed_worker_with_a_ledger_fetches_the_rest(tmp_path: Path, service:
     words = ("work", "--units", "units.jsonl", "--out", "res", "--ledger", "ledger", "--executor", "threads",
              "--in-flight", "1", "-q")  # fmt: skip
     assert eechips(tmp_path, *words).returncode == -signal.SIGKILL
+    assert list((tmp_path / "ledger").glob("*/.scratch-*"))
     service.forget()
     again = eechips(tmp_path, *words)
     assert again.returncode == 0, again.stderr
     assert 0 < service.count("compute") + service.count("pixels") <= 6
     assert [each["state"] for each in outcomes(again)] == ["done"] * 12
+    assert not list((tmp_path / "ledger").glob("*/.scratch-*"))  # nor any of a worker that is killed each hour
     service.forget()
     third = eechips(tmp_path, *words)
     assert outcomes(third) == outcomes(again)
