@@ -1,4 +1,6 @@
-"""Pixels computed from those around them, with margins read as they are needed."""
+"""Compute pixels from those around them: which margins are read, sums and extremes of neighbours, how many cells a
+kernel may have.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Types of pixels: their union, their ranges under arithmetic, and values cast to them.
+"""Types of pixels: their names in messages, unions, ranges under arithmetic, and values cast to them (clamped,
+fractions cut off).
 
 Earth Engine keeps the range of every band along with its precision: the sum of two bytes is an integer from 0 to 510,
 a 16-bit band divided by 10,000 is a float from 0 to 6.5535. Casts set the range of their integer type, or none for

@@ -1,4 +1,4 @@
-"""Read the size of a picture from the request for it."""
+"""Read the size of a picture from the request for it, to tell the small ones, which need no check of their size."""
 
 from __future__ import annotations
 

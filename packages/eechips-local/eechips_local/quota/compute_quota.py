@@ -1,4 +1,6 @@
-"""Keep account of the compute of requests, by workload tag, and enforce a quota for the month."""
+"""Keep account of the compute of requests, by workload tag, and enforce a quota of EECU-hours for the month, which
+begins at midnight Pacific time.
+"""
 
 from __future__ import annotations
 

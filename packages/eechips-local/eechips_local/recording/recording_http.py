@@ -1,4 +1,4 @@
-"""Receive requests, and send recorded responses."""
+"""Receive requests, perhaps compressed, and send recorded responses; the header that tells their origin."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Read what Google's records state of the datasets of Earth Engine's catalogue, from the list in this package.
+"""Read what Google's records state of the datasets of Earth Engine's catalogue, from the list in this package, and
+guess what they leave open.
 
 They come from https://github.com/google/earthengine-catalog (Apache License 2.0); ``tools/catalogue_records.py`` writes
-the list. What a record leaves open is guessed from the id and the title.
+the list. What is guessed follows from the id and the title.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Write and read dates by Joda-Time's patterns, as Earth Engine does.
+"""Write and read dates by Joda-Time's patterns, as ``Date.format`` and ``Date.parse`` do.
 
 Letters and counts are those of https://www.joda.org/joda-time/apidocs/org/joda/time/format/DateTimeFormat.html.
 """

@@ -1,4 +1,5 @@
-"""Parse filters of listings: the part of https://google.aip.dev/160 that Earth Engine supports.
+"""Parse the ``filter`` of ``listAssets``, ``listImages`` and ``listFeatures``: the part of https://google.aip.dev/160
+that Earth Engine supports.
 
 Fields are ``startTime``, ``endTime`` and members of ``properties``; ``intersects("…")`` takes GeoJSON or WKT:
 https://developers.google.com/earth-engine/reference/rest/v1/projects.assets/listAssets. ``earthengine ls --help`` names

@@ -1,4 +1,4 @@
-"""Areas and lengths of pixels.
+"""Compute areas of pixels for ``Image.pixelArea``, and distances between their centres for slopes, shadows and costs.
 
 `pixel_areas` and `pixel_edges` are on the WGS84 ellipsoid, `spherical_edges` and `spherical_turn` on the mean sphere.
 """

@@ -1,4 +1,6 @@
-"""Compute images on a lattice of their own, then resample or interpolate them."""
+"""Compute images on a lattice of their own, or on a level of its pyramid, and take pixels from there:
+``Image.reproject`` and ``resample``.
+"""
 
 from __future__ import annotations
 

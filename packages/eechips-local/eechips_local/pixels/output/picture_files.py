@@ -1,4 +1,4 @@
-"""Write PNG and animated GIF files.
+"""Write PNG and animated GIF files: compression, transparency, palettes of 255 colours.
 
 PNG follows https://www.w3.org/TR/png-3/: 8 bits a channel, rows filtered by the difference to the row above. It is
 written without a library, whose preparations take longer than writing a small chip. GIF follows

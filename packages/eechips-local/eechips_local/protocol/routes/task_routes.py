@@ -1,4 +1,4 @@
-"""Start exports and ingestions, and serve their tasks as long-running operations.
+"""Start exports and ingestions; list, cancel, delete and wait for their tasks as long-running operations.
 
 See https://developers.google.com/earth-engine/reference/rest/v1/projects.operations.
 """
