@@ -98,9 +98,13 @@ def _is_wgs84(path: Path, name: str) -> bool:
         return False
 
 
-def crs_cure(path: Path) -> str:
-    """Return what to do with a file of projected coordinates that says no system, or another, for a message."""
-    if is_text_table(path) or _has_no_crs(path):
+def crs_cure(path: Path, requested: str | None = None) -> str:
+    """Return what to do with a file of projected coordinates that says no system, or another, for a message.
+
+    Args:
+        requested: CRS that the caller gives instead.
+    """
+    if requested is not None or is_text_table(path) or _has_no_crs(path):
         return "name their coordinate reference system with `input_crs`"
     words = ["ogr2ogr", "-a_srs", "EPSG:32632", other_name(path.stem, path), path.name]
     return f"say so in the file, as in {shlex.join(words)}"

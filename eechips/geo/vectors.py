@@ -90,7 +90,9 @@ def read_vectors(
     beyond = np.flatnonzero(latitudes > 90.0)
     if len(beyond):
         is_far = latitudes[beyond[0]] > 360.0
-        why = f"they look projected (metres): {crs_cure(path)}" if is_far else "are longitude and latitude swapped?"
+        why = (
+            f"they look projected (metres): {crs_cure(path, crs)}" if is_far else "are longitude and latitude swapped?"
+        )
         raise RegionError(
             f"{path}: {_feature(int(rows[beyond[0]]), attributes)} has latitudes beyond 90 degrees: {why}"
         )

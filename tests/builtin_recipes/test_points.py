@@ -365,12 +365,16 @@ def test_wrong_options_are_refused_before_anything_is_made(
         ({"dataset": "SRTM", "bands": "elevatoin"}, "no band 'elevatoin'; did you mean 'elevation'"),
         ({"dataset": "SRTM"}, "has a column 'elevation' already: choose a `prefix`"),
         ({"dataset": "S2", "start": "1990-01-01", "end": "1991-01-01"}, "has no image between"),
+        (
+            {"dataset": "S2", "columns": "date=day", "near": "10d", "start": "2020-06-01"},
+            "near the dates of .* are of 2020-05-04 to before 2020-05-26: `start` and `end` leave these days out",
+        ),
     ],
 )
 def test_options_that_do_not_suit_the_dataset_are_refused(
     options: dict[str, Any], message: str, demo_server: Server, tmp_path: Path
 ) -> None:
-    frame = pd.DataFrame({"lon": [-105.0], "lat": [40.0], "elevation": [1.0]})
+    frame = pd.DataFrame({"lon": [-105.0], "lat": [40.0], "elevation": [1.0], "day": ["2020-05-14"]})
     with pytest.raises(UsageError, match=message):
         eechips.points(places := options.pop("dataset"), frame, out=tmp_path / places, endpoint=demo_server.url,
                        quiet=True, **options)  # fmt: skip

@@ -212,6 +212,10 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
             parse_region(path)
         assert str(path) in str(caught.value)
         assert "\n" not in str(caught.value)
+    far = write(tmp_path / "far.shp", shapely.box(4e5, 4.4e6, 4.1e5, 4.5e6), id=["a"])
+    far.with_suffix(".prj").unlink()
+    with pytest.raises(RegionError, match=r"look projected \(metres\): name .* with `input_crs`"):
+        read_vectors(far, crs="EPSG:4326")
 
 
 @pytest.mark.slow

@@ -313,6 +313,11 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             first = day_of(float(np.nanmin(moments)) - self.reach)
             end = day_of(float(np.nanmax(moments)) + self.reach + DAY)
             days = max(self.options.start or first, first), min(self.options.end or end, end)
+            if days[0] >= days[1]:
+                raise UsageError(
+                    f"all images near the dates of {self.options.points} are of {first} to before {end}: `start` and"
+                    " `end` leave these days out"
+                )
         box = box_around_all(self.places.geometries[rows])
         about = asset_metadata.fetch_metadata(
             self.source.dataset_id,
