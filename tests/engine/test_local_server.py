@@ -18,7 +18,7 @@ import rasterio
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
-from eechips.engine.service.local_server import local_earth_engine, remove_unused_exports
+from eechips.engine.service.local_server import LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError
 from eechips.files.removal import register_lock
@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     serving = """
 import sys
-from eechips.engine.service.local_server import local_earth_engine, remove_unused_exports
+from eechips.engine.service.local_server import LocalServer, local_earth_engine, remove_unused_exports
 with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
     print(server._process.pid, flush=True)
     sys.stdin.read()
@@ -189,6 +189,13 @@ def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PYTHONHOME", str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"did not start: \S"), local_earth_engine(None, in_flight=8):
         pass
+
+
+def test_a_server_that_is_not_installed_is_named_with_the_extra(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "absent_package.run_server", "--port", "0"]
+    message = r"needs absent_package, which is not installed: pip install 'eechips\[local\]'"
+    with (tmp_path / "errors").open("w+b") as errors, pytest.raises(ConfigurationError, match=message):
+        LocalServer(command, errors, tmp_path / "stubs")
 
 
 @pytest.mark.slow

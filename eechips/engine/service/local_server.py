@@ -7,8 +7,10 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import re
 import selectors
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -29,6 +31,7 @@ _log = logging.getLogger(__name__)
 
 PROJECT = "local"
 """Project of the requests. Every project is served."""
+_MISSING_MODULE = re.compile(r"No module named '([^'.]+)")
 _START_TIMEOUT = 60.0  # seconds; a cold start imports rasterio and reads the list of algorithms
 _STOP_TIMEOUT = 10.0
 _CATALOG_FILE = "_schema.json"
@@ -280,8 +283,12 @@ def _announcement(process: subprocess.Popen[bytes], errors: IO[bytes]) -> dict[s
         pass  # reported below, with the output of the server
     reason = last_error(errors) or f"no answer within {_START_TIMEOUT:g} s"
     reason = reason.partition(".run_server: error: ")[2] or reason  # argparse begins with the name of the program
-    if "ModuleNotFoundError" in reason:
-        reason += " (install the extra: pip install 'eechips[local]')"
+    missing = _MISSING_MODULE.search(reason)
+    if missing is not None and missing[1] not in sys.stdlib_module_names:
+        raise ConfigurationError(
+            f"the local Earth Engine needs {missing[1]}, which is not installed: pip install 'eechips[local]', with"
+            " open archives 'eechips[local,archive]'"
+        )
     raise ConfigurationError(f"the local Earth Engine did not start: {reason}")
 
 
