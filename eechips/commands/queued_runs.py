@@ -1,6 +1,8 @@
-"""Distribute a run over a queue: :func:`plan`, :func:`work` and :func:`join`.
+"""Distribute a run over a queue: :func:`plan`, :func:`work` and :func:`join`; refuse options that cannot be sent, and
+lines of several commands.
 
-Each unit travels with the command that planned it, as it is typed."""
+Each unit travels with the command that planned it, as it is typed.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Decide what a command from elsewhere may set: data, and nothing else.
+"""Decide what a command from elsewhere (run.json, queue, lockfile, run file) may set without ``trust``: data, and
+nothing else; refuse changed files.
 
 A line of a queue, a run folder, a lockfile and a run file each name a command with its options. This user's own are
 signed (:mod:`eechips.manifest.run_signature`). A command of anyone else may set the options that decide data, and those

@@ -1,5 +1,5 @@
-"""Show the progress of a run with its rate and time left: a bar on a terminal or in a notebook, else lines; log what it
-waits for.
+"""Show the progress of a run with its rate and time left, as a bar (terminal, notebook) or lines; log waits; word how
+to stop or resume.
 """
 
 from __future__ import annotations

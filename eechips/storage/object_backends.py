@@ -1,4 +1,5 @@
-"""Backends of object stores: checked uploads and paged listings, for which the stores differ.
+"""Backends of object stores, for S3, Google, Azure and fsspec: checked uploads, paged listings and conditional writes,
+for which the stores differ.
 
 S3 is served by obstore, except in a fork of a process that uses it. The others are served by the packages of fsspec,
 which compare a checksum with the store.

@@ -1,4 +1,6 @@
-"""Read and plan the regions of ``eechips timeseries``: their pixel grids, and which share a request."""
+"""Read and plan the regions of ``eechips timeseries``, of ``regions`` or ``roi``: their pixel grids, and which share a
+request; refuse datasets of a single image.
+"""
 
 from __future__ import annotations
 

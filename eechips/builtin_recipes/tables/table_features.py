@@ -1,4 +1,6 @@
-"""Fetch the features of a table, or of all tables of an index, as ``eechips features`` does."""
+"""Fetch the features of a table, or of all tables of an index, as ``eechips features`` does: plan cells, check
+``columns``, halve large cells.
+"""
 
 from __future__ import annotations
 

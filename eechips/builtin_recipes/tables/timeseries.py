@@ -1,4 +1,5 @@
-"""Fetch tables of a dataset's values over time for regions, as ``eechips timeseries`` does.
+"""Fetch tables of a dataset's values over time for regions, as ``eechips timeseries`` does: check its options, periods
+and batches, extend it, join its tables.
 
 :mod:`eechips.planning.areas.region_reducers` names the columns.
 """

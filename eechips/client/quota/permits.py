@@ -1,4 +1,5 @@
-"""Define limits, shares and permits of the quota of a run; recognise the restricted mode in a response.
+"""Define limits, shares and permits of the quota of a run, and ``Stopped``, the end of its requests; recognise the
+restricted mode in a response.
 
 :mod:`eechips.client.quota.throttle` enforces them.
 """

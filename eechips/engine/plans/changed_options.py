@@ -1,4 +1,6 @@
-"""Describe the options that decide the results of a run, and refuse to resume a run whose options differ."""
+"""Describe the options that decide the results of a run, and refuse to resume a run whose options or code differ
+(``accept_changed_code``).
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Find out what an earlier run in the same folder has done, so that a run continues where that stopped.
+"""Find out what an earlier run in the same folder has done, so that a run continues where that stopped; refuse scripts'
+folders of other users.
 
 The ledger gives out the units that are open. Settled ones are opened again if their files are not the recorded ones
 (:mod:`eechips.engine.plans.resumed_files`). The options must be the same

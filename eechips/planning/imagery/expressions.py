@@ -1,4 +1,5 @@
-"""Make the expressions of chips as templates: a mosaic of a dataset's images around a place.
+"""Make the expressions of chips as templates: a mosaic of a dataset's images around a place (which is on top, where it
+is masked), one image, or a period.
 
 Numbers and texts that differ between chips are values of the template; see
 :class:`eechips.recipe.results.Template`.

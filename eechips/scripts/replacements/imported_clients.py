@@ -1,4 +1,5 @@
-"""Route requests of httpx and aiohttp through the transport of the run, once the script or its modules import them.
+"""Route requests of httpx and aiohttp through the transport of the run, once the script imports them; note files that
+GDAL reads by itself.
 
 A response arrives whole: bodies, sizes and errors are those that requests has; see
 :mod:`eechips.scripts.replacements.network_patches`. An event loop continues meanwhile, and each request waits in a

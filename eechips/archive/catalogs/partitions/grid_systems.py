@@ -1,4 +1,6 @@
-"""Grids of cells for partitions: H3, S2, MGRS, UTM, and polygons of a file."""
+"""Grids of cells for partitions: H3, S2, MGRS, UTM, and polygons of a GeoJSON file; the number of cells that an item
+may meet.
+"""
 
 from __future__ import annotations
 
