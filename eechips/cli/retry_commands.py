@@ -244,7 +244,7 @@ def verify_command(
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
     typed = shlex.quote(str(folder))
-    first = "wait for the command that is running there, then " if is_held(folder) else ""
+    waits = "wait for the command that is running there, then " if is_held(folder) else ""
     waiting = sum(problem.reason == SET_ASIDE for problem in problems)
     wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
     changed = sum(problem.file == LEDGER_NAME for problem in problems)  # rows
@@ -263,10 +263,10 @@ def verify_command(
         echo_lines(_describe_repair(run, repair(run, problems)), err=True)
     elif len(problems) > waiting:
         what, then = ("fetch them again", f", then eechips retry {typed}") if wrong else ("write it anew", "")
-        echo(f"To {what}: {first}eechips verify {typed} --reopen{then}", err=True)
+        echo(f"To {what}: {waits}eechips verify {typed} --reopen{then}", err=True)
     left = sum(count for state, count in run.counts.items() if State(state).is_open)
     if left and not wrong:
-        echo(f"{format_count(left, 'unit')} not fetched yet: {first}eechips retry {typed}", err=True)
+        echo(f"{format_count(left, 'unit')} not fetched yet: {waits}eechips retry {typed}", err=True)
     if problems or recovered is not None:
         ctx.exit(1)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import sqlite3
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips.manifest.sqlite.database import connect
 from eechips.storage.databases import database_error
 from tests.support.programs import run_program
 
@@ -17,8 +19,8 @@ OPEN = """if True:
     import sys
     from pathlib import Path
     from eechips.manifest.sqlite.database import connect
-    database = connect(Path(sys.argv[1]), readonly=False)
-    database.execute("CREATE TABLE a (b)")
+    database = connect(Path(sys.argv[1]), readonly=sys.argv[2] == "read")
+    database.execute("SELECT * FROM a" if sys.argv[2] == "read" else "CREATE TABLE a (b)")
 """
 _MOUNT = ["unshare", "--mount", "--map-root-user", "bash", "-c"]
 
@@ -37,8 +39,24 @@ def test_a_disk_without_room_for_another_file_is_full(tmp_path: Path) -> None:
         pytest.skip("this user may mount no file system")
     mount = f'mount -t tmpfs -o nr_inodes=2 none {tmp_path} && exec "$@"'
     path = tmp_path / "a.sqlite"
-    done = run_program(*_MOUNT, mount, "mount", sys.executable, "-c", OPEN, path, status=1)
+    done = run_program(*_MOUNT, mount, "mount", sys.executable, "-c", OPEN, path, "write", status=1)
     assert f"StorageError: the disk is full: could not write {path}. Make room and repeat the command" in done.stderr
+
+
+def test_a_log_of_a_killed_process_is_named_where_it_cannot_be_read(tmp_path: Path) -> None:
+    """Such as in a copy of a run without manifest.sqlite-shm, which SQLite would make to read the log."""
+    if not can_mount(tmp_path):
+        pytest.skip("this user may mount no file system")
+    path = tmp_path / "a.sqlite"
+    with contextlib.closing(connect(path, readonly=False)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE a (b)")
+        files = [(file, file.read_bytes()) for file in (path, path.with_name("a.sqlite-wal"))]
+    for file, content in files:
+        file.write_bytes(content)
+    mount = f'mount --bind {tmp_path} {tmp_path} && mount -o remount,bind,ro {tmp_path} && exec "$@"'
+    done = run_program(*_MOUNT, mount, "mount", sys.executable, "-c", OPEN, path, "read", status=1)
+    assert f"StorageError: cannot use {path}: a killed process has left a.sqlite-wal, which can be read" in done.stderr
 
 
 @pytest.mark.skipif(sys.version_info < (3, 11) or sys.platform != "linux", reason="errors have no names, or no /proc")

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import shlex
 import sqlite3
@@ -161,10 +162,12 @@ class Connection(sqlite3.Connection):
 
 def _explained(error: Exception, path: Path) -> StorageError:
     if isinstance(error, sqlite3.OperationalError):
-        if "readonly" in str(error) and has_content(_journal_of(path)):
+        logs = [log for suffix in ("-journal", "-wal") if has_content(log := path.with_name(path.name + suffix))]
+        is_denied = "readonly" in str(error) or "unable to open" in str(error)
+        if logs and is_denied and not (os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)):
             return StorageError(
-                f"{path} cannot be read before {_journal_of(path).name}, which a killed process has left, is rolled"
-                " back: repeat the command as a user who may write there, or read a copy of the folder"
+                f"cannot use {path}: a killed process has left {logs[0].name}, which can be read only where you may"
+                " write. Repeat the command with a copy of the folder"
             )
         return database_error(path, error)
     reason = "" if isinstance(error, UnicodeDecodeError) else str(error)  # empty where Python 3.10 cannot decode it
