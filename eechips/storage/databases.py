@@ -28,6 +28,8 @@ def database_error(path: Path, error: sqlite3.Error, advice: str = "") -> Storag
         return StorageError.of_write(path, OSError(errno.ENOSPC, text))
     if "disk I/O" in text:
         advice = f": {_cause(getattr(error, 'sqlite_errorname', _WRITE))}"  # Python 3.10 has no names of errors
+    if "locked" in text:
+        advice = ": another process uses it, or its file system has no locks. Wait for it, or use a local disk"
     return StorageError(f"cannot use {path}: {text}{advice}")
 
 
@@ -36,7 +38,7 @@ def _cause(name: str) -> str:
     if name == _WRITE:
         return f"the disk fails, or {FILE_LIMIT}"
     if "SHM" in name or "MEM" in name:
-        return f"memory is short, or its file system cannot share any ({name}). Repeat the command when there is some"
+        return f"memory is short, or its file system cannot share any ({name}). Use a local disk, or try again later"
     return f"the disk does not work ({name}). Repeat the command when it does"
 
 

@@ -188,6 +188,25 @@ def test_rows_of_places_that_were_not_requested_are_an_error(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("options", [{"output": "one"}, {"of_points": True}])
+@pytest.mark.parametrize("value", ["text", 7, None])
+def test_values_of_another_form_are_no_bug(
+    stack_server: Server, tmp_path: Path, options: dict[str, Any], value: Any
+) -> None:
+    """As from a front that makes texts of all values: to report a bug was the advice."""
+
+    def spoil(table: dict[str, Any]) -> dict[str, Any]:
+        for feature in table["features"]:
+            feature["properties"]["values" if "of_points" in options else "cells"] = [value]
+        return table
+
+    run = fetch(stack_server, tmp_path, spoil, **options)
+    assert {error.partition(":")[0] for error in read_errors(run)} == {
+        "the response has other values than were asked for"
+    }
+
+
+@pytest.mark.slow
 def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_server: Server, tmp_path: Path) -> None:
     """As of a cache that takes requests with the same URL for one."""
     (tmp_path / "places.csv").write_text(PLACES)

@@ -71,6 +71,20 @@ def test_a_disk_that_does_not_read_is_no_limit_of_the_size_of_files() -> None:
     )
 
 
+def test_a_database_that_is_locked_says_what_to_do(tmp_path: Path) -> None:
+    """As on file systems without locks, where it always is: to ENOLCK, SQLite says the same."""
+    path = tmp_path / "a.sqlite"
+    with contextlib.closing(connect(path, readonly=False)) as one, contextlib.closing(sqlite3.connect(path)) as other:
+        one.execute("BEGIN EXCLUSIVE")
+        other.execute("PRAGMA busy_timeout = 1")
+        with pytest.raises(sqlite3.OperationalError) as caught:
+            other.execute("CREATE TABLE a (b)")
+    assert str(database_error(path, caught.value)) == (
+        f"cannot use {path}: database is locked: another process uses it, or its file system has no locks. Wait for it,"
+        " or use a local disk"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "cause"), [("SQLITE_IOERR_SHMMAP", "memory is short"), ("SQLITE_IOERR_WRITE", "ulimit")]
 )
