@@ -288,3 +288,35 @@ def test_changes_of_arguments_are_those_of_the_script() -> None:
     assert (parent.Site.total, parent.Site.names) == (threads.Site.total, threads.Site.names)
     assert others[0] == others[1]
     np.testing.assert_array_equal(parent.grid, threads.grid)
+
+
+_CALLABLE = """
+import threading
+
+class Download:
+    made = 0
+
+    def __init__(self):
+        self.sizes, self.total, self.lock = {}, 0, threading.Lock()
+
+    def __call__(self, n):
+        with self.lock:
+            self.total += n
+            self.sizes[n] = n * n
+            Download.made += 1
+        return n
+"""
+
+
+def test_changes_of_an_object_that_is_called_are_those_of_the_script() -> None:
+    """Its fields stayed as they were, unlike those of an object whose method is called."""
+    namespaces = [ModuleType("__main__") for _ in range(3)]
+    for namespace in namespaces:
+        exec(_CALLABLE, namespace.__dict__)
+    parent, *workers = (namespace.Download() for namespace in namespaces)
+    for n in range(1, 5):
+        sent = Call(functools.partial(workers[n % 2]), (n,))
+        changes = StateChanges(sent)
+        sent.function(n)
+        apply([(change, Call(functools.partial(parent), (n,))) for change in changes.found()])
+    assert (parent.total, parent.sizes, type(parent).made) == (10, {n: n * n for n in range(1, 5)}, 4)

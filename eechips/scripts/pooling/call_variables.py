@@ -34,7 +34,7 @@ class CallVariables:
     """The variables of a call, by name; see :func:`variables_of`."""
 
     def __init__(self, call: SharedCall) -> None:
-        self._call, self._function = call, without_partial(call.function)
+        self._call, self._function = call, executed_function(call.function)
 
     def __getitem__(self, name: str) -> Any:
         if name.startswith(_OF_MODULE):
@@ -57,6 +57,13 @@ class CallVariables:
             function = getattr(code, "__wrapped__", None)
 
 
+def executed_function(function: Any) -> Any:
+    """Return the function or method that a call executes: of an object, its ``__call__``."""
+    function = without_partial(function)
+    method = type(function).__call__
+    return types.MethodType(method, function) if isinstance(method, types.FunctionType) else function
+
+
 def variables_of(call: SharedCall, modules: Iterable[str] = ()) -> dict[str, Any]:
     """Return the variables that a function uses, its arguments, the classes of these, and modules.
 
@@ -68,6 +75,7 @@ def variables_of(call: SharedCall, modules: Iterable[str] = ()) -> dict[str, Any
     while isinstance(function, functools.partial):
         arguments |= _named(f"partial {len(arguments)} ", function.args, function.keywords)
         function = function.func
+    function = executed_function(function)
     arguments |= _named("argument ", call.arguments, call.keywords)
     used_variables = variables(function) | arguments
     owners = (getattr(function, "__self__", None), *arguments.values())
@@ -86,7 +94,7 @@ def _named(prefix: str, arguments: Sequence[Any], keywords: Mapping[str, Any]) -
 
 def variables(function: Callable[..., Any]) -> dict[str, Any]:
     """Return the variables that a function of a script uses: globals, closure, and the fields of its object."""
-    function = without_partial(function)
+    function = executed_function(function)
     fields: dict[str, Any] = {}
     owner = getattr(function, "__self__", None)
     if owner is not None and not isinstance(owner, types.ModuleType):

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import CallVariables, SharedCall, variables_of
-from eechips.scripts.serialization import without_partial
+from eechips.scripts.pooling.call_variables import CallVariables, SharedCall, executed_function, variables_of
 
 _MOST_OBJECTS = 10_000
 """Objects of a variable that are compared one by one before and after each call; of others, additions are found."""
@@ -85,7 +84,7 @@ class StateChanges:
 
     def __init__(self, call: SharedCall, modules: Iterable[str] = ()) -> None:
         self._call, self._names = call, tuple(modules)
-        self._modules = {"__main__", without_partial(call.function).__module__, *self._names}
+        self._modules = {"__main__", executed_function(call.function).__module__, *self._names}
         self._known: dict[int, _Snapshot | None] = {}
         present = variables_of(call, self._names)
         self._before = {name: self._taken(value, [_MOST_OBJECTS]) for name, value in present.items()}
@@ -277,7 +276,7 @@ def _is_made(change: StateChange, call: SharedCall) -> bool:
 
 def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
     """Return whether a function sets a variable or field that it never reads: the value of the last call counts."""
-    called = without_partial(function)
+    called = executed_function(function)
     code = getattr(getattr(called, "__func__", called), "__code__", None)
     if code is None:
         return False
