@@ -8,6 +8,7 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.changed_objects import lost_change
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
 
@@ -106,14 +107,14 @@ class CallBatch:
         if function is None:
             obstacle = _refusal(call.function, function_name(call.function))
             self._functions[id(call.function)] = call.function, obstacle
-        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument")
+        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument") or lost_change(call)
 
 
 def _refusal(value: Any, what: str) -> str:
     try:
         serialize(value, what)
     except RecipeError as error:
-        return str(error.__cause__)
+        return f"{str(error.__cause__).rstrip('.')}. Make what belongs to one process in the function that uses it"
     return ""
 
 

@@ -79,8 +79,7 @@ class CallNotes:
         for (name, obstacle), count in self._unsent.items():
             yield (
                 f"Not recorded, and done again when the script is repeated: {format_count(count, 'call')} of {name}(),"
-                f" made in the script's own threads, as they cannot be sent to another process: {obstacle.rstrip('.')}."
-                " Make what belongs to one process in the function that uses it."
+                f" made in the script's own threads, as they cannot be sent to another process: {obstacle}."
             )
 
     def lines(self) -> Iterator[str]:
