@@ -4,6 +4,8 @@ tasks, say why it has no results.
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import hashlib
 import math
@@ -49,6 +51,7 @@ from eechips.scripts.replacements.library_patches import (
     end_processes_with_run,
     keep_client,
     leave_out_signals,
+    provide_colab,
     run_exit_handlers,
 )
 from eechips.scripts.replacements.name_replacement import find_modules
@@ -157,6 +160,7 @@ class ScriptRecipe:
         try:
             with (
                 keep_client(),
+                provide_colab(),
                 leave_out_signals(),
                 replace_pools(host),
                 working_folder.entered(),
@@ -270,7 +274,10 @@ class ScriptRecipe:
         assert self._source is not None
         try:
             with guard_retries(wait=self._wait):
-                exec(compile(self._source.tree, str(self.path), "exec", dont_inherit=True), main.__dict__)
+                flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_notebook(self.path) else 0  # as Jupyter does
+                done = eval(compile(self._source.tree, str(self.path), "exec", flags, True), main.__dict__)
+                if asyncio.iscoroutine(done):
+                    asyncio.run(done)
                 if self._source.is_recipe:
                     self._use_functions(main, host, *(self._source.functions or ()))
         except SystemExit as error:

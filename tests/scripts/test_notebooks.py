@@ -62,6 +62,24 @@ def test_a_notebook_runs_cell_after_cell(demo_server: Server, tmp_path: Path) ->
     assert json.loads((tmp_path / "run" / "whole" / "found.json").read_text()) == [1, 2, 3]
 
 
+AWAITED = [
+    "from google.colab import auth, drive\nauth.authenticate_user()\ndrive.mount('/content/drive')",
+    "import asyncio, ee\nee.Initialize()\nasync def save(n):\n"
+    "    found = await asyncio.to_thread(ee.Number(n).add(1).getInfo)\n"
+    "    with open(f'{n}.txt', 'w') as file:\n        file.write(str(found))\n    return found",
+    "found = await asyncio.gather(*map(save, range(3)))\nassert found == [1, 2, 3]",
+    "await save(3)",
+]
+
+
+@pytest.mark.slow
+def test_cells_of_colab_may_await(demo_server: Server, tmp_path: Path) -> None:
+    """Jupyter has an event loop for its cells; they were a syntax error."""
+    result = run(notebook(tmp_path / "awaits.ipynb", AWAITED), demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [(tmp_path / "run" / f"{n}.txt").read_text() for n in range(4)] == ["1", "2", "3", "4"]
+
+
 @pytest.mark.slow
 def test_an_error_in_a_notebook_is_reported_with_its_line(demo_server: Server, tmp_path: Path) -> None:
     result = run(notebook(tmp_path / "chips.ipynb", ["import ee", "x = 1\nundefined"]), demo_server, tmp_path)
