@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eechips.scripts.pooling.call_folder import Call
-from eechips.scripts.pooling.changed_objects import lost_change
+from eechips.scripts.pooling.changed_objects import changed_argument, lost_change
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import plain, run
 
@@ -27,7 +27,7 @@ from PIL import Image
 
 canvas, text, numbers = Image.new("L", (4, 4)), io.StringIO(), array.array("d", [0, 0])
 cube, series, rows, todo, seen = xr.DataArray(np.zeros(3)), pd.Series([0, 0]), [], [1, 2], {}
-log = print
+log, DONE = print, "done.json"
 
 def pastes(n):
     canvas.paste(n, (0, 0, 1, 1))
@@ -79,6 +79,22 @@ def appends(n):
     log(n)
     seen[n] = canvas.size
 
+def checkpoint():
+    with open(DONE, "w") as file:
+        file.write(str(rows))
+
+def saves_state(n):
+    rows.append(n)
+    checkpoint()
+
+def saves_its_own(n):
+    path = f"{n}.txt"
+    with open(path, "w") as file, open(DONE) as done:
+        file.write(done.read())
+
+def pastes_by_another(n):
+    return pastes(n)
+
 def uses_its_own(n):
     text, todo = io.StringIO(), [n]
     text.write(str(n))
@@ -108,21 +124,26 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
     [
         ("pastes", "canvas"), ("prints", "text"), ("sets", "numbers"), ("labels", "cube"), ("writes_series", "series"),
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
+        ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("given", ""), ("changes_its_row", ""),
     ],
 )  # fmt: skip
 def test_changes_that_a_copy_would_lose_are_found(name: str, lost: str, script: Any) -> None:
-    obstacle = lost_change(Call(functools.partial(getattr(script, name)), (1,)))
+    obstacle = lost_change(functools.partial(getattr(script, name)))
     assert (f"a copy of {lost}," in obstacle) if lost else not obstacle
 
 
 def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     mosaic = script.Mosaic()
-    assert "a copy of self.canvas," in lost_change(Call(mosaic, (1,)))
-    assert not lost_change(Call(mosaic.measures, (1,)))
-    assert "a copy of picture," in lost_change(Call(script.given, (1, mosaic.canvas)))
-    assert not lost_change(Call(script.given, (1,)))
+    assert "a copy of self.canvas," in lost_change(mosaic)
+    assert not lost_change(mosaic.measures)
+    assert "a copy of picture," in changed_argument(Call(script.given, (1, mosaic.canvas)))
+    assert not changed_argument(Call(script.given, (1,)))
     for row in (script.series, {"geometry": 1}):
-        assert not lost_change(Call(script.changes_its_row, (row,)))
+        assert not changed_argument(Call(script.changes_its_row, (row,)))
+
+
+def test_files_that_each_call_writes_again_are_found(script: Any) -> None:
+    assert "each would write DONE with its own values only" in lost_change(script.saves_state)
 
 
 _SCRIPT = """
@@ -134,7 +155,7 @@ import numpy as np
 from PIL import Image
 
 ee.Initialize()
-canvas, left = Image.new("L", (8, 2)), set(range(4))
+canvas, left, done = Image.new("L", (8, 2)), set(range(4)), []
 
 
 def paste(n):

@@ -8,7 +8,7 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.changed_objects import lost_change
+from eechips.scripts.pooling.changed_objects import changed_argument, lost_change
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
 
@@ -105,9 +105,9 @@ class CallBatch:
         """Return why a call cannot be sent to another process; empty if it can."""
         function, obstacle = self._functions.get(id(call.function), (None, ""))
         if function is None:
-            obstacle = _refusal(call.function, function_name(call.function))
+            obstacle = _refusal(call.function, function_name(call.function)) or lost_change(call.function)
             self._functions[id(call.function)] = call.function, obstacle
-        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument") or lost_change(call)
+        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument") or changed_argument(call)
 
 
 def _refusal(value: Any, what: str) -> str:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import CodeType
+from types import CodeType, FunctionType, MethodType
 from typing import Any
 
 from eechips.errors import EechipsError
@@ -26,47 +26,106 @@ _CONTAINERS = (dict, list, set)
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 
 
-def lost_change(call: SharedCall) -> str:
-    """Return which object that threads share a call changes, so that a copy of it is not enough; empty for none."""
-    function = executed_function(call.function)
-    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
-    changed = _changed_names(code) if isinstance(code, CodeType) else {}
-    if not changed:
-        return ""
-    arguments, own = _arguments(function, call), variables(function)
-    for name, is_removal in changed.items():
-        value = arguments[name] if name in arguments else own.get(name)
-        is_own = name not in arguments  # a call may change a row that only it has
-        is_lost = type(value).__module__.partition(".")[0] in _PACKAGES or (is_own and type(value).__name__ in _CLASSES)
-        if is_lost or (is_own and is_removal and isinstance(value, _CONTAINERS)):
-            return f"each would change a copy of {name}, which the script needs. Return the values instead"
+def lost_change(function: Any) -> str:
+    """Return what a function of calls that threads make loses if each changes copies of it; empty for nothing.
+
+    It is an object that the threads share, or a file that each call writes again, as a list of what is done.
+    """
+    for member in _reached(executed_function(function)):
+        code = member.__code__
+        own = variables(member)
+        for name, is_removal in _changed_names(code).items():
+            value = own.get(name)
+            if name not in _parameters(code) and (
+                _is_of(value, _PACKAGES, _CLASSES) or (is_removal and isinstance(value, _CONTAINERS))
+            ):
+                return f"each would change a copy of {name}, which the script needs. Return the values instead"
+        for path in _rewritten_files(code):
+            return f"each would write {path} with its own values only. Return the values, and let the script write them"
     return ""
 
 
-def _arguments(function: Any, call: SharedCall) -> dict[str, Any]:
+def changed_argument(call: SharedCall) -> str:
+    """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none."""
+    function = executed_function(call.function)
+    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
+    changed = _changed_names(code) if isinstance(code, CodeType) else {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
+    if not changed:
+        return ""
     while isinstance(partial, functools.partial):
         arguments, keywords = (*partial.args, *arguments), {**partial.keywords, **keywords}
         partial = partial.func
     try:
-        return inspect.signature(function).bind(*arguments, **keywords).arguments
+        bound = inspect.signature(function).bind(*arguments, **keywords).arguments
     except (TypeError, ValueError):  # the call itself raises the error
-        return {}
+        return ""
+    lost = [name for name in changed if _is_of(bound.get(name), _PACKAGES)]
+    return f"each would change a copy of {lost[0]}, which the script needs. Return the values instead" if lost else ""
+
+
+def _is_of(value: Any, packages: Collection[str], classes: Collection[str] = ()) -> bool:
+    return type(value).__module__.partition(".")[0] in packages or type(value).__name__ in classes
+
+
+def _reached(function: Any) -> Iterator[FunctionType | MethodType]:
+    """Yield a function, and those of the script and its modules that it uses."""
+    waiting, reached = [function], set[CodeType]()
+    while waiting:
+        member = waiting.pop()
+        owner = getattr(member, "__self__", None)
+        inner = inspect.unwrap(getattr(member, "__func__", member))
+        if not isinstance(inner, FunctionType) or inner.__code__ in reached or not _is_of_script(inner.__code__):
+            continue
+        reached.add(inner.__code__)
+        yield inner if owner is None else MethodType(inner, owner)
+        for name in inner.__code__.co_names:
+            waiting.append(inner.__globals__.get(name))
+            if isinstance(method := getattr(type(owner), name, None), FunctionType):
+                waiting.append(MethodType(method, owner))
+
+
+def _is_of_script(code: CodeType) -> bool:
+    path = Path(code.co_filename)
+    return path.is_file() and not is_installed(path)
+
+
+def _parameters(code: CodeType) -> tuple[str, ...]:
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def _definitions(code: CodeType) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]:
+    """Yield the definitions of a function in its file: two on one line are not told apart."""
+    for node in ast.walk(_tree(Path(code.co_filename))) if _is_of_script(code) else ():
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and _has_place(node, code):
+            yield node
+
+
+@functools.cache
+def _rewritten_files(code: CodeType) -> tuple[str, ...]:
+    """Return the paths of files that a function empties and writes, and that are the same for all its calls."""
+    own = {*code.co_varnames, *code.co_cellvars}
+    paths: list[str] = []
+    for node in (node for definition in _definitions(code) for node in ast.walk(definition)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
+            modes = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
+            is_written = any(isinstance(mode, ast.Constant) and "w" in str(mode.value) for mode in modes)
+            if is_written and node.args and own.isdisjoint(_names(node.args[0])):
+                paths.append(ast.unparse(node.args[0]))
+    return tuple(paths)
+
+
+def _names(node: ast.AST) -> set[str]:
+    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
 
 
 @functools.cache
 def _changed_names(code: CodeType) -> dict[str, bool]:
     """Return the variables whose objects a function of the script may change, and whether it removes something."""
-    path = Path(code.co_filename)
-    if not path.is_file() or is_installed(path):
-        return {}
     names: dict[str, bool] = {}
-    for node in ast.walk(_tree(path)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and _is_of(node, code):
-            for name, is_removal in _changes(node):
-                names[name] = names.get(name, False) or is_removal
-    parameters = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    own = {*code.co_varnames, *code.co_cellvars}.difference(parameters)
+    for name, is_removal in (change for node in _definitions(code) for change in _changes(node)):
+        names[name] = names.get(name, False) or is_removal
+    own = {*code.co_varnames, *code.co_cellvars}.difference(_parameters(code))
     return {name: is_removal for name, is_removal in names.items() if name not in own}
 
 
@@ -78,7 +137,7 @@ def _tree(path: Path) -> ast.AST:
         return ast.Module([], [])
 
 
-def _is_of(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, code: CodeType) -> bool:
+def _has_place(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, code: CodeType) -> bool:
     decorators = () if isinstance(node, ast.Lambda) else node.decorator_list
     name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
     return name == code.co_name and min(part.lineno for part in (node, *decorators)) == code.co_firstlineno
