@@ -26,7 +26,7 @@ from eechips_local.assets.asset_errors import AssetWriteError, InvalidStoreError
 from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, split_id
 from eechips_local.assets.index_rows import SCHEMA, IndexRow, container_key, delete_row, find_container, write_rows
 from eechips_local.assets.ingestion.records import AssetRecord, ContainerKind, ContainerRecord
-from eechips_local.assets.store_files import commit, locked, private_folder, workspace
+from eechips_local.assets.store_files import commit, locked, private_folder, remove, workspace
 from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.pixels.file_source import HandlePool
 
@@ -167,15 +167,12 @@ class StoreIndex:
             records: assets, likewise.
             removed: ids of containers and assets that are no longer there, children before parents.
         """
-        with contextlib.closing(_connect(str(self._path), write=True)) as connection:
-            try:
-                connection.execute("BEGIN IMMEDIATE")
-                write_rows(connection, containers, records)
-                for asset_id in removed:
-                    delete_row(connection, asset_id)
-                connection.execute("COMMIT")
-            except sqlite3.OperationalError as error:
-                raise AssetWriteError(f"Cannot write {self._path}: {error}.") from error
+        with contextlib.closing(_connect(str(self._path), write=True)) as connection, _writing(self._path):
+            connection.execute("BEGIN IMMEDIATE")
+            write_rows(connection, containers, records)
+            for asset_id in removed:
+                delete_row(connection, asset_id)
+            connection.execute("COMMIT")
 
     @contextlib.contextmanager
     def _fresh(self, asset_id: str) -> Iterator[sqlite3.Connection]:
@@ -240,7 +237,7 @@ class StoreIndex:
         target = self._private or self._path
         with workspace(target.parent) as place:
             path = place / _FILE
-            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection:
+            with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as connection, _writing(target):
                 connection.execute("PRAGMA journal_mode = OFF")
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.executescript(SCHEMA)
@@ -250,6 +247,8 @@ class StoreIndex:
                     write_rows(connection, [container], records)
                 connection.execute("COMMIT")
             commit(path, target)
+            if target == self._path:  # else SQLite would roll back what a killed process began, in the new index
+                remove(self._root, target.with_name(f"{_FILE}-journal"))
 
     def _all(self, statement: str, *parameters: Any) -> list[Any]:
         with self._lease() as connection:
@@ -315,6 +314,17 @@ class StoreIndex:
         }
         # A row that has gone since the keys were selected was removed by its owner: there is nothing to show.
         return (rows_by_key[key] for key in keys if key in rows_by_key)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn what SQLite says of a failed write into a sentence."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise AssetWriteError(
+            f"Cannot write {path}: {error}. Ingest again when its disk has room and works."
+        ) from error
 
 
 def stamp_of(path: Path) -> str:

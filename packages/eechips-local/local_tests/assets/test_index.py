@@ -6,6 +6,9 @@ import json
 import multiprocessing
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -295,3 +298,25 @@ def test_several_processes_read_a_lost_index(
     with multiprocessing.get_context(method).Pool(2) as pool:
         assert pool.map(_count, [str(tmp_path)] * 6) == [50] * 6
     assert len(ids(store)) == 50
+
+
+def test_a_change_that_a_kill_has_cut_off_is_not_rolled_back_into_the_next_index(
+    tmp_path: Path, planet: Callable[[list[ImageRecord]], FolderStore]
+) -> None:
+    """Its journal made the index unreadable, and would have put pages of the old one into the new one."""
+    planet([record(tmp_path, f"C/{number:03}", (0, 0, 1, 1), number) for number in range(200)]).close()
+    index, journal = tmp_path / ".index.sqlite", tmp_path / ".index.sqlite-journal"
+    code = f"""if True:
+        import os, signal, sqlite3
+        database = sqlite3.connect({str(index)!r}, isolation_level=None)
+        database.execute("PRAGMA cache_size = 1")  # so that pages are written before the end of the transaction
+        database.execute("BEGIN")
+        database.execute("UPDATE asset SET name = name || 'x', record = record || hex(zeroblob(99))")
+        os.kill(os.getpid(), signal.SIGKILL)"""
+    assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
+    assert journal.stat().st_size
+    with closing(FolderStore(tmp_path)) as store:
+        assert ids(store) == [f"C/{number:03}" for number in range(200)]
+    assert not journal.exists()
+    with closing(planet([record(tmp_path, "C/200", (0, 0, 1, 1), 200)])) as store:
+        assert ids(store) == [f"C/{number:03}" for number in range(201)]
