@@ -146,7 +146,7 @@ def _describe_change(before: float, after: float) -> str:
 
 
 def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
-    """Read all features of a vector file, of any geometry type, and reproject them to EPSG:4326.
+    """Read all features of a vector file, of any geometry type, repair polygons, and reproject them to EPSG:4326.
 
     Args:
         path: as for :func:`read_vectors`.
@@ -158,6 +158,9 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
     geometries, attributes, known_crs = _read(path, None, None, logging.WARNING)
+    geometries, note = repair(path, geometries, lambda index: _feature(index, attributes))
+    if note:
+        _log.warning("%s", note)
     return to_wgs84(path, geometries, known_crs), attributes
 
 
@@ -271,7 +274,8 @@ def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.N
 
     Args:
         path: file, for messages.
-        geometries: shapely geometries, shape (n,); None for rows without one.
+        geometries: shapely geometries, shape (n,); None for rows without one. Polygons are valid: GEOS leaves parts of
+            others out when it adds vertices.
 
     Raises:
         RegionError: if PROJ does not know the CRS, if it does not cover the coordinates, or if a polygon goes around a

@@ -243,12 +243,14 @@ def read_places(
     else:
         if lon_field is not None or lat_field is not None:
             raise RegionError(f"{path} has geometries: leave lon and lat of `columns` out")
-        geometries = to_wgs84(path, _single_points(geometries), choose_crs(path, own_crs, crs))
+        known_crs = choose_crs(path, own_crs, crs)
+        geometries = _single_points(geometries)
         kind = _kind(path, geometries)
         _check_kind(path, kind, only)
         geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
         if note:
             _log.warning("%s", note)
+        geometries = to_wgs84(path, geometries, known_crs)
     faults += _range_faults(path, geometries)
     reading = {} if crs is None else {"input_crs": crs}
     places = Places(path, digest, kind, _normalized(kind, geometries), table, reading, has_geometries)

@@ -18,6 +18,7 @@ from eechips.builtin_recipes.samples.resolved_sample import resolve_sample
 from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.tables.points import PointValues
 from eechips.errors import RegionError
+from eechips.geo.vectors import read_features
 from eechips.planning.place_tables import read_places
 from local_tests.support.captured_log import CapturedLog
 
@@ -272,6 +273,17 @@ def test_polygons_or_points_but_not_both(tmp_path: Path) -> None:
     bow = shapely.Polygon([(0, 0), (1, 1), (1, 0), (0, 1)])
     geopandas.GeoDataFrame({"id": [1]}, geometry=[bow], crs="EPSG:4326").to_parquet(tmp_path / "bow.parquet")
     assert read_places(tmp_path / "bow.parquet").geometries[0].equals(shapely.make_valid(bow))
+
+
+def test_projected_polygons_that_cross_themselves_keep_all_parts(tmp_path: Path) -> None:
+    """GEOS keeps one triangle of such a polygon when it adds vertices, and calls the rest valid."""
+    path, x, y = tmp_path / "bow.gpkg", 475_963.0, 4_434_835.0
+    bow = shapely.Polygon([(x, y), (x + 200, y + 200), (x + 200, y), (x, y + 200)])
+    projected = geopandas.GeoDataFrame({"id": [1]}, geometry=[bow], crs="EPSG:32613")
+    projected.to_file(path)
+    wanted = projected.make_valid().to_crs("EPSG:4326").iloc[0]
+    for geometry in (read_places(path).geometries[0], read_features(path)[0][0]):
+        assert shapely.area(shapely.symmetric_difference(geometry, wanted)) < 1e-4 * wanted.area
 
 
 def test_columns_of_dates_are_read(tmp_path: Path) -> None:
