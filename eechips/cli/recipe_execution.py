@@ -300,5 +300,8 @@ def _failed(done: Run) -> list[str]:
 def _advice(failures: Sequence[Failure], folder: str) -> str:
     """Say how to retry failed units; errors of the recipe's own code must be fixed first."""
     if all(failure.error_class == RecipeError.__name__ for failure in failures):
-        return f"Fix the code first: eechips failures {folder} --traceback. Then: eechips retry {folder}"
+        return (
+            f"Fix the code first: eechips failures {folder} --traceback. Then repeat the command with"
+            f" --accept-changed-code, and retry: eechips retry {folder}"
+        )
     return f"To retry: eechips retry {folder}"

@@ -11,6 +11,7 @@ from click.testing import Result
 import eechips
 from eechips.recipe import load_recipe
 from tests.support.commands import run_command
+from tests.support.programs import EECHIPS, run_program
 
 RECIPE = '''"""Write a table for each number."""
 from pathlib import Path
@@ -79,6 +80,18 @@ def test_a_change_is_refused_unless_it_is_accepted_and_recorded_then() -> None:
     assert json.loads(run_command("status", "out", "--json").stdout)["code_changes"] == [change]
     run_command("report", "out", status=0)
     assert said in Path("out/report.html").read_text()
+
+
+def test_the_advice_after_errors_of_the_code_retries_with_fixed_code() -> None:
+    recipe = Path("recipe.py")
+    recipe.write_text(RECIPE)
+    command = (*EECHIPS, "run", "recipe.py", "--out", "out", "--name", "{index}", "--executor", "threads")
+    failed = run_program(*command, status=1)
+    assert "repeat the command with --accept-changed-code, and retry: eechips retry out" in failed.stderr
+    recipe.write_text(RECIPE.replace('"version": 1', '"version": 2').replace("number > 1", "number > 4"))
+    run_program(*command, "--accept-changed-code", status=1)
+    run_program(*EECHIPS, "retry", "out", status=0)
+    assert versions() == ["1", "1", "2", "2"]
 
 
 def test_accepted_code_needs_no_further_consent_and_other_code_does() -> None:
