@@ -19,6 +19,10 @@ _FUNCTIONS = """
 import array
 import functools
 import io
+import os
+import shutil
+import uuid
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -27,7 +31,7 @@ from PIL import Image
 
 canvas, text, numbers = Image.new("L", (4, 4)), io.StringIO(), array.array("d", [0, 0])
 cube, series, rows, todo, seen = xr.DataArray(np.zeros(3)), pd.Series([0, 0]), [], [1, 2], {}
-log, DONE = print, "done.json"
+log, DONE, FOLDER = print, "done.json", Path("folder")
 
 def pastes(n):
     canvas.paste(n, (0, 0, 1, 1))
@@ -87,10 +91,33 @@ def saves_state(n):
     rows.append(n)
     checkpoint()
 
+def saves_beside(n):
+    temporary = DONE + ".part"
+    with open(temporary, mode="w") as file:
+        file.write(str(rows))
+    os.replace(temporary, DONE)
+
+def saves_by_path(n):
+    (FOLDER / "done.json").write_text(str(rows))
+
+def opens_path(n):
+    with (FOLDER / "done.json").open("w") as file:
+        file.write(str(rows))
+
+def has_a_temporary_file(n):
+    part, other = FOLDER / "part", "other.zip"
+    with open(part, "wb") as file, open("third.zip", "w") as third, open(other, "w"):
+        file.write(b"x")
+    part.rename(FOLDER / f"{n}.tif")
+    os.remove("third.zip")
+    shutil.move(other, str(n))
+
 def saves_its_own(n):
     path = f"{n}.txt"
     with open(path, "w") as file, open(DONE) as done:
         file.write(done.read())
+    (FOLDER / path).write_text((FOLDER / "done.json").open().read())
+    (FOLDER / uuid.uuid4().hex).write_text(path)
 
 def pastes_by_another(n):
     return pastes(n)
@@ -124,7 +151,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
     [
         ("pastes", "canvas"), ("prints", "text"), ("sets", "numbers"), ("labels", "cube"), ("writes_series", "series"),
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
-        ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("given", ""), ("changes_its_row", ""),
+        ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("has_a_temporary_file", ""), ("given", ""),
+        ("changes_its_row", ""),
     ],
 )  # fmt: skip
 def test_changes_that_a_copy_would_lose_are_found(name: str, lost: str, script: Any) -> None:
@@ -142,8 +170,15 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
         assert not changed_argument(Call(script.changes_its_row, (row,)))
 
 
-def test_files_that_each_call_writes_again_are_found(script: Any) -> None:
-    assert "each would write DONE with its own values only" in lost_change(script.saves_state)
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("saves_state", "DONE"), ("saves_beside", "temporary"), ("saves_by_path", "FOLDER / 'done.json'"),
+        ("opens_path", "FOLDER / 'done.json'"),
+    ],
+)  # fmt: skip
+def test_files_that_each_call_writes_again_are_found(name: str, path: str, script: Any) -> None:
+    assert f"each would write {path} with its own values only" in lost_change(getattr(script, name))
 
 
 _SCRIPT = """

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType
@@ -23,6 +24,7 @@ from eechips.scripts.script_source import read_source
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
 _CONTAINERS = (dict, list, set)
+_OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 
 
@@ -104,15 +106,55 @@ def _definitions(code: CodeType) -> Iterator[ast.FunctionDef | ast.AsyncFunction
 @functools.cache
 def _rewritten_files(code: CodeType) -> tuple[str, ...]:
     """Return the paths of files that a function empties and writes, and that are the same for all its calls."""
-    own = {*code.co_varnames, *code.co_cellvars}
     paths: list[str] = []
-    for node in (node for definition in _definitions(code) for node in ast.walk(definition)):
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "open":
-            modes = [*node.args[1:2], *(keyword.value for keyword in node.keywords if keyword.arg == "mode")]
-            is_written = any(isinstance(mode, ast.Constant) and "w" in str(mode.value) for mode in modes)
-            if is_written and node.args and own.isdisjoint(_names(node.args[0])):
-                paths.append(ast.unparse(node.args[0]))
+    for definition in _definitions(code):
+        nodes = list(ast.walk(definition))
+        assigned = {
+            node.targets[0].id: node.value
+            for node in nodes
+            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+        }
+        bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+        differing = {*code.co_varnames, *code.co_cellvars}
+        for name, value in assigned.items():  # in their order, as a name beside that of the file
+            if bound[name] == 1 and name not in _parameters(code) and _is_fixed(value, differing):
+                differing.discard(name)
+        calls = [node for node in nodes if isinstance(node, ast.Call)]
+        written = (path for call in calls if (path := _written_path(call)) is not None and _is_fixed(path, differing))
+        paths += [
+            text for text in map(ast.unparse, written) if not any(_moves(call, text, differing) for call in calls)
+        ]
     return tuple(paths)
+
+
+def _moves(call: ast.Call, path: str, differing: set[str]) -> bool:
+    """Return whether a call removes a temporary file, or renames it to a name that differs between the calls."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    method = [call.func.value] if isinstance(call.func, ast.Attribute) else []
+    arguments = next((a for a in ([*method, *call.args], call.args) if a and ast.unparse(a[0]) == path), None)
+    if arguments is None:
+        return False
+    is_kept = len(arguments) > 1 and _is_fixed(arguments[1], differing)
+    return name in ("remove", "unlink") or (name in ("move", "rename", "replace") and not is_kept)
+
+
+def _written_path(call: ast.Call) -> ast.expr | None:
+    """Return the path of the file that a call empties and writes; None for another call."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    is_method = isinstance(call.func, ast.Attribute) and name in ("open", "write_text", "write_bytes")
+    modes = [*call.args[0 if is_method else 1 :][:1], *(k.value for k in call.keywords if k.arg == "mode")]
+    if name == "open" and not any(isinstance(mode, ast.Constant) and "w" in str(mode.value) for mode in modes):
+        return None
+    if is_method and isinstance(call.func, ast.Attribute):
+        return call.func.value
+    return call.args[0] if name == "open" and call.args else None
+
+
+def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
+    """Return whether an expression has the same value in each call, as the path of a file beside another."""
+    calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
+    is_path = all(getattr(func, "attr", getattr(func, "id", "")) in _OF_PATHS for func in calls)
+    return is_path and differing.isdisjoint(_names(node))
 
 
 def _names(node: ast.AST) -> set[str]:
