@@ -271,6 +271,7 @@ def test_a_run_that_stops_ends_the_training_with_its_reason(service: Service, tm
 
 
 @pytest.mark.exhaustive
+@pytest.mark.timeout(900)  # two processes import PyTorch three times: 160 s where each core has eight others to run
 def test_killed_processes_resume_run_and_epoch(service: Service, tmp_path: Path) -> None:
     service.latency = 0.2
     kills = 2
