@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import sqlite3
 import tempfile
 from pathlib import Path
@@ -12,6 +13,8 @@ from eechips.errors import FILE_LIMIT, FULL_DISK, StorageError
 _OF_FILES = ("unable to open", "disk I/O")
 _WRITE = "SQLITE_IOERR_WRITE"
 _BLOCK = 4096
+_LONGEST_PATH = 512 - len("-journal")
+"""Bytes, MAX_PATHNAME of SQLite's os_unix.c: https://github.com/sqlite/sqlite/blob/master/src/os_unix.c."""
 
 
 def database_error(path: Path, error: sqlite3.Error, advice: str = "") -> StorageError:
@@ -28,6 +31,8 @@ def database_error(path: Path, error: sqlite3.Error, advice: str = "") -> Storag
         return StorageError.of_write(path, OSError(errno.ENOSPC, text))
     if "disk I/O" in text:
         advice = f": {_cause(getattr(error, 'sqlite_errorname', _WRITE))}"  # Python 3.10 has no names of errors
+    if "unable to open" in text and (size := len(os.fsencode(path.absolute()))) > _LONGEST_PATH:
+        advice = f": its path has {size} bytes, too many for SQLite. Name a folder with a shorter one"
     if "locked" in text:
         advice = ": another process uses it, or its file system has no locks. Wait for it, or use a local disk"
     return StorageError(f"cannot use {path}: {text}{advice}")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from eechips.errors import StorageError
 from eechips.manifest.sqlite.database import connect
 from eechips.storage.databases import database_error
 from tests.support.programs import run_program
@@ -69,6 +70,15 @@ def test_a_disk_that_does_not_read_is_no_limit_of_the_size_of_files() -> None:
         " when it does",
         str(database_error(path, caught.value)),
     )
+
+
+def test_a_path_that_is_too_long_for_sqlite_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "/".join(["d" * 200] * 3) / "a.sqlite"
+    path.parent.mkdir(parents=True)
+    with pytest.raises(
+        StorageError, match=r"its path has \d+ bytes, too many for SQLite\. Name a folder with a shorter"
+    ):
+        connect(path, readonly=False)
 
 
 def test_a_database_that_is_locked_says_what_to_do(tmp_path: Path) -> None:
