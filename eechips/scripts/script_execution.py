@@ -4,8 +4,6 @@ tasks, say why it has no results.
 
 from __future__ import annotations
 
-import ast
-import asyncio
 import contextlib
 import hashlib
 import math
@@ -51,7 +49,6 @@ from eechips.scripts.replacements.library_patches import (
     end_processes_with_run,
     keep_client,
     leave_out_signals,
-    provide_colab,
     run_exit_handlers,
 )
 from eechips.scripts.replacements.name_replacement import find_modules
@@ -160,7 +157,6 @@ class ScriptRecipe:
         try:
             with (
                 keep_client(),
-                provide_colab(),
                 leave_out_signals(),
                 replace_pools(host),
                 working_folder.entered(),
@@ -274,15 +270,13 @@ class ScriptRecipe:
         assert self._source is not None
         try:
             with guard_retries(wait=self._wait):
-                flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_notebook(self.path) else 0  # as Jupyter does
-                done = eval(compile(self._source.tree, str(self.path), "exec", flags, True), main.__dict__)
-                if asyncio.iscoroutine(done):
-                    asyncio.run(done)
+                self._source.execute(main.__dict__)
                 if self._source.is_recipe:
                     self._use_functions(main, host, *(self._source.functions or ()))
         except SystemExit as error:
-            if error.code not in (None, 0):
+            if error.code not in (None, 0) and not host.call_notes.has_failures:
                 raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
+            host.call_notes.status = error.code or 0
         except Exception as error:  # an error of the script, reported with its line
             if host.has_raised(error):
                 return  # already in the ledger

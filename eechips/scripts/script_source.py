@@ -5,6 +5,8 @@ a pool, or initialises Earth Engine.
 from __future__ import annotations
 
 import ast
+import asyncio
+import importlib.util
 import json
 import re
 import tokenize
@@ -34,6 +36,7 @@ _SETTING = frozenset({"cd", "env", "set_env"})
 _FLAGS = re.compile(r"^(?:-\w+(?:\s+\d+)?\s+)*")
 _CONVERTED = frozenset({"system", "getoutput", "magic", "run_line_magic", "run_cell_magic"})
 """Methods of IPython's shell by which nbconvert writes magics and commands."""
+_OF_COLAB = frozenset({"auth", "drive", "files"})
 _CELL = re.compile(r"^#\s*(In\s?\[|%%)")
 
 
@@ -135,6 +138,13 @@ class ScriptSource:
         """Short string literals, some of which name files."""
         literals = (n.value for n in ast.walk(self.tree) if isinstance(n, ast.Constant) and isinstance(n.value, str))
         return tuple(dict.fromkeys(text for text in literals if 0 < len(text) < 250 and "\n" not in text))
+
+    def execute(self, variables: dict[str, Any]) -> None:
+        """Execute the script with global variables; cells of a notebook may await, as in Jupyter."""
+        flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_notebook(self.path) else 0
+        done = eval(compile(self.tree, str(self.path.absolute()), "exec", flags, dont_inherit=True), variables)
+        if asyncio.iscoroutine(done):
+            asyncio.run(done)
 
     def _opens_pool(self, apart: set[ast.FunctionDef]) -> bool:
         return any(isinstance(n, (ast.Name, ast.Attribute)) and _name(n) in POOLS for n in _walk(self.tree, apart))
@@ -258,6 +268,13 @@ class _Magics(ast.NodeTransformer):
         statements = self._parsed(self._python(*words) or "None", node)
         if len(statements) == 1 and isinstance(statements[0], ast.Expr):
             node.value = statements[0].value
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> Any:
+        """Import what signs in to Colab, and mounts folders there, from a module that does neither."""
+        names = {name.name for name in node.names}
+        if node.module == "google.colab" and names <= _OF_COLAB and importlib.util.find_spec(node.module) is None:
+            node.module = "eechips.scripts.replacements.colab"
         return node
 
     def _python(self, method: str, words: list[str]) -> str | None:

@@ -63,7 +63,8 @@ def test_a_notebook_runs_cell_after_cell(demo_server: Server, tmp_path: Path) ->
 
 
 AWAITED = [
-    "from google.colab import auth, drive\nauth.authenticate_user()\ndrive.mount('/content/drive')",
+    "from google.colab import auth, drive\nauth.authenticate_user()\ndrive.mount('/content/drive')\nimport sys\n"
+    "assert 'google.colab' not in sys.modules  # geemap takes it for Colab",
     "import asyncio, ee\nee.Initialize()\nasync def save(n):\n"
     "    found = await asyncio.to_thread(ee.Number(n).add(1).getInfo)\n"
     "    with open(f'{n}.txt', 'w') as file:\n        file.write(str(found))\n    return found",

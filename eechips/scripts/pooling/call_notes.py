@@ -19,12 +19,16 @@ class CallNotes:
         uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
         unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
         lost_results: errors of the script's own requests for results.
+        has_failures: whether calls have failed.
+        status: exit status of the script, or the text with which it has ended.
     """
 
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
         self.unrecorded: set[str] = set()
         self.lost_results: list[str] = []
+        self.has_failures = False
+        self.status: str | int = 0
         self._peculiar: set[str] = set()
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
@@ -54,6 +58,7 @@ class CallNotes:
             self._peculiar.update(result.peculiar)
             self.uncounted.update(result.uncounted)
             if not State(state).has_result:
+                self.has_failures = True
                 continue
             if file is None and with_file[name] and not (result.outside or result.appended):
                 calls = "call" if with_file[name] == 1 else "calls"
@@ -85,6 +90,8 @@ class CallNotes:
     def lines(self) -> Iterator[str]:
         """Yield the notes."""
         yield from self.of_requests()
+        if self.status:
+            yield f"The script ended with status {self.status}."
         if self.lost_results:
             requests = format_count(len(self.lost_results), "request")
             yield f"{requests} of the script itself failed, and it may lack data: {self.lost_results[0]}"

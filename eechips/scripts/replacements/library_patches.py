@@ -8,7 +8,6 @@ import atexit
 import contextlib
 import functools
 import hashlib
-import importlib.util
 import multiprocessing.process
 import signal
 import sys
@@ -17,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from multiprocessing import context, util
-from types import ModuleType
 from typing import Any
 
 from eechips.client.quota.permits import Stopped
@@ -97,27 +95,6 @@ def keep_client() -> Iterator[None]:
         replace_names(kind, from_service_account_file=credentials),
     ):
         yield
-
-
-@contextlib.contextmanager
-def provide_colab() -> Iterator[None]:
-    """Let notebooks of Colab import ``google.colab`` elsewhere: what signs in or mounts does nothing in the block."""
-    if importlib.util.find_spec("google.colab") is not None:
-        yield
-        return
-    names = {"auth": ("authenticate_user",), "drive": ("mount", "flush_and_unmount"), "files": ("download",)}
-    colab = ModuleType("google.colab")
-    modules = {"google.colab": colab}
-    for name, functions in names.items():
-        module = modules[f"google.colab.{name}"] = ModuleType(f"google.colab.{name}")
-        vars(module).update(dict.fromkeys(functions, authenticate))
-        setattr(colab, name, module)
-    sys.modules.update(modules)
-    try:
-        yield
-    finally:
-        for name in modules:
-            sys.modules.pop(name, None)
 
 
 class _OpenBlock:
