@@ -108,7 +108,7 @@ def test_every_class_has_exactly_its_points_on_its_pixels(
         there[number] = int(((lon >= west) & (lon <= east) & (lat >= south) & (lat <= north)).sum())
     assert Counter(unit["class"] for unit in units) == {c: min(n, count) for c, n in there.items()}
     for number, n in there.items():
-        told = any(f"class {number} has only {n} of {count} points" in record.message for record in caplog.records)
+        told = any(f"class {number} has only {n} of {count} points" in message for message in caplog.messages)
         assert told == (n < count)
     assert plan(server, per_class=f"{count}:{of}:value", roi=box) == units
     assert plan(server, per_class=f"{count}:{of}:value", roi=box, seed=1) != units
@@ -406,8 +406,10 @@ def test_files_of_points_that_cannot_be_used(server: Server, tmp_path: Path) -> 
         plan(server, points=path, roi=None, columns="date=datum", near="3d")
     with pytest.raises(UsageError, match="`columns` date=NAME and `near` belong together"):
         plan(server, points=path, roi=None, columns="date=date")
-    with pytest.raises(RegionError, match="no place is left"):
+    with pytest.raises(RegionError, match=r"no place is left: no point lies in the region$"):
         plan(server, points=path, roi="0,0,1,1")
+    with pytest.raises(RegionError, match=r"no point lies in the region, or `min_distance` excludes all$"):
+        plan(server, points=path, roi="0,0,1,1", min_distance="9km")
 
 
 def test_places_are_the_centres_of_cells_whose_codes_are_in_the_manifest(server: Server, tmp_path: Path) -> None:

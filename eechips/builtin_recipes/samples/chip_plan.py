@@ -15,6 +15,7 @@ import ee
 from eechips.builtin_recipes.samples.resolved_sample import LAYERS, ResolvedSample
 from eechips.builtin_recipes.samples.sample_frames import FrameSettings, check_near, frame_window, window_fields
 from eechips.builtin_recipes.samples.sample_layers import SampleLayer
+from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.samples.sample_strategies import StrategyBuilder, log_places
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, nominal_scale
@@ -83,7 +84,7 @@ class ChipPlan:
         """Choose the places, and log them; raise RegionError if none is left."""
         places = self.strategy.choose_places()
         if not places:
-            raise RegionError("no place is left: `mask_image`, `min_distance` or `roi` exclude all")
+            raise RegionError(f"no place is left: {_why_none(self.sample.options)}")
         log_places(self.sample, self.strategy, places)
         for search in self._searches:
             _log.info("%s", search)
@@ -391,3 +392,18 @@ def _frame(candidate: Candidate | None) -> dict[str, Any]:
         return {}
     score = {} if candidate.score is None else {"score": float(f"{candidate.score:.{_SCORE_DIGITS}g}")}
     return {"image": candidate.index, "time": format_utc(candidate.time), "clear": round(candidate.clear, 6), **score}
+
+
+_NONE = {
+    "cells": "no cell has its centre in the region",
+    "per_class": "no class of `per_class` occurs in the region",
+    "points": "no point lies in the region",
+}
+
+
+def _why_none(options: SampleOptions) -> str:
+    """Return what may exclude all places, by the options that are given."""
+    names = [f"`{name}`" for name in ("mask_image", "min_distance", "away_from") if getattr(options, name) is not None]
+    reasons = [reason for name, reason in _NONE.items() if getattr(options, name) is not None]
+    reasons += [f"{' and '.join(names)} exclude{'s' if len(names) == 1 else ''} all"] if names else []
+    return ", or ".join(reasons) or "the region has none"

@@ -54,7 +54,8 @@ class QualityReport:
 
     def __repr__(self) -> str:
         flagged, units = self.flagged["id"].nunique(), self.files["id"].nunique()
-        return f"<eechips check of {self.run.path}: {flagged} of {units} units flagged>"
+        left = f"; not checked: {', '.join(self.unchecked)}" if self.unchecked else ""
+        return f"<eechips check of {self.run.path}: {flagged} of {units} units flagged{left}>"
 
     @property
     def flagged(self) -> pd.DataFrame:
