@@ -27,7 +27,8 @@ from eechips_local.assets.asset_names import ancestors, join_id, resolve_href, s
 from eechips_local.assets.index_rows import SCHEMA, IndexRow, container_key, delete_row, find_container, write_rows
 from eechips_local.assets.ingestion.records import AssetRecord, ContainerKind, ContainerRecord
 from eechips_local.assets.store_files import commit, locked, private_folder, remove, workspace
-from eechips_local.evaluation.asset_model import Bounds, Query
+from eechips_local.evaluation.asset_model import Query
+from eechips_local.geometry.longitude_boxes import split_with_seam
 from eechips_local.pixels.file_source import HandlePool
 
 _FILE = ".index.sqlite"
@@ -336,31 +337,11 @@ def stamp_of(path: Path) -> str:
     return f"{status.st_mtime_ns}:{status.st_size}"
 
 
-def boxes(bounds: Bounds) -> list[Bounds]:
-    """Return bounds as boxes within longitudes -180 to 180; the meridian of 180 degrees belongs to both sides."""
-    west, south, east, north = bounds
-    if east - west >= 360:
-        return [(-180.0, south, 180.0, north)]
-    width = (east - west) % 360 if east < west else east - west
-    if not -180 <= west < 180:
-        west, east = (west + 180) % 360 - 180, (west + 180) % 360 - 180 + width
-    elif east < west:
-        east += 360
-    parts = [(west, south, min(east, 180.0), north)]
-    if east > 180:
-        parts.append((-180.0, south, east - 360, north))
-    if west == -180 and len(parts) == 1:
-        parts.append((180.0, south, 180.0, north))
-    elif east == 180:
-        parts.append((-180.0, south, -180.0, north))
-    return parts
-
-
 def _places(key: int, query: Query) -> tuple[str, list[float]]:
     """Return a subquery for the keys of assets that meet a query's bounds and dates, and its parameters."""
     assert query.bounds is not None
     selects, values = [], []
-    for west, south, east, north in boxes(query.bounds):
+    for west, south, east, north in split_with_seam(query.bounds):
         conditions = ["last >= ?", "first <= ?", "east >= ?", "west <= ?", "north >= ?", "south <= ?"]
         values += [key, key, west, east, south, north]
         if query.start is not None:

@@ -15,11 +15,11 @@ import shapely
 from eechips_local.assets.asset_names import resolve_href
 from eechips_local.assets.index_rows import IndexRow
 from eechips_local.assets.store_files import size_of
-from eechips_local.assets.store_index import boxes
 from eechips_local.assets.stored_images import SIZE
 from eechips_local.assets.table_cache import HeldTable, covering_of, hold_table
 from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
+from eechips_local.geometry.longitude_boxes import boxes_each_turn
 
 INDEX_COLUMN = "system:index"
 PARQUET_SUFFIXES = (".parquet", ".geoparquet", ".pq")
@@ -160,15 +160,10 @@ def _equal(column: pa.Array, value: Any) -> Any:
 
 
 def _meets(corners: Mapping[str, pa.Array], bounds: Bounds) -> Any:
-    # Rows may have longitudes past 180 degrees, so boxes are also tried a turn further on both sides.
+    # Rows may have longitudes past 180 degrees.
     mask: Any = None
-    for west, south, east, north in boxes(bounds):
-        across: Any = None
-        for turn in (-360.0, 0.0, 360.0):
-            inside = pc.and_(
-                pc.less_equal(corners["xmin"], east + turn), pc.greater_equal(corners["xmax"], west + turn)
-            )
-            across = inside if across is None else pc.or_(across, inside)
+    for west, south, east, north in boxes_each_turn(bounds):
+        across = pc.and_(pc.less_equal(corners["xmin"], east), pc.greater_equal(corners["xmax"], west))
         level = pc.and_(pc.less_equal(corners["ymin"], north), pc.greater_equal(corners["ymax"], south))
         both = pc.and_(across, level)
         mask = both if mask is None else pc.or_(mask, both)

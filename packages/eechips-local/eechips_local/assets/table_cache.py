@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.assets.store_index import boxes
 from eechips_local.evaluation.asset_model import Bounds
+from eechips_local.geometry.longitude_boxes import boxes_each_turn
 
 if TYPE_CHECKING:  # each worker asks for the held bytes, and most of them read no table
     import pyarrow as pa
@@ -27,7 +27,6 @@ _LEAST_ROWS = 20_000  # reading fewer takes some hundredths of a second
 _MOST_BYTES = 400_000_000  # of a table in memory
 _MOST_FILES = 1000  # of which a process knows whether to hold them
 _SORTED = 50  # of fewer rows than this part of them, sorting the numbers is faster than marking them
-_TURNS = (-360.0, 0.0, 360.0)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,12 +55,7 @@ class HeldTable:
 
     def find(self, bounds: Bounds) -> npt.NDArray[np.int64]:
         """Return the numbers of the rows whose boxes meet a rectangle, ascending; longitudes may pass 180 degrees."""
-        row_numbers = [
-            self._find_box(west + turn, south, east + turn, north)
-            for west, south, east, north in boxes(bounds)
-            for turn in _TURNS
-        ]
-        numbers = np.concatenate(row_numbers)
+        numbers = np.concatenate([self._find_box(*box) for box in boxes_each_turn(bounds)])
         if len(numbers) < len(self.order) // _SORTED:
             return np.unique(numbers)
         is_found = np.zeros(len(self.order), dtype=bool)

@@ -21,8 +21,8 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.assets.asset_errors import InvalidStoreError
-from eechips_local.assets.store_index import boxes
 from eechips_local.evaluation.asset_model import Bounds, Query
+from eechips_local.geometry.longitude_boxes import split_with_seam
 from eechips_local.protocol.request_errors import EarthEngineError
 
 SCHEMA = "_schema.json"
@@ -119,7 +119,7 @@ def meets(item_boxes: npt.NDArray[np.float64], bounds: Bounds) -> npt.NDArray[np
     west, south, east, north = item_boxes.T
     crosses = west > east
     any_of = np.zeros(len(item_boxes), dtype=bool)
-    for w, s, e, n in boxes(bounds):
+    for w, s, e, n in split_with_seam(bounds):
         left, right = west <= e + NEAR, east >= w - NEAR
         any_of |= np.where(crosses, left | right, left & right) & (south <= n + NEAR) & (north >= s - NEAR)
     return any_of

@@ -9,7 +9,8 @@ from typing import Any
 import shapely
 
 from eechips_local.demo import synthetic_label
-from eechips_local.evaluation.asset_model import Bounds, FeatureRow, Query
+from eechips_local.evaluation.asset_model import FeatureRow, Query
+from eechips_local.geometry.longitude_boxes import box_meets
 
 Rows = tuple[FeatureRow, ...]
 
@@ -41,23 +42,13 @@ class DemoTable:
             return
         for row in self.draw():
             if all(_value(row, name) == value for name, value in query.equals.items()) and (
-                query.bounds is None or (row.geometry is not None and meets(row.geometry.bounds, query.bounds))
+                query.bounds is None or (row.geometry is not None and box_meets(row.geometry.bounds, query.bounds))
             ):
                 yield row
 
 
 def _value(row: FeatureRow, name: str) -> Any:
     return row.index if name == "system:index" else row.properties.get(name)
-
-
-def meets(box: Bounds, bounds: Bounds) -> bool:
-    """Return whether boxes touch; the second may cross the antimeridian."""
-    west, south, east, north = bounds
-    if box[3] < south or box[1] > north:
-        return False
-    if west > east:
-        return box[2] >= west or box[0] <= east
-    return box[2] >= west and box[0] <= east
 
 
 def index_of(number: int) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import shapely
 
 from eechips_local.evaluation.asset_model import Bounds, ImageAsset, Query
+from eechips_local.geometry.longitude_boxes import boxes_each_turn
 
 _MARGIN = 1e-9  # degrees: boxes without an area meet nothing in older versions of GEOS
 
@@ -48,14 +49,8 @@ def is_in_time(start: int, query: Query) -> bool:
 
 
 def query_boxes(bounds: Bounds) -> list[shapely.Polygon]:
-    """Return boxes that cover bounds in degrees, a little wider, also one turn further west and east.
-
-    Outlines that cross the antimeridian have longitudes beyond 180 degrees. If west exceeds east, so do the bounds.
-    """
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    """Return boxes that cover bounds in degrees, a little wider, also one turn further west and east."""
     return [
-        shapely.box(a + turn - _MARGIN, south - _MARGIN, b + turn + _MARGIN, north + _MARGIN)
-        for a, b in spans
-        for turn in (-360.0, 0.0, 360.0)
+        shapely.box(west - _MARGIN, south - _MARGIN, east + _MARGIN, north + _MARGIN)
+        for west, south, east, north in boxes_each_turn(bounds)
     ]

@@ -17,13 +17,13 @@ import numpy.typing as npt
 from affine import Affine
 
 from eechips_local.demo import synthetic_label
-from eechips_local.demo.demo_tables import meets
 from eechips_local.demo.image_search import ImageSearch
 from eechips_local.demo.land import ground_cover
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import PaintedSource, outline_around
 from eechips_local.demo.weather import climate
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.geometry.longitude_boxes import box_meets
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 ID = "EECHIPS/DEMO/MIXED"
@@ -140,7 +140,7 @@ class MixedImages(ImageSearch):
         """See ``ImageSearch.search``."""
         for image in IMAGES:
             drawn = _drawn(image)
-            if query.bounds is None or not image.has_outline or meets(drawn.footprint.bounds, query.bounds):
+            if query.bounds is None or not image.has_outline or box_meets(drawn.footprint.bounds, query.bounds):
                 yield drawn
 
     def image(self, index: str) -> ImageAsset | None:

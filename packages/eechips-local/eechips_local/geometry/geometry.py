@@ -10,6 +10,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry import overlay
+from eechips_local.geometry.longitude_boxes import wrapped_longitude
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.geometry.planar_frame import frame_for, recast
 from eechips_local.geometry.shapes import gather, is_geographic, open_at_pole
@@ -171,14 +172,6 @@ def _coordinates(shape: BaseGeometry, wrap: bool) -> list[Any]:
         array = np.column_stack([[wrapped_longitude(x) for x in array[:, 0].tolist()], array[:, 1]])
     points: list[list[float]] = array.tolist()
     return points[0] if shape.geom_type == "Point" else points
-
-
-def wrapped_longitude(longitude: float) -> float:
-    """Return a longitude brought to -180 (exclusive, but for itself) … 180 degrees."""
-    if -180.0 <= longitude <= 180.0:
-        return longitude
-    turned = longitude % 360.0
-    return turned - 360.0 if turned > 180.0 else turned
 
 
 def geometry_type(geometry: Geometry) -> str:

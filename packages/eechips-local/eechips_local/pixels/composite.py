@@ -4,7 +4,6 @@ read, arrays of unlike shapes.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -12,10 +11,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import shapely
-from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.asset_model import Bounds, PixelWindow
+from eechips_local.geometry.longitude_boxes import lonlat_bounds, on_circle
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, transformer
 from eechips_local.pixels.image_windows import (
@@ -42,38 +40,10 @@ _STACK = 256 << 20
 _AHEAD = 16  # images whose pixels are fetched while others are read
 
 
-def lonlat_bounds(grid: PixelGrid) -> Bounds | None:
-    """Return west, south, east, north of a grid in degrees within -180 to 180; None where it has no place there.
-
-    West exceeds east across the antimeridian.
-    """
-    west, south, east, north = transformer(grid.crs, "EPSG:4326").transform_bounds(*grid.bounds, densify_pts=21)
-    if not all(map(np.isfinite, (west, south, east, north))):
-        return None
-    return on_circle(west, south, east + 360.0 if east < west else east, north)
-
-
-def on_circle(west: float, south: float, east: float, north: float) -> Bounds:
-    """Return bounds in degrees within -180 to 180, of which west is less than east; across 180 it exceeds it then."""
-    if east - west >= 360.0:
-        return -180.0, south, 180.0, north
-    turn = 360.0 * math.floor((west + 180.0) / 360.0)
-    west, east = west - turn, east - turn
-    return west, south, east - 360.0 if east > 180.0 else east, north
-
-
-def globe_box(bounds: Bounds) -> BaseGeometry:
-    """Return bounds as a rectangle within -180 to 180, or as two on both sides of the antimeridian."""
-    west, south, east, north = bounds
-    if west <= east:
-        return shapely.box(west, south, east, north)
-    return shapely.MultiPolygon([shapely.box(west, south, 180.0, north), shapely.box(-180.0, south, east, north)])
-
-
 def images_under(members: Members, grid: PixelGrid, render: Render) -> list[Image]:
     """Return the images that may have pixels on a grid, in order."""
     bounds: Bounds | None = render.note(("lonlat", grid), lambda: lonlat_bounds(grid))
-    bounds = None if bounds is None else on_circle(*reach_of(bounds))
+    bounds = None if bounds is None else on_circle(reach_of(bounds))
     images: list[Image] = render.note(("members", members, grid), lambda: list(members(bounds)))
     return images
 

@@ -14,7 +14,7 @@ from rasterio.features import rasterize
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.asset_model import Bounds
-from eechips_local.pixels.composite import lonlat_bounds
+from eechips_local.geometry.longitude_boxes import lonlat_bounds
 from eechips_local.pixels.grids.area_fractions import centres_inside, in_pixels
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import ImageBand, Mask, Pixels, Render

@@ -19,7 +19,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.asset_model import Bounds
 from eechips_local.evaluation.type_conversion import type_name
-from eechips_local.pixels.composite import globe_box, lonlat_bounds
+from eechips_local.geometry.longitude_boxes import globe_box, lonlat_bounds
 from eechips_local.pixels.grids.area_fractions import in_pixels
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Pixels, Render

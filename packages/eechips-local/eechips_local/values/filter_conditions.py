@@ -14,8 +14,9 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.evaluation.asset_model import Query
+from eechips_local.evaluation.asset_model import Bounds, Query
 from eechips_local.geometry import geodesy
+from eechips_local.geometry.longitude_boxes import boxes_touch
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import Frame
 from eechips_local.values.element_properties import GEOMETRY, GEOMETRY_FIELDS, Element, geometry_if_any, property_of
@@ -25,10 +26,7 @@ from eechips_local.values.values import Filter, Geometry, Value
 Lookup = Callable[[Element], Iterable[int]]
 """Gives the positions of the elements that may match one of the other collection; more than match, never fewer."""
 
-Box = tuple[float, float, float, float]
-"""West, south, east, north in degrees; west is the lesser."""
-
-_EVERYTHING: Box = (-180.0, -90.0, 180.0, 90.0)
+_EVERYTHING: Bounds = (-180.0, -90.0, 180.0, 90.0)
 _REMEMBERED = 20_000  # shapes
 _METRES_PER_DEGREE = 110_500.0  # of latitude; no degree on the ellipsoid is shorter
 _MOST_METRES_PER_DEGREE = 111_700.0  # no degree is longer
@@ -169,7 +167,7 @@ class ShapeCache:
         return kept_shape[1]
 
 
-def extent(geometry: Geometry) -> Box:
+def extent(geometry: Geometry) -> Bounds:
     """Return west, south, east, north in degrees of everything a geometry covers; all longitudes where it crosses
     180°.
     """
@@ -182,7 +180,7 @@ def extent(geometry: Geometry) -> Box:
     return (west, south, east, north) if west >= -180.0 and east <= 180.0 else (-180.0, south, 180.0, north)
 
 
-def grown(box: Box, metres: float) -> Box:
+def grown(box: Bounds, metres: float) -> Bounds:
     """Return a rectangle that holds everything within so many metres of another one."""
     if not math.isfinite(metres):
         return _EVERYTHING
@@ -196,12 +194,7 @@ def grown(box: Box, metres: float) -> Box:
     return west - wide, south, east + wide, north
 
 
-def apart(a: Box, b: Box) -> bool:
-    """Return whether two rectangles have nothing in common."""
-    return a[0] > b[2] or b[0] > a[2] or a[1] > b[3] or b[1] > a[3]
-
-
-def is_within(a: BaseGeometry, b: BaseGeometry, around: Box, metres: float, slack: float) -> bool | None:
+def is_within(a: BaseGeometry, b: BaseGeometry, around: Bounds, metres: float, slack: float) -> bool | None:
     """Return whether planar shapes are at most so many metres apart; None where it has to be measured.
 
     Args:
@@ -261,7 +254,7 @@ class Spatial:
     relate: Callable[[BaseGeometry, BaseGeometry], Any]
     tolerance: float
     shapes: ShapeCache = field(init=False)
-    extents: tuple[Box | None, Box | None] = field(init=False)
+    extents: tuple[Bounds | None, Bounds | None] = field(init=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shapes", ShapeCache(self.tolerance))
@@ -274,7 +267,7 @@ class Spatial:
         a, b = self.left.geometry(primary), self.right.geometry(secondary)
         if a is None or b is None or _empty(a) or _empty(b):
             return False
-        if apart(self.extents[0] or extent(a), self.extents[1] or extent(b)):
+        if not boxes_touch(self.extents[0] or extent(a), self.extents[1] or extent(b)):
             return False
         first = self.shapes.of(a, often=self.left.field is None)
         return bool(self.relate(first, self.shapes.of(b, often=self.right.field is None)))

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from eechips_local.assets import FolderStore, InvalidStoreError
 from eechips_local.assets.ingestion.publish import create, publish
 from eechips_local.assets.ingestion.records import ImageRecord, RasterBand, RasterFile
-from eechips_local.assets.store_index import StoreIndex, boxes
+from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import Bounds, CollectionAsset, ImageAsset, Query
 
 
@@ -123,23 +123,6 @@ def test_queries_find_what_a_plain_filter_finds(
             assert found == sorted(
                 asset_id for asset_id, box in in_time.items() if bounds is None or meets(box, bounds)
             )
-
-
-@pytest.mark.parametrize(
-    ("bounds", "expected"),
-    [
-        ((-10, 0, 10, 5), [(-10, 0, 10, 5)]),
-        ((170, 0, -170, 5), [(170, 0, 180, 5), (-180, 0, -170, 5)]),
-        ((170, 0, 190, 5), [(170, 0, 180, 5), (-180, 0, -170, 5)]),
-        ((-190, 0, -170, 5), [(170, 0, 180, 5), (-180, 0, -170, 5)]),
-        ((-180, -90, 180, 90), [(-180, -90, 180, 90)]),
-        ((0, -90, 500, 90), [(-180, -90, 180, 90)]),
-        ((-180, 0, -170, 5), [(-180, 0, -170, 5), (180, 0, 180, 5)]),
-        ((170, 0, 180, 5), [(170, 0, 180, 5), (-180, 0, -180, 5)]),
-    ],
-)
-def test_boxes_lie_between_the_meridians_of_180_degrees(bounds: Bounds, expected: list[Bounds]) -> None:
-    assert boxes(bounds) == expected
 
 
 @pytest.mark.slow

@@ -22,9 +22,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.archives.archive_errors import ArchiveRefusedError
 from eechips_local.archives.archive_model import Item, ItemQuery
-from eechips_local.archives.items.item_conditions import is_match, split_bounds
+from eechips_local.archives.items.item_conditions import is_match
 from eechips_local.assets.footprint import outline
 from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
+from eechips_local.geometry.longitude_boxes import split_bounds
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 COLLECTION = "satellite-embedding-v1-annual"

@@ -30,8 +30,9 @@ from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQ
 from eechips_local.archives.hosts.allowed_hosts import split_address
 from eechips_local.archives.items.asset_addresses import place_beside, with_paths
 from eechips_local.archives.items.embedding_files import EmbeddingFiles, has_columns
-from eechips_local.archives.items.item_conditions import is_match, split_bounds
+from eechips_local.archives.items.item_conditions import is_match
 from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
+from eechips_local.geometry.longitude_boxes import split_bounds
 
 _LARGEST = 256 << 20  # bytes of a document
 _CONTAINERS = 20_000_000  # objects and lists of a document, each of which takes a hundred bytes of memory

@@ -1,6 +1,4 @@
-"""Test whether an item matches a search, or a search holds another; widen searches to whole days and cells; split boxes
-at the antimeridian.
-"""
+"""Test whether an item matches a search, or a search holds another; widen searches to whole days and cells."""
 
 from __future__ import annotations
 
@@ -14,6 +12,7 @@ from typing import Any
 from eechips_local.archives.archive_model import Item, ItemQuery
 from eechips_local.archives.items.item_properties import milliseconds, number_of
 from eechips_local.evaluation.asset_model import Bounds, Range
+from eechips_local.geometry.longitude_boxes import boxes_touch, split_bounds
 
 _CELL = 0.25  # degrees
 _DAY = 86_400_000.0  # milliseconds
@@ -35,21 +34,6 @@ def widen(query: ItemQuery) -> ItemQuery:
     start = None if query.start is None or query.start == -math.inf else math.floor(query.start / _DAY) * _DAY
     end = None if query.end is None or query.end == math.inf else math.ceil(query.end / _DAY) * _DAY
     return replace(query, bounds=bounds, start=start, end=end)
-
-
-def split_bounds(bounds: Bounds) -> tuple[Bounds, ...]:
-    """Return boxes inside of -180 to 180 degrees, of which none crosses the antimeridian."""
-    west, south, east, north = bounds
-    south, north = max(-90.0, south), min(90.0, north)
-    if west > east:
-        east += 360.0
-    if east - west >= 360.0:
-        return ((-180.0, south, 180.0, north),)
-    turns = math.floor((west + 180.0) / 360.0) * 360.0
-    west, east = west - turns, east - turns
-    if east <= 180.0:
-        return ((west, south, east, north),)
-    return ((west, south, 180.0, north), (-180.0, south, east - 360.0, north))
 
 
 def holds(outer: ItemQuery, inner: ItemQuery) -> bool:
@@ -174,11 +158,7 @@ def meets_bounds(item: Item, bounds: Bounds | None) -> bool:
     boxes = tuple(_item_boxes(item))
     if not boxes:
         return True
-    return any(
-        box[0] <= part[2] and box[2] >= part[0] and box[1] <= part[3] and box[3] >= part[1]
-        for part in split_bounds(bounds)
-        for box in boxes
-    )
+    return any(boxes_touch(box, part) for part in split_bounds(bounds) for box in boxes)
 
 
 def item_box(item: Item) -> Bounds | None:

@@ -22,9 +22,10 @@ from eechips_local.archives.archive_model import ArchiveDescription, Item, ItemQ
 from eechips_local.archives.hosts.archive_session import ArchiveRequest, ArchiveSession
 from eechips_local.archives.hosts.transient_failures import is_transient
 from eechips_local.archives.items.asset_addresses import with_remote_addresses
-from eechips_local.archives.items.item_conditions import format_interval, split_bounds
+from eechips_local.archives.items.item_conditions import format_interval
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.evaluation.asset_model import Bounds, Range
+from eechips_local.geometry.longitude_boxes import split_bounds
 
 _LOG = logging.getLogger("eechips_local.archives")
 _PAGES = 2_000  # of one search

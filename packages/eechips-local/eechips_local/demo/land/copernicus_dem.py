@@ -20,12 +20,13 @@ import shapely
 from affine import Affine
 
 from eechips_local.demo import synthetic_label
-from eechips_local.demo.image_search import ImageSearch, is_in_time
+from eechips_local.demo.image_search import ImageSearch, is_in_time, query_boxes
 from eechips_local.demo.land import elevation, ground_cover, landcover
 from eechips_local.demo.painting import upsampling
 from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import PaintedSource, Rounded
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
+from eechips_local.geometry.longitude_boxes import split_bounds
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 BANDS = (("DEM", "float32"), ("EDM", "uint8"), ("FLM", "uint8"), ("HEM", "float32"), ("WBM", "uint8"))
@@ -158,20 +159,19 @@ class CopernicusDem(ImageSearch):
 
 def _near(bounds: tuple[float, float, float, float]) -> list[Degree]:
     """Return tiles that may meet bounds, in the order of their names."""
-    west, south, east, north = bounds
+    _, south, _, north = bounds
     known = _degrees()
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
     # Tiles reach half a pixel beyond their degree.
     margin = 0.01
     columns = {
         (column + 180) % 360 - 180
-        for a, b in spans
-        for column in range(math.floor(a - margin), math.floor(b + margin) + 1)
+        for part in split_bounds(bounds)
+        for column in range(math.floor(part[0] - margin), math.floor(part[2] + margin) + 1)
     }
     rows = range(max(-90, math.floor(south - margin)), min(89, math.floor(north + margin)) + 1)
     candidates = [Degree(row, column) for row in rows for column in columns]
     near = [degree for degree in candidates if degree.name in known]
-    boxes = [shapely.box(a + t, south, b + t, north).buffer(1e-9) for a, b in spans for t in (-360.0, 0.0, 360.0)]
+    boxes = query_boxes(bounds)
     kept = [degree for degree in near if any(shapely.box(*degree.grid.bounds).intersects(box) for box in boxes)]
     return sorted(kept, key=lambda degree: degree.name)
 

@@ -22,6 +22,7 @@ from eechips_local.demo.borders import tessellation
 from eechips_local.demo.painting import mercator
 from eechips_local.demo.painting.painted_source import to_degrees
 from eechips_local.evaluation.asset_model import Bounds
+from eechips_local.geometry.longitude_boxes import box_meets, split_bounds
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 _COLUMNS = ("STUVWXYZ", "ABCDEFGH", "JKLMNPQR")
@@ -143,7 +144,7 @@ def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
     south, north = max(south, float(_SOUTH)) - _REACH, min(north, float(_NORTH)) + _REACH
     if south > north:
         return
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
+    spans = [(part[0], part[2]) for part in split_bounds(bounds)]
     for zone in range(1, 61):
         left, right = zone * 6.0 - 186.0, zone * 6.0 - 180.0
         # Squares overhang their zone by up to one square, which is 6 degrees wide at 80 degrees of latitude.
@@ -157,7 +158,7 @@ def tiles(bounds: Bounds | None) -> Iterator[MgrsTile]:
             if low > high or (southern and south >= 0.0) or (not southern and north < 0.0):
                 continue
             for tile in _likely(zone, southern, _rows(zone, southern, low, high)):
-                if _used(tile) and _meets(outline(tile).bounds, bounds):
+                if _used(tile) and box_meets(outline(tile).bounds, bounds):
                     yield tile
 
 
@@ -184,15 +185,6 @@ def _rows(zone: int, southern: bool, south: float, north: float) -> range:
     high = max(project(meridian, north)[1], project(meridian + 3.0, north)[1])
     limit = 99 if southern else 93
     return range(max(0, math.floor(low / 100_000.0) - 1), min(limit, math.floor(high / 100_000.0) + 1) + 1)
-
-
-def _meets(box: Bounds, bounds: Bounds) -> bool:
-    if box[3] < bounds[1] or box[1] > bounds[3]:
-        return False
-    spans = [(bounds[0], bounds[2])] if bounds[0] <= bounds[2] else [(bounds[0], 180.0), (-180.0, bounds[2])]
-    return any(
-        box[0] + turn <= right and box[2] + turn >= left for left, right in spans for turn in (-360.0, 0.0, 360.0)
-    )
 
 
 def named(name: str) -> MgrsTile | None:

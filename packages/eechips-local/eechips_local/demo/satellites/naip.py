@@ -29,7 +29,6 @@ from affine import Affine
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.borders import state_outlines
-from eechips_local.demo.demo_tables import meets
 from eechips_local.demo.image_search import is_in_time, wanted_indices
 from eechips_local.demo.land import ground_cover
 from eechips_local.demo.painting import noise
@@ -37,6 +36,7 @@ from eechips_local.demo.painting.mercator import Rect
 from eechips_local.demo.painting.painted_source import PaintedSource
 from eechips_local.demo.satellites.naip_quarters import Quarter, count_quarters, quarters_in, states_of_quarters
 from eechips_local.evaluation.asset_model import BandInfo, Bounds, ImageAsset, PixelType, Query
+from eechips_local.geometry.longitude_boxes import box_meets
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 
 ID = "USDA/NAIP/DOQQ"
@@ -375,4 +375,4 @@ def _reaches(quarter: Quarter, used: Film, query: Query) -> bool:
 
 
 def _meets(bounds: Bounds, query: Query) -> bool:
-    return query.bounds is None or meets(bounds, query.bounds)
+    return query.bounds is None or box_meets(bounds, query.bounds)

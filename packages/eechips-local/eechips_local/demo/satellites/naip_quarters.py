@@ -16,8 +16,8 @@ import numpy as np
 import shapely
 
 from eechips_local.demo.borders import state_outlines
-from eechips_local.demo.demo_tables import meets
 from eechips_local.evaluation.asset_model import Bounds
+from eechips_local.geometry.longitude_boxes import box_meets
 
 _QUARTERS = ("ne", "nw", "se", "sw")
 _QUARTER = 0.0625
@@ -114,7 +114,7 @@ def _near(bounds: Bounds | None, states: set[int]) -> Iterable[tuple[int, int]]:
     west, south, east, north = bounds
     if west > east:
         boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
-        return [square for square, box in boxes.items() if meets(box, bounds)]
+        return [square for square, box in boxes.items() if box_meets(box, bounds)]
     latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
     longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
     return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]

@@ -17,6 +17,7 @@ import shapely
 from affine import Affine
 
 from eechips_local.demo.borders import tessellation
+from eechips_local.demo.image_search import query_boxes
 from eechips_local.demo.painting import drawing_cache, mercator
 from eechips_local.demo.painting.painted_source import outline_around
 from eechips_local.evaluation.asset_model import Bounds
@@ -182,24 +183,13 @@ def known(scene: WrsScene) -> bool:
     return scene in _known()
 
 
-def _box(west: float, south: float, east: float, north: float) -> shapely.Geometry:
-    """Return a box, a line or a point: boxes without an area meet nothing in older versions of GEOS."""
-    if west == east and south == north:
-        return shapely.Point(west, south)
-    if west == east or south == north:
-        return shapely.LineString([(west, south), (east, north)])
-    return shapely.box(west, south, east, north)
-
-
 def scenes(bounds: Bounds | None, swath: Swath) -> Iterator[WrsScene]:
     """Yield scenes with land of which a sensor may see the bounds, by path and row."""
     kept, tree = lands()
     if bounds is None:
         yield from kept
         return
-    west, south, east, north = bounds
-    spans = [(west, east)] if west <= east else [(west, 180.0), (-180.0, east)]
-    boxes = [_box(a + turn, south, b + turn, north) for a, b in spans for turn in (-360.0, 0.0, 360.0)]
+    boxes = query_boxes(bounds)
     for number in np.unique(tree.query(boxes)[1]):
         shape = outline(kept[number], swath)
         if any(shape.intersects(box) for box in boxes):

@@ -19,6 +19,7 @@ from eechips_local.functions.vectors import geometries as geometric
 from eechips_local.functions.vectors.geometry_operations import bounds
 from eechips_local.geometry import overlay
 from eechips_local.geometry.geometry import collection_geometry
+from eechips_local.geometry.longitude_boxes import boxes_touch, on_circle
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.planar_frame import tolerance_of
 from eechips_local.protocol.request_errors import InvalidError, TypeMismatchError
@@ -28,7 +29,6 @@ from eechips_local.values.filter_conditions import (
     Operand,
     ShapeCache,
     Spatial,
-    apart,
     as_geometry,
     extent,
     fields_of,
@@ -75,9 +75,7 @@ def query_bounds(geometry: Geometry, metres: float = 0.0) -> Bounds | None:
         return None
     exact = bounds(geometry, None, None).shape.bounds
     if exact[2] > 180.0:
-        if metres:
-            return None
-        return exact[0], exact[1], exact[2] - 360.0, exact[3]
+        return None if metres else on_circle(exact)
     return grown(exact, metres) if metres else exact
 
 
@@ -100,7 +98,7 @@ def narrow_to(bounds: Bounds) -> Narrow:
         old = query.bounds
         if old is None:
             return replace(query, bounds=bounds)
-        if old[0] > old[2] or bounds[0] > bounds[2] or apart(old, bounds):
+        if old[0] > old[2] or bounds[0] > bounds[2] or not boxes_touch(old, bounds):
             return query  # not one rectangle; the exact filters are applied anyway
         west, south = max(old[0], bounds[0]), max(old[1], bounds[1])
         return replace(query, bounds=(west, south, min(old[2], bounds[2]), min(old[3], bounds[3])))
@@ -194,7 +192,7 @@ def within_distance(
         if a is None or b is None or a.shape.is_empty or b.shape.is_empty:
             return False
         around = grown(extent(a), distance)
-        if apart(around, extent(b)):
+        if not boxes_touch(around, extent(b)):
             return False
         if a.projection == b.projection == WGS84:
             planar = shapes.of(a, often=left.field is None), shapes.of(b, often=right.field is None)

@@ -18,8 +18,9 @@ from eechips_local.evaluation.asset_model import Bounds, PixelType, Query
 from eechips_local.evaluation.context import Context
 from eechips_local.functions.images.image_bands import unique_names
 from eechips_local.functions.registration import Implementation, function
+from eechips_local.geometry.longitude_boxes import globe_box
 from eechips_local.geometry.map_projection import WGS84
-from eechips_local.pixels.composite import Members, MosaicRaster, Reduced, Reduction, globe_box
+from eechips_local.pixels.composite import Members, MosaicRaster, Reduced, Reduction
 from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.lazy_image import Image, ImageBand
 from eechips_local.protocol.request_errors import LimitError

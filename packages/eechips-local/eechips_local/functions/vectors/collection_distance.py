@@ -14,9 +14,9 @@ from shapely.affinity import scale, translate
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.functions.registration import function
+from eechips_local.geometry.longitude_boxes import eastward, lonlat_bounds, on_circle
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.shapes import leaves
-from eechips_local.pixels.composite import lonlat_bounds, on_circle
 from eechips_local.pixels.grids.location import centres_of
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
@@ -91,12 +91,11 @@ def features_near(features: Collection, grid: PixelGrid, radius: float) -> Colle
     bounds = lonlat_bounds(grid)
     if bounds is None:
         return features
-    west, south, east, north = bounds
+    west, south, east, north = eastward(bounds)
     up = radius / _DEGREE
     steepest = min(max(abs(south), abs(north)) + up, 89.9)
     side = up / math.cos(math.radians(steepest))
-    east += 360.0 if east < west else 0.0
-    return features.filtered(within_bounds(on_circle(west - side, south - up, east + side, north + up)))
+    return features.filtered(within_bounds(on_circle((west - side, south - up, east + side, north + up))))
 
 
 def _belts(lat: Floats) -> Iterator[npt.NDArray[np.intp]]:

@@ -19,9 +19,9 @@ from shapely.ops import substring
 
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.registration import function
+from eechips_local.geometry.longitude_boxes import lonlat_bounds
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.geometry.shapes import leaves
-from eechips_local.pixels.composite import lonlat_bounds
 from eechips_local.pixels.grids.area_fractions import in_pixels
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render

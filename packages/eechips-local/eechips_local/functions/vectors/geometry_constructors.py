@@ -19,6 +19,7 @@ from eechips_local.evaluation.type_conversion import shown
 from eechips_local.functions.registration import function
 from eechips_local.geometry import overlay
 from eechips_local.geometry.geometry import check_edges
+from eechips_local.geometry.longitude_boxes import canonical_longitude
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection
 from eechips_local.geometry.planar_frame import recast, tolerance_of
 from eechips_local.geometry.shapes import close_at_pole, is_geographic, leaves, unwrapped, valid
@@ -137,7 +138,7 @@ def bbox(west: float, south: float, east: float, north: float) -> Geometry:
     if east - west >= 360.0:
         west, east = -180.0, 180.0
     else:
-        west, east = _canonical(west), _canonical(east)
+        west, east = canonical_longitude(west), canonical_longitude(east)
         east += 360.0 if east < west else 0.0
     return Geometry(shapely.Polygon([(west, south), (east, south), (east, north), (west, north)]))
 
@@ -158,11 +159,6 @@ def multi_geometry(
     shapes = [_fitted(g, projection, edges, maxError).shape for g in geometries]
     parts = [leaf for shape in shapes for leaf in leaves(shape)]
     return Geometry(shapely.GeometryCollection(parts), projection, edges)
-
-
-def _canonical(longitude: float) -> float:
-    turned = longitude % 360.0
-    return turned - 360.0 if turned > 180.0 else turned
 
 
 def _built(

@@ -19,6 +19,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.functions.registration import function
 from eechips_local.functions.vectors.geometries import geometries, in_plane, on_sphere, recast_for_measure
 from eechips_local.geometry import geodesic_buffer, geodesy, overlay
+from eechips_local.geometry.longitude_boxes import eastward
 from eechips_local.geometry.map_projection import WGS84, Coordinates, Projection
 from eechips_local.geometry.planar_frame import (
     DEFAULT_TOLERANCE,
@@ -128,13 +129,7 @@ def _extent(geometry: Geometry, target: Projection, margin: ErrorMargin | None) 
     else:
         tolerance = tolerance_of(margin, target)
         extent = recast(geometry, target, False, tolerance).shape.bounds
-    west, south, east, north = extent
-    if is_geographic(target):
-        if east - west >= 360.0:
-            return -180.0, south, 180.0, north
-        turn = 360.0 * math.floor((west + 180.0) / 360.0)
-        west, east = west - turn, east - turn
-    return west, south, east, north
+    return eastward(extent) if is_geographic(target) else extent
 
 
 def _rectangle(west: float, south: float, east: float, north: float) -> BaseGeometry:
