@@ -35,7 +35,8 @@ from eechips_local.protocol.routes.static_files import StaticFile
 from eechips_local.protocol.service import Service
 from eechips_local.protocol.source_checks import ShortConnections
 from eechips_local.quota.compute_quota import ComputeQuota
-from eechips_local.quota.quota import Latency, Quota, QuotaConfig
+from eechips_local.quota.latency import Latency
+from eechips_local.quota.quota import Quota, QuotaConfig
 from eechips_local.stores import StoreConfig, StoreError, check
 
 if TYPE_CHECKING:  # it loads libraries that a server without a key does without

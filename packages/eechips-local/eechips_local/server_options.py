@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.quota.quota import Latency
+from eechips_local.quota.latency import Latency
 from eechips_local.stores import WritableFolder
 
 if TYPE_CHECKING:  # the server's libraries are an extra, and a help text does without them

@@ -1,11 +1,10 @@
-"""Combine what a server serves: folders, catalogues, archives, demo planet and stubs; prefixes of asset names,
-``EECHIPS_DEMO_UNTIL``, hints about missing assets.
+"""Combine what a server serves: folders, catalogues, archives, demo planet and stubs; ``EECHIPS_DEMO_UNTIL``, hints
+about missing assets.
 """
 
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from eechips_local.asset_folder import find_fault
+from eechips_local.assets.asset_names import asset_id
 
 if TYPE_CHECKING:
     from eechips_local.archives.archive_model import ArchiveDescription, ItemFile
@@ -25,13 +25,6 @@ if TYPE_CHECKING:
     from eechips_local.evaluation.asset_model import Asset, AssetStore
     from eechips_local.stubs.stub_store import StubStore
 
-PUBLIC = "projects/earthengine-public/assets/"
-"""Prefix of names of assets in the public catalogue."""
-LEGACY = "projects/earthengine-legacy/assets/"
-"""Prefix of names of assets in users' folders."""
-
-# Ids that are names already: those of assets in Cloud projects.
-_CLOUD = re.compile(r"projects/[^/]+/assets(/|$)")
 _REMEMBERED = 4096
 _UNTIL_VARIABLE = "EECHIPS_DEMO_UNTIL"
 
@@ -137,18 +130,6 @@ def _check_archives(archives: Iterable[ArchiveDescription]) -> None:
         open_archives(archives)
     except EarthEngineError as error:
         raise StoreError(str(error)) from error
-
-
-def asset_id(name: str) -> str:
-    """Return the id of an asset's name: public and legacy assets are known without their project."""
-    return name.strip("/").removeprefix(PUBLIC).removeprefix(LEGACY)
-
-
-def asset_name(id: str) -> str:
-    """Return the REST name of an asset's id."""
-    if _CLOUD.match(id):
-        return id
-    return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
 
 
 class CachedStore:

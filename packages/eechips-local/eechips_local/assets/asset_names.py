@@ -1,5 +1,5 @@
-"""Check asset ids, names of bands, references and URLs; turn ids into names of files; hide passwords and queries of
-URLs in messages.
+"""Check asset ids, names of bands, references and URLs; turn ids into names of files and of the REST API; hide
+passwords and queries of URLs in messages.
 """
 
 from __future__ import annotations
@@ -14,6 +14,13 @@ from urllib.parse import urlsplit
 from eechips_local.assets.asset_errors import InvalidAssetIdError, UnsafeHrefError
 from eechips_local.assets.ingestion.host_addresses import is_metadata_host
 
+PUBLIC = "projects/earthengine-public/assets/"
+"""Prefix of names of assets in the public catalogue."""
+LEGACY = "projects/earthengine-legacy/assets/"
+"""Prefix of names of assets in users' folders."""
+
+# Ids that are names already: those of assets in Cloud projects.
+_CLOUD = re.compile(r"projects/[^/]+/assets(/|$)")
 _PLAIN = re.compile(rb"[A-Za-z0-9_-]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9_/-]*")
 _ROOT = re.compile(r"projects/[^/]+/assets(?=/|$)|(?:users|projects)/[^/]+")
@@ -116,6 +123,18 @@ def folder_of(asset_id: str) -> str:
     if _PLAIN_ID.fullmatch(asset_id):
         return asset_id
     return "/".join(_file_name(segment) for segment in asset_id.split("/"))
+
+
+def asset_id(name: str) -> str:
+    """Return the id of an asset's name: public and legacy assets are known without their project."""
+    return name.strip("/").removeprefix(PUBLIC).removeprefix(LEGACY)
+
+
+def asset_name(id: str) -> str:
+    """Return the REST name of an asset's id."""
+    if _CLOUD.match(id):
+        return id
+    return (LEGACY if id.startswith(("users/", "projects/")) else PUBLIC) + id
 
 
 def resolve_href(root: Path, document: str, href: str) -> str:

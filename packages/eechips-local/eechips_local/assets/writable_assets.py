@@ -22,7 +22,8 @@ OPTION = "--export-assets"
 TIMES = {"startTime": "system:time_start", "endTime": "system:time_end"}
 """Properties that have times, by the fields of assets."""
 _MOST_BYTES = 16_384
-_OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
+OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
+"""Properties that Earth Engine gives an asset itself."""
 _KEY = re.compile(r"(?:system:)?[A-Za-z0-9_]+")
 """Names of properties: https://github.com/tracek/gee_asset_manager/issues/59 has the message, which ``v1alpha`` gave
 for ``system:time_start`` too. Google's reference of ``ImageManifest`` calls the times deprecated, and the same project
@@ -112,7 +113,7 @@ def properties_of(asset: Mapping[str, Any]) -> dict[str, Any]:
     """
     properties = dict(asset.get("properties") or {})
     properties.update({name: asset[name] for name in ("title", "description") if asset.get(name) is not None})
-    own = sorted(set(properties) & set(_OWN))
+    own = sorted(set(properties) & set(OWN))
     if own:
         raise InvalidError(f"The property {own[0]} is Earth Engine's own: leave it out.")
     wrong = next((name for name, value in properties.items() if value is not None and not _KEY.fullmatch(name)), None)

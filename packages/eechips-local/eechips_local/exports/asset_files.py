@@ -18,7 +18,7 @@ from eechips_local.assets.asset_names import check_band_ids, check_new_id
 from eechips_local.assets.ingestion.asset_ingestion import POLICIES, IngestTask
 from eechips_local.assets.ingestion.image_plans import ImagePlanner
 from eechips_local.assets.ingestion.raster_files import RasterFiles
-from eechips_local.assets.writable_assets import changes_of, changing, is_too_long, writable_folder
+from eechips_local.assets.writable_assets import OWN, changes_of, changing, is_too_long, writable_folder
 from eechips_local.evaluation.context import Context
 from eechips_local.exports.destinations import AssetDestination
 from eechips_local.exports.image_grids import Progress, blocks, count_blocks, create_geotiff, read_block
@@ -31,7 +31,6 @@ from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.value_json import Encoder
 
 _POLICIES = {name.upper(): resampling for name, resampling in POLICIES.items()}
-_OWN = ("system:index", "system:footprint", "system:id", "system:version", "system:asset_size")
 
 
 def check_free(asset: AssetDestination, context: Context) -> None:
@@ -137,5 +136,5 @@ def _resampling(bands: Sequence[ImageBand], options: Mapping[str, Any]) -> dict[
 
 def _properties(properties: Mapping[str, Any], context: Context) -> dict[str, Any]:
     encoder = Encoder(context)
-    kept = {name: value for name, value in properties.items() if name not in _OWN and not is_too_long(value)}
+    kept = {name: value for name, value in properties.items() if name not in OWN and not is_too_long(value)}
     return {name: encoder.encode(value) for name, value in kept.items() if value is not None}

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from eechips_local.assets.asset_names import asset_id
 from eechips_local.assets.bucket_objects import BUCKET
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.stores import asset_id
 
 _LONGEST_NAME = 200  # of a prefix: file systems allow 255 bytes with coordinates and suffix
 _LONGEST_OBJECT = 900  # of a prefix: Cloud Storage allows 1024 bytes

@@ -33,7 +33,8 @@ from eechips_local.protocol.request_errors import EarthEngineError, NotFoundErro
 from eechips_local.protocol.request_log import LatestRequests, ObservedRequest, RequestLog
 from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER, profile_id
 from eechips_local.quota.compute_quota import ComputeQuota
-from eechips_local.quota.quota import RESTRICTED, Latency, Quota
+from eechips_local.quota.latency import Latency
+from eechips_local.quota.quota import RESTRICTED, Quota
 
 if TYPE_CHECKING:  # it loads libraries that a server without a key does without
     from eechips_local.protocol.issued_tokens import TokenIssuer

@@ -32,6 +32,7 @@ from eechips_local.stubs.dataset_description import (
 )
 from eechips_local.stubs.stated_values import stated_limits, stated_values
 from eechips_local.stubs.stub_bands import usual_values
+from eechips_local.values.calendar import parse_timestamp
 
 _SUFFIX = ".json"
 _KINDS: Mapping[str, Kind] = {"image": "image", "image_collection": "collection", "table": "table"}
@@ -164,10 +165,7 @@ def _times(intervals: Iterable[Iterable[str | None]]) -> tuple[datetime | None, 
 
 
 def _time(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    moment = datetime.fromisoformat(text.replace("Z", "+00:00"))
-    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    return None if text is None else parse_timestamp(text)
 
 
 def _interval(interval: Mapping[str, Any] | None) -> Interval | None:

@@ -381,3 +381,15 @@ def to_datetime(milliseconds: float) -> datetime:
 def to_milliseconds(moment: datetime) -> int:
     """Return milliseconds since 1970 of an aware datetime."""
     return round((moment - _EPOCH) / timedelta(milliseconds=1))
+
+
+def parse_timestamp(text: str) -> datetime:
+    """Return an RFC 3339 timestamp, UTC where it has no offset.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    # Python 3.10 reads neither "Z" nor other fractions than of three or six digits.
+    padded = re.sub(r"\.([0-9]{0,6})[0-9]*", lambda match: f".{match[1]:0<6}", text.strip())
+    moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", padded))
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)

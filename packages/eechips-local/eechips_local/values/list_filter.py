@@ -14,7 +14,6 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +23,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.asset_model import Query, Range
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.values.calendar import to_milliseconds
+from eechips_local.values.calendar import parse_timestamp, to_milliseconds
 from eechips_local.values.formula import unquoted
 
 _TOKEN = re.compile(
@@ -132,11 +131,8 @@ def moment(text: str) -> int:
     Raises:
         InvalidError: if it is none.
     """
-    # Python 3.10 reads fractions of three or six digits only.
-    padded = re.sub(r"\.(\d{1,6})\d*", lambda m: f".{m.group(1):0<6}", text.strip().replace("Z", "+00:00"))
     try:
-        parsed = datetime.fromisoformat(padded)
-        return to_milliseconds(parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc))
+        return to_milliseconds(parse_timestamp(text))
     except (ValueError, OverflowError) as error:
         raise InvalidError(f"Invalid time: {text[:50]!r}.") from error
 

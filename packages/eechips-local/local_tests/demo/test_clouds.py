@@ -13,7 +13,7 @@ from eechips_local.demo.borders import tessellation
 from eechips_local.demo.painting import mercator, noise
 from eechips_local.demo.painting.mercator import EQUATOR_UNIT, Rect, cosine_of
 from eechips_local.demo.satellites import landsat, landsat_scenes
-from eechips_local.demo.weather import climate, cloud_cover
+from eechips_local.demo.weather import climate, cloud_cover, sunlight
 from eechips_local.evaluation.asset_model import ImageAsset, PixelWindow, Query
 from local_tests.support.call_counts import count_calls
 
@@ -161,7 +161,7 @@ def test_scenes_have_the_clouds_that_they_state(collection: str, percentage: str
 @pytest.mark.parametrize(("place", "north"), [((7_000_000, 12_600_000), 40.0), ((18_800_000, 20_100_000), -33.0)])
 def test_shadows_lie_away_from_the_sun(place: tuple[int, int], north: float) -> None:
     when = date(2021, 3, 21)
-    azimuth, zenith = np.radians(cloud_cover.sun(north, when))
+    azimuth, zenith = np.radians(sunlight.sun(north, when))
     cells = 2000.0 * np.tan(zenith) / (EQUATOR_UNIT * np.cos(np.radians(north)) * 64)
     below: dict[int, list[bool]] = {way: [] for way in (1, -1)}
     for column in range(0, 1 << 22, 1 << 19):

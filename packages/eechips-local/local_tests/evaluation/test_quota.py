@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.protocol.request_errors import InvalidError, NotFoundError
 from eechips_local.protocol.service import ResultNames
-from eechips_local.quota.quota import Latency, Quota, QuotaConfig, TooManyRequestsError
+from eechips_local.quota.latency import Latency
+from eechips_local.quota.quota import Quota, QuotaConfig, TooManyRequestsError
 
 
 class Clock:

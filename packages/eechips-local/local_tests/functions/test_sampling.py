@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from pyproj import Geod
 
 from eechips_local.evaluation.asset_model import ImageAsset
+from eechips_local.functions.vectors.random_points import random_points
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 from eechips_local.protocol.request_errors import InvalidError, LimitError
-from eechips_local.values.randomness import normal, random_points, random_words, uniform
+from eechips_local.values.randomness import normal, random_words, uniform
 from eechips_local.values.values import Feature, Geometry
 from local_tests.support.graphs import Ready, invoke
 from local_tests.support.images import asset, evaluate, read, stored

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 from urllib.parse import parse_qs, urlsplit
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
-from eechips_local.archives.items.item_conditions import parse_time
+from eechips_local.archives.items.item_properties import milliseconds
 
 _LONGEST = 3000.0  # seconds
 _UNSTATED = 60.0  # seconds that a redirect is good for that does not say how long
@@ -107,7 +107,7 @@ def find_expiry(url: str) -> float | None:
             return float(values["Expires"])
     except (ValueError, KeyError):
         return 0.0  # it says so in an unknown way
-    expiry = parse_time(values.get("se"))
+    expiry = milliseconds(values.get("se"))
     return None if expiry is None else expiry / 1000.0
 
 

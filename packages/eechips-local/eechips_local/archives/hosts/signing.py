@@ -38,7 +38,7 @@ from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottles
 from eechips_local.archives.hosts.s3_signature import S3Keys, read_keys, sign_s3
 from eechips_local.archives.hosts.signed_addresses import is_signed
 from eechips_local.archives.hosts.transient_failures import is_transient
-from eechips_local.archives.items.item_conditions import parse_time
+from eechips_local.archives.items.item_properties import milliseconds
 from eechips_local.assets.asset_names import shown_url
 
 _EARLIEST, _SHARE = 300.0, 0.1  # seconds before its expiry, or the share of its life, at which a token is renewed
@@ -192,7 +192,7 @@ class Signer:
         answer = self._ask(
             ArchiveRequest("GET", f"{self._token_api}/{quote(collection, safe='')}", headers, None, _LONGEST)
         )
-        text, expiry = answer.get("token"), parse_time(answer.get("msft:expiry"))
+        text, expiry = answer.get("token"), milliseconds(answer.get("msft:expiry"))
         if not isinstance(text, str) or not text.isascii() or expiry is None or re.search(r"[\s#?]", text):
             raise ArchiveError(f"{shown_url(self._token_api)} gives no token for {collection}.")
         return _Token(text, self._now(), expiry / 1000.0)

@@ -96,7 +96,7 @@ def decode_query(text: str) -> ItemQuery:
 def format_interval(start: float | None, end: float | None) -> str | None:
     """Return an interval of STAC that has all items from one time in milliseconds until before another; None for any.
 
-    STAC's intervals include both ends. Items have parts of milliseconds, and are of the one that :func:`parse_time`
+    STAC's intervals include both ends. Items have parts of milliseconds, and are of the one that :func:`milliseconds`
     rounds to: one that is up to half of one before the start, or less than that before the end, is within the interval.
     """
     if start is None and end is None:
@@ -105,15 +105,10 @@ def format_interval(start: float | None, end: float | None) -> str | None:
     return f"{_format_time(first)}/{_format_time(None if end is None else math.ceil(end))}"
 
 
-def parse_time(text: Any) -> float | None:
-    """Return an RFC 3339 time as milliseconds since 1970, rounded as times of images are; None for other values."""
-    return milliseconds(text) if isinstance(text, str) else None
-
-
-def _format_time(milliseconds: float | None) -> str:
-    if milliseconds is None or not math.isfinite(milliseconds):
+def _format_time(time: float | None) -> str:
+    if time is None or not math.isfinite(time):
         return ".."
-    seconds, rest = divmod(math.floor(milliseconds), 1000)
+    seconds, rest = divmod(math.floor(time), 1000)
     try:
         return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%dT%H:%M:%S}.{rest:03d}Z"
     except (ValueError, OverflowError, OSError):
@@ -196,8 +191,8 @@ def _item_boxes(item: Item) -> Iterator[Bounds]:
 
 
 def _meets_times(properties: Mapping[str, Any], query: ItemQuery) -> bool:
-    moment = parse_time(properties.get("datetime"))
-    first, last = parse_time(properties.get("start_datetime")), parse_time(properties.get("end_datetime"))
+    moment = milliseconds(properties.get("datetime"))
+    first, last = milliseconds(properties.get("start_datetime")), milliseconds(properties.get("end_datetime"))
     if first is None or last is None:
         first = last = moment
     elif moment is not None:  # either may be what an archive's search looks at

@@ -11,6 +11,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from eechips_local.evaluation.asset_model import Range
+from eechips_local.values.calendar import parse_timestamp
 
 _LARGEST = sys.float_info.max
 _NUMBERS = re.compile(  # of the extensions EO, View Geometry, Satellite, Landsat and Sentinel-2
@@ -144,27 +145,16 @@ def number_of(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def milliseconds(text: str) -> float | None:
-    """Return a date and time of RFC 3339 as milliseconds since 1970; None for one that cannot be read."""
+def milliseconds(text: Any) -> float | None:
+    """Return an RFC 3339 time as milliseconds since 1970, rounded as times of images are; None for other values."""
+    if not isinstance(text, str):
+        return None
     try:
-        moment = datetime.fromisoformat(_padded(text.strip()))
+        moment = parse_timestamp(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
     elapsed = moment - datetime(1970, 1, 1, tzinfo=timezone.utc)
     return float(math.floor(elapsed.total_seconds() * 1000.0 + 0.5))
-
-
-def _padded(text: str) -> str:
-    """Return a date and time as Python 3.10 reads it: with an offset for Z, and six digits of a second or none."""
-    if text[-1:] in "Zz":
-        text = f"{text[:-1]}+00:00"
-    head, point, rest = text.partition(".")
-    if not point:
-        return text
-    digits = rest[: len(rest) - len(rest.lstrip("0123456789"))]
-    return f"{head}.{digits[:6]:0<6}{rest[len(digits) :]}"
 
 
 def times_of(properties: Mapping[str, Any]) -> tuple[float | None, float | None]:

@@ -33,7 +33,7 @@ from eechips_local.demo.satellites.mgrs import MgrsTile
 from eechips_local.demo.satellites.sentinel2_granule import Granule, passes_over
 from eechips_local.demo.satellites.sentinel2_pixels import Sentinel2Overpass
 from eechips_local.demo.satellites.wrs import WrsScene
-from eechips_local.demo.weather import cirrus, climate, cloud_cover
+from eechips_local.demo.weather import cirrus, climate, cloud_cover, sunlight
 from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
 from eechips_local.pixels.grids.pixel_grid import transformer
@@ -142,7 +142,7 @@ def _qualities(masked: RasterSource, angles: PaintedSource) -> list[BandInfo]:
 
 
 def _angles(tile: MgrsTile, when: date) -> tuple[float, float, float, float]:
-    azimuth, zenith = cloud_cover.sun(round(mgrs.middle(tile)[1], 3), when)
+    azimuth, zenith = sunlight.sun(round(mgrs.middle(tile)[1], 3), when)
     return round(zenith, 2), round(azimuth, 2), _VIEW[0], _VIEW[1]
 
 

@@ -27,7 +27,7 @@ from eechips_local.demo.painting.painted_source import PaintedScene, PaintedSour
 from eechips_local.demo.satellites import wrs
 from eechips_local.demo.satellites.landsat_scenes import BANDS, overpass_of, stored
 from eechips_local.demo.satellites.wrs import Swath, WrsScene
-from eechips_local.demo.weather import cloud_cover
+from eechips_local.demo.weather import cloud_cover, sunlight
 from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
@@ -158,7 +158,7 @@ class Landsat(ImageSearch):
 
     def _other_properties(self, scene: WrsScene, when: date) -> dict[str, Any]:
         moment = moment_of(scene, when)
-        azimuth, zenith = cloud_cover.sun(wrs.middle(scene)[1], when)
+        azimuth, zenith = sunlight.sun(wrs.middle(scene)[1], when)
         product = f"{self.prefix}_L2SP_{scene.name}_{when:%Y%m%d}_{when + timedelta(days=12):%Y%m%d}_02_T1"
         properties: dict[str, Any] = {
             "COLLECTION_CATEGORY": "T1",

@@ -48,7 +48,7 @@ from eechips_local.demo.satellites.sentinel2_pixels import (
     DynamicWorld,
     Reflectance,
 )
-from eechips_local.demo.weather import cloud_cover
+from eechips_local.demo.weather import sunlight
 from eechips_local.demo.weather.cloud_regime import CloudRegime
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.lazy_values import Later, LazyMapping, LazySequence
@@ -352,7 +352,7 @@ def _reflectance(granule: Granule, at_top: bool, offset: int) -> _Drawing:
 
 def _other_properties(granule: Granule, at_top: bool) -> dict[str, Any]:
     when, generated, strip = granule.when, granule.made, f"{granule.strip:%Y%m%dT%H%M%S}"
-    azimuth, zenith = cloud_cover.sun(granule.overpass.north, when)
+    azimuth, zenith = sunlight.sun(granule.overpass.north, when)
     orbit = granule.datatake.orbit
     letter, absolute = granule.datatake.craft(granule.seen)
     level = "1C" if at_top else "2A"

@@ -1,4 +1,4 @@
-"""Compute clouds over a satellite image, their shadows, the percentage that is cloudy, and where the sun stands."""
+"""Compute clouds over a satellite image, their shadows, and the percentage that is cloudy."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from eechips_local.demo.painting import mercator, noise
 from eechips_local.demo.painting.mercator import Floats, Rect
 from eechips_local.demo.painting.place_cache import kept_for_places
 from eechips_local.demo.painting.upsampling import Upsampler
-from eechips_local.demo.weather import cirrus, climate, cloud_regions
+from eechips_local.demo.weather import cirrus, climate, cloud_regions, sunlight
 from eechips_local.demo.weather.cloud_regime import CloudRegime
 
 _FINEST = 64
@@ -128,7 +128,7 @@ def _opacity(cloudiness: Floats) -> Floats:
 
 def _shadow(pitch: int, when: date, north: float) -> tuple[int, int]:
     """Return columns to the east and rows to the south by which shadows lie away from their clouds."""
-    azimuth, zenith = (np.radians(angle) for angle in sun(north, when))
+    azimuth, zenith = (np.radians(angle) for angle in sunlight.sun(north, when))
     unit = mercator.EQUATOR_UNIT * float(mercator.cosine_of(mercator.y_of(north)))
     cells = _HEIGHT * float(np.tan(min(zenith, _LOWEST))) / (unit * pitch)
     return round(-cells * float(np.sin(azimuth))), round(cells * float(np.cos(azimuth)))
@@ -248,15 +248,6 @@ def _within(rect: Rect, part: shapely.Polygon) -> npt.NDArray[np.bool_]:
     distance = shapely.distance(shapely.points(x, y), part)
     result: npt.NDArray[np.bool_] = distance == distance.min()
     return result
-
-
-def sun(north: float, when: date) -> tuple[float, float]:
-    """Return the azimuth and zenith of the sun, degrees, around half past ten in the morning."""
-    declination = 23.4 * climate.season(climate.day_of_year(when), 172.0)
-    away = north - declination
-    zenith = min(89.0, np.sqrt(away * away + 22.0 * 22.0))
-    azimuth = 150.0 - 0.35 * away if away > 0.0 else 40.0 - 0.35 * away
-    return round(float(azimuth), 6), round(float(zenith), 6)
 
 
 def square(longitude: float, latitude: float, metres: float) -> tuple[int, int, int]:

@@ -1,4 +1,4 @@
-"""Sunlight on the demo planet, and the water that it evaporates from a lawn, by place and day.
+"""Sunlight on the demo planet, where the sun stands, and the water that it evaporates from a lawn, by place and day.
 
 Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation and Drainage Paper 56, equations 21 to
 25, 35 and 50, https://www.fao.org/4/x0490e/x0490e07.htm. Hargreaves and Samani (1985), doi:10.13031/2013.26773.
@@ -7,10 +7,12 @@ Allen, Pereira, Raes and Smith (1998): Crop evapotranspiration. FAO Irrigation a
 from __future__ import annotations
 
 import math
+from datetime import date
 
 import numpy as np
 
 from eechips_local.demo.painting.mercator import Floats
+from eechips_local.demo.weather import climate
 
 _SOLAR_CONSTANT = 1367.0
 """Watts a square metre."""
@@ -64,3 +66,12 @@ def reference_evaporation(watts: Floats, kelvin: Floats) -> Floats:
     warmth = np.maximum(kelvin - 273.15 + 17.8, 0.0)
     result: Floats = 0.0135 * warmth * watts * (_MEGAJOULES / _LATENT_HEAT)
     return result
+
+
+def sun(north: float, when: date) -> tuple[float, float]:
+    """Return the azimuth and zenith of the sun, degrees, around half past ten in the morning."""
+    declination = 23.4 * climate.season(climate.day_of_year(when), 172.0)
+    away = north - declination
+    zenith = min(89.0, np.sqrt(away * away + 22.0 * 22.0))
+    azimuth = 150.0 - 0.35 * away if away > 0.0 else 40.0 - 0.35 * away
+    return round(float(azimuth), 6), round(float(zenith), 6)

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.least_squares import least_squares
+from eechips_local.algorithms.lu_decomposition import lu_factors
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_array import check_arrays, where_valid
 from eechips_local.functions.images.image_math import matched
@@ -276,28 +277,3 @@ def lu(image: Image) -> Image:
         return [Pixels(factor.reshape(matrices.shape), mask) for factor in factors]
 
     return _decomposed(image, ["L", "U", "P"], decompose)
-
-
-def lu_factors(matrices: Matrices) -> tuple[Matrices, Matrices, Matrices]:
-    """Return L, U and P of square matrices of shape (n, size, size), each of that shape, with P A = L U."""
-    count, size = matrices.shape[:2]
-    upper, lower = matrices.copy(), np.zeros(matrices.shape)
-    order = np.tile(np.arange(size), (count, 1))
-    matrix_index = np.arange(count)
-    for step in range(size):
-        pivot = step + np.abs(upper[:, step:, step]).argmax(axis=1)
-        for rows in (upper, lower, order):
-            rows[matrix_index, step], rows[matrix_index, pivot] = (
-                rows[matrix_index, pivot].copy(),
-                rows[matrix_index, step].copy(),
-            )
-        divisor = upper[:, step, step]
-        factors = np.divide(
-            upper[:, step + 1 :, step], divisor[:, None],
-            out=np.zeros((count, size - step - 1)), where=divisor[:, None] != 0,
-        )  # fmt: skip
-        lower[:, step + 1 :, step] = factors
-        upper[:, step + 1 :] -= factors[:, :, None] * upper[:, step, None, :]
-        upper[:, step + 1 :, step] = 0.0
-    unit = np.eye(size)
-    return lower + unit, upper, unit[order]

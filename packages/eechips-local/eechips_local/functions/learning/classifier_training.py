@@ -124,12 +124,6 @@ def classifier_schema(classifier: Classifier) -> list[str] | None:
     return None if classifier.schema is None else list(classifier.schema)
 
 
-@function("Clusterer.schema")
-def clusterer_schema(clusterer: Clusterer) -> list[str] | None:
-    """Return the names of the inputs, null before the clusterer is trained."""
-    return None if clusterer.schema is None else list(clusterer.schema)
-
-
 @function("Classifier.confusionMatrix")
 def training_matrix(classifier: Classifier) -> ConfusionMatrix:
     """Return counts of each class of the training data with each class that the classifier gives for them."""

@@ -1,5 +1,5 @@
-"""``Clusterer.wekaKMeans``, ``wekaCascadeKMeans``, ``wekaXMeans``, ``wekaLVQ``, ``wekaCobweb``, ``train``, and
-``cluster`` of images and features.
+"""``Clusterer.wekaKMeans``, ``wekaCascadeKMeans``, ``wekaXMeans``, ``wekaLVQ``, ``wekaCobweb``, ``train``, ``schema``,
+and ``cluster`` of images and features.
 """
 
 from __future__ import annotations
@@ -197,6 +197,12 @@ def train(
         return table[part_of(len(table), subsampling, subsamplingSeed)]
 
     return clusterer.trained(read, names)
+
+
+@function("Clusterer.schema")
+def clusterer_schema(clusterer: Clusterer) -> list[str] | None:
+    """Return the names of the inputs, null before the clusterer is trained."""
+    return None if clusterer.schema is None else list(clusterer.schema)
 
 
 @function("Image.cluster")

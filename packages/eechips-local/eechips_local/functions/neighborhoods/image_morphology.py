@@ -1,14 +1,12 @@
-"""``Image.spectralErosion``, ``spectralDilation``, ``spectralGradient``, ``rsedTransform``, ``medialAxis`` and
-``Terrain.fillMinima``: shapes within images.
+"""``Image.spectralErosion``, ``spectralDilation``, ``spectralGradient``, ``rsedTransform`` and
+``medialAxis``: shapes within images.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from heapq import heapify, heappop, heappush
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +21,7 @@ from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, taps
 from eechips_local.pixels.pixelwise_rasters import all_of, both
-from eechips_local.pixels.types import DOUBLE, FLOAT, ranged, union_type
+from eechips_local.pixels.types import DOUBLE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.kernel_weights import Kernel
 
@@ -32,8 +30,6 @@ Bools = npt.NDArray[np.bool_]
 Indices = npt.NDArray[np.intp]
 
 _MOST_REACH = 512
-_STRETCH = 1 << 14
-"""Pixels after which the time is looked at."""
 
 
 def _check(image: Image) -> None:
@@ -299,99 +295,4 @@ def medial_axis(image: Image, neighborhood: int, units: str) -> Image:
     kinds = {"medial": FLOAT, "coverage": PixelType("int", 0, (1 << 31) - 1), "xlabel": labels, "ylabel": labels}
     return image.computed(
         [replace(band, name=name, type=kind, raster=raster, index=i) for i, (name, kind) in enumerate(kinds.items())]
-    )
-
-
-# Minima
-
-
-def filled(values: Floats, valid: Bools, border: float | None, check_time: Callable[[], None]) -> Floats:
-    """Return values with minima raised until each pixel has a way downwards to the border, over eight neighbours.
-
-    Barnes, Lehman and Mulla (2014), "Priority-flood: an optimal depression-filling and watershed-labeling algorithm
-    for digital elevation models", Computers & Geosciences 62, 117-127: algorithm 1.
-
-    Args:
-        values: shape (height, width).
-        valid: other pixels belong to the border.
-        border: value of the border; None for that of the pixels beside it.
-        check_time: called from time to time.
-    """
-    height, width = values.shape
-    stride = width + 2
-    padded = np.full((height + 2, stride), np.nan)
-    padded[1:-1, 1:-1] = np.where(valid, values, np.nan)
-    outside = np.isnan(padded)
-    beside = np.zeros(outside.shape, dtype=bool)
-    steps = [(row, column) for row in (-1, 0, 1) for column in (-1, 0, 1) if row or column]
-    for row, column in steps:
-        beside[1:-1, 1:-1] |= outside[1 + row : height + 1 + row, 1 + column : width + 1 + column]
-    beside &= ~outside
-    levels: list[float] = padded.ravel().tolist()
-    done: list[bool] = (outside | beside).ravel().tolist()
-    queue: list[tuple[float, int]] = []
-    for at in np.flatnonzero(beside.ravel()).tolist():
-        if border is not None and levels[at] < border:
-            levels[at] = border
-        queue.append((levels[at], at))
-    heapify(queue)
-    jumps = [row * stride + column for row, column in steps]
-    for count in itertools.count():
-        if not queue:
-            break
-        if not count % _STRETCH:
-            check_time()
-        level, at = heappop(queue)
-        for jump in jumps:
-            other = at + jump
-            if not done[other]:
-                done[other] = True
-                if levels[other] < level:
-                    levels[other] = level
-                heappush(queue, (levels[other], other))
-    raised = np.array(levels).reshape(height + 2, stride)[1:-1, 1:-1]
-    return np.where(valid, raised, 0.0)
-
-
-@function("Terrain.fillMinima", "FMask.fillMinima")
-def fill_minima(image: Image, borderValue: int | None, neighborhood: int) -> Image:
-    """Return bands of whole numbers without local minima.
-
-    https://developers.google.com/earth-engine/apidocs/ee-terrain-fillminima. The border, which masked pixels belong
-    to, has ``borderValue``, so that lower pixels are raised to it, as the clouds' shadows of Fmask need it (Zhu and
-    Woodcock 2012, "Object-based cloud and cloud shadow detection in Landsat imagery", RSE 118, 83-94). It is computed
-    on tiles of 256 pixels, with the neighborhood around.
-    """
-    _check(image)
-    if any(band.type.precision != "int" for band in image.bands):
-        raise InvalidError("Only bands of integer types can be filled.")
-    if neighborhood < 0:
-        raise InvalidError(f"The neighborhood must not be negative; found {neighborhood}.")
-    if neighborhood > _MOST_REACH:
-        raise MemoryLimitError()
-
-    def compute(pixels: Sequence[Pixels], tile: Tile) -> list[Pixels]:
-        shape = tile.grid.shape
-        return [
-            Pixels(
-                cropped(
-                    filled(p.values.astype(np.float64), p.valid, borderValue, tile.check_time), tile.margins, shape
-                ),
-                cropped(p.mask, tile.margins, shape),
-            )
-            for p in pixels
-        ]
-
-    raster = Tiled(image.bands, TILE, neighborhood, compute)
-    ends = () if borderValue is None else (borderValue, borderValue)
-    return image.with_bands(
-        [
-            replace(
-                band,
-                raster=raster,
-                index=i,
-                type=union_type(band.type, ranged(PixelType("int"), ends)) if ends else band.type,
-            )
-            for i, band in enumerate(image.bands)
-        ]
     )

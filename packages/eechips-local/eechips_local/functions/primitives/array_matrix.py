@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from eechips_local.algorithms.eigen import ComplexEigenvalueError, NoConvergenceError, decompose
 from eechips_local.algorithms.least_squares import least_squares
-from eechips_local.functions.images.image_matrix import lu_factors
+from eechips_local.algorithms.lu_decomposition import lu_factors
 from eechips_local.functions.primitives.array_arithmetic import check_size
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError

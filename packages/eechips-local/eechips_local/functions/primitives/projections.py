@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 
@@ -11,7 +12,6 @@ from affine import Affine
 
 from eechips_local.evaluation.type_conversion import mismatch
 from eechips_local.functions.registration import function
-from eechips_local.functions.vectors.geometry_operations import scaled_to
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.grids.pixel_grid import UNKNOWN_CODES, UnknownCrsError, code_of, named_crs, parse_crs
 from eechips_local.protocol.request_errors import InvalidError
@@ -113,8 +113,14 @@ def nominal_scale(proj: Projection) -> float:
 
 @function("Projection.atScale")
 def at_scale(projection: Projection, meters: float) -> Projection:
-    """Return a copy with units of so many metres, at the point of true scale."""
-    return scaled_to(projection, meters)
+    """Return a copy with units of so many metres at the point of true scale; origin and directions stay.
+
+    Raises:
+        InvalidError: if that is not a positive number.
+    """
+    if not 0.0 < meters < math.inf:
+        raise InvalidError(f"The scale must be positive, but was {meters}.")
+    return projection.at_scale(meters)
 
 
 @function("Projection.scale")

@@ -17,6 +17,7 @@ from eechips_local.evaluation.lazy_values import updated
 from eechips_local.functions.registration import function
 from eechips_local.functions.vectors.geometry_operations import bounds as geometry_bounds
 from eechips_local.functions.vectors.geometry_operations import dissolve
+from eechips_local.functions.vectors.random_points import random_points
 from eechips_local.geometry.geometry import collection_geometry
 from eechips_local.geometry.map_projection import WGS84, Projection
 from eechips_local.pixels.lazy_image import Image, ImageBand
@@ -25,7 +26,7 @@ from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.reducers import Reducer, by_name, sample_of
 from eechips_local.values.element_properties import property_of
 from eechips_local.values.ordering import distinct_key, plain
-from eechips_local.values.randomness import normal, random_points, random_words, text_position, uniform
+from eechips_local.values.randomness import normal, random_words, text_position, uniform
 from eechips_local.values.values import Array, Collection, ErrorMargin, Feature, Geometry, Value
 
 # More would not fit into the memory of a request.

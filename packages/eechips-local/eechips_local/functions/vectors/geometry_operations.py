@@ -16,6 +16,7 @@ from affine import Affine
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.evaluation.context import Context
+from eechips_local.functions.primitives.projections import at_scale
 from eechips_local.functions.registration import function
 from eechips_local.functions.vectors.geometries import geometries, in_plane, on_sphere, recast_for_measure
 from eechips_local.geometry import geodesic_buffer, geodesy, overlay
@@ -230,7 +231,7 @@ def covering_grid(context: Context, geometry: Geometry, proj: Projection, scale:
 
     Each has ``system:index`` "column,row" and lies in the projection's CRS.
     """
-    grid = proj if scale is None else scaled_to(proj, scale)
+    grid = proj if scale is None else at_scale(proj, scale)
     shape = Frame(grid, None, False, DEFAULT_TOLERANCE).take(geometry)
 
     def cells() -> Iterator[Feature]:
@@ -258,14 +259,3 @@ def _applied(t: Affine, points: Coordinates) -> Coordinates:
     """Return points of shape (n, 2) taken through an affine transform."""
     x, y = points[:, 0], points[:, 1]
     return np.column_stack([t.a * x + t.b * y + t.c, t.d * x + t.e * y + t.f])
-
-
-def scaled_to(projection: Projection, metres: float) -> Projection:
-    """Return a projection whose units are so many metres at the point of true scale; origin and directions stay.
-
-    Raises:
-        InvalidError: if that is not a positive number.
-    """
-    if not metres > 0.0 or not math.isfinite(metres):
-        raise InvalidError(f"The scale must be positive, but was {metres}.")
-    return projection.at_scale(metres)

@@ -11,11 +11,11 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from eechips_local.assets.asset_names import asset_id
 from eechips_local.assets.writable_assets import changes_of, changing, writable_folder
 from eechips_local.evaluation.context import Context
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, encode_json
 from eechips_local.protocol.request_errors import EarthEngineError, NotFoundError
-from eechips_local.stores import asset_id
 
 _PUBLIC = {"bindings": [{"role": "roles/viewer", "members": ["allUsers"]}]}
 _READING = ("earthengine.assets.get", "earthengine.assets.list", "earthengine.assets.getIamPolicy")

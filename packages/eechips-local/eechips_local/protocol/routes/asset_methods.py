@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from eechips_local.assets.asset_names import asset_id
 from eechips_local.assets.writable_assets import (
     TIMES,
     changes_of,
@@ -27,7 +28,6 @@ from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.proto_json import without_defaults
 from eechips_local.protocol.request_errors import InvalidError, NotFoundError
 from eechips_local.protocol.routes.resources import asset_json, described, kind_of
-from eechips_local.stores import asset_id
 from eechips_local.values.value_json import Encoder
 
 _CONTAINERS: Mapping[str, Literal["folder", "collection"]] = {"FOLDER": "folder", "IMAGE_COLLECTION": "collection"}

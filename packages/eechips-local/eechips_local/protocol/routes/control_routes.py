@@ -13,7 +13,7 @@ from eechips_local.protocol.messages import decode
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.protocol.service import Service
 from eechips_local.protocol.source_checks import check_json, check_own_page
-from eechips_local.quota.quota import Latency
+from eechips_local.quota.latency import Latency
 
 _MOST_TASKS = 50
 

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from eechips_local.archives.archive_model import ArchiveFiles
+from eechips_local.assets.asset_names import LEGACY, PUBLIC, asset_id, asset_name
 from eechips_local.evaluation.asset_model import (
     Asset,
     ClassifierAsset,
@@ -30,7 +31,7 @@ from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, enc
 from eechips_local.protocol.pages import page, window
 from eechips_local.protocol.proto_json import timestamp, without_defaults
 from eechips_local.protocol.request_errors import InvalidError, LimitError, NotFoundError
-from eechips_local.stores import LEGACY, PUBLIC, ChainedStore, asset_id, asset_name
+from eechips_local.stores import ChainedStore
 from eechips_local.values import list_filter
 from eechips_local.values.calendar import to_datetime
 from eechips_local.values.list_filter import ListFilter, Subject
