@@ -21,16 +21,15 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry import overlay
 from eechips_local.geometry.geodesy import AUTHALIC_SPHERE, from_azimuthal, to_azimuthal
-from eechips_local.geometry.map_projection import WGS84, Coordinates, unit_vectors
-from eechips_local.geometry.planar_frame import (
-    RADIUS,
-    Frame,
-    bend,
+from eechips_local.geometry.map_projection import (
+    WGS84,
+    Coordinates,
     great_circle_middle,
     lonlat_points,
     rebuilt,
-    towards,
+    unit_vectors,
 )
+from eechips_local.geometry.planar_frame import RADIUS, Frame, bend, towards
 from eechips_local.geometry.shapes import close_at_pole, gather, leaves, open_at_pole, unwrapped, valid
 from eechips_local.values.values import Geometry
 

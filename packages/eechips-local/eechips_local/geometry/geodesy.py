@@ -17,8 +17,8 @@ import shapely
 from pyproj import Geod
 from shapely.geometry.base import BaseGeometry
 
-from eechips_local.geometry.map_projection import WGS84, Coordinates, unit_vectors
-from eechips_local.geometry.planar_frame import RADIUS, Frame, gnomonic, lonlat_points
+from eechips_local.geometry.map_projection import WGS84, Coordinates, lonlat_points, unit_vectors
+from eechips_local.geometry.planar_frame import RADIUS, Frame, gnomonic
 from eechips_local.geometry.shapes import leaves, open_at_pole, valid
 from eechips_local.values.values import Geometry
 

@@ -70,18 +70,21 @@ WGS84 = Projection("EPSG:4326")
 """Longitude and latitude in degrees; also the default projection of composites (pixels of one degree)."""
 
 
-def great_circle_midpoints(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return midpoints on the sphere of pairs of longitude/latitude points, each of shape (n, 2) in degrees."""
-    first, second = unit_vectors(a), unit_vectors(b)
-    middle = first + second
-    length = np.linalg.norm(middle, axis=1, keepdims=True)
-    length[length == 0.0] = 1.0
-    middle /= length
-    lon = np.degrees(np.arctan2(middle[:, 1], middle[:, 0]))
-    lat = np.degrees(np.arctan2(middle[:, 2], np.hypot(middle[:, 0], middle[:, 1])))
-    # Keep the turn of the first point, so that a ring does not jump by 360 degrees.
-    lon += 360.0 * np.round((a[:, 0] - lon) / 360.0)
+def lonlat_points(vectors: npt.NDArray[np.float64]) -> Coordinates:
+    """Return longitude and latitude in degrees, shape (n, 2), of vectors of any length."""
+    lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))
+    lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
     return np.column_stack([lon, lat])
+
+
+def great_circle_middle(a: Coordinates, b: Coordinates) -> Coordinates:
+    """Return middles of great circle arcs between pairs of longitude/latitude points, each of shape (n, 2) in degrees.
+
+    They are on the turn of the ends, so that a ring does not jump by 360 degrees.
+    """
+    middle = lonlat_points(unit_vectors(a) + unit_vectors(b))
+    middle[:, 0] += 360.0 * np.round(((a[:, 0] + b[:, 0]) / 2.0 - middle[:, 0]) / 360.0)
+    return middle
 
 
 def unit_vectors(points: Coordinates) -> npt.NDArray[np.float64]:
@@ -132,7 +135,7 @@ def transform_shape(
     def move(points: Coordinates) -> Coordinates:
         return transform_points(points, source, target)
 
-    midpoints = great_circle_midpoints if geodesic and parse_crs(source.crs).is_geographic else straight_midpoints
+    midpoints = great_circle_middle if geodesic and parse_crs(source.crs).is_geographic else straight_midpoints
     return move_shape(shape, move, midpoints, tolerance)
 
 
@@ -168,7 +171,7 @@ def move_shape(
         bent: npt.NDArray[np.bool_] = gap > allowed_gaps(edges.middle_there, tolerance, far)
         return bent
 
-    return rebuild_shape(shape, lambda line, _: subdivide(line, move, midpoints, is_bent)[1])
+    return rebuilt(shape, lambda line, _: subdivide(line, move, midpoints, is_bent)[1])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -214,18 +217,21 @@ def subdivide(
     return line, moved
 
 
-def rebuild_shape(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates]) -> BaseGeometry:
-    """Return a copy of a shape with each of its points, lines and rings replaced.
+def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
+    """Return a shape with each of its lines and rings replaced.
 
     Args:
         shape: shape of any type.
-        change: called with the coordinates, and whether they are a ring of a polygon.
+        change: called with the coordinates and whether they are a ring of a polygon; None drops it.
     """
+    if shape.is_empty:
+        return shape
     if shape.geom_type == "Polygon":
         rings = [change(shapely.get_coordinates(r), True) for r in (shape.exterior, *shape.interiors)]
-        return shapely.Polygon(rings[0], rings[1:])
-    if shape.geom_type in ("Point", "MultiPoint"):
-        return shapely.transform(shape, lambda points: change(points, False))
+        if rings[0] is None:
+            return shapely.Polygon()
+        return shapely.Polygon(rings[0], [ring for ring in rings[1:] if ring is not None])
     if hasattr(shape, "geoms"):
-        return type(shape)([rebuild_shape(part, change) for part in shape.geoms])
-    return type(shape)(change(shapely.get_coordinates(shape), False))
+        return type(shape)([rebuilt(part, change) for part in shape.geoms])
+    changed = change(shapely.get_coordinates(shape), False)
+    return type(shape)(changed[0] if shape.geom_type == "Point" else changed) if changed is not None else type(shape)()

@@ -10,8 +10,8 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips_local.geometry.geodesy import GEOD, distance, from_azimuthal, to_azimuthal
-from eechips_local.geometry.map_projection import WGS84, Coordinates
-from eechips_local.geometry.planar_frame import bend, gnomonic, great_circle_middle, towards
+from eechips_local.geometry.map_projection import WGS84, Coordinates, great_circle_middle
+from eechips_local.geometry.planar_frame import bend, gnomonic, towards
 from eechips_local.geometry.shapes import leaves
 from eechips_local.values.values import Geometry
 

@@ -9,7 +9,6 @@ ones for the course of edges, as Earth Engine (S2) does; lengths are the ellipso
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +23,9 @@ from eechips_local.geometry.map_projection import (
     Midpoints,
     Mover,
     Projection,
+    great_circle_middle,
+    lonlat_points,
+    rebuilt,
     short_midpoints,
     straight_midpoints,
     subdivide,
@@ -50,20 +52,6 @@ _FIRST_SPLIT = math.radians(5.0)  # a longer edge is halved unseen: its middle a
 def needs_margin() -> InvalidError:
     """Return the error where planar edges would have to be bent without leave to approximate."""
     return InvalidError("Unable to perform this geometry operation. Please specify a non-zero error margin.")
-
-
-def lonlat_points(vectors: npt.NDArray[np.float64]) -> Coordinates:
-    """Return longitude and latitude in degrees, shape (n, 2), of vectors of any length."""
-    lon = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0]))
-    lat = np.degrees(np.arctan2(vectors[:, 2], np.hypot(vectors[:, 0], vectors[:, 1])))
-    return np.column_stack([lon, lat])
-
-
-def great_circle_middle(a: Coordinates, b: Coordinates) -> Coordinates:
-    """Return middles of the great circle arcs between longitude/latitude points, on the first ones' turn."""
-    middle = lonlat_points(unit_vectors(a) + unit_vectors(b))
-    middle[:, 0] += 360.0 * np.round(((a[:, 0] + b[:, 0]) / 2.0 - middle[:, 0]) / 360.0)
-    return middle
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,26 +129,6 @@ def _finite(points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _finite_shape(shape: BaseGeometry) -> BaseGeometry:
     _finite(shapely.get_coordinates(shape))
     return shape
-
-
-def rebuilt(shape: BaseGeometry, change: Callable[[Coordinates, bool], Coordinates | None]) -> BaseGeometry:
-    """Return a shape with each of its lines and rings replaced.
-
-    Args:
-        shape: shape of any type.
-        change: called with the coordinates and whether they are a ring of a polygon; None drops it.
-    """
-    if shape.is_empty:
-        return shape
-    if shape.geom_type == "Polygon":
-        rings = [change(shapely.get_coordinates(r), True) for r in (shape.exterior, *shape.interiors)]
-        if rings[0] is None:
-            return shapely.Polygon()
-        return shapely.Polygon(rings[0], [ring for ring in rings[1:] if ring is not None])
-    if hasattr(shape, "geoms"):
-        return type(shape)([rebuilt(part, change) for part in shape.geoms])
-    changed = change(shapely.get_coordinates(shape), False)
-    return type(shape)(changed[0] if shape.geom_type == "Point" else changed) if changed is not None else type(shape)()
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,9 +24,9 @@ from eechips_local.geometry.map_projection import (
     Mover,
     Projection,
     allowed_gaps,
-    great_circle_midpoints,
+    great_circle_middle,
     move_shape,
-    rebuild_shape,
+    rebuilt,
     short_midpoints,
     straight_midpoints,
     subdivide,
@@ -100,10 +100,10 @@ def _project(
             return degrees(points)
         return _bent(
             points,
-            _Course(degrees, great_circle_midpoints, straight_midpoints, _mover(target, seam), tolerance, _far(target)),
+            _Course(degrees, great_circle_middle, straight_midpoints, _mover(target, seam), tolerance, _far(target)),
         )
 
-    return _lay(rebuild_shape(shape, line), target, seam, tolerance)
+    return _lay(rebuilt(shape, line), target, seam, tolerance)
 
 
 def meets_seam(shape: BaseGeometry, source: Projection, target: Projection) -> bool:
@@ -153,7 +153,7 @@ def _from_map(
         there = unwrapped(_spread_at_poles(_bent(points, course)))
         return close_at_pole(there) if ring else there
 
-    return _lay(rebuild_shape(shape, line), target, seam, tolerance)
+    return _lay(rebuilt(shape, line), target, seam, tolerance)
 
 
 @dataclass(frozen=True, slots=True)
