@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +20,7 @@ from eechips_local.values.calendar import (
     days_of,
     elapsed,
     parse_date,
+    parse_timestamp,
     parse_zone,
     start_of,
 )
@@ -187,3 +189,23 @@ def test_units_are_singular_or_plural(name, unit):
 def test_unknown_units_are_refused(name):
     with pytest.raises(InvalidError, match="unit"):
         Unit.named(name)
+
+
+@given(
+    st.datetimes(datetime(1700, 1, 1), datetime(2250, 1, 1)).map(lambda moment: moment.replace(microsecond=0)),
+    st.text("0123456789", max_size=9),
+    st.sampled_from(["Z", "z", "", "+00:00", "-09:30", "+14:00"]),
+)
+def test_timestamps_are_those_of_pandas(moment: datetime, fraction: str, offset: str) -> None:
+    text = f"{moment.isoformat()}{'.' if fraction else ''}{fraction}{offset}"
+    wanted = pd.Timestamp(text.upper())
+    wanted = wanted if wanted.tzinfo else wanted.tz_localize("UTC")
+    assert parse_timestamp(text) == wanted.floor("us").to_pydatetime()
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", "2020-02-30T00:00:00Z", "2020-01-01T00:00:00ZZ", "2020-01-01T25:00Z"]
+)
+def test_other_texts_are_no_timestamps(text: str) -> None:
+    with pytest.raises(ValueError, match=r"isoformat|range|hour"):
+        parse_timestamp(text)
