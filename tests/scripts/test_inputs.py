@@ -323,7 +323,7 @@ def test_results_of_an_earlier_phase_are_listed_by_the_calls_of_the_next(demo_se
     assert open_run(tmp_path / "run").counts == {"done": 3}
 
 
-LISTING = """
+PRINTING = """
 import os
 from multiprocessing import Pool
 
@@ -343,7 +343,7 @@ if __name__ == "__main__":
 def test_the_file_with_the_output_of_the_command_is_no_result(demo_server: Server, tmp_path: Path) -> None:
     """A call that listed the folder had the file among its results, since it had changed meanwhile."""
     script = tmp_path / "script.py"
-    script.write_text(LISTING)
+    script.write_text(PRINTING)
     with (tmp_path / "log.txt").open("w") as log:
         words = command(script, demo_server)
         subprocess.run(words, cwd=tmp_path, stdout=log, stderr=subprocess.STDOUT, check=True, timeout=240)
