@@ -174,6 +174,12 @@ def _indices() -> Iterator[Example]:
 _REGION = _W, _S, _E, _N = [37.418438390871614, -0.46499883273351506, 38.291851476809114, 0.4303777575597561]
 
 
+def _juiz_de_fora(ee: Any) -> Any:
+    box = ee.Geometry.Rectangle([-43.41287287680422, -21.756108688468274, -43.396307553928246, -21.750887131860495])
+    scenes = ee.ImageCollection("COPERNICUS/S2_SR_HARMONIZED").filterBounds(box)
+    return scenes.filterDate(ee.Date("2024-04-01"), ee.Date("2024-07-31"))
+
+
 def _clipped_cover(ee: Any) -> Any:
     return ee.ImageCollection("ESA/WorldCover/v100").first().clip(ee.Geometry.Rectangle(_REGION))
 
@@ -351,6 +357,16 @@ NOTED: dict[str, list[Example]] = {
             "id": "NDVI", "data_type": pixel_type("float", -1, 1), "crs": "EPSG:32635",
             "crs_transform": [10, 0, 499980, 0, -10, 8200020],
         }]),
+    ],
+    "code 30317490104": [
+        (lambda ee: _juiz_de_fora(ee).size(), 48),
+        (lambda ee: _juiz_de_fora(ee).sort("CLOUDY_PIXEL_PERCENTAGE").first().bandNames().size(), 26),
+        (lambda ee: _juiz_de_fora(ee).first().select("[B].*").bandNames(),
+            ["B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B8A", "B9", "B11", "B12"]),
+    ],
+    "Open-ET/openet-ssebop@3f164ee:examples/elr_testing.ipynb": [
+        (lambda ee: ee.Image("CGIAR/SRTM90_V4").projection().nominalScale(), 92.76624232769086),
+        (lambda ee: ee.Image("CGIAR/SRTM90_V4").projection().scale(200, 200).nominalScale(), 18553.24846553817),
     ],
     "code 32000936581": [
         (lambda ee: ee.ImageCollection([ee.Image(1)]).median().projection(),
