@@ -295,6 +295,7 @@ def test_hugging_face_loads_runs_and_packs_without_code(
     expected = eechips.stack(source, lazy=False)
     rows = list(datasets.load_dataset(str(copy), split="train", cache_dir=str(tmp_path / "cache")))
     assert [row["id"] for row in rows] == list(source.units["id"])
+    assert {"date", "image"}.isdisjoint(rows[0])  # of one image: a sample has several
     for number, row in enumerate(rows):
         assert row["crs"] == source.units["crs"][number]
         assert row["transform"] == list(source.units["transform"][number])
