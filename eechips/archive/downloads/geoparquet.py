@@ -14,6 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from eechips.archive.catalogs.ingestion.list_readers import geometry_column
 from eechips.archive.catalogs.partitions.columns import items_of
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, describe_error, is_of_store, is_web, open_remote
@@ -116,6 +117,10 @@ def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[p
 
     source: Any = io.BufferedReader(reader.open(address), _BUFFER) if is_web(address) else _opened(address)
     with source, BoundedParquet(source, _ROWS) as file:
+        geometry = geometry_column(file, display_url(address))
+        if geometry is None:
+            raise ConfigurationError(f"{display_url(address)} is not STAC GeoParquet: it has no column of geometries")
+        columns = ["geometry" if name == geometry else name for name in file.schema_arrow.names]
         telling = [name for name in ("bbox", "collection") if name in file.schema_arrow.names]
         groups = [group for group in range(file.num_row_groups) if file.metadata.row_group(group).num_rows]
         for group in groups:
@@ -125,7 +130,7 @@ def _batches(address: str, search: Search, reader: DocumentReader) -> Iterator[p
                 continue
             first = 0
             for batch in file.iter_batches(batch_size=_ROWS, row_groups=[group]):
-                yield batch.filter(pa.array(wanted[first : first + len(batch)]))
+                yield batch.filter(pa.array(wanted[first : first + len(batch)])).rename_columns(columns)
                 first += len(batch)
 
 

@@ -16,6 +16,8 @@ import pytest
 import shapely
 
 import eechips
+from eechips.archive.catalogs.ingestion.item_lists import find_lists
+from eechips.archive.catalogs.ingestion.list_readers import chunks
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.host_sessions import HostSessions
@@ -97,8 +99,12 @@ def _write_texts(path: Path) -> None:
     pd.DataFrame({**columns, "assets": assets, "geometry": table.geometry.to_wkt()}).to_parquet(path)
 
 
+def _write_with_other_name(path: Path) -> None:
+    geopandas.read_parquet(_write_items(path)).rename_geometry("footprint").to_parquet(path)
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
-@pytest.mark.parametrize("write", [_write_with_geopandas, _write_texts])
+@pytest.mark.parametrize("write", [_write_with_geopandas, _write_texts, _write_with_other_name])
 def test_tables_of_items_by_other_programs_are_searched(write: Any, tmp_path: Path) -> None:
     """As `eechips catalog ingest` reads them: without boxes, with assets as JSON and geometries as WKT."""
     write(tmp_path / "items.parquet")
@@ -117,3 +123,18 @@ def test_rows_whose_assets_are_none_are_reported(tmp_path: Path) -> None:
     found = search(str(tmp_path / "items.parquet"))
     assert found.ids == ["i0"]  # 0 is no asset
     assert {reason for _, reason in found.unread} == {"assets or properties are not a JSON object"}
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_tables_without_geometries_in_degrees_are_refused(tmp_path: Path) -> None:
+    """Metres were read as degrees: no item was in any region."""
+    path = tmp_path / "items.parquet"
+    frame = geopandas.read_parquet(_write_items(path)).set_crs(4326, allow_override=True)
+    frame.to_crs(3857).to_parquet(path)
+    with pytest.raises(ConfigurationError, match=r"geometries in WGS 84 / Pseudo-Mercator.*write it in EPSG:4326"):
+        search(str(path), region=shapely.box(0.7, 0, 1.2, 1))
+    with pytest.raises(ConfigurationError, match="Pseudo-Mercator"):
+        [list(entries) for entries in chunks(find_lists([str(path)]), None)]
+    pd.DataFrame(frame.drop(columns="geometry")).to_parquet(path)
+    with pytest.raises(ConfigurationError, match="it has no column of geometries"):
+        search(str(path))

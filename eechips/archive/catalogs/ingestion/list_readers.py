@@ -20,6 +20,7 @@ import pyarrow as pa
 from eechips.archive.catalogs.ingestion.item_lists import ItemList, find_lists, open_list
 from eechips.archive.catalogs.item_json import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
+from eechips.geo.crs import parse_crs
 from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import is_redacted, redact
 
@@ -238,7 +239,7 @@ def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Itera
     try:
         with BoundedParquet(source, _ROWS) as file:
             names = file.schema_arrow.names
-            geometry = None if column is not None or "id" not in names else _geometry(file)
+            geometry = None if column is not None or "id" not in names else geometry_column(file, known.name)
             columns = None if geometry is not None else [_column(known, names, column)]
             number = 0
             for batch in file.iter_batches(batch_size=rows_at_once(file), columns=columns):
@@ -259,15 +260,31 @@ def _of_parquet(known: ItemList, source: IO[bytes], column: str | None) -> Itera
         raise ConfigurationError(f"{known.name} cannot be read: {error}") from error
 
 
-def _geometry(file: Any) -> str | None:
-    """Return the geometry column of a table of items; None for other tables."""
+def geometry_column(file: Any, label: str) -> str | None:
+    """Return the geometry column of a table of items; None for other tables.
+
+    Args:
+        file: the Parquet file.
+        label: its name, for messages.
+
+    Raises:
+        ConfigurationError: if its coordinates are projected: those of items are longitudes and latitudes.
+    """
     names = file.schema_arrow.names
     try:
-        primary = parse_json((file.schema_arrow.metadata or {})[b"geo"])["primary_column"]
+        geo = parse_json((file.schema_arrow.metadata or {})[b"geo"])
+        primary, described = geo["primary_column"], dict(geo["columns"])
     except (KeyError, ValueError, TypeError):
-        primary = None
-    columns: list[str] = [name for name in ("geometry", primary, *_GEOMETRIES) if name in names]
-    return columns[0] if columns else None
+        primary, described = None, {}
+    column = next((name for name in ("geometry", primary, *_GEOMETRIES) if name in names), None)
+    about = described.get(column)
+    crs = about.get("crs") if isinstance(about, dict) else None
+    if crs and (parsed := parse_crs(crs if isinstance(crs, str) else json.dumps(crs))).is_projected:
+        raise ConfigurationError(
+            f"{label} has geometries in {parsed.name}, and those of items are longitudes and latitudes: write it in"
+            " EPSG:4326"
+        )
+    return column
 
 
 def rows_at_once(file: Any, rows: int = _ROWS, size: int = _BYTES) -> int:
