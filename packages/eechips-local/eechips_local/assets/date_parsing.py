@@ -40,7 +40,8 @@ _UNIT_MILLISECONDS = {
 }
 # Within a century of 2000 the Julian calendar's leap years are the Gregorian ones (AppEEARS files name it).
 _CALENDARS = ("standard", "gregorian", "proleptic_gregorian", "julian")
-_WITHOUT_LEAP_DAYS = ("noleap", "365_day")
+_YEARS = {"noleap": 365, "365_day": 365, "360_day": 360}
+"""Days of the year in calendars of climate models, in which all years are equal."""
 
 
 def to_milliseconds(time: Time) -> int:
@@ -106,7 +107,7 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
     Raises:
         IngestError: if units or calendar are not understood.
     """
-    if calendar.lower() not in (*_CALENDARS, *_WITHOUT_LEAP_DAYS):
+    if calendar.lower() not in (*_CALENDARS, *_YEARS):
         raise IngestError(
             f"the calendar {calendar!r} of the time axis cannot be turned into dates: give them yourself with dates=…"
         )
@@ -117,19 +118,34 @@ def from_netcdf(value: str, units: str, calendar: str) -> int:
             f"the units {units!r} of the time axis are not understood: give the dates themselves with dates=…"
         )
     start, passed = _reference(match["since"], calendar.lower()), round(float(value) * length)
-    return _add_to_common_year(start, passed) if calendar.lower() in _WITHOUT_LEAP_DAYS else start + passed
+    year = _YEARS.get(calendar.lower())
+    return start + passed if year is None else _add_to_equal_years(start, passed, year)
 
 
-def _add_to_common_year(start: int, passed: int) -> int:
-    """Return a later time of a calendar without leap days. The Gregorian calendar has all its days."""
-    moment, first = _EPOCH + timedelta(milliseconds=start), date(2001, 1, 1)  # of a common year
+def _add_to_equal_years(start: int, passed: int, length: int) -> int:
+    """Return a later time of a calendar whose years have 365 days, or 360 in months of 30.
+
+    Raises:
+        IngestError: if the reference time, or the later one, is no date of both calendars, as 30 February.
+    """
+    moment = _EPOCH + timedelta(milliseconds=start)
     days, rest = divmod(start % _DAY + passed, _DAY)
     try:
-        before = (date(first.year, moment.month, moment.day) - first).days
-        year, day = divmod(moment.year * 365 + before + days, 365)
-        return to_milliseconds((first + timedelta(days=day)).replace(year=year)) + rest
+        if length == 360:
+            if moment.day > 30:
+                raise ValueError(f"{moment:%Y-%m-%d}")
+            year, day = divmod(moment.year * 360 + (moment.month - 1) * 30 + moment.day - 1 + days, 360)
+            later = date(year, day // 30 + 1, day % 30 + 1)
+        else:
+            first = date(2001, 1, 1)  # of a common year
+            before = (date(first.year, moment.month, moment.day) - first).days
+            year, day = divmod(moment.year * 365 + before + days, 365)
+            later = (first + timedelta(days=day)).replace(year=year)
+        return to_milliseconds(later) + rest
     except ValueError as error:
-        raise IngestError(f"a time axis without leap days has a date that is none: {error}") from error
+        raise IngestError(
+            f"a time axis of years of {length} days has a date that is none ({error}): give the dates with dates=…"
+        ) from error
 
 
 def _reference(since: str, calendar: str) -> int:

@@ -79,6 +79,11 @@ def test_time_axes_of_netcdf_are_read(value: int, unit: str) -> None:
         (-1, "days since 2004-03-01", "365_day", 1077926400000),
         (735840.5, "days since 0001-01-01", "noleap", 1483272000000),
         (1521.25, "days since 1999-12-31 06:00:00", "noleap", 1078228800000),
+        (75615.5, "days since 1850-01-01", "360_day", 2841480000000),
+        (1296000, "hours since 1850-01-01 00:00:00", "360_day", 946684800000),
+        (-2, "days since 2004-03-01", "360_day", 1078012800000),
+        (54375, "days since 1859-12-01", "360_day", 1292457600000),
+        (360.25, "days since 1999-12-30 06:00:00", "360_day", 978177600000),
     ],
 )
 def test_reference_times_are_those_of_cftime(value: float, units: str, calendar: str, expected: int) -> None:
@@ -99,8 +104,11 @@ def test_unknown_time_axes_are_refused() -> None:
     assert from_netcdf("0.5", "Days since 1970-1-1", "Gregorian") == 43_200_000
     with pytest.raises(IngestError, match="'0000-01-01' is not a date"):
         from_netcdf("1", "days since 0000-01-01", "standard")
-    with pytest.raises(IngestError, match="calendar '360_day'"):
-        from_netcdf("1", "days since 2000-01-01", "360_day")
+    with pytest.raises(IngestError, match="calendar '366_day'"):
+        from_netcdf("1", "days since 2000-01-01", "366_day")
+    for value, since in (("59", "2000-01-01"), ("1", "1999-12-31")):  # 30 February; a month has no day 31
+        with pytest.raises(IngestError, match="360 days has a date that is none"):
+            from_netcdf(value, f"days since {since}", "360_day")
     with pytest.raises(IngestError, match="has a date that is none"):
         from_netcdf("1", "days since 2000-02-29", "noleap")
     with pytest.raises(IngestError, match="units 'months since"):
