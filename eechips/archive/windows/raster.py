@@ -286,7 +286,8 @@ def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raste
         inside = ", ".join(source.subdatasets[:3])
         raise UsageError(f"{href} has no bands, but contains other rasters: choose one of them, such as {inside}")
     if source.crs is None or source.transform.is_identity:
-        how = ": warp it first by its ground control points (gdalwarp)" if source.gcps[0] or source.rpcs else ""
+        by = "ground control points (gdalwarp)" if source.gcps[0] else "rational polynomials (gdalwarp -rpc)"
+        how = f": warp it first by its {by}" if source.gcps[0] or source.rpcs else ""
         what = "coordinate reference system" if source.crs is None else "transform"
         raise UsageError(f"{href} has no {what}{how}")
     if len(set(source.block_shapes)) != 1:

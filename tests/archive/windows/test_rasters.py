@@ -337,6 +337,12 @@ def test_rasters_without_windows_are_refused(tmp_path: Path) -> None:
     points = [rasterio.control.GroundControlPoint(row, column, column, row) for row, column in ((0, 0), (0, 9), (9, 0))]
     tied = write(tmp_path / "tied.tif", gcps=points, transform=None)
     refused(tied, "ground control points")
+    rpc = rasterio.rpc.RPC(
+        100.0, 10.0, 40.0, 1.0, [1.0] * 20, [1.0] * 20, 5.0, 9.0, -105.0, 1.0, [1.0] * 20, [1.0] * 20, 5.0, 9.0
+    )
+    with rasterio.open(write(tmp_path / "modelled.tif", transform=None, crs=None), "r+") as modelled:
+        modelled.rpcs = rpc
+    refused(tmp_path / "modelled.tif", r"rational polynomials \(gdalwarp -rpc\)")
     (tmp_path / "text.tif").write_text("no raster")
     refused(tmp_path / "text.tif", "cannot be read: .*text.tif")
     if DATA.is_dir():

@@ -49,6 +49,7 @@ def shared_values(tags: int, size: int) -> bytes:
         (b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(100), "JPEG 2000, whose windows cannot be read by ranges"),
         (b"\xff\x4f\xff\x51" + bytes(100), "JPEG 2000"),
         (b"II*\0", "no TIFF file"),
+        (tiff(crs="+proj=eqc +R=3396190 +units=m"), "by a transform and a CRS of the Earth"),
     ],
 )
 def test_bombs_are_refused_with_few_requests(content: bytes, message: str, host: ObjectHost, tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def describe(image: TiffDirectory) -> RasterDescription:
                 MaskFlags.nodata in flags and (MaskFlags.per_dataset in flags or nodata is None),
             )
     except IngestError as error:
-        raise ArchiveRefusedError("it is not georeferenced by a transform and a CRS") from error
+        raise ArchiveRefusedError("it is not georeferenced by a transform and a CRS of the Earth") from error
     except RasterioError as error:
         said = str(error).rpartition(".tif: ")[2].rstrip(".")  # without the name of the small file
         raise ArchiveRefusedError(f"GDAL does not read it: {said}") from error
