@@ -87,9 +87,12 @@ def _execute(again: click.Context, words: Sequence[str]) -> None:
 
 
 def has_open_units(run: Run) -> bool:
-    """Say whether there is something to fetch or to assemble: failed, open, excluded or replaced units."""
+    """Say whether there is something to fetch, assemble or write: failed, open, excluded or replaced units, or the
+    manifest of a run that was killed at its end.
+    """
     has_open = any(State(state).is_failure or State(state).is_open for state in run.counts)
-    return has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
+    is_left = has_open or has_excluded_units(run.path) or awaits_assembly(run.path)
+    return is_left or not run.info.get("finished")
 
 
 def find_recorded(verb: str) -> click.Command:

@@ -171,6 +171,23 @@ def test_retry_needs_no_option_of_the_run(shared_service: Service, project: Path
 
 
 @pytest.mark.slow
+def test_a_retry_that_ended_before_the_manifest_was_written_is_finished(project: Path) -> None:
+    """No unit was left: so nothing was done, and the manifest had the failures of before."""
+    (project / "recipes" / "bad").unlink()
+    manifest = project / "outputs" / "half" / "manifest.parquet"
+    manifest.unlink(missing_ok=True)
+    (manifest / "in the way").mkdir(parents=True)
+    assert "could not write" in refused("retry", "outputs/half", cwd=project)
+    assert states(project / "outputs" / "half") == ["done"] * 6
+    shutil.rmtree(manifest)
+    again = typed("retry", "outputs/half", cwd=project)
+    assert again.exit_code == 0
+    assert "Finishing the run with" in again.stderr
+    assert pd.read_parquet(manifest)["state"].tolist() == ["done"] * 6
+    assert typed("retry", "outputs/half", cwd=project).stdout == "No failed units: nothing to retry.\n"
+
+
+@pytest.mark.slow
 def test_a_class_or_a_unit_is_tried_again_alone(shared_service: Service, project: Path) -> None:
     out = project / "outputs" / "half"
     (project / "recipes" / "bad").unlink()
@@ -319,7 +336,7 @@ def test_the_users_own_run_is_retried_without_permission(shared_service: Service
 @pytest.mark.slow
 def test_an_interrupted_retry_resumes(shared_service: Service, project: Path) -> None:
     (project / "recipes" / "bad").unlink()
-    shared_service.latency = 5.0
+    shared_service.latency = 30.0
     with subprocess.Popen(
         [sys.executable, "-m", "eechips", "retry", "outputs/half", "--trust"], cwd=project, stderr=subprocess.DEVNULL
     ) as process:
