@@ -53,6 +53,25 @@ def test_a_sample_says_once_what_is_asked_for_each_point(
     assert caplog.messages.count("Finding the image under each point") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("options", "is_told"),
+    [
+        ({}, True),
+        ({"mask": "auto"}, False),
+        ({"where": "S2:CLOUDY_PIXEL_PERCENTAGE < 50"}, False),
+        ({"frames": "1"}, False),
+    ],
+)
+def test_clouds_that_nothing_leaves_out_are_told(
+    options: dict[str, str], is_told: bool, demo_server: Server, tmp_path: Path, caplog: CapturedLog
+) -> None:
+    chosen = {"total": 1, "roi": "-105,39.5,-104.9,39.6", "start": "2020-06-01", "end": "2020-07-01", "size": 16}
+    eechips.sample(["S2", "DEM"], **chosen, **options, endpoint=demo_server.url, out=tmp_path, dry_run=True)
+    told = "chips show the clouds of COPERNICUS/S2_SR_HARMONIZED: `mask` masks them" in caplog.text
+    assert told == is_told
+
+
 def test_several_planning_requests_are_in_flight_at_once() -> None:
     both = threading.Barrier(2, timeout=60)
 

@@ -14,6 +14,7 @@ from eechips.builtin_recipes.chosen_dataset import ChosenDataset, check_dataset
 from eechips.builtin_recipes.recipe_options import find_formulas, find_indices, split_list
 from eechips.builtin_recipes.samples.sample_options import Bands, SampleOptions
 from eechips.datasets import find_dataset, is_record_file
+from eechips.datasets.quality_bands import find_mask_sources
 from eechips.errors import UsageError
 from eechips.planning.imagery.image_filters import PropertyCondition, parse_condition
 from eechips.planning.imagery.image_masking import parse_masks
@@ -57,6 +58,12 @@ class SampleLayer(ChosenDataset):
     def is_dated(self) -> bool:
         """Return whether the dates select its images; false for a map of one period after the first dataset."""
         return not (self.is_further and self.known is not None and self.known.is_single_period)
+
+    @property
+    def shows_clouds(self) -> bool:
+        """Return whether clouds of its images are known, and neither a mask nor a condition leaves any out."""
+        sources = () if self.mask or self.conditions else find_mask_sources(self.dataset_id)
+        return any(source.score is not None or "cloud" in source.usual for source in sources)
 
     @property
     def common_dtype(self) -> str | None:
