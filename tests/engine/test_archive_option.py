@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
-from eechips.engine.results.archive_provenance import ServedArchives
+from eechips.engine.service.served_archives import ServedArchives
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.data_source import ArchiveTraffic, DataSource
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files, write_source_files

@@ -21,9 +21,9 @@ from eechips.engine.costs.estimate import estimate
 from eechips.engine.plans.changed_options import describe
 from eechips.engine.plans.plan import name_template, plan_units
 from eechips.engine.plans.resumed_files import ResumedFiles
-from eechips.engine.results.archive_provenance import ServedArchives
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.run import run
+from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.session import connect
 from eechips.errors import ConfigurationError, RecipeError, RunMismatchError, UsageError
 from eechips.files.temporary_names import temporary_name

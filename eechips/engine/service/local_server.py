@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from eechips.client.access.connection import skip_deprecated_assets
-from eechips.engine.results.archive_provenance import ServedArchives
+from eechips.engine.service.served_archives import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_empty, remove_tree
 from eechips.files.scratch_folders import temporary_folder

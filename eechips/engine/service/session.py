@@ -23,9 +23,10 @@ from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import SPENT
 from eechips.engine.progress import WaitReport
-from eechips.engine.results.archive_provenance import ServedArchives, archive_note, served_note
+from eechips.engine.results.archive_provenance import archive_note, served_note
 from eechips.engine.service.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.service.quota_connection import QuotaSharing, share_quota
+from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.workload_tag import workload_tag_of
 from eechips.errors import UsageError
 from eechips.manifest.data_source import DataSource
