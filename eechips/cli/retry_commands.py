@@ -24,10 +24,11 @@ from eechips.engine.progress import Progress
 from eechips.engine.results.run_records import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
+from eechips.manifest.file_checks import SET_ASIDE, Problem
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.refetch_audit import SampleSize
 from eechips.manifest.reserved_names import CALLS_FOLDER
-from eechips.manifest.run import INFO_NAME, SET_ASIDE, Problem, Run, open_run
+from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

@@ -1,5 +1,5 @@
 """Declare the commands that fetch, from ``eechips sample`` to ``run``, with the options of their configs, and the
-options of a run that a command lacks or changes.
+options of a run that a command lacks or changes; refuse a data file in the place of a recipe.
 
 A command is made when it is asked for: the modules of the recipes import numpy, pandas and ee.
 """

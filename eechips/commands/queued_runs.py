@@ -1,5 +1,5 @@
 """Distribute a run over a queue: :func:`plan`, :func:`work` and :func:`join`; refuse options that cannot be sent, and
-lines of several commands.
+lines of two plans.
 
 Each unit travels with the command that planned it, as it is typed.
 """

@@ -1,7 +1,7 @@
 """Verify the files of a run (:func:`verify`): those that are missing, changed or damaged, abandoned temporary files,
 and a random sample fetched again (``refetch``).
 
-:mod:`eechips.manifest.run` compares them with their checksums.
+:mod:`eechips.manifest.file_checks` compares them with their checksums.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ from eechips.files.abandoned_files import find_abandoned
 from eechips.files.scratch_folders import temporary_folder
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
+from eechips.manifest.file_checks import Problem
+from eechips.manifest.metadata_keys import CHECKSUMS_ONLY, PLANS_GRADUALLY
 from eechips.manifest.refetch_audit import Audit, SampleSize, record_audit
-from eechips.manifest.run import CHECKSUMS_ONLY, PLANS_GRADUALLY, Problem, Run, open_run
+from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

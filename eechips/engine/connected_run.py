@@ -40,8 +40,8 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.scratch_folders import scratch_folder
 from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
+from eechips.manifest.metadata_keys import PLANS_GRADUALLY
 from eechips.manifest.reserved_names import FOREIGN_FILES, list_foreign_files
-from eechips.manifest.run import PLANS_GRADUALLY
 from eechips.manifest.sqlite.ledger_queries import sum_totals
 from eechips.recipe import SupportsInteractiveRun, SupportsLifespan, SupportsPreview, traits_of
 from eechips.storage import LocalStore

@@ -19,7 +19,8 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.extensions import plan_parts, read_completions
-from eechips.manifest.run import ASSEMBLED, PLANS_GRADUALLY, Run, open_run
+from eechips.manifest.metadata_keys import ASSEMBLED, PLANS_GRADUALLY
+from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

@@ -15,7 +15,8 @@ from eechips.manifest.export import COPIED, export_layers, export_parquet
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.failures import export_failures
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.run import ASSEMBLED, INFO_NAME, PLANS_GRADUALLY, open_run
+from eechips.manifest.metadata_keys import ASSEMBLED, PLANS_GRADUALLY
+from eechips.manifest.run import INFO_NAME, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.sqlite.unit_record import RECORD_COLUMNS, State

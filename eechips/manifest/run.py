@@ -1,42 +1,31 @@
-"""Read a run: its units, failures, files and status; verify its files by checksum and content; show it in a
-notebook.
-"""
+"""Read a run: its units, failures, files and status; show it in a notebook."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from eechips.errors import UsageError, ValidationError
-from eechips.formats import inspect, validate
+from eechips.errors import UsageError
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.extensions import read_named_files
+from eechips.manifest.file_checks import Problem, check_files
 from eechips.manifest.folder_lock import is_held
+from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status, read_status
 from eechips.manifest.sqlite.database import NO_CONTENT, damaged, has_content
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import (
-    layer_columns,
-    read_failures,
-    read_files,
-    read_further_files,
-    sample_files,
-)
+from eechips.manifest.sqlite.ledger_queries import layer_columns, read_failures, read_files, sample_files
 from eechips.manifest.sqlite.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.manifest.untrusted_run import INFO_NAME as INFO_NAME
 from eechips.manifest.untrusted_run import check_paths, check_values, read_info
-from eechips.manifest.withheld_files import is_withheld
-from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, ObjectStore, Store, local_path
 from eechips.storage.local_copies import local_copies
 from eechips.text.formatting import escape_html, format_bytes
@@ -46,38 +35,7 @@ if TYPE_CHECKING:
 
     import eechips
 
-PLANS_GRADUALLY = "plans_gradually"
-"""In the ledger: the recipe is a script, which plans while it runs and writes its files itself."""
-
-CHECKSUMS_ONLY = "checksums_only"
-"""In the ledger: the files are those of others, of any format and size; checksums show whether they are complete."""
-
-ASSEMBLED = "assembled"
-"""In the ledger: ``file``, ``bytes`` and ``sha256`` of each file that was assembled from all results."""
-
-ASSEMBLY = "assembly"
-"""In the ledger: parameters of the assembly."""
-
-_READERS = 16  # files of an object store that are checked at once
-
-SET_ASIDE = "set aside until the script goes on: repeat the command of the run"
-"""What is wrong with a result that :mod:`eechips.manifest.withheld_files` keeps."""
 _JSON = LISTS | {"unit"}
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """A unit whose file differs from the ledger.
-
-    Attributes:
-        id: id of the unit; ``assembled`` for an assembled file.
-        file: path below the output folder.
-        reason: the difference.
-    """
-
-    id: str
-    file: str
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,31 +189,8 @@ class Run:
         Raises:
             TransientError, StorageError: if the object store of the files fails.
         """
-        problems = []
         with self._ledger() as ledger:
-            meta = ledger.meta()
-            store = self.store
-            check = inspect if meta.get(PLANS_GRADUALLY) else validate  # files of scripts may have any name
-
-            def problem(file: tuple[str, str, str]) -> Problem | None:
-                identifier, name, digest = file
-                whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
-                reason = _check(store, name, digest, None if whole else check)
-                if reason is not None and is_withheld(self.path, name):
-                    reason = SET_ASIDE
-                return None if reason is None else Problem(identifier, name, reason)
-
-            units = ledger.rows(("lower(hex(id))", "file", "sha256"))
-            assembled_files = ((ASSEMBLED, checked["file"], checked["sha256"]) for checked in meta.get(ASSEMBLED) or ())
-            further = ((unit, name, digest) for _, unit, name, _, digest in read_further_files(ledger.database))
-            files = chain((unit for unit in units if unit[1] is not None), assembled_files, further)
-            # Parallel reading pays for a store, not for a disk.
-            checked = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
-            for outcome in checked:
-                tell()
-                if outcome is not None:
-                    problems.append(outcome)
-        return problems
+            return check_files(self.path, ledger, self.store, tell)
 
     def explore(self, **options: Any) -> eechips.Explorer:
         """Explore the run in a notebook: map, chips, filters, marks of bad chips, a region.
@@ -349,24 +284,3 @@ def _frame(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> pd.DataFrame:
         }
     )
     return frame.set_index("position")
-
-
-def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object] | None) -> str | None:
-    """Return what is wrong with a file: its checksum, or what the check of its content finds."""
-    try:
-        data = b"" if check is None else store.read(file)
-        sha256 = store.sha256(file) if check is None else hashlib.sha256(data).hexdigest()
-    except FileNotFoundError:
-        return "the file is missing"
-    except UsageError as error:
-        return str(error)
-    except OSError as error:
-        return f"the file cannot be read: {error.strerror or error}"
-    if sha256 != digest:
-        return "the file has changed: its sha256 is another"
-    try:
-        if check is not None:
-            check(data, Path(file).suffix.lstrip("."))
-    except ValidationError as error:
-        return str(error)
-    return None

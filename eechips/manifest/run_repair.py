@@ -13,8 +13,10 @@ from typing import Any
 from eechips.errors import StorageError
 from eechips.manifest.export import COPIED, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.failures import export_failures
+from eechips.manifest.file_checks import Problem
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.run import ASSEMBLED, Problem, Run
+from eechips.manifest.metadata_keys import ASSEMBLED
+from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files
 from eechips.manifest.sqlite.unit_record import State

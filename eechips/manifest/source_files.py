@@ -1,4 +1,4 @@
-"""Record the files of open archives that results show: sources.parquet."""
+"""Read and write sources.parquet, a table of the files of open archives that results show."""
 
 from __future__ import annotations
 

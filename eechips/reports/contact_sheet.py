@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from eechips.errors import UsageError
 from eechips.formats.raster import encode_picture
+from eechips.manifest.pictures.captions import draw_caption
 from eechips.manifest.pictures.chip_pictures import (
     GAP,
     BandColours,
@@ -22,7 +23,7 @@ from eechips.manifest.pictures.chip_pictures import (
     encode_png,
 )
 from eechips.manifest.pictures.display_styles import class_names, display_styles
-from eechips.manifest.pictures.frame_rows import FrameChip, draw_caption, draw_head, read_frame_rows, render_frame
+from eechips.manifest.pictures.frame_rows import FrameChip, draw_head, read_frame_rows, render_frame
 from eechips.manifest.run import Run, open_run, reading_chips
 from eechips.reports.output_path import output_path
 from eechips.reports.region_outlines import RegionOutlines

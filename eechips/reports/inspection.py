@@ -1,4 +1,4 @@
-"""Inspect a run from Python: its progress, its failures."""
+"""Inspect a run from Python: its progress (``status``), and its failures as a DataFrame (``failures``)."""
 
 from __future__ import annotations
 

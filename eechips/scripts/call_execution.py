@@ -1,5 +1,5 @@
 """Execute a call of a script in a worker, in a separate folder, and collect the files that it writes; refuse results
-that nothing receives.
+that nothing receives; end a loop that repeats a failing request without an end.
 """
 
 from __future__ import annotations

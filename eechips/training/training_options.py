@@ -1,4 +1,6 @@
-"""Declare the options of checks, splits and packs, and their defaults, such as the thresholds of flags."""
+"""Declare the options of checks, splits and packs, and their defaults, such as the thresholds of flags; refuse options
+that need others (``distance`` without ``away_from``).
+"""
 
 from __future__ import annotations
 

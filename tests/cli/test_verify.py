@@ -19,7 +19,7 @@ from eechips import open_run
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.folder_lock import lock_run
-from eechips.manifest.run import ASSEMBLED
+from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from local_tests.support.parameters import slow_except

@@ -15,7 +15,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import name_template
 from eechips.errors import RunMismatchError
 from eechips.manifest.extensions import CODE_CHANGES, CodeChange, code_changes
-from eechips.manifest.run import CHECKSUMS_ONLY
+from eechips.manifest.metadata_keys import CHECKSUMS_ONLY
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.recipe import Recipe, SupportsCodeChanges, canonical_json, traits_of

@@ -22,7 +22,7 @@ from eechips.manifest.extensions import (
     plan_parts,
     read_completions,
 )
-from eechips.manifest.run import ASSEMBLED
+from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import read_info

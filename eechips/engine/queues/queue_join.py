@@ -1,5 +1,4 @@
-"""Join results that separate queue workers produced into one run: check names and SHA-256 of all files, and say which
-results are missing.
+"""Join the result files of separate queue workers into one run: check their names and SHA-256, and list missing ones.
 
 Workers of a queue do not know of each other. Their outcomes lie beside the results, and say which unit of which plan
 each file belongs to. :func:`join_results` reads every file of every unit: each must match the SHA-256 that its worker

@@ -24,8 +24,8 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
 from eechips.files.temporary_names import Writer, new_writer, temporary_name
+from eechips.manifest.metadata_keys import ASSEMBLED, ASSEMBLY
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
-from eechips.manifest.run import ASSEMBLED, ASSEMBLY
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_unit_files
 from eechips.manifest.sqlite.unit_record import ROW, Record, State

@@ -30,7 +30,8 @@ from eechips.manifest.data_source import TRAFFIC
 from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.extensions import CODE_CHANGES, EXTENSIONS
 from eechips.manifest.failures import export_failures
-from eechips.manifest.run import ASSEMBLED, CHECKSUMS_ONLY, INFO_NAME, PLANS_GRADUALLY
+from eechips.manifest.metadata_keys import ASSEMBLED, CHECKSUMS_ONLY, PLANS_GRADUALLY
+from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.sqlite.database import has_content

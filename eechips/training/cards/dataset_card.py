@@ -125,8 +125,8 @@ def _check_names(run: Run, tables: Iterable[str], *, overwrite: bool) -> None:
 
 def _sheet(samples: Samples, summary: Summary) -> bytes | None:
     """Return a picture, a row for each stratum or each place of a time series; None if there is nothing to show."""
+    from eechips.manifest.pictures.captions import draw_caption
     from eechips.manifest.pictures.chip_pictures import GAP, encode_png, render_sheet
-    from eechips.manifest.pictures.frame_rows import draw_caption
 
     if summary.has_frames:
         return _series_sheet(samples)

@@ -1,5 +1,5 @@
 """Fetch headers and blocks of an archive's rasters, many at once, each once for all; check after an hour whether a kept
-header is still its file's.
+header is still its file's, and that no file ends before its blocks.
 """
 
 from __future__ import annotations
