@@ -53,6 +53,11 @@ class ArchiveUnreachedError(ArchiveAwayError):
     status = "FAILED_PRECONDITION"
 
 
+def away(host: str) -> ArchiveAwayError:
+    """Return the error of a host that is not reached."""
+    return ArchiveAwayError(f"{host} is not reached: is there a network?")
+
+
 def unreached(error: ArchiveAwayError) -> ArchiveUnreachedError:
     """Return the error of an archive that has not answered yet, by why it is not reached now."""
     return ArchiveUnreachedError(f"No answer of the open archive has come since this server was started: {error}")

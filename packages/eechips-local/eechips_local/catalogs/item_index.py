@@ -24,7 +24,7 @@ from eechips_local.assets.asset_errors import AssetWriteError
 from eechips_local.assets.store_files import commit, locked, make_private, private_folder, workspace
 from eechips_local.catalogs.catalog_schema import CatalogPartitions, DamagedError
 from eechips_local.catalogs.partition_rows import PartitionReader
-from eechips_local.demo.painting.drawing_cache import cache_folder
+from eechips_local.user_cache import cache_folder
 
 _FOLDER = "ids"
 _DIGEST, _PARTITIONS = b"eechips:digest", b"eechips:partitions"

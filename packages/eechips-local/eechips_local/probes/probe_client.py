@@ -16,7 +16,7 @@ from typing import Any
 
 import requests
 
-from eechips_local.archives.hosts.host_throttle import parse_retry_after
+from eechips_local.archives.hosts.retry_header import parse_retry_after
 from eechips_local.probes.probe import Probe, ProbeOutcome, ProbeResult
 from eechips_local.quota.compute_cost import PROFILE_REQUEST_HEADER, PROFILE_RESPONSE_HEADER
 

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from fnmatch import fnmatchcase
 from typing import Any, Literal, get_args
 
+from eechips_local.protocol.field_checks import checked_fields
 from eechips_local.protocol.request_errors import InvalidError
-from eechips_local.quota.quota import checked_fields
 
 FaultType = Literal[
     "reject",

@@ -213,3 +213,23 @@ def check_timestamp(value: Any, path: str) -> None:
 def check_mask(value: Any, path: str) -> None:
     """Check a field mask: text with commas, or the list that the client sends."""
     (check_string if not isinstance(value, Mapping) else message_of(paths=array_of(check_string)))(value, path)
+
+
+def checked_fields(document: Any, checks: Mapping[str, Callable[[Any], bool]], noun: str) -> Mapping[str, Any]:
+    """Return the fields of a JSON object.
+
+    Args:
+        checks: says of a value whether a field may have it, by the name of the field.
+        noun: what the object is, for messages.
+
+    Raises:
+        InvalidError: if it is no object, or has an unknown field or a value that its field may not have.
+    """
+    if not isinstance(document, Mapping):
+        raise InvalidError(f"A {noun} must be an object.")
+    if unknown := document.keys() - checks.keys():
+        raise InvalidError(f"Unknown field of a {noun}: '{min(unknown)}'.")
+    for name, is_good in checks.items():
+        if name in document and not is_good(document[name]):
+            raise InvalidError(f"Invalid {name} of a {noun}: {str(document[name])[:50]!r}.")
+    return document

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
+from eechips_local.protocol.field_checks import checked_fields
+from eechips_local.protocol.request_errors import EarthEngineError
 
 REJECTION = "Too Many Requests: Request was rejected because the request rate or concurrency limit was exceeded."
 """Earth Engine's message with HTTP 429."""
@@ -59,26 +60,6 @@ class QuotaConfig:
             InvalidError: if it is malformed.
         """
         return replace(self, **checked_fields(settings, _CHECKS, "quota"))
-
-
-def checked_fields(document: Any, checks: Mapping[str, Callable[[Any], bool]], noun: str) -> Mapping[str, Any]:
-    """Return the fields of a JSON object.
-
-    Args:
-        checks: says of a value whether a field may have it, by the name of the field.
-        noun: what the object is, for messages.
-
-    Raises:
-        InvalidError: if it is no object, or has an unknown field or a value that its field may not have.
-    """
-    if not isinstance(document, Mapping):
-        raise InvalidError(f"A {noun} must be an object.")
-    if unknown := document.keys() - checks.keys():
-        raise InvalidError(f"Unknown field of a {noun}: '{min(unknown)}'.")
-    for name, is_good in checks.items():
-        if name in document and not is_good(document[name]):
-            raise InvalidError(f"Invalid {name} of a {noun}: {str(document[name])[:50]!r}.")
-    return document
 
 
 def _count(value: Any) -> bool:

@@ -16,7 +16,7 @@ from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
 from eechips_local.archives.archive_list import ARCHIVES
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import HostTransport
-from eechips_local.archives.hosts.host_throttle import parse_retry_after
+from eechips_local.archives.hosts.retry_header import parse_retry_after
 from local_tests.archives.stac_server import StacServer, make_item, stac_server
 from local_tests.support.range_server import range_server
 

@@ -22,13 +22,14 @@ from eechips_local.archives.archive_errors import (
     ArchiveError,
     ArchiveRefusedError,
     DoubtfulResponseError,
+    away,
     unreached,
 )
 from eechips_local.archives.files.file_versions import changed_file, describe_version, is_same_version
 from eechips_local.archives.hosts.access_denials import advise, is_of_keys, read_denial
-from eechips_local.archives.hosts.host_pauses import HostPauses, away
+from eechips_local.archives.hosts.host_pauses import HostPauses
 from eechips_local.archives.hosts.host_permits import HostPermits
-from eechips_local.archives.hosts.host_throttle import parse_retry_after
+from eechips_local.archives.hosts.retry_header import parse_retry_after
 from eechips_local.archives.hosts.transient_failures import is_transient, is_transient_status, unsendable
 from eechips_local.assets.asset_names import shown_url
 

@@ -25,7 +25,8 @@ from eechips_local.archives.archive_errors import (
 )
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
 from eechips_local.archives.hosts.checked_connections import certificates, pool_classes
-from eechips_local.archives.hosts.host_throttle import HostThrottles, parse_retry_after
+from eechips_local.archives.hosts.host_throttle import HostThrottles
+from eechips_local.archives.hosts.retry_header import parse_retry_after
 from eechips_local.archives.hosts.transient_failures import is_transient, unsendable
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.protocol.final_responses import FinalAdapter

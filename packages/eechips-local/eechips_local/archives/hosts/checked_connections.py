@@ -23,7 +23,8 @@ from eechips_local.archives.archive_errors import (
     DoubtfulResponseError,
 )
 from eechips_local.archives.hosts.allowed_hosts import AllowedHosts
-from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottle, HostThrottles, parse_retry_after
+from eechips_local.archives.hosts.host_throttle import HostCounts, HostThrottle, HostThrottles
+from eechips_local.archives.hosts.retry_header import parse_retry_after
 from eechips_local.archives.hosts.signed_addresses import Redirect, RedirectTargets
 from eechips_local.assets.asset_names import shown_url
 from eechips_local.protocol.final_responses import POOLS, Connection, TlsConnection

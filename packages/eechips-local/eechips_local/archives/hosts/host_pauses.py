@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
-from eechips_local.archives.archive_errors import ArchiveAwayError, ArchiveError
+from eechips_local.archives.archive_errors import ArchiveError, away
 from eechips_local.archives.files.range_cache import RangeCache
 from eechips_local.archives.hosts.first_responses import FirstResponses
 
@@ -155,8 +155,3 @@ class HostPauses:
     def _remove(self, host: str) -> None:
         self._own.pop(host, None)
         self._kept.remove(host)
-
-
-def away(host: str) -> ArchiveAwayError:
-    """Return the error of a host that is not reached."""
-    return ArchiveAwayError(f"{host} is not reached: is there a network?")

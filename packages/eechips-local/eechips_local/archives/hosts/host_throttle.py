@@ -1,6 +1,4 @@
-"""Adapt the rate and the number of simultaneous requests to what each host accepts; count requests and bytes; parse
-Retry-After.
-"""
+"""Adapt the rate and the number of simultaneous requests to what each host accepts; count requests and bytes."""
 
 from __future__ import annotations
 
@@ -8,8 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Protocol, runtime_checkable
 
 from eechips_local.archives.archive_clock import CLOCK, Clock
@@ -175,16 +171,3 @@ class HostThrottles:
         """Return what was sent to each host so far."""
         with self._lock:
             return {host: throttle.counts for host, throttle in self._throttles.items()}
-
-
-def parse_retry_after(text: str) -> float:
-    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3); 0 for none."""
-    if text.strip().isdigit():
-        return float(text.strip()[:9])
-    try:
-        moment = parsedate_to_datetime(text)
-    except (TypeError, ValueError):
-        return 0.0
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return max(0.0, (moment - datetime.now(timezone.utc)).total_seconds())

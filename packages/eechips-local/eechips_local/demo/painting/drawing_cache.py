@@ -10,10 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import platform
-import re
-import sys
 import tempfile
 import time
 import zipfile
@@ -27,10 +24,9 @@ import numpy.typing as npt
 import shapely
 
 from eechips_local.assets.store_files import make_private
+from eechips_local.user_cache import cache_folder
 
 _PREFIX = "demo-planet-"
-_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
-"""Beginning of a URL, of whose slashes a path has left one."""
 _OTHERS = 6
 """Files of other versions that are left when one is written: people go back and forth between two."""
 _UNFINISHED = 3600.0
@@ -58,25 +54,6 @@ def kept(name: str, draw: Callable[[], Arrays]) -> Arrays:
     with contextlib.suppress(OSError):
         _write(path, drawn)
     return drawn
-
-
-def cache_folder() -> Path | None:
-    """Return the folder that eechips may keep things in, as its users know it from ``EECHIPS_CACHE``; None if there is
-    none.
-
-    The server shares no code with what asks it, so the rule of ``eechips.files.local_paths`` stands here once more.
-    """
-    named = os.environ.get("EECHIPS_CACHE")
-    if named:
-        folder = Path(os.path.expanduser(named))  # noqa: PTH111 - that of an unknown user stays
-        return None if _ADDRESS.match(named) and not folder.exists() else folder
-    base = Path(os.environ.get("LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME", ""))
-    if not base.is_absolute():
-        try:
-            base = Path.home() / ".cache"
-        except RuntimeError:
-            return None
-    return base / "eechips"
 
 
 @cache
