@@ -112,6 +112,11 @@ def has_a_temporary_file(n):
     os.remove("third.zip")
     shutil.move(other, str(n))
 
+def saves_once(n):
+    if not os.path.exists(DONE):
+        with open(DONE, "w") as file:
+            file.write("legend")
+
 def saves_its_own(n):
     path = f"{n}.txt"
     with open(path, "w") as file, open(DONE) as done:
@@ -152,6 +157,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("pastes", "canvas"), ("prints", "text"), ("sets", "numbers"), ("labels", "cube"), ("writes_series", "series"),
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
         ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("has_a_temporary_file", ""), ("given", ""),
+        ("saves_once", ""),
         ("changes_its_row", ""),
     ],
 )  # fmt: skip

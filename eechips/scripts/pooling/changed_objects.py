@@ -122,20 +122,22 @@ def _rewritten_files(code: CodeType) -> tuple[str, ...]:
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         written = (path for call in calls if (path := _written_path(call)) is not None and _is_fixed(path, differing))
         paths += [
-            text for text in map(ast.unparse, written) if not any(_moves(call, text, differing) for call in calls)
+            text for text in map(ast.unparse, written) if not any(_is_passing(call, text, differing) for call in calls)
         ]
     return tuple(paths)
 
 
-def _moves(call: ast.Call, path: str, differing: set[str]) -> bool:
-    """Return whether a call removes a temporary file, or renames it to a name that differs between the calls."""
+def _is_passing(call: ast.Call, path: str, differing: set[str]) -> bool:
+    """Return whether a call removes a temporary file, renames it to a name of its own, or tests if it is there."""
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
     method = [call.func.value] if isinstance(call.func, ast.Attribute) else []
     arguments = next((a for a in ([*method, *call.args], call.args) if a and ast.unparse(a[0]) == path), None)
     if arguments is None:
         return False
     is_kept = len(arguments) > 1 and _is_fixed(arguments[1], differing)
-    return name in ("remove", "unlink") or (name in ("move", "rename", "replace") and not is_kept)
+    return name in ("exists", "isfile", "is_file", "remove", "unlink") or (
+        name in ("move", "rename", "replace") and not is_kept
+    )
 
 
 def _written_path(call: ast.Call) -> ast.expr | None:
