@@ -1,6 +1,4 @@
-"""Provide a working folder for a script in the run, with links to its inputs, which stay unchanged, and list what it
-has written.
-"""
+"""Provide a working folder for a script in the run, with links to its inputs, and list what it has written."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Describe rasters and read their windows through GDAL, with retries; refuse rasters without a CRS, and files that were
-replaced. GDAL's options apply to one opening only.
-"""
+"""Describe rasters and read their windows through GDAL; refuse rasters without a CRS, and files that were replaced."""
 
 from __future__ import annotations
 
@@ -288,8 +286,7 @@ def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raste
     if source.crs is None or source.transform.is_identity:
         by = "ground control points (gdalwarp)" if source.gcps[0] else "rational polynomials (gdalwarp -rpc)"
         how = f": warp it first by its {by}" if source.gcps[0] or source.rpcs else ""
-        what = "coordinate reference system" if source.crs is None else "transform"
-        raise UsageError(f"{href} has no {what}{how}")
+        raise UsageError(f"{href} has no {'transform' if source.crs else 'coordinate reference system'}{how}")
     if len(set(source.block_shapes)) != 1:
         raise UsageError(f"{href} has bands in blocks of different sizes, {sorted(set(source.block_shapes))}")
     if mask is not None:

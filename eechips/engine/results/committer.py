@@ -16,6 +16,7 @@ from eechips.manifest.folder_lock import check_lock
 from eechips.manifest.metadata_keys import PLANS_GRADUALLY
 from eechips.manifest.reserved_names import FOREIGN_FILES
 from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import read_digest
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.manifest.withheld_files import forget
 from eechips.storage import StagedFile, Store
@@ -68,17 +69,18 @@ class Committer:
         unit, files = event.assignment, event.outcome.staged
         shared: set[str] = set()
         for file in files:
-            owner, digest = owners.get(file.name) or (self._ledger.owner(file.name), self._ledger.digest(file.name))
+            owner, digest = owners.get(file.name) or (self._ledger.owner(file.name), None)
             if owner not in (None, unit.position) and file.name not in owners and self._is_free(file.name, owner, unit):
                 self._ledger.release(file.name)
                 forget(self._folder, file.name)
                 owner = None
-            if self._is_of_script and owner not in (None, unit.position) and digest == file.sha256:
+            is_of_another = owner not in (None, unit.position)
+            if self._is_of_script and is_of_another and (digest or self._digest(file.name)) == file.sha256:
                 shared.add(file.name)
-            elif owner not in (None, unit.position) or file.name in self._ambiguous_names:
+            elif is_of_another or file.name in self._ambiguous_names:
                 error = UsageError(self._ambiguity(file.name))
                 self.discard(files)
-                if self._store.is_overwritten and owner not in (None, unit.position):
+                if self._store.is_overwritten and owner is not None and is_of_another:
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
                     later[owner] = unit_failure(owner, error, 1, 0)
                 return unit_failure(unit.position, error, record.attempts, record.requests)
@@ -93,6 +95,9 @@ class Committer:
             if file.name not in shared:
                 owners[file.name] = unit.position, file.sha256
         return record.without(shared) if shared else record
+
+    def _digest(self, name: str) -> str | None:
+        return read_digest(self._ledger.database, name)
 
     def _ambiguity(self, name: str) -> str:
         if self._is_of_script:

@@ -1,5 +1,4 @@
-"""Store every unit of a run and its outcome in SQLite: store the plan, record and reopen units, and check the integrity
-of the file.
+"""Store every unit of a run and its outcome in SQLite: store the plan, record and reopen units, check the file.
 
 One process writes it: the parent. The plan is stored before the first request, in one transaction, so that a
 folder holds a whole plan or none; or as it is made, and then the ledger knows that it is not whole. Outcomes are
@@ -310,14 +309,6 @@ class Ledger:
         )
         row = self.database.execute(query, {"file": file}).fetchone()
         return None if row is None else int(row[0])
-
-    def digest(self, file: str) -> str | None:
-        """Return the SHA-256 digest of a file of a unit, or None."""
-        query = (
-            "SELECT sha256 FROM units WHERE file = :file UNION ALL SELECT sha256 FROM further_files WHERE file = :file"
-        )
-        row = self.database.execute(query, {"file": file}).fetchone()
-        return None if row is None else str(row[0])
 
     def release(self, *files: str) -> None:
         """Take files from their units: they are gone, or others have their names. The units keep their digests."""

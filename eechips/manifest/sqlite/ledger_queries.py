@@ -367,3 +367,10 @@ def read_outcomes(database: Connection, positions: Sequence[int]) -> dict[int, U
         position: UnitOutcome(State(state), bool(has_file), finished, replacement)
         for position, state, has_file, finished, replacement in rows
     }
+
+
+def read_digest(database: Connection, file: str) -> str | None:
+    """Return the SHA-256 digest of a file of a unit, or None."""
+    query = "SELECT sha256 FROM units WHERE file = :file UNION ALL SELECT sha256 FROM further_files WHERE file = :file"
+    row = database.execute(query, {"file": file}).fetchone()
+    return None if row is None else str(row[0])

@@ -1,6 +1,4 @@
-"""Make images and collections of stubs from the description of a dataset: pixel grids, dates, ``system:index``,
-variants.
-"""
+"""Make images and collections of stubs from the description of a dataset: grids, dates, ``system:index``, variants."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Define the values of expressions (dates, arrays, geometries, features, filters, lazy collections), and how
-collections pass filters on to stores.
-"""
+"""Define values of expressions: dates, arrays, geometries, features, and collections, which pass filters to stores."""
 
 from __future__ import annotations
 
