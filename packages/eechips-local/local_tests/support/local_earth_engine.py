@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -163,17 +164,17 @@ class _Initialized:
     """What ``ee.Initialize`` left in the client of this process.
 
     Attributes:
-        listed: the list of functions that it read last, JSON.
+        listed: SHA-256 digest of the list of functions that it read last.
         functions: the functions that it has made of that list.
         container: ``ee.Algorithms``, which is another after a reset: then the classes of the client may lack functions.
-        states: its state for each server, by URL, with the names of the server's functions: that of a test may have
-            fewer than others.
+        states: its state for each server, by URL, with the digest of the server's list of functions: that of a test
+            may have fewer than others, or other arguments.
     """
 
     listed: bytes = b""
     functions: Any = None
     container: Any = None
-    states: dict[str, tuple[Any, frozenset[str]]] = field(default_factory=dict)
+    states: dict[str, tuple[Any, bytes]] = field(default_factory=dict)
 
 
 _initialized = _Initialized()
@@ -192,12 +193,11 @@ def initialize(server: Server) -> Any:
 
     # With an entry that no asset matches, the client fetches no list of deprecated assets.
     deprecated = {"": ee.deprecation.DeprecatedAsset("", None, None, None)}
-    state, names = _initialized.states.get(server.url, (None, frozenset()))
-    functions = ee.ApiFunction._api
-    is_intact = functions is _initialized.functions and ee.Algorithms is _initialized.container
-    if state is None or not is_intact or functions.keys() != names:
+    state, listed = _initialized.states.get(server.url, (None, b""))
+    is_intact = ee.ApiFunction._api is _initialized.functions and ee.Algorithms is _initialized.container
+    if state is None or not is_intact or listed != _initialized.listed:
         with urlopen(f"{server.url}/v1/projects/local/algorithms?prettyPrint=false&alt=json") as response:
-            listed = response.read()  # by the client's own request, which recorders know
+            listed = sha256(response.read()).digest()  # by the client's own request, which recorders know
         if is_intact and listed == _initialized.listed:
             ee.data.reset()
             ee.data.initialize(AnonymousCredentials(), f"{server.url}/api", server.url, server.url, project="local")
@@ -206,9 +206,10 @@ def initialize(server: Server) -> Any:
             ee.deprecation.deprecated_assets = deprecated
             ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
         ee.data.setMaxRetries(0)
-        state, functions = ee.data._get_state(), ee.ApiFunction._api
-        _initialized.states[server.url] = state, frozenset(functions)
-        _initialized.listed, _initialized.functions, _initialized.container = listed, functions, ee.Algorithms
+        state = ee.data._get_state()
+        _initialized.states[server.url] = state, listed
+        _initialized.listed, _initialized.functions = listed, ee.ApiFunction._api
+        _initialized.container = ee.Algorithms
     ee.deprecation.deprecated_assets = deprecated
     _state._state = replace(state, workload_tag=type(state.workload_tag)())
     return ee
