@@ -125,7 +125,7 @@ def test_a_process_that_is_killed_leaves_no_server_and_its_files_until_the_next_
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     serving = """
 import sys
-from eechips.engine.service.local_server import LocalServer, local_earth_engine, remove_unused_exports
+from eechips.engine.service.local_server import local_earth_engine
 with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
     print(server._process.pid, flush=True)
     sys.stdin.read()

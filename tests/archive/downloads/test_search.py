@@ -135,6 +135,12 @@ def test_tables_without_geometries_in_degrees_are_refused(tmp_path: Path) -> Non
         search(str(path), region=shapely.box(0.7, 0, 1.2, 1))
     with pytest.raises(ConfigurationError, match="Pseudo-Mercator"):
         [list(entries) for entries in chunks(find_lists([str(path)]), None)]
+    table = pq.read_table(path)
+    geo = json.loads(table.schema.metadata[b"geo"])
+    geo["columns"]["geometry"]["crs"] = {"type": "unheard of"}
+    pq.write_table(table.replace_schema_metadata({b"geo": json.dumps(geo)}), path)
+    with pytest.raises(ConfigurationError, match=r"items\.parquet has geometries in .* that is not understood"):
+        search(str(path))
     pd.DataFrame(frame.drop(columns="geometry")).to_parquet(path)
     with pytest.raises(ConfigurationError, match="it has no column of geometries"):
         search(str(path))

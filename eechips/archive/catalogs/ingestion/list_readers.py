@@ -279,7 +279,12 @@ def geometry_column(file: Any, label: str) -> str | None:
     column = next((name for name in ("geometry", primary, *_GEOMETRIES) if name in names), None)
     about = described.get(column)
     crs = about.get("crs") if isinstance(about, dict) else None
-    if crs and (parsed := parse_crs(crs if isinstance(crs, str) else json.dumps(crs))).is_projected:
+    try:
+        parsed = parse_crs(crs if isinstance(crs, str) else json.dumps(crs)) if crs else None
+    except UsageError as error:
+        what = f"{label} has geometries in a coordinate reference system that is not understood"
+        raise ConfigurationError(f"{what}: write it in EPSG:4326") from error
+    if parsed is not None and parsed.is_projected:
         raise ConfigurationError(
             f"{label} has geometries in {parsed.name}, and those of items are longitudes and latitudes: write it in"
             " EPSG:4326"

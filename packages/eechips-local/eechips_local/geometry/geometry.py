@@ -48,13 +48,13 @@ _WITHOUT_OPERATION = frozenset(
 def kept_footprint(footprint: Geometry) -> Geometry:
     """Return a footprint as the property ``system:footprint`` has it.
 
-    That of a stored image is a LinearRing: {"type": "LinearRing", "coordinates": [[-44.03, -21.78], …]}. That of a
+    That of a stored image is a geodesic ring: {"type": "LinearRing", "coordinates": [[-44.03, -21.78], …]}. That of a
     clipped one is a Polygon: code 15643366933 prints both ``{'type': 'Polygon', 'coordinates': …}`` and its grid.
     """
     shape = footprint.shape
-    if not footprint.outlined or shape.geom_type != "Polygon" or shape.interiors or shape.is_empty:
+    if footprint.geodesic_ring is None or shape.geom_type != "Polygon" or shape.interiors or shape.is_empty:
         return footprint
-    return Geometry(shapely.LinearRing(shape.exterior.coords), footprint.projection, geodesic=True)
+    return Geometry(shapely.LinearRing(shape.exterior.coords), footprint.projection, footprint.geodesic_ring)
 
 
 def element_geometry(element: Any) -> Geometry | None:

@@ -23,7 +23,7 @@ def canonical_longitude(longitude: float) -> float:
 
 
 def wrapped_longitude(longitude: float) -> float:
-    """Return a longitude brought to -180 (exclusive, but for itself) … 180 degrees."""
+    """Return a longitude within -180 to 180 degrees: one beyond is turned, to 180 rather than -180."""
     return longitude if -180.0 <= longitude <= 180.0 else canonical_longitude(longitude)
 
 

@@ -150,7 +150,7 @@ def stored_image(asset: ImageAsset) -> Image:
         unbounded = tuple(replace(band, projection=WGS84, extent=None, fixed=False) for band in _bands(asset))
         return Image(unbounded, asset.properties, None, asset.id, asset.version)
     bands = _bands(asset) if isinstance(asset.bands, tuple) else LazySequence(lambda: _bands(asset))
-    return Image(bands, asset.properties, Geometry(asset.footprint, outlined=True), asset.id, asset.version)
+    return Image(bands, asset.properties, Geometry(asset.footprint, geodesic_ring=True), asset.id, asset.version)
 
 
 def _bands(asset: ImageAsset) -> tuple[ImageBand, ...]:

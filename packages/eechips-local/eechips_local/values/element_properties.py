@@ -96,8 +96,8 @@ def _filled(value: Value) -> Geometry | None:
     if not isinstance(geometry, Geometry):
         return None
     if geometry.shape.geom_type == "LinearRing" and not geometry.shape.is_empty:
-        return replace(geometry, shape=shapely.Polygon(geometry.shape.coords), outlined=True)
-    return replace(geometry, outlined=False)
+        return replace(geometry, shape=shapely.Polygon(geometry.shape.coords), geodesic_ring=geometry.geodesic)
+    return replace(geometry, geodesic_ring=None)
 
 
 def is_system(name: str) -> bool:

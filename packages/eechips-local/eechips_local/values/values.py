@@ -90,14 +90,14 @@ class Geometry:
         projection: longitude and latitude unless said otherwise.
         geodesic: whether edges follow great circles rather than straight lines in the projection.
         unbounded: the whole Earth; ``shape`` is then the full longitude/latitude rectangle.
-        outlined: whether users see the footprint as its outer ring, as that of a stored image.
+        geodesic_ring: whether the ring that users see as a footprint has geodesic edges; None if they see its shape.
     """
 
     shape: BaseGeometry
     projection: Projection = WGS84
     geodesic: bool = False
     unbounded: bool = False
-    outlined: bool = False
+    geodesic_ring: bool | None = None
 
     def within(self, target: Projection, tolerance: float) -> BaseGeometry:
         """Return the shape in another projection's coordinates, exact to ``tolerance`` of its units.

@@ -106,6 +106,16 @@ def found(search: ItemSearch, query: ItemQuery, collection: str = "s2") -> list[
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_tables_in_metres_are_refused(tmp_path: Path) -> None:
+    """Metres were read as degrees: no item was in any region."""
+    path = write_with_geopandas(tmp_path)
+    frame = pytest.importorskip("geopandas").read_parquet(path).set_crs(4326, allow_override=True)
+    frame.to_crs(3857).to_parquet(path)
+    with pytest.raises(ArchiveRefusedError, match=r"geometries in WGS 84 / Pseudo-Mercator.*write it in EPSG:4326"):
+        found(open_items(path), ItemQuery())
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.parametrize(
     "write", [write_catalogue, write_list, write_parquet, write_null_asset, write_with_geopandas, write_rustac]
 )

@@ -129,14 +129,16 @@ def test_footprints_of_stored_images_are_rings() -> None:
     assert shapely.Polygon(footprint["coordinates"]).equals(scene.footprint)
 
 
-@pytest.mark.parametrize(("geometry", "seen"), [("Polygon", "Polygon"), ("LinearRing", "LinearRing")])
-def test_footprints_that_are_set_stay_what_they_are(geometry: str, seen: str) -> None:
+@pytest.mark.parametrize("geometry", ["Polygon", "LinearRing"])
+@pytest.mark.parametrize("options", [{}, {"geodesic": False}, {"crs": invoke("Projection", crs="EPSG:3857")}])
+def test_footprints_that_are_set_stay_what_they_are(geometry: str, options: dict[str, Any]) -> None:
     corners = [[2, 3], [5, 3], [5, 7], [2, 3]]
-    outline = invoke(f"GeometryConstructors.{geometry}", coordinates=[corners] if seen == "Polygon" else corners)
+    coordinates = [corners] if geometry == "Polygon" else corners
+    outline = invoke(f"GeometryConstructors.{geometry}", coordinates=coordinates, **options)
     image = invoke("Element.set", object=invoke("Image.constant", value=1), key="system:footprint", value=outline)
     shown = encode(evaluate(image))["properties"]["system:footprint"]
     assert shown == encode(evaluate(invoke("Element.get", object=image, property="system:footprint")))
-    assert shown["type"] == seen
+    assert shown == encode(evaluate(outline))
 
 
 def test_features_and_collections() -> None:

@@ -33,6 +33,7 @@ from eechips_local.archives.items.embedding_files import EmbeddingFiles, has_col
 from eechips_local.archives.items.item_conditions import is_match
 from eechips_local.assets.vectors.untrusted_parquet import BoundedParquet
 from eechips_local.geometry.longitude_boxes import split_bounds
+from eechips_local.pixels.grids.pixel_grid import parse_crs
 
 _LARGEST = 256 << 20  # bytes of a document
 _CONTAINERS = 20_000_000  # objects and lists of a document, each of which takes a hundred bytes of memory
@@ -201,11 +202,26 @@ class ParquetItems:
         with BoundedParquet(self._path, _ROWS) as file:
             if not {"id", "collection", "geometry", "assets"} <= set(file.schema_arrow.names):
                 raise ArchiveRefusedError(f"{self._path} has not the columns of STAC GeoParquet.")
+            if (crs := _projected_crs(file.schema_arrow)) is not None:
+                raise ArchiveRefusedError(
+                    f"{self._path} has geometries in {crs}, and those of items are longitudes and latitudes: write it"
+                    " in EPSG:4326."
+                )
             yield file
 
     def _refusal(self, error: Exception) -> ArchiveRefusedError:
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         return ArchiveRefusedError(f"{self._path} cannot be read as STAC GeoParquet: {reason}.")
+
+
+def _projected_crs(schema: pa.Schema) -> str | None:
+    """Return the name of the CRS of GeoParquet's geometries if it is projected."""
+    try:
+        crs = json.loads((schema.metadata or {})[b"geo"])["columns"]["geometry"]["crs"]
+        parsed = parse_crs(json.dumps(crs)) if crs else None
+    except (KeyError, ValueError, TypeError):  # longitudes and latitudes, or what no library can say
+        return None
+    return parsed.name if parsed is not None and parsed.is_projected else None
 
 
 def _choose(schema: pa.Schema, collection: str, query: ItemQuery) -> ds.Expression:

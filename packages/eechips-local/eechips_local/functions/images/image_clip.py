@@ -33,7 +33,7 @@ def clipped(image: Image, geometry: Geometry) -> Image:
         replace(band, raster=raster, index=index, extent=_clip_extent(band, geometry))
         for index, band in enumerate(image.bands)
     ]
-    footprint = replace(clipped_footprint(image, geometry), outlined=False)
+    footprint = replace(clipped_footprint(image, geometry), geodesic_ring=None)
     return replace(image, bands=tuple(bands), footprint=footprint)
 
 
