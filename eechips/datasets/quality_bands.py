@@ -1,4 +1,4 @@
-"""Define records of quality bands, which say which pixels of an image are clear, and find those of a dataset."""
+"""Define records of quality bands, find those of a dataset, and turn bits and classes into masks on the service."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Receive, assemble and validate PNG pictures: 8 bits, grey or colour; masked pixels are transparent."""
+"""Receive, assemble and validate PNG pictures: 8 bits, grey or colour; masked pixels are transparent; refuse
+those that unpack to gigabytes.
+"""
 
 from __future__ import annotations
 

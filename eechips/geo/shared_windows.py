@@ -1,4 +1,4 @@
-"""Group pixel grids that one larger window of the same pixels covers."""
+"""Group pixel grids that one larger window of the same pixels covers, and divide them into halves."""
 
 from __future__ import annotations
 

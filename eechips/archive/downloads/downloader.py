@@ -1,5 +1,5 @@
 """Download one file: resume it where it was interrupted, check it, start again if it is wrong, quarantine it after
-three wrong copies; stop endless and slow transfers.
+three wrong copies.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Limit transfers: the bytes per second of all together (``max_rate``), the time that a host may be silent, and the
-disk space that must stay free.
+"""Limit transfers: the bytes per second of all together (``max_rate``), how long a host may be silent or send
+next to nothing, and the disk space that must stay free.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Exchange HTTP requests and responses over the connections of a process."""
+"""Exchange HTTP requests and responses over the connections of a process; tell hosts that cannot be reached."""
 
 from __future__ import annotations
 

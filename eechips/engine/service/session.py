@@ -1,5 +1,5 @@
-"""Connect this process to the service of a run: its project, credentials and quota, its local Earth Engine, notes on
-synthetic data (demo planet, stubs).
+"""Connect this process to the service of a run: its project (none on localhost), credentials and quota, its local
+Earth Engine, notes on synthetic data (demo planet, stubs).
 """
 
 from __future__ import annotations

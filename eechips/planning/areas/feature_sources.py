@@ -1,5 +1,5 @@
-"""Find the tables of a dataset of features (an index, short names such as GEDI_L2A), and filter them on the service by
-date, place and quality.
+"""Find the tables of a dataset of features (an index, short names such as GEDI_L2A), refuse columns that they lack, and
+filter them on the service by date, place and quality.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Find the cloud mask that an option names, and mask the images of a dataset with it.
+"""Find the cloud mask that an option names (``mask``), and mask the images of a dataset with it.
 
 :func:`parse_mask` finds the mask of a dataset by name; :meth:`CloudMask.apply` selects and masks bands of an image.
 This module sends no requests.

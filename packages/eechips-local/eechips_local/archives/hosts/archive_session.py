@@ -1,5 +1,5 @@
-"""Send the requests of an archive's searches and tokens to its own hosts: attempts, timeouts, redirects, the largest
-response, connections of each thread.
+"""Send the requests of an archive's searches and tokens to its own hosts: attempts, timeouts, redirects (to
+another host without a token), the largest response, connections of each thread.
 """
 
 from __future__ import annotations

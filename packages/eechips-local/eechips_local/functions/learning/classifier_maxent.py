@@ -1,4 +1,4 @@
-"""``ee.Classifier.amnhMaxent``: maximum entropy models of species distributions."""
+"""``ee.Classifier.amnhMaxent``: arguments, and the types of features for a number of presences."""
 
 from __future__ import annotations
 
