@@ -23,7 +23,10 @@ _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _OPENS = frozenset({"open", "fdopen"})
 """Python's own functions that open files."""
 
-_WRITING = re.compile(r"(?=.*[wax+])[rwaxbt+]{1,3}-?")
+_WITH_MODE = re.compile(r"fdopen|open\w*|\w*File|Dataset|HDFStore")
+"""Functions and classes, also of libraries, whose second argument is a mode."""
+
+_WRITING = re.compile(r"(?=.*[wax+])(?:[rwax](?:[bt]?\+?|\+[bt])|[bt][rwax]\+?)(?:-|[:|]\w*)?")
 """Modes in which files are written: a worker would empty such a file if it opened it again."""
 
 
@@ -56,7 +59,7 @@ def remade_objects(is_sendable: Callable[[Any, dict[int, Expression]], bool]) ->
         value = vars(main).get(name)
         if type(value).__module__.partition(".")[0] in sys.stdlib_module_names - {"__main__"}:
             continue
-        if not _writes_file(value) and not is_sendable(value, remade):
+        if not is_sendable(value, remade) and not _writes_file(value):
             remade[id(value)] = expression
     return remade
 
@@ -64,6 +67,11 @@ def remade_objects(is_sendable: Callable[[Any, dict[int, Expression]], bool]) ->
 def remake(text: str, names: dict[str, Any]) -> Any:
     """Evaluate the expression of an object, with the variables of the script that it reads."""
     return eval(compile(text, "<script>", "eval", dont_inherit=True), dict(names))
+
+
+def is_writing(mode: Any) -> bool:
+    """Return whether a value is a mode in which files are written, as ``wb``, ``r+``, ``w-`` or ``w:gz``."""
+    return isinstance(mode, str) and _WRITING.fullmatch(mode) is not None
 
 
 def _assigned(main: ModuleType) -> Iterator[tuple[str, Expression]]:
@@ -114,14 +122,14 @@ def _bindings(nodes: list[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
 def _changed(node: ast.AST) -> set[str]:
     """Return the variables whose objects a statement changes: it sets an attribute or an item, or calls a method."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-        return _root(node.value.func)
+        return _owner(node.value.func)
     if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-        return _root(node)
+        return _owner(node)
     return set()
 
 
-def _root(node: ast.AST) -> set[str]:
-    """Return the variable at the beginning of attributes, items and calls; none for a plain name."""
+def _owner(node: ast.AST) -> set[str]:
+    """Return the variable whose attribute, item or result an expression is; none for a plain name."""
     inner = node
     while isinstance(inner, (ast.Attribute, ast.Subscript, ast.Call)):
         inner = inner.func if isinstance(inner, ast.Call) else inner.value
@@ -131,15 +139,22 @@ def _root(node: ast.AST) -> set[str]:
 def _opens_file(value: ast.expr) -> bool:
     """Return whether an expression opens a file by Python, or by a mode in which a library writes it."""
     calls = [node for node in ast.walk(value) if isinstance(node, ast.Call)]
-    modes = [node for call in calls for node in (*call.args[1:], *(k.value for k in call.keywords if k.arg == "mode"))]
-    opens = any(isinstance(call.func, ast.Name) and call.func.id in _OPENS for call in calls)
-    return opens or any(isinstance(node, ast.Constant) and _is_writing(node.value) for node in modes)
+    is_opened = any(isinstance(call.func, ast.Name) and call.func.id in _OPENS for call in calls)
+    modes = [mode for call in calls for mode in _modes(call)]
+    return is_opened or any(isinstance(mode, ast.Constant) and is_writing(mode.value) for mode in modes)
+
+
+def _modes(call: ast.Call) -> list[ast.expr]:
+    """Return the arguments of a call that may be the mode of a file."""
+    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    second = call.args[1:2] if _WITH_MODE.fullmatch(name) else []
+    return [*second, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
 
 
 def _writes_file(value: Any) -> bool:
     """Return whether an object of a library is a file that is written, as by rasterio or h5py."""
-    return "Writer" in type(value).__name__ or _is_writing(getattr(value, "mode", None))
-
-
-def _is_writing(mode: Any) -> bool:
-    return isinstance(mode, str) and _WRITING.fullmatch(mode) is not None
+    try:
+        mode = getattr(value, "mode", None)
+    except Exception:  # noqa: BLE001 - a closed file of h5py has no mode; objects of libraries raise what they like
+        mode = None
+    return "Writer" in type(value).__name__ or is_writing(mode)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import pickle
 import re
+import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
+import cloudpickle
 import h5py
 import pytest
 import rasterio
 
 from eechips import open_run
+from eechips.scripts.remade_objects import Expression, remade_objects
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import run
 
@@ -93,6 +99,66 @@ def test_what_the_script_changes_later_is_refused(made: str, demo_server: Server
     result = run(script, demo_server, tmp_path)
     assert result.returncode != 0
     assert re.search("work cannot be sent to another process: [Cc]annot pickle .*Make what belongs", result.stderr)
+
+
+_OBJECTS = """
+import io
+import ssl
+import tarfile
+import zipfile
+
+import h5py
+
+class Client:
+    def __init__(self, *arguments):
+        self.arguments, self.context = arguments, ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+
+class Strict(Client):
+    def __getattr__(self, name):
+        raise KeyError(name)
+
+with h5py.File("closed.h5", "r") as closed:
+    table = closed["table"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("made", "is_remade"),
+    [
+        ("Client('u', 'raw')", True), ("Client('u', 'a')", True), ("Client(h5py.File('closed.h5', 'r'))", True),
+        ("h5py.File('closed.h5', 'r')", True), ("Strict('u')", True),
+        ("h5py.File('table.h5', 'w')", False), ("h5py.File('table.h5', mode='a')", False),
+        ("h5py.File('closed.h5', 'r+')", False), ("Client(io.open('file.txt', 'bw'))", False),
+        ("Client(zipfile.ZipFile('file.zip', 'w'))", False), ("Client(tarfile.open('file.tar', 'w:gz'))", False),
+    ],
+)  # fmt: skip
+def test_objects_are_made_anew_unless_they_write_files(
+    made: str, is_remade: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A closed file, which has no mode, ended the search; words such as "raw" were taken for modes."""
+    monkeypatch.chdir(tmp_path)
+    with h5py.File("closed.h5", "w") as file:
+        file["table"] = 1
+    text = f"{_OBJECTS}thing = {made}\n"
+    Path("script.py").write_text(text)
+    main = ModuleType("__main__")
+    main.__file__ = str(tmp_path / "script.py")
+    exec(compile(text, main.__file__, "exec"), vars(main))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    thing = vars(main)["thing"]
+    assert (id(thing) in remade_objects(_is_sendable)) == is_remade
+    for file in (
+        argument for argument in (thing, *getattr(thing, "arguments", ())) if hasattr(type(argument), "close")
+    ):
+        file.close()
+
+
+def _is_sendable(thing: Any, remade: dict[int, Expression]) -> bool:
+    try:
+        cloudpickle.dumps(thing)
+    except (TypeError, pickle.PicklingError):
+        return False
+    return True
 
 
 _MOSAIC = """
