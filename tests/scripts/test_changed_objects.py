@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-import importlib.util
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,19 +18,24 @@ from tests.support.user_scripts import plain, run
 _FUNCTIONS = """
 import array
 import functools
+import gzip
 import io
 import os
 import shutil
+import tarfile
 import uuid
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import rasterio
 import xarray as xr
 from PIL import Image
 
 canvas, text, numbers = Image.new("L", (4, 4)), io.StringIO(), array.array("d", [0, 0])
 cube, series, rows, todo, seen = xr.DataArray(np.zeros(3)), pd.Series([0, 0]), [], [1, 2], {}
+stats = {}
 log, DONE, FOLDER = print, "done.json", Path("folder")
 
 def pastes(n):
@@ -136,19 +141,64 @@ def changes_its_row(row):
     row["value"] = 1
     row.pop("geometry")
     return row
+
+def reads_by_modules(n):
+    with rasterio.open("snow.tif") as file, gzip.open("raw.gz") as raw, Image.open("view.png") as view:
+        return file.read(), raw.read(), view.size, open("raw", "rb").read()
+
+def writes_its_own_by_modules(n):
+    with rasterio.open(f"{n}.tif", mode="w"), gzip.open(f"{n}.gz", "wt"), tarfile.open(name=f"{n}.tar", mode="w"):
+        pass
+    with zipfile.ZipFile(f"{n}.zip", "w") as archive, archive.open("part.txt", "w") as part:
+        part.write(b"x")
+
+def saves_by_rasterio(n):
+    import rasterio
+    with rasterio.open("all.tif", "w") as file:
+        file.write(n)
+
+def saves_by_tarfile(n):
+    with tarfile.open("all.tar", mode="w:gz") as file:
+        file.add(n)
+
+def opens_path_by_keyword(n):
+    with (FOLDER / "done.json").open(mode="w", encoding="utf-8") as file:
+        file.write(str(rows))
+
+def saves_by_inner_functions(n):
+    def save(name):
+        with open(name, "w") as file:
+            file.write("x")
+    part = "part"
+    again = lambda part: open(part, "w")
+    save(f"{n}.txt")
+    again(f"{n}.csv").close()
+    return [Path(p).write_text("x") for p in (f"{n}.a", f"{n}.b")]
+
+def saves_one_by_an_inner_function(n):
+    def save(name):
+        path = "done.json"
+        Path(path).write_text(name)
+    save(n)
+
+def takes_of_its_own(n):
+    def take(todo):
+        return todo.pop()
+    return take([n]), [stats.pop("n") for stats in ({"n": 1}, {"n": 2})], list(seen.pop(0) for seen in ([1], [2]))
 """
 
 
 @pytest.fixture(scope="module")
 def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("script") / "shared_by_threads.py"
-    path.write_text(_FUNCTIONS)
-    spec = importlib.util.spec_from_file_location("shared_by_threads", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return _executed(path, _FUNCTIONS)
+
+
+def _executed(path: Path, text: str) -> SimpleNamespace:
+    path.write_text(text)
+    variables: dict[str, Any] = {"__name__": "shared_by_threads"}
+    exec(compile(text, path, "exec"), variables)
+    return SimpleNamespace(**variables)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +207,8 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("pastes", "canvas"), ("prints", "text"), ("sets", "numbers"), ("labels", "cube"), ("writes_series", "series"),
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
         ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("has_a_temporary_file", ""), ("given", ""),
-        ("saves_once", ""),
-        ("changes_its_row", ""),
+        ("saves_once", ""), ("reads_by_modules", ""), ("writes_its_own_by_modules", ""),
+        ("changes_its_row", ""), ("saves_by_inner_functions", ""), ("takes_of_its_own", ""),
     ],
 )  # fmt: skip
 def test_changes_that_a_copy_would_lose_are_found(name: str, lost: str, script: Any) -> None:
@@ -180,11 +230,29 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     ("name", "path"),
     [
         ("saves_state", "DONE"), ("saves_beside", "temporary"), ("saves_by_path", "FOLDER / 'done.json'"),
-        ("opens_path", "FOLDER / 'done.json'"),
+        ("opens_path", "FOLDER / 'done.json'"), ("opens_path_by_keyword", "FOLDER / 'done.json'"),
+        ("saves_by_rasterio", "'all.tif'"), ("saves_by_tarfile", "'all.tar'"),
+        ("saves_one_by_an_inner_function", "Path(path)"),
     ],
 )  # fmt: skip
 def test_files_that_each_call_writes_again_are_found(name: str, path: str, script: Any) -> None:
     assert f"each would write {path} with its own values only" in lost_change(getattr(script, name))
+
+
+def test_changes_of_an_edited_script_are_found(tmp_path: Path) -> None:
+    """A process that executes a script again read its first version: the removal was lost."""
+    text = "todo = [1, 2]\n\ndef takes(n):\n    return todo.pop()\n"
+    for version in (text, f"# edited\n\n{text}"):
+        assert "a copy of todo," in lost_change(_executed(tmp_path / "edited.py", version).takes)
+
+
+def test_equal_functions_of_two_scripts_are_told_apart(tmp_path: Path) -> None:
+    """The second had what was found for the first, whose definition is no longer in its file."""
+    text = "todo = [1, 2]\n\ndef takes(n):\n    return todo.pop()\n"
+    first, second = (_executed(tmp_path / name, text) for name in ("first.py", "second.py"))
+    (tmp_path / "first.py").write_text("")
+    assert not lost_change(first.takes)
+    assert "a copy of todo," in lost_change(second.takes)
 
 
 _SCRIPT = """

@@ -19,12 +19,16 @@ from typing import Any
 from eechips.errors import EechipsError
 from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables
 from eechips.scripts.pooling.original_pools import is_installed
+from eechips.scripts.remade_objects import is_writing
 from eechips.scripts.script_source import read_source
 
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
 _CONTAINERS = (dict, list, set)
 _OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
+_OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
+"""Keywords of ``Path.open``."""
+
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 
 
@@ -36,14 +40,15 @@ def lost_change(function: Any) -> str:
     for member in _reached(executed_function(function)):
         code = member.__code__
         own = variables(member)
-        for name, is_removal in _changed_names(code).items():
+        path = Path(code.co_filename)
+        for name, is_removal in _changed_names(code, path).items():
             value = own.get(name)
             if name not in _parameters(code) and (
                 _is_of(value, _PACKAGES, _CLASSES) or (is_removal and isinstance(value, _CONTAINERS))
             ):
                 return f"each would change a copy of {name}, which the script needs. Return the values instead"
-        for path in _rewritten_files(code):
-            return f"each would write {path} with its own values only. Return the values, and let the script write them"
+        for file in _rewritten_files(code, path):
+            return f"each would write {file} with its own values only. Return the values, and let the script write them"
     return ""
 
 
@@ -51,7 +56,7 @@ def changed_argument(call: SharedCall) -> str:
     """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none."""
     function = executed_function(call.function)
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
-    changed = _changed_names(code) if isinstance(code, CodeType) else {}
+    changed = _changed_names(code, Path(code.co_filename)) if isinstance(code, CodeType) else {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
     if not changed:
         return ""
@@ -77,7 +82,11 @@ def _reached(function: Any) -> Iterator[FunctionType | MethodType]:
         member = waiting.pop()
         owner = getattr(member, "__self__", None)
         inner = inspect.unwrap(getattr(member, "__func__", member))
-        if not isinstance(inner, FunctionType) or inner.__code__ in reached or not _is_of_script(inner.__code__):
+        if (
+            not isinstance(inner, FunctionType)
+            or inner.__code__ in reached
+            or not _is_of_script(Path(inner.__code__.co_filename))
+        ):
             continue
         reached.add(inner.__code__)
         yield inner if owner is None else MethodType(inner, owner)
@@ -87,8 +96,7 @@ def _reached(function: Any) -> Iterator[FunctionType | MethodType]:
                 waiting.append(MethodType(method, owner))
 
 
-def _is_of_script(code: CodeType) -> bool:
-    path = Path(code.co_filename)
+def _is_of_script(path: Path) -> bool:
     return path.is_file() and not is_installed(path)
 
 
@@ -96,18 +104,30 @@ def _parameters(code: CodeType) -> tuple[str, ...]:
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
 
 
-def _definitions(code: CodeType) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]:
+def _local_names(code: CodeType) -> set[str]:
+    """Return the variables of a function, and of the functions and comprehensions in it."""
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
+    return {*code.co_varnames, *code.co_cellvars}.union(*map(_local_names, inner))
+
+
+def _definitions(code: CodeType, path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]:
     """Yield the definitions of a function in its file: two on one line are not told apart."""
-    for node in ast.walk(_tree(Path(code.co_filename))) if _is_of_script(code) else ():
+    if not _is_of_script(path):
+        return
+    status = path.stat()
+    for node in ast.walk(_tree(path, status.st_mtime_ns, status.st_size)):
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and _has_place(node, code):
             yield node
 
 
 @functools.cache
-def _rewritten_files(code: CodeType) -> tuple[str, ...]:
-    """Return the paths of files that a function empties and writes, and that are the same for all its calls."""
+def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
+    """Return the paths of files that a function empties and writes, and that are the same for all its calls.
+
+    Equal codes of two files are told apart by the path of their file.
+    """
     paths: list[str] = []
-    for definition in _definitions(code):
+    for definition in _definitions(code, path):
         nodes = list(ast.walk(definition))
         assigned = {
             node.targets[0].id: node.value
@@ -115,12 +135,14 @@ def _rewritten_files(code: CodeType) -> tuple[str, ...]:
             if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
         }
         bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-        differing = {*code.co_varnames, *code.co_cellvars}
+        bound.update(node.arg for node in nodes if isinstance(node, ast.arg))
+        differing = _local_names(code).difference(_imported(nodes))
         for name, value in assigned.items():  # in their order, as a name beside that of the file
-            if bound[name] == 1 and name not in _parameters(code) and _is_fixed(value, differing):
+            if bound[name] == 1 and _is_fixed(value, differing):
                 differing.discard(name)
         calls = [node for node in nodes if isinstance(node, ast.Call)]
-        written = (path for call in calls if (path := _written_path(call)) is not None and _is_fixed(path, differing))
+        files = (file for call in calls if (file := _written_path(call, differing)) is not None)
+        written = (file for file in files if _is_fixed(file, differing))
         paths += [
             text for text in map(ast.unparse, written) if not any(_is_passing(call, text, differing) for call in calls)
         ]
@@ -140,16 +162,33 @@ def _is_passing(call: ast.Call, path: str, differing: set[str]) -> bool:
     )
 
 
-def _written_path(call: ast.Call) -> ast.expr | None:
-    """Return the path of the file that a call empties and writes; None for another call."""
+def _written_path(call: ast.Call, differing: set[str]) -> ast.expr | None:
+    """Return the path of the file that a call empties and writes; None for another call.
+
+    It is the first argument of ``open`` and of ``module.open``, and the owner of a method of a path.
+    """
+    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
     name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    is_method = isinstance(call.func, ast.Attribute) and name in ("open", "write_text", "write_bytes")
+    if owner is not None and name in ("write_text", "write_bytes"):
+        return owner
+    is_options = {keyword.arg for keyword in call.keywords} <= _OPTIONS
+    is_method = owner is not None and (_is_emptying(call.args[0]) if call.args else is_options)
     modes = [*call.args[0 if is_method else 1 :][:1], *(k.value for k in call.keywords if k.arg == "mode")]
-    if name == "open" and not any(isinstance(mode, ast.Constant) and "w" in str(mode.value) for mode in modes):
+    if name != "open" or not any(map(_is_emptying, modes)):
         return None
-    if is_method and isinstance(call.func, ast.Attribute):
-        return call.func.value
-    return call.args[0] if name == "open" and call.args else None
+    if is_method:
+        return owner
+    is_shared = owner is None or _is_fixed(owner, differing)  # not an archive of the call
+    return call.args[0] if is_shared and call.args else None
+
+
+def _is_emptying(mode: ast.expr) -> bool:
+    return isinstance(mode, ast.Constant) and is_writing(mode.value) and "w" in str(mode.value)
+
+
+def _imported(nodes: Collection[ast.AST]) -> set[str]:
+    imports = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
+    return {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
 
 
 def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
@@ -164,17 +203,21 @@ def _names(node: ast.AST) -> set[str]:
 
 
 @functools.cache
-def _changed_names(code: CodeType) -> dict[str, bool]:
-    """Return the variables whose objects a function of the script may change, and whether it removes something."""
+def _changed_names(code: CodeType, path: Path) -> dict[str, bool]:
+    """Return the variables whose objects a function of the script may change, and whether it removes something.
+
+    See `_rewritten_files`.
+    """
     names: dict[str, bool] = {}
-    for name, is_removal in (change for node in _definitions(code) for change in _changes(node)):
+    for name, is_removal in (change for node in _definitions(code, path) for change in _changes(node)):
         names[name] = names.get(name, False) or is_removal
-    own = {*code.co_varnames, *code.co_cellvars}.difference(_parameters(code))
+    own = _local_names(code).difference(_parameters(code))
     return {name: is_removal for name, is_removal in names.items() if name not in own}
 
 
-@functools.cache
-def _tree(path: Path) -> ast.AST:
+@functools.lru_cache
+def _tree(path: Path, _modified: int, _size: int) -> ast.AST:
+    """Return the tree of a version of a file: a process may execute a script again after it is edited."""
     try:
         return read_source(path).tree
     except EechipsError:  # no script: a program that calls eechips
@@ -191,19 +234,19 @@ def _changes(function: ast.AST) -> Iterator[tuple[str, bool]]:
     """Yield the variables whose objects a function changes by an assignment or a method, and whether it removes."""
     for node in ast.walk(function):
         if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            yield from ((name, isinstance(node.ctx, ast.Del)) for name in _root(node.value))
+            yield from ((name, isinstance(node.ctx, ast.Del)) for name in _variable_or_field(node.value))
         elif isinstance(node, ast.AugAssign):
-            yield from ((name, False) for name in _root(node.target))
+            yield from ((name, False) for name in _variable_or_field(node.target))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield from ((name, False) for name in _root(node.value.func))
+            yield from ((name, False) for name in _variable_or_field(node.value.func))
             files = [keyword.value for keyword in node.value.keywords if keyword.arg == "file"]
-            yield from ((name, False) for file in files for name in _root(file))
+            yield from ((name, False) for file in files for name in _variable_or_field(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _REMOVING:
-            yield from ((name, True) for name in _root(node.func.value))
+            yield from ((name, True) for name in _variable_or_field(node.func.value))
 
 
-def _root(node: ast.AST) -> list[str]:
-    """Return the variable at the beginning of attributes, items and calls, as ``self.name`` for a field."""
+def _variable_or_field(node: ast.AST) -> list[str]:
+    """Return the variable at the beginning of attributes, items and calls; a field of ``self`` as ``self.name``."""
     while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
         inner = node.func if isinstance(node, ast.Call) else node.value
         if isinstance(node, ast.Attribute) and isinstance(inner, ast.Name) and inner.id == "self":
