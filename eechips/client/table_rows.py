@@ -4,6 +4,7 @@ that come twice.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ from eechips.client.error_classification import raising_too_large
 from eechips.client.http.marked_requests import confirm_empty
 from eechips.errors import TooLargeError, ValidationError
 from eechips.recipe.results import Series, SplittableTable
+from eechips.text.formatting import describe_exception
 from eechips.web.list_pages import follow_pages
 
 if TYPE_CHECKING:
@@ -211,6 +213,20 @@ def feature_pages(source: ee.FeatureCollection, size: int) -> Iterator[list[dict
 def repeated_keys(keys: Iterable[Any]) -> list[Any]:
     """Return the keys that come more than once, in the order of their first place."""
     return [key for key, count in Counter(keys).items() if count > 1]
+
+
+@contextlib.contextmanager
+def refusing_other_values() -> Iterator[None]:
+    """Surround code that reads rows: values of other types and columns than were asked for are no bug of eechips.
+
+    Raises:
+        ValidationError: for the exceptions that such values cause, as after a proxy that makes texts of all numbers.
+    """
+    try:
+        yield
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        reason = describe_exception(error)
+        raise ValidationError(f"the response has other values than were asked for: {reason}") from error
 
 
 def _row(feature: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from eechips.geo.grid import Part
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
-from eechips.text.formatting import describe_exception
 
 _MOST_REREADS = 3  # of an exported file that is not as requested
 
@@ -190,11 +189,8 @@ def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
     names: tuple[str, ...]
     columns: list[Any]
     if table.unpack is not None:
-        try:
+        with _encoding():
             unpacked = table.unpack(rows)
-        except (AttributeError, LookupError, TypeError, ValueError) as error:  # valid JSON, of another form
-            reason = describe_exception(error)
-            raise ValidationError(f"the response has other values than were asked for: {reason}") from error
         names, columns = tuple(unpacked), list(unpacked.values())
     else:
         if not table.has_rows and table.columns is None:

@@ -195,6 +195,13 @@ def test_features_of_another_cell_are_an_error(rows: list[dict[str, Any]], messa
         cell.columns_of(rows)
 
 
+@pytest.mark.parametrize("other", [{".geo": None}, {"system:index": "a"}, {"system:index": "a", ".geo": 7}])
+def test_features_of_another_form_are_an_error_of_the_response(other: dict[str, Any]) -> None:
+    cell = CellRows(FeatureCell(-105.0, 39.0, -104.5, 39.5), BOX)
+    with pytest.raises(ValidationError, match="the response has other values than were asked for"):
+        cell.columns_of([other])
+
+
 @pytest.mark.parametrize(
     "rows",
     [

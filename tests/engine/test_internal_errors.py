@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from eechips.errors import InternalError, StorageError
+from eechips import Table
+from eechips.engine.fetch_result import encode_rows
+from eechips.errors import InternalError, RecipeError, StorageError
 from eechips.manifest.run import open_run
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import Service, serving
@@ -191,3 +193,9 @@ def test_warnings_that_are_errors_fail_no_unit(service: Service, tmp_path: Path,
     root = Path(__file__).parents[2]
     strict = {**os.environ, "PYTHONWARNINGS": "error", "PYTHONPATH": str(root)}
     run_program(*words, status=0, env=strict, cwd=tmp_path, timeout=120)
+
+
+def test_a_bug_of_a_recipe_that_unpacks_rows_is_no_fault_of_the_response() -> None:
+    table = Table([], unpack=lambda rows: {"a": [row["typo"] for row in rows]})
+    with pytest.raises(RecipeError, match="KeyError: 'typo'"):
+        encode_rows(table, [{"a": 1}])

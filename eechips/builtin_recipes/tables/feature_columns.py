@@ -20,6 +20,7 @@ import shapely
 import shapely.geometry
 from shapely.geometry.base import BaseGeometry
 
+from eechips.client.table_rows import refusing_other_values
 from eechips.errors import ValidationError
 from eechips.formats.table import to_plain_value, unify_types
 from eechips.planning.areas.feature_cells import FeatureCell, anchors
@@ -59,6 +60,7 @@ class CellRows:
     table: str | None = None
     columns: tuple[str, ...] | None = None
 
+    @refusing_other_values()
     def columns_of(self, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         """Return columns of the features that belong to the cell.
 

@@ -18,6 +18,7 @@ from shapely import affinity
 
 from eechips.builtin_recipes.tables.embedding_means import normalize
 from eechips.builtin_recipes.tables.point_survey import day_of
+from eechips.client.table_rows import refusing_other_values
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
 from eechips.geo.grid import METRES_PER_DEGREE
@@ -276,6 +277,7 @@ class Pairs:
     query: PointQuery
     vector: tuple[str, ...] = ()
 
+    @refusing_other_values()
     def columns_of(self, features: list[dict[str, Any]]) -> Mapping[str, Any]:
         """Return the table of a cell, sorted by place, then by time, then by the images' ids.
 

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from eechips.builtin_recipes.tables.embedding_means import normalize
 from eechips.client.http.marked_requests import check_count
-from eechips.client.table_rows import repeated_keys
+from eechips.client.table_rows import refusing_other_values, repeated_keys
 from eechips.engine.results.result_assembly import Results
 from eechips.errors import ValidationError
 from eechips.formats import TableFormat
@@ -192,6 +192,7 @@ def reduce_region(
 
     columns = (reduction.id_column, "date", *reduction.columns)
 
+    @refusing_other_values()
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         other = next(
             (row.get(reduction.id_column) for row in rows if not _is_same(row.get(reduction.id_column), region)), None
@@ -268,6 +269,7 @@ class _RegionsRequest:
 
         return row
 
+    @refusing_other_values()
     def unpack(self, rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
         """Return the columns of the table, sorted by region and time."""
         _check_distinct([(row[_INDEX], cell[0]) for row in rows if row[_INDEX] is not None for cell in row["cells"]])
