@@ -103,7 +103,7 @@ def read_vectors(
 
 
 def repair(
-    path: Path, geometries: npt.NDArray[np.object_], name: Callable[[int], str]
+    path: Path, geometries: npt.NDArray[np.object_], name: Callable[[int], str], *, needs_area: bool = True
 ) -> tuple[npt.NDArray[np.object_], str]:
     """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 
@@ -111,12 +111,13 @@ def repair(
         path: path of the file, for messages.
         geometries: valid and invalid polygons, shape (n,).
         name: returns the name of a geometry in messages, given its index.
+        needs_area: whether a polygon without area is refused; else it becomes the line or point that it covers.
 
     Returns:
         The geometries, and a description of the repairs for the user; empty if there were none.
 
     Raises:
-        RegionError: if a repaired polygon has no area.
+        RegionError: if a repaired polygon has no area, but needs one.
     """
     is_polygon = np.isin(shapely.get_type_id(geometries), _POLYGONS)
     wrong = np.flatnonzero(is_polygon & ~shapely.is_valid(geometries))
@@ -124,11 +125,11 @@ def repair(
         return geometries, ""
     repaired = geometries.copy()
     for index in wrong:
-        parts = shapely.get_parts(shapely.make_valid(geometries[index]))
-        areas = [part for part in shapely.get_parts(parts) if shapely.get_type_id(part) in _POLYGONS]
-        if not areas:
+        valid = shapely.make_valid(geometries[index])
+        areas = [part for part in shapely.get_parts(shapely.get_parts(valid)) if shapely.get_type_id(part) in _POLYGONS]
+        if not areas and needs_area:
             raise RegionError(f"{path}: {name(int(index))} cannot be repaired: it has no area. Remove or redraw it")
-        repaired[index] = shapely.union_all(areas)
+        repaired[index] = shapely.union_all(areas) if areas else valid
     before, after = (float(np.abs(shapely.area(shapes[wrong])).sum()) for shapes in (geometries, repaired))
     change = _describe_change(before, after)
     names = "; ".join(name(int(index)) for index in wrong[:_SHOWN_COLUMNS])
@@ -139,6 +140,8 @@ def repair(
 
 def _describe_change(before: float, after: float) -> str:
     """Describe what a repair did to the area of polygons."""
+    if before == after:
+        return "is unchanged"
     if before <= 0 or after / before > _MOST_CHANGE:
         return "was counted as almost 0 before, because their outlines cross themselves"
     percent = 100 * (after / before - 1)
@@ -147,6 +150,8 @@ def _describe_change(before: float, after: float) -> str:
 
 def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
     """Read all features of a vector file, of any geometry type, repair polygons, and reproject them to EPSG:4326.
+
+    Polygons without area become lines or points, which have a distance too.
 
     Args:
         path: as for :func:`read_vectors`.
@@ -158,7 +163,7 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
         RegionError: if the file does not exist or cannot be read, has no features, or has no or an unknown CRS.
     """
     geometries, attributes, known_crs = _read(path, None, None, logging.WARNING)
-    geometries, note = repair(path, geometries, lambda index: _feature(index, attributes))
+    geometries, note = repair(path, geometries, lambda index: _feature(index, attributes), needs_area=False)
     if note:
         _log.warning("%s", note)
     return to_wgs84(path, geometries, known_crs), attributes

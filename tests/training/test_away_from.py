@@ -213,6 +213,22 @@ def test_later_chips_keep_the_splits_of_earlier_ones(run: Path) -> None:
     assert (run / "splits.parquet").read_bytes() == before
 
 
+@pytest.mark.parametrize("crs", [4326, 32613])
+def test_a_footprint_without_area_has_a_distance(run: Path, tmp_path: Path, crs: int) -> None:
+    """As of footprints that were rounded: a polygon of a chip's diagonal, which goes back on itself."""
+    (x, y), path = OWN[0], tmp_path / "flat.parquet"
+    diagonal = shapely.Polygon([(x, y), (x + EDGE, y - EDGE), (x, y), (x, y)])
+    far = shapely.box(300_000.0, 4_300_000.0, 300_640.0, 4_300_640.0)
+    gpd.GeoDataFrame(geometry=[far, diagonal], crs=32613).to_crs(crs).to_parquet(path)
+    line = shapely.LineString([(x, y), (x + EDGE, y - EDGE)])
+    expected = {
+        i for i, (east, north) in enumerate(OWN) if line.intersects(shapely.box(east, north - EDGE, east + EDGE, north))
+    }
+    found = eechips.split(run, by="random", away_from=path, near="drop")
+    assert 0 in expected
+    assert set(np.flatnonzero(found.splits["near_footprints"]).tolist()) == expected
+
+
 @pytest.mark.slow
 def test_what_cannot_be_measured_is_refused(run: Path, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="distance needs away_from"):
