@@ -25,8 +25,10 @@ STRATA = ("class", "eco_name", "eco_id")
 """Fields of a unit with its stratum; the first that exists counts."""
 
 _NOT_OF_THE_UNIT = frozenset({"id", "index", "kind"})
+_OF_A_SERIES = frozenset({"kind", "coordinates", "grid", "frames", "types"})
+"""Fields by which a unit of ``eechips sample`` with frames is known."""
 _OF_THE_GRID = frozenset({"image", "date"})
-"""Fields of the image that gave a series its grid, which need not be one of its frames."""
+"""Fields of the image that gave such a unit its grid, which need not be one of its frames."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +181,6 @@ def suffix_of(name: str) -> str:
 
 def fields_of(unit: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a unit, flattened: texts and numbers of the unit and of its properties."""
-    frames = unit.get("frames")
-    if isinstance(frames, list) and all(isinstance(frame, Mapping) for frame in frames):
+    if unit.keys() >= _OF_A_SERIES:
         unit = {name: value for name, value in unit.items() if name not in _OF_THE_GRID}
     return {name: value for name, value in name_fields(unit, "", 0).items() if name not in _NOT_OF_THE_UNIT}

@@ -107,6 +107,11 @@ def test_fields_are_flat() -> None:
     assert json.dumps(fields_of({"id": 5, "index": 3})) == "{}"
 
 
+def test_a_unit_of_a_user_keeps_its_date_beside_frames() -> None:
+    unit = {"date": "2021-01-01", "image": "a", "frames": [{"x": 1}], "label": 3}
+    assert fields_of(unit) == {"date": "2021-01-01", "image": "a", "label": 3}
+
+
 def test_flags_of_a_check_are_part_of_samples(tmp_path: Path) -> None:
     units = pictures(3)
     black = png_of(np.zeros((3, 8, 8), np.uint8))
