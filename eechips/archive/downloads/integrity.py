@@ -294,7 +294,8 @@ def quarantine(folder: Path, identifier: str, file: Path, suffix: str, reason: M
     release(folder, identifier)
     note = {**reason, "file": kept.name if file.exists() else None, "quarantined": utc_now()}
     text = json.dumps(note, indent=2, ensure_ascii=False) + "\n"
-    write_file(place / f"{identifier}.json", text.encode())  # first: a file without a note would have no owner
+    # First: a file without a note would have no owner.
+    write_file(place / f"{identifier}.json", text.encode(), is_one_of_many=True)
     if file.exists():
         replace(file, kept)
     return kept

@@ -110,7 +110,8 @@ class Checkpoint:
     ) -> None:
         """Keep the fetched items of URLs."""
         lengths = [None if body is None else len(body) for body in bodies]
-        write_file(self.folder / f"{name}.bodies", b"".join(body for body in bodies if body is not None))
+        content = b"".join(body for body in bodies if body is not None)
+        write_file(self.folder / f"{name}.bodies", content, is_one_of_many=True)
         self._write(
             f"{name}.fetched", {"digest": digest, "lengths": lengths, "failures": failures, "requests": requests}
         )
@@ -162,7 +163,7 @@ class Checkpoint:
         )
 
     def _write(self, name: str, value: Any) -> None:
-        write_file(self.folder / name, json.dumps(value).encode())
+        write_file(self.folder / name, json.dumps(value).encode(), is_one_of_many=True)
 
     def _read(self, name: str, digest: str) -> Any:
         """Read what was kept for these entries; None if there is nothing."""
