@@ -36,7 +36,8 @@ def service_errors() -> str:
         message = " ".join(example["message"].split())
         if len(message) > _MESSAGE_LENGTH:
             message = message[:_MESSAGE_LENGTH].rstrip() + "…"
-        cure = row.cure.removeprefix("or ") or "correct what the message names"
+        nothing = "nothing" if row.kind is ErrorAction.TRANSIENT else "correct what the message names"
+        cure = row.cure.removeprefix("or ") or nothing
         action = row.kind.value
         if row.kind is ErrorAction.TOO_LARGE:
             batch = "" if row.batch == "never" else ", or a batch task (`export_to`)"

@@ -84,8 +84,9 @@ def classify_response(status: int, body: ErrorBody | str, retry_after: float | N
     if row is None:
         return UnknownServiceError(text, status=status)
     if row.kind is ErrorAction.TRANSIENT:
-        text = text if row.cure.startswith("nothing:") else _advised(text, row)
-        return TransientError(text, status=status, retry_after=retry_after, is_queue_full=row.is_queue_full)
+        return TransientError(
+            _advised(text, row), status=status, retry_after=retry_after, is_queue_full=row.is_queue_full
+        )
     if row.kind in (ErrorAction.TOO_LARGE, ErrorAction.INDIVISIBLE):
         return TooLargeError(
             _advised(text, row) if row.kind is ErrorAction.INDIVISIBLE else text,

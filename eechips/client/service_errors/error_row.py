@@ -33,7 +33,8 @@ class ServiceError:
 
     Attributes:
         kind: what to do.
-        cure: what the user can do, a clause without a full stop; empty where only the message can tell.
+        cure: what the user can do, a clause without a full stop; empty where only the message can tell, or nothing is
+            to be done.
         source: where it is documented.
         message: regular expression, searched in the message; empty for none.
         reasons: reasons of ErrorInfo, in capitals, or of ``errors[]``.

@@ -88,7 +88,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "too many requests",
         ErrorAction.TRANSIENT,
-        "nothing: eechips sends fewer at once",
+        "",
         _USAGE,
         message=r"too many requests|rate ?limit ?exceeded",
         reasons=("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded"),
@@ -96,7 +96,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "quota per minute",
         ErrorAction.TRANSIENT,
-        "nothing: eechips waits",
+        "",
         "https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
         message=r"quota exceeded for quota metric",
         reasons=("RATE_LIMIT_EXCEEDED",),
@@ -112,7 +112,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ServiceError(
         "task queue",
         ErrorAction.TRANSIENT,
-        "nothing: eechips sends the request again",
+        "",
         "https://developers.google.com/earth-engine/guides/usage#task_queue_length",
         message=r"too many tasks already in the queue",
         is_queue_full=True,

@@ -9,16 +9,12 @@ _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
 SERVICE_FAILURES: tuple[ServiceError, ...] = (
     ServiceError(
-        "capacity",
-        ErrorAction.TRANSIENT,
-        "nothing: eechips sends the request again",
-        _DEBUGGING,
-        message=r"earth engine (?:memory )?capacity exceeded",
+        "capacity", ErrorAction.TRANSIENT, "", _DEBUGGING, message=r"earth engine (?:memory )?capacity exceeded"
     ),
     ServiceError(
         "internal, by its message",
         ErrorAction.TRANSIENT,
-        "nothing: eechips sends the request again",
+        "",
         "https://github.com/gee-community/geetools/issues/72",
         message=r"^(?:an )?internal (?:server )?error\b",
     ),
@@ -35,17 +31,11 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
 
 BY_STATUS: tuple[ServiceError, ...] = (
     ServiceError("not found", ErrorAction.PERMANENT, "", _STATUS_CODES, codes=(404,)),
-    ServiceError(
-        "internal",
-        ErrorAction.TRANSIENT,
-        "nothing: eechips sends the request again",
-        _DEBUGGING,
-        codes=tuple(range(500, 600)),
-    ),
+    ServiceError("internal", ErrorAction.TRANSIENT, "", _DEBUGGING, codes=tuple(range(500, 600))),
     ServiceError(
         "try again",
         ErrorAction.TRANSIENT,
-        "nothing: eechips sends it again",
+        "",
         "https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
         codes=(408, 425, 429, 499),  # 499: https://github.com/google-gemini/gemini-cli/issues/20309
     ),
