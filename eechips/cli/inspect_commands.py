@@ -21,7 +21,7 @@ from eechips.commands.parameters import run_command
 from eechips.errors import UsageError
 from eechips.manifest.extensions import CODE_CHANGES, code_changes
 from eechips.manifest.failures import Failure, group_failures, list_failures
-from eechips.manifest.folder_lock import is_held
+from eechips.manifest.folder_lock import waiting_clause
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_status import Status
 from eechips.text.formatting import format_bytes, format_count, format_duration, one_line, rate_period
@@ -258,8 +258,7 @@ def _show_failures(folder: Path, failures: Sequence[Failure], limit: int, *, tra
             echo_lines(MARGIN + line for line in failure.traceback.rstrip().splitlines())
     if len(failures) > limit:
         echo(f"… and {len(failures) - limit:,} more (--limit 0 shows all)")
-    first = "wait for the command that is running there, then " if is_held(folder) else ""
-    echo(f"To retry: {first}eechips retry {shlex.quote(str(folder))}", err=True)
+    echo(f"To retry: {waiting_clause(folder)}eechips retry {shlex.quote(str(folder))}", err=True)
 
 
 def _row(row: Sequence[str], widths: Sequence[int], room: int | None) -> str:

@@ -25,7 +25,7 @@ from eechips.engine.results.run_records import encode_info
 from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.file_checks import SET_ASIDE, Problem
-from eechips.manifest.folder_lock import is_held
+from eechips.manifest.folder_lock import waiting_clause
 from eechips.manifest.refetch_audit import SampleSize
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
@@ -245,7 +245,7 @@ def verify_command(
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
     typed = shlex.quote(str(folder))
-    waits = "wait for the command that is running there, then " if is_held(folder) else ""
+    waits = waiting_clause(folder)
     waiting = sum(problem.reason == SET_ASIDE for problem in problems)
     wrong = sum(problem.id != MANIFEST for problem in problems) - waiting
     changed = sum(problem.file == LEDGER_NAME for problem in problems)  # rows

@@ -94,6 +94,11 @@ def is_held(folder: Path) -> bool:
     return False
 
 
+def waiting_clause(folder: Path) -> str:
+    """Return what comes before the next command in a message if a process runs in a folder; else an empty text."""
+    return "wait for the command that is running there, then " if is_held(folder) else ""
+
+
 def _open(path: Path) -> int:
     """Return the descriptor of a lock file, which is made if there is none."""
     try:

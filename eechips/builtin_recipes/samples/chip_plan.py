@@ -88,7 +88,7 @@ class ChipPlan:
         log_places(self.sample, self.strategy, places)
         for search in self._searches:
             _log.info("%s", search)
-        cloudy = [layer.dataset_id for layer in self.sample.layers if layer.shows_clouds]
+        cloudy = [layer.dataset_id for layer in self.sample.layers if layer.has_clouds]
         if cloudy and self.sample.frames is None:
             _log.warning(
                 "chips show the clouds of %s: `mask` masks them, `frames` 1 takes the clearest image", ", ".join(cloudy)

@@ -60,7 +60,7 @@ class SampleLayer(ChosenDataset):
         return not (self.is_further and self.known is not None and self.known.is_single_period)
 
     @property
-    def shows_clouds(self) -> bool:
+    def has_clouds(self) -> bool:
         """Return whether clouds of its images are known, and neither a mask nor a condition leaves any out."""
         sources = () if self.mask or self.conditions else find_mask_sources(self.dataset_id)
         return any(source.score is not None or "cloud" in source.usual for source in sources)
