@@ -320,6 +320,19 @@ def test_projected_shapes_run_on_across_the_antimeridian() -> None:
         assert op("area", geometry=ready(made), maxError=1) == pytest.approx(1e10, rel=0.01)
 
 
+@pytest.mark.parametrize("is_member", [False, True])
+def test_points_on_both_sides_of_the_antimeridian_are_moved_one_by_one(is_member: bool) -> None:
+    places = np.random.default_rng(1).uniform([170.0, -60.0], [190.0, 60.0], (3_000, 2))
+    shape: Any = shapely.MultiPoint(places)
+    if is_member:
+        shape = shapely.GeometryCollection([shape, shapely.Point(175.0, 1.0)])
+    there = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
+    x, y = there.transform(*shapely.get_coordinates(shape).T)
+    made = op("transform", geometry=Geometry(shape, geodesic=True), proj=projection("EPSG:3857"), maxError=1).shape
+    assert made.geom_type == shape.geom_type
+    np.testing.assert_allclose(shapely.get_coordinates(made), np.column_stack([x, y]), atol=1e-3)
+
+
 def test_simplify_stays_within_the_margin() -> None:
     circle = invoke("Geometry.buffer", geometry=point(3, 50), distance=1000, maxError=0.1)
     fine, coarse = evaluate(circle), op("simplify", geometry=circle, maxError=20)
