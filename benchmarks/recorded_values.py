@@ -64,7 +64,7 @@ def main() -> None:
         ee.Initialize(AnonymousCredentials(), url=server.url, project="local")
 
         def count(source: str, test: str, value: Any, row: dict[str, Any]) -> None:
-            repository = "public scripts by number" if source.startswith("code") else re.split("[@:]", source)[0]
+            repository = _repository(source)
             values[repository] += 1
             if is_near(value, row["expected"], row["tolerance"]):
                 agree[repository] += 1
@@ -89,6 +89,15 @@ def main() -> None:
     for why, number in Counter(row["why"] for row in DISAGREEMENTS).most_common():
         print(f"{number:3} {why}")
     print("\n".join(unexplained))
+
+
+def _repository(source: str) -> str:
+    """Return the owner and name of the repository of a source."""
+    if source.startswith("code"):
+        return "public scripts by number"
+    if source.startswith("https://github.com/"):
+        return "/".join(source.split("/")[3:5])
+    return re.split("[@:]", source)[0]
 
 
 if __name__ == "__main__":
