@@ -141,6 +141,7 @@ class CallExecutor:
             has_caught_failure=failure is not None,
             caught=next(map(str, self._left_out()), ""),
             tested=() if files else tuple(self._working_folder.tested),
+            is_without_file=not (files or result.outside or result.appended),
         )
         folder.keep(position, result, self._working_folder.folder, self._place.out)
         if failure is not None:

@@ -59,6 +59,20 @@ def test_calls_may_write_equal_files_under_one_name(demo_server: Server, tmp_pat
     assert set(units.loc[units["file"] != "chips/a_legend.json", "rows"]) == {1}
 
 
+def test_calls_whose_only_file_equals_that_of_another_have_written_it(demo_server: Server, tmp_path: Path) -> None:
+    """All but one were said to have written no file, unlike the others."""
+    lines = SCRIPT.splitlines(keepends=True)
+    (tmp_path / "script.py").write_text("".join(line for line in lines if "chip_" not in line and "square" not in line))
+    for _ in range(2):
+        result = run(tmp_path / "script.py", demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "no file" not in result.stdout + result.stderr
+        assert list(files(tmp_path / "run")) == ["chips/a_legend.json"]
+        made = open_run(tmp_path / "run")
+        assert made.counts == {"done": 6}
+        assert made.units["error"].isna().all()
+
+
 def test_calls_that_write_other_content_under_one_name_are_told_what_to_do(demo_server: Server, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT.replace("dump(LEGEND", "dump([n]"))
     result = run(tmp_path / "script.py", demo_server, tmp_path)

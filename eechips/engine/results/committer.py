@@ -75,7 +75,11 @@ class Committer:
                 forget(self._folder, file.name)
                 owner = None
             is_of_another = owner not in (None, unit.position)
-            if self._is_of_script and is_of_another and (digest or self._digest(file.name)) == file.sha256:
+            if (
+                self._is_of_script
+                and is_of_another
+                and (digest or read_digest(self._ledger.database, file.name)) == file.sha256
+            ):
                 shared.add(file.name)
             elif is_of_another or file.name in self._ambiguous_names:
                 error = UsageError(self._ambiguity(file.name))
@@ -95,9 +99,6 @@ class Committer:
             if file.name not in shared:
                 owners[file.name] = unit.position, file.sha256
         return record.without(shared) if shared else record
-
-    def _digest(self, name: str) -> str | None:
-        return read_digest(self._ledger.database, name)
 
     def _ambiguity(self, name: str) -> str:
         if self._is_of_script:

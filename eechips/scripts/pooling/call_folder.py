@@ -79,6 +79,8 @@ class CallResult:
         uncounted: libraries that have sent its requests to Earth Engine past the quota.
         has_exported: whether it has started batch tasks.
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.
+        is_without_file: whether it has written no file, nor appended to one. A call whose files equal those of another
+            has none in the ledger.
     """
 
     value: Any = None
@@ -96,6 +98,7 @@ class CallResult:
     uncounted: tuple[str, ...] = ()
     has_exported: bool = False
     issued: Mapping[str, str] = field(default_factory=dict)
+    is_without_file: bool = False
 
     @property
     def is_nothing(self) -> bool:
@@ -109,6 +112,7 @@ class CallResult:
             or self.has_caught_failure
             or self.caught
             or self.has_exported
+            or self.is_without_file
         )
         return self.value is None and self.error is None and not says and not self.tested and not self.uncounted
 

@@ -54,13 +54,13 @@ class CallNotes:
         with_file = Counter(name for name, row in zip(names, rows, strict=True) if row[4] is not None)
         self._totals.update(names)
         remarks: dict[int, str] = {}
-        for name, (position, state, _, _, file, _), result in zip(names, rows, results, strict=True):
+        for name, (position, state, *_), result in zip(names, rows, results, strict=True):
             self._peculiar.update(result.peculiar)
             self.uncounted.update(result.uncounted)
             if not State(state).has_result:
                 self.has_failures = True
                 continue
-            if file is None and with_file[name] and not (result.outside or result.appended):
+            if result.is_without_file and with_file[name]:
                 calls = "call" if with_file[name] == 1 else "calls"
                 caught = f"; it has caught: {result.caught}" if result.caught else ""
                 remarks[position] = f"wrote no file, although {with_file[name]} other {calls} of {name}() did{caught}"
