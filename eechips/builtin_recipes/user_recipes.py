@@ -42,7 +42,7 @@ def script_recipe(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     options = dict(options)
     arguments = options.pop("arguments", ())
     source = read_source(Path(options["path"]))
-    is_old = source.works_itself if source.is_recipe else source.is_script
+    is_old = source.is_standalone if source.is_recipe else source.is_script
     values = [text for text in arguments if "=" in text and text.partition("=")[0].isidentifier()]
     if source.is_recipe and not is_old and values:
         raise UsageError(f"unexpected argument {values[0]!r}; parameters of a recipe are given by -p: -p {values[0]}")

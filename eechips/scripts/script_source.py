@@ -7,6 +7,7 @@ from __future__ import annotations
 import ast
 import asyncio
 import importlib.util
+import inspect
 import json
 import re
 import tokenize
@@ -73,7 +74,7 @@ class ScriptSource:
         return (requests, result) if requests is not None and result is not None else None
 
     @property
-    def works_itself(self) -> bool:
+    def is_standalone(self) -> bool:
         """Return whether a file with the two functions is a script all the same, and writes its results itself.
 
         It initialises Earth Engine's client, as the run does for recipes, or its second function returns nothing of it.
@@ -140,9 +141,19 @@ class ScriptSource:
         return tuple(dict.fromkeys(text for text in literals if 0 < len(text) < 250 and "\n" not in text))
 
     def execute(self, variables: dict[str, Any]) -> None:
-        """Execute the script with global variables; cells of a notebook may await, as in Jupyter."""
+        """Execute the script with global variables; cells of a notebook may await, as in Jupyter.
+
+        Raises:
+            UsageError: if they do, and this thread runs an event loop. In another thread they could set no signals.
+        """
         flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT if is_notebook(self.path) else 0
-        done = eval(compile(self.tree, str(self.path.absolute()), "exec", flags, dont_inherit=True), variables)
+        code = compile(self.tree, str(self.path.absolute()), "exec", flags, dont_inherit=True)
+        if code.co_flags & inspect.CO_COROUTINE and asyncio._get_running_loop() is not None:
+            raise UsageError(
+                f"cells of {self.path.name} await, which they cannot while an event loop runs, as in Jupyter: run the"
+                f" notebook from the command line, eechips run {self.path.name}"
+            )
+        done = eval(code, variables)
         if asyncio.iscoroutine(done):
             asyncio.run(done)
 

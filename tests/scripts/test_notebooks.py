@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import json
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,24 @@ def test_cells_of_colab_may_await(demo_server: Server, tmp_path: Path) -> None:
     result = run(notebook(tmp_path / "awaits.ipynb", AWAITED), demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
     assert [(tmp_path / "run" / f"{n}.txt").read_text() for n in range(4)] == ["1", "2", "3", "4"]
+
+
+def test_cells_that_await_are_refused_within_an_event_loop(tmp_path: Path) -> None:
+    """In Jupyter, one runs in the thread of each cell; nothing said what to do, and the cells were not executed."""
+    awaits = read_source(notebook(tmp_path / "awaits.ipynb", ["x = 1", "import asyncio\nawait asyncio.sleep(0)"]))
+    plain = read_source(notebook(tmp_path / "plain.ipynb", ["x = 1"]))
+    variables: dict[str, Any] = {}
+
+    async def cell() -> None:
+        with pytest.raises(UsageError, match=r"from the command line, eechips run awaits\.ipynb"):
+            awaits.execute(variables)
+        assert "x" not in variables
+        plain.execute(variables)
+
+    asyncio.run(cell())
+    assert variables.pop("x") == 1
+    awaits.execute(variables)
+    assert variables["x"] == 1
 
 
 @pytest.mark.slow

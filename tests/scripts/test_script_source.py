@@ -120,17 +120,17 @@ def getResult(index, n):
 
 
 @pytest.mark.parametrize(
-    ("returned", "imports", "works_itself"),
+    ("returned", "imports", "is_standalone"),
     [("", "ee", True), ("None", "ee", True), ("b'2'", "ee", False), ("", "re", False), ("(yield 2)", "ee", False)],
 )
 def test_two_functions_that_return_nothing_are_a_script(
-    returned: str, imports: str, works_itself: bool, tmp_path: Path
+    returned: str, imports: str, is_standalone: bool, tmp_path: Path
 ) -> None:
     script = tmp_path / "script.py"
     script.write_text(PAIR.replace("RETURNED", returned).replace("import ee", f"import {imports}"))
     source = read_source(script)
     assert source.is_recipe
-    assert source.works_itself == works_itself
+    assert source.is_standalone == is_standalone
 
 
 @pytest.mark.slow
