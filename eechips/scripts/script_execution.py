@@ -113,12 +113,6 @@ class ScriptRecipe:
         files = {*host.outside, *(name for name in working_folder.outside if Path(name).is_file())}
         folders = sorted({str(Path(name).parent) for name in files})
         context.ledger.note(OUTSIDE_FILES, {"files": len(files), "folders": folders})
-        gone = [file.name for file in read_files(context.ledger.database) if not (self._out / file.name).is_file()]
-        if gone:
-            context.ledger.release(*gone)
-            context.say(
-                f"The script has removed or renamed files of its calls, which the run does not have: {some_of(gone)}."
-            )
         for name, own in working_folder.renamed.items():
             context.say(f"The script's {name} is called {own}: the run has a file of that name.")
         for note in host.notes:
@@ -128,6 +122,15 @@ class ScriptRecipe:
                 f"Calls have not found files. Each works in a folder of its own, in which files of {self._out} and"
                 f" {self._home} are found if Python or rasterio opens, lists or tests for them, or the script or the"
                 " arguments of the call name them."
+            )
+
+    def _release_removed(self, context: RecipeContext) -> None:
+        """Take files that the script has removed from their calls; those of calls that lost theirs before are open."""
+        gone = [file.name for file in read_files(context.ledger.database) if not (self._out / file.name).is_file()]
+        if gone:
+            context.ledger.release(*gone)
+            context.say(
+                f"The script has removed or renamed files of its calls, which the run does not have: {some_of(gone)}."
             )
 
     def run_interactively(self, context: RecipeContext) -> bool:
@@ -197,6 +200,7 @@ class ScriptRecipe:
             working_folder.remove_links()
             restore(self._out, replaces=False)
             remove_tree(self._out / CALLS_FOLDER / STAGING, LockedFolder(self._out))
+            self._release_removed(context)
         self._report_files(host, context, working_folder)
         self._check_results(host, context, tasks + len(working_folder.outside))
         return True
@@ -221,15 +225,13 @@ class ScriptRecipe:
         if not host.calls and context.ledger.end and not context.ledger.count_open():
             return  # it has left out what the calls of earlier runs have done
         files = sorted(set(list_foreign_files(self._out)) - {UNUSED_EXPORTS})
-        exports = self._observer is not None and self._observer.has_exported and not context.config.is_local
-        if host.outside or tasks or files or exports:
+        has_exported = self._observer is not None and self._observer.has_exported and not context.config.is_local
+        if host.outside or tasks or files or has_exported:
             if not host.calls:
                 left = f" It left {some_of(files)} in its working directory." if files else ""
-                started = " The batch tasks that it has started continue after the run." if exports else ""
-                unrecorded = (
-                    f"{self.path.name} passed no call to a pool that a run records: nothing is known of what it did."
-                )
-                context.say(f"{unrecorded}{left}{started} {_RECORDED}")
+                started = " The batch tasks that it has started continue after the run." if has_exported else ""
+                said = f"{self.path.name} passed no call to a pool that a run records: nothing is known of what it did."
+                context.say(f"{said}{left}{started} {_RECORDED}")
             return
         if host.calls and host.tested:
             raise RecipeError(
@@ -274,9 +276,9 @@ class ScriptRecipe:
                 if self._source.is_recipe:
                     self._use_functions(main, host, *(self._source.functions or ()))
         except SystemExit as error:
-            if error.code not in (None, 0) and not host.call_notes.has_failures:
-                raise RecipeError(f"{self.path}: the script ended with status {error.code}") from None
-            host.call_notes.status = error.code or 0
+            host.call_notes.add_exit(error.code)
+            if host.call_notes.status and not host.call_notes.has_failures:
+                raise RecipeError(f"{self.path}: the script ended with status {host.call_notes.status}") from None
         except Exception as error:  # an error of the script, reported with its line
             if host.has_raised(error):
                 return  # already in the ledger

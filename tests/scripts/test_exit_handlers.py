@@ -48,7 +48,7 @@ if __name__ == "__main__":
         calls = [pool.apply_async(save, (n,)) for n in range(3)]
         pool.close()
         pool.join()
-    sys.exit(2 if all(call.successful() for call in calls) else 1)
+    sys.exit(STATUS if all(call.successful() for call in calls) else "some lack data.")
 """
 
 
@@ -56,14 +56,15 @@ if __name__ == "__main__":
 def test_a_script_that_exits_for_its_failed_calls_has_a_report(demo_server: Server, tmp_path: Path) -> None:
     """It had the status of a wrong option, and nothing said which calls had failed."""
     script = tmp_path / "script.py"
-    script.write_text(EXITS.replace("BAD", "1"))
+    script.write_text(EXITS.replace("BAD", "1").replace("STATUS", "0"))
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 1, result.stderr
     assert "2 of 3 results" in result.stdout
     assert "ValueError: no data" in result.stderr
-    assert "The script ended with status 1." in result.stderr
+    assert "The script ended with status 1: some lack data.\n" in result.stderr
     assert (tmp_path / "run" / "report.html").is_file()
-    script.write_text(EXITS.replace("BAD", "9"))
-    result = run(script, demo_server, tmp_path, "--out", "other")
-    assert result.returncode == 2, result.stderr
-    assert "the script ended with status 2" in result.stderr
+    for given, status in (("2", "2"), ("'too few'", "1: too few")):
+        script.write_text(EXITS.replace("BAD", "9").replace("STATUS", given))
+        result = run(script, demo_server, tmp_path, "--out", f"other{status[0]}")
+        assert result.returncode == 2, result.stderr
+        assert f"the script ended with status {status}" in result.stderr

@@ -411,3 +411,35 @@ def test_files_that_a_script_has_removed_are_not_missing(demo_server: Server, tm
         made = open_run(tmp_path / "run")
         assert made.counts == {"done": 3}
         assert made.verify() == []
+
+
+LEAVES_OUT_WHAT_IS_DONE = """
+import os
+from multiprocessing import Pool
+
+def save(n):
+    with open(f"{n}.csv", "w") as file:
+        file.write(f"id,value\\n{n},{n * n}\\n")
+
+if __name__ == "__main__":
+    if not os.path.exists("all.txt"):
+        Pool(2).map(save, range(3))
+        with open("all.txt", "w") as file:
+            file.write("0,1,4")
+        os.remove("0.csv")
+        raise ValueError("before its last line")
+"""
+
+
+@pytest.mark.slow
+def test_files_that_a_script_has_removed_before_its_error_are_not_missing(demo_server: Server, tmp_path: Path) -> None:
+    """Its next command opened their calls again, which it leaves out, and each one ended with the status 1."""
+    script = tmp_path / "script.py"
+    script.write_text(LEAVES_OUT_WHAT_IS_DONE)
+    for status in (2, 0):
+        result = run(script, demo_server, tmp_path)
+        assert result.returncode == status, result.stderr
+        assert ("has removed or renamed" in result.stderr) == (status == 2)
+    made = open_run(tmp_path / "run")
+    assert made.counts == {"done": 3}
+    assert made.verify() == []

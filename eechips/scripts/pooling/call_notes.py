@@ -20,7 +20,7 @@ class CallNotes:
         unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
         lost_results: errors of the script's own requests for results.
         has_failures: whether calls have failed.
-        status: exit status of the script, or the text with which it has ended.
+        status: exit status of the script, and the text with which it has ended; empty after success.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class CallNotes:
         self.unrecorded: set[str] = set()
         self.lost_results: list[str] = []
         self.has_failures = False
-        self.status: str | int = 0
+        self.status = ""
         self._peculiar: set[str] = set()
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
@@ -38,6 +38,13 @@ class CallNotes:
     def add_unsent(self, function: str, obstacle: str) -> None:
         """Note a call that a thread of the script makes, since it cannot be sent to another process."""
         self._unsent[function, obstacle] += 1
+
+    def add_exit(self, code: object) -> None:
+        """Note what ``sys.exit`` was given: a status, or an object that Python prints, with the status 1."""
+        if isinstance(code, int):
+            self.status = str(int(code)) if code else ""
+        elif code is not None:
+            self.status = f"1: {code}"
 
     def add(self, rows: Sequence[tuple[Any, ...]], results: Sequence[CallResult]) -> dict[int, str]:
         """Note the calls of a use of a pool.
@@ -91,7 +98,7 @@ class CallNotes:
         """Yield the notes."""
         yield from self.of_requests()
         if self.status:
-            yield f"The script ended with status {self.status}."
+            yield f"The script ended with status {self.status.rstrip('.')}."
         if self.lost_results:
             requests = format_count(len(self.lost_results), "request")
             yield f"{requests} of the script itself failed, and it may lack data: {self.lost_results[0]}"
