@@ -90,13 +90,23 @@ def test_unpacked_wheels_work_in_an_empty_folder(wheel: Path, local_wheel: Path,
     assert done.stdout.rstrip().endswith(str(site / "eechips" / "__init__.py"))
 
 
+ABSENT = """
+import sys
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == {0!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+"""
+
+
 def run_alone(wheel: Path, without: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     """Run Python in an empty folder with a wheel, where the package of the other distribution cannot be imported."""
     site, empty = folder / "site", folder / "empty"
     if not site.exists():
         with zipfile.ZipFile(wheel) as archive:
             archive.extractall(site)
-        (site / "sitecustomize.py").write_text(f"import sys\nsys.modules[{without!r}] = None\n", encoding="utf-8")
+        (site / "sitecustomize.py").write_text(ABSENT.format(without), encoding="utf-8")
         empty.mkdir()
     return subprocess.run(
         [sys.executable, *words], cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, capture_output=True, text=True
