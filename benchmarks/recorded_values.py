@@ -44,6 +44,7 @@ LICENCES = {
     "public scripts by number": "not known",
     "sepal-contrib/se.plan": "MIT",
     "sepal-contrib/sepal_mgci": "MIT",
+    "shapely/shapely": "BSD-3-Clause",
     "sig-gis/sig-ssl4eo": "none stated",
     "Vizzuality/sql2gee": "MIT",
     "worldbank/OpenNightLights": "CC BY 4.0",
