@@ -320,17 +320,19 @@ def test_projected_shapes_run_on_across_the_antimeridian() -> None:
         assert op("area", geometry=ready(made), maxError=1) == pytest.approx(1e10, rel=0.01)
 
 
-@pytest.mark.parametrize("is_member", [False, True])
-def test_points_on_both_sides_of_the_antimeridian_are_moved_one_by_one(is_member: bool) -> None:
+def test_points_on_both_sides_of_the_antimeridian_are_moved_one_by_one() -> None:
+    """Alone, and beside a line across it, whose edges get vertices."""
     places = np.random.default_rng(1).uniform([170.0, -60.0], [190.0, 60.0], (3_000, 2))
-    shape: Any = shapely.MultiPoint(places)
-    if is_member:
-        shape = shapely.GeometryCollection([shape, shapely.Point(175.0, 1.0)])
-    there = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True)
-    x, y = there.transform(*shapely.get_coordinates(shape).T)
-    made = op("transform", geometry=Geometry(shape, geodesic=True), proj=projection("EPSG:3857"), maxError=1).shape
-    assert made.geom_type == shape.geom_type
-    np.testing.assert_allclose(shapely.get_coordinates(made), np.column_stack([x, y]), atol=1e-3)
+    points = shapely.MultiPoint(places)
+    x, y = Transformer.from_crs("EPSG:4326", "EPSG:3857", always_xy=True).transform(*places.T)
+    turn = 2.0 * math.pi * 6_378_137.0
+    alone = Geometry(points, geodesic=True).within(Projection("EPSG:3857"), 1.0)
+    both = Geometry(shapely.GeometryCollection([points, shapely.LineString([(175, 1), (185, 20)])]), geodesic=True)
+    made = op("transform", geometry=both, proj=projection("EPSG:3857"), maxError=1).shape
+    for parts in (list(alone.geoms), [part for part in made.geoms if part.geom_type == "Point"]):
+        assert {part.geom_type for part in parts} == {"Point"}
+        moved = shapely.get_coordinates(parts)
+        np.testing.assert_allclose(np.column_stack([moved[:, 0] % turn, moved[:, 1]]), np.column_stack([x % turn, y]))
 
 
 def test_simplify_stays_within_the_margin() -> None:
