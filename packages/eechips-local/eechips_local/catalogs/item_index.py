@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 
 from eechips_local.assets.asset_errors import AssetWriteError
 from eechips_local.assets.store_files import commit, locked, make_private, private_folder, workspace
+from eechips_local.assets.user_cache import cache_folder
 from eechips_local.catalogs.catalog_schema import CatalogPartitions, DamagedError
 from eechips_local.catalogs.partition_rows import PartitionReader
-from eechips_local.user_cache import cache_folder
 
 _FOLDER = "ids"
 _DIGEST, _PARTITIONS = b"eechips:digest", b"eechips:partitions"

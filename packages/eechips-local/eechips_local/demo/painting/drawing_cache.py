@@ -24,7 +24,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips_local.assets.store_files import make_private
-from eechips_local.user_cache import cache_folder
+from eechips_local.assets.user_cache import cache_folder
 
 _PREFIX = "demo-planet-"
 _OTHERS = 6
