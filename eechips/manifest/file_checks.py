@@ -38,7 +38,7 @@ class Problem:
     reason: str
 
 
-def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], object] = lambda: None) -> list[Problem]:
+def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], object]) -> list[Problem]:
     """Check every file of a run against its ledger; see :meth:`eechips.Run.verify`.
 
     Args:

@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from eechips.errors import EechipsError
-from eechips.scripts.script_source import read_source
+from eechips.scripts.script_source import last_name, read_source
 
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Lambda)
 _OPENS = frozenset({"open", "fdopen"})
@@ -146,8 +146,7 @@ def _opens_file(value: ast.expr) -> bool:
 
 def _modes(call: ast.Call) -> list[ast.expr]:
     """Return the arguments of a call that may be the mode of a file."""
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
-    second = call.args[1:2] if _WITH_MODE.fullmatch(name) else []
+    second = call.args[1:2] if _WITH_MODE.fullmatch(last_name(call.func)) else []
     return [*second, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
 
 

@@ -81,7 +81,7 @@ class ScriptSource:
         """
         result = (self.functions or ("", ""))[1]
         functions = [node for node in self.tree.body if isinstance(node, ast.FunctionDef) and node.name == result]
-        initializes = any(isinstance(n, ast.Call) and _name(n.func) in _CLIENT for n in ast.walk(self.tree))
+        initializes = any(isinstance(n, ast.Call) and last_name(n.func) in _CLIENT for n in ast.walk(self.tree))
         return initializes or ("ee" in self.imports and not any(map(_returns, functions)))
 
     @property
@@ -128,7 +128,7 @@ class ScriptSource:
     def project(self) -> str | None:
         """The project in its call of ``ee.Initialize``; None unless it is a literal."""
         for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and _name(node.func) == "Initialize":
+            if isinstance(node, ast.Call) and last_name(node.func) == "Initialize":
                 for keyword in node.keywords:
                     if keyword.arg == "project" and isinstance(keyword.value, ast.Constant):
                         return str(keyword.value.value)
@@ -158,7 +158,7 @@ class ScriptSource:
             asyncio.run(done)
 
     def _opens_pool(self, apart: set[ast.FunctionDef]) -> bool:
-        return any(isinstance(n, (ast.Name, ast.Attribute)) and _name(n) in POOLS for n in _walk(self.tree, apart))
+        return any(isinstance(n, (ast.Name, ast.Attribute)) and last_name(n) in POOLS for n in _walk(self.tree, apart))
 
 
 def is_notebook(path: Path) -> bool:
@@ -324,13 +324,14 @@ def _converted(node: ast.expr) -> tuple[str, list[str]] | None:
     if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CONVERTED):
         return None
     shell = node.func.value
-    if not (isinstance(shell, ast.Call) and _name(shell.func) == "get_ipython"):
+    if not (isinstance(shell, ast.Call) and last_name(shell.func) == "get_ipython"):
         return None
     words = [word.value for word in node.args if isinstance(word, ast.Constant) and isinstance(word.value, str)]
     return (node.func.attr, words) if words and len(words) == len(node.args) else None
 
 
-def _name(node: ast.AST) -> str:
+def last_name(node: ast.AST) -> str:
+    """Return the name of a variable or attribute; empty for another expression."""
     return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
 
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import errno
 import json
-import resource
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +28,7 @@ from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.recipe import Chip
 from eechips.storage.paths import make_folder
 from local_tests.support.local_earth_engine import Server, initialize
-from tests.support.programs import EECHIPS, run_program
+from tests.support.programs import EECHIPS, largest_file, run_program
 
 ROI = "-105.101,39.9,-105.1,39.901"
 VERBS: dict[str, dict[str, Any]] = {
@@ -147,16 +145,6 @@ def test_a_dry_run_counts_the_transfer_and_looks_at_the_disk(
     assert not any("disk" in line for line in _estimated(Estimate(2700, 2700, size, 61.0), stored))
     archive = RunConfig(out=tmp_path / "out", archive="earth-search")
     assert not any(line.startswith("time") for line in _estimated(Estimate(2700, 2700, size, 61.0), archive))
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_log_that_cannot_grow_ends_the_run_with_its_name_and_goes_on_later(tmp_path: Path) -> None:

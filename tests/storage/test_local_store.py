@@ -6,7 +6,6 @@ import errno
 import fcntl
 import hashlib
 import os
-import sys
 from io import FileIO
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ from eechips.storage import (
     write_file,
 )
 from eechips.storage.paths import is_device
-from tests.support.programs import run_program
+from tests.support.programs import name_ended_writer
 
 ID = "0123456789abcdef" * 4
 
@@ -210,9 +209,9 @@ def test_writing_a_whole_file(tmp_path: Path) -> None:
 def test_a_single_file_leaves_nothing_else_after_a_kill_or_a_failure(tmp_path: Path) -> None:
     """Commands that sweep no folder, such as ``card``, left one temporary file more after each kill."""
     path = tmp_path / "README.md"
-    code = f"from eechips.files.temporary_names import *; print(temporary_name({str(path)!r}, str(new_writer())))"
+    ended = name_ended_writer()
     for write in (lambda: write_file(path, b"1"), lambda: write_table(path, pyarrow.schema([]), [])):
-        Path(run_program(sys.executable, "-c", code).stdout.strip()).write_bytes(b"left by a process that has ended")
+        Path(temporary_name(str(path), ended)).write_bytes(b"left by a process that has ended")
         write()
         assert [each.name for each in tmp_path.iterdir()] == ["README.md"]
     path.unlink()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,3 +43,14 @@ def name_ended_writer() -> str:
     """Return the name by which temporary files tell of a process that has ended."""
     code = "from eechips.files.temporary_names import new_writer; print(new_writer())"
     return run_program(sys.executable, "-c", code, status=0).stdout.strip()
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Limit the size of the files that this process writes, in bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

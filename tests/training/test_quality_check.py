@@ -7,7 +7,6 @@ import hashlib
 import json
 import os
 import re
-import resource
 import shutil
 from collections.abc import Mapping
 from itertools import islice
@@ -33,6 +32,7 @@ from eechips.training.quality.quality_flags import FLAGS, lattice_of
 from eechips.training.sample_reader import read_samples
 from tests.support.commands import run_command
 from tests.support.finished_run import Files, move_results, pictures, png_of, write_run
+from tests.support.programs import largest_file
 
 SIZE = 32
 WEST, NORTH = 500_000.0, 4_400_000.0
@@ -149,13 +149,8 @@ def test_every_planted_flag_is_found_and_no_other(folder: Path) -> None:
 
 
 def test_a_full_disk_is_named_and_the_check_goes_on_later(folder: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(StorageError, match=r"could not write .*/quality\.parquet: File too large"):
-            eechips.check(folder)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with largest_file(100), pytest.raises(StorageError, match=r"could not write .*/quality\.parquet: File too large"):
+        eechips.check(folder)
     assert len(eechips.check(folder).files) > 0
     assert not list(folder.glob("*.part"))
 

@@ -25,7 +25,7 @@ from eechips.training.sample_reader import read_samples
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.finished_run import layered, pictures, write_run
 from tests.support.packs import DECODED, SOME, contents, split_run, write_packable_run
-from tests.support.programs import EECHIPS, name_ended_writer, run_program
+from tests.support.programs import EECHIPS, largest_file, name_ended_writer, run_program
 
 
 @pytest.fixture(scope="module")
@@ -242,12 +242,7 @@ def test_a_full_disk_does_not_end_the_process_in_libhdf5(run: Run, tmp_path: Pat
 
 def test_a_pack_that_fails_leaves_no_threads(run: Run, tmp_path: Path) -> None:
     """They ended when the exception was forgotten, perhaps in a call of libhdf5 that one of them waited for."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (9_000, hard))
-    try:
-        with pytest.raises(StorageError) as caught:
-            eechips.pack(run, "hdf5", out=tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with largest_file(9_000), pytest.raises(StorageError) as caught:
+        eechips.pack(run, "hdf5", out=tmp_path)
     assert caught.traceback
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pack")]

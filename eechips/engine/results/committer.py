@@ -70,11 +70,11 @@ class Committer:
         shared: set[str] = set()
         for file in files:
             owner, digest = owners.get(file.name) or (self._ledger.owner(file.name), None)
-            if owner not in (None, unit.position) and file.name not in owners and self._is_free(file.name, owner, unit):
+            is_of_another = owner not in (None, unit.position)
+            if is_of_another and file.name not in owners and self._is_free(file.name, owner, unit):
                 self._ledger.release(file.name)
                 forget(self._folder, file.name)
-                owner = None
-            is_of_another = owner not in (None, unit.position)
+                is_of_another = False
             if (
                 self._is_of_script
                 and is_of_another

@@ -57,7 +57,7 @@ def connect(path: Path, *, readonly: bool) -> Connection:
     try:
         connection.execute("PRAGMA trusted_schema = OFF")  # https://www.sqlite.org/security.html
         connection.execute("PRAGMA cell_size_check = ON")
-        if readonly and mode == "rw":
+        if mode == "rw":
             connection.execute("PRAGMA query_only = ON")
     except StorageError:
         connection.close()

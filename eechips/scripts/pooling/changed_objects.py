@@ -20,7 +20,7 @@ from eechips.errors import EechipsError
 from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables
 from eechips.scripts.pooling.original_pools import is_installed
 from eechips.scripts.remade_objects import is_writing
-from eechips.scripts.script_source import read_source
+from eechips.scripts.script_source import last_name, read_source
 
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
@@ -57,9 +57,9 @@ def changed_argument(call: SharedCall) -> str:
     function = executed_function(call.function)
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     changed = _changed_names(code, Path(code.co_filename)) if isinstance(code, CodeType) else {}
-    partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
     if not changed:
         return ""
+    partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
     while isinstance(partial, functools.partial):
         arguments, keywords = (*partial.args, *arguments), {**partial.keywords, **keywords}
         partial = partial.func
@@ -151,7 +151,7 @@ def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
 
 def _is_passing(call: ast.Call, path: str, differing: set[str]) -> bool:
     """Return whether a call removes a temporary file, renames it to a name of its own, or tests if it is there."""
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = last_name(call.func)
     method = [call.func.value] if isinstance(call.func, ast.Attribute) else []
     arguments = next((a for a in ([*method, *call.args], call.args) if a and ast.unparse(a[0]) == path), None)
     if arguments is None:
@@ -168,7 +168,7 @@ def _written_path(call: ast.Call, differing: set[str]) -> ast.expr | None:
     It is the first argument of ``open`` and of ``module.open``, and the owner of a method of a path.
     """
     owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    name = call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+    name = last_name(call.func)
     if owner is not None and name in ("write_text", "write_bytes"):
         return owner
     is_options = {keyword.arg for keyword in call.keywords} <= _OPTIONS
@@ -193,13 +193,8 @@ def _imported(nodes: Collection[ast.AST]) -> set[str]:
 
 def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
     """Return whether an expression has the same value in each call, as the path of a file beside another."""
-    calls = (part.func for part in ast.walk(node) if isinstance(part, ast.Call))
-    is_path = all(getattr(func, "attr", getattr(func, "id", "")) in _OF_PATHS for func in calls)
-    return is_path and differing.isdisjoint(_names(node))
-
-
-def _names(node: ast.AST) -> set[str]:
-    return {part.id for part in ast.walk(node) if isinstance(part, ast.Name)}
+    is_path = all(last_name(part.func) in _OF_PATHS for part in ast.walk(node) if isinstance(part, ast.Call))
+    return is_path and differing.isdisjoint(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
 
 
 @functools.cache

@@ -219,7 +219,7 @@ def _projected_crs(schema: pa.Schema) -> str | None:
     try:
         crs = json.loads((schema.metadata or {})[b"geo"])["columns"]["geometry"]["crs"]
         parsed = parse_crs(json.dumps(crs)) if crs else None
-    except (KeyError, ValueError, TypeError):  # longitudes and latitudes, or what no library can say
+    except (KeyError, ValueError, TypeError, RecursionError):  # longitudes and latitudes, or what no library can say
         return None
     return parsed.name if parsed is not None and parsed.is_projected else None
 

@@ -331,11 +331,12 @@ class HlsLandsat(ImageSearch):
 
     def search(self, query: Query) -> Iterator[ImageAsset]:
         """See ``ImageSearch.search``."""
+        boxes = None if query.bounds is None else query_boxes(query.bounds)
         for tile in self._tiles(query):
             passes = [p for p in self._passes(tile, query) if is_in_time(landsat.milliseconds_of(p.seen), query)]
             for overpass in sorted(passes, key=lambda overpass: overpass.seen):
                 image = self._image(overpass)
-                if query.bounds is None or any(map(image.footprint.intersects, query_boxes(query.bounds))):
+                if boxes is None or any(map(image.footprint.intersects, boxes)):
                     yield image
 
     def image(self, index: str) -> ImageAsset | None:

@@ -113,8 +113,7 @@ def _near(bounds: Bounds | None, states: set[int]) -> Iterable[tuple[int, int]]:
         return known
     west, south, east, north = bounds
     if west > east:
-        boxes = {(j, i): (-i - 1.0, float(j), float(-i), j + 1.0) for j, i in known}
-        return [square for square, box in boxes.items() if box_meets(box, bounds)]
+        return [(j, i) for j, i in known if box_meets((-i - 1.0, float(j), float(-i), j + 1.0), bounds)]
     latitudes = range(max(0, math.ceil(south) - 1), min(90, math.floor(north)) + 1)
     longitudes = range(max(0, math.ceil(-east) - 1), min(180, math.floor(-west)) + 1)
     return [(j, i) for j in latitudes for i in longitudes if (j, i) in known]
