@@ -18,6 +18,7 @@ _LONGEST_NAME = 200  # of a prefix: file systems allow 255 bytes with coordinate
 _LONGEST_OBJECT = 900  # of a prefix: Cloud Storage allows 1024 bytes
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f/]")
 _REQUEST_ID = re.compile(r"[-a-zA-Z0-9]{1,60}")
+_DESCRIPTION = re.compile(r"[A-Za-z0-9.,:;_-]{0,100}")
 _OPTIONS = ("fileExportOptions", "tileExportOptions", "assetExportOptions")
 _ELSEWHERE = {
     "featureViewExportOptions": "as FeatureViews, since it serves no tiles of features: export an asset instead",
@@ -98,6 +99,20 @@ def check_request_id(text: str) -> None:
     """
     if not _REQUEST_ID.fullmatch(text):
         raise InvalidError("Invalid request ID: at most 60 of the characters a..z, A..Z, 0-9 and '-' are allowed.")
+
+
+def check_description(text: str) -> None:
+    """Check the description of an export (https://developers.google.com/earth-engine/apidocs/export-image-todrive, and
+    https://github.com/gee-community/geetools/issues/251 for the message).
+
+    Raises:
+        InvalidError: if it has other characters, or too many.
+    """
+    if not _DESCRIPTION.fullmatch(text):
+        raise InvalidError(
+            'The description must contain only the following characters: a..z, A..Z, 0..9, ".", ",", ":", ";", "_" or'
+            ' "-". The description must be at most 100 characters long.'
+        )
 
 
 def find_destination(body: Mapping[str, Any], config: ExportConfig, task: str) -> Destination | AssetDestination:

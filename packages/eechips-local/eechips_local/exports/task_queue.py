@@ -19,6 +19,7 @@ from eechips_local.exports.destinations import (
     AssetDestination,
     Destination,
     ExportConfig,
+    check_description,
     check_request_id,
     find_destination,
 )
@@ -136,6 +137,7 @@ class TaskQueue:
         priority = unwrapped_integer(body.get("priority"), DEFAULT_PRIORITY)
         if not 0 <= priority <= GREATEST_PRIORITY:
             raise InvalidError(f"Invalid priority {priority}: it must be between 0 and {GREATEST_PRIORITY}.")
+        check_description(str(body.get("description") or ""))
         task_id = base64.b32encode(secrets.token_bytes(15)).decode()
         destination = find_destination(body, self.config, task_id)
         description = str(body.get("description") or _usual_description(method, destination))

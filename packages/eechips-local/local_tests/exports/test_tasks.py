@@ -88,13 +88,13 @@ def tasks(tmp_path: Path) -> Iterator[Tasks]:
 
 def test_tasks_run_by_priority_and_then_in_their_order(tasks: Tasks) -> None:
     ids = [tasks.submit("first")]
-    ids += [tasks.submit(f"usual {index}") for index in range(2)]
+    ids += [tasks.submit(f"usual-{index}") for index in range(2)]
     ids += [tasks.submit("urgent", priority={"value": 500}), tasks.submit("idle", priority=0)]
     assert [tasks.state(task) for task in ids] == ["RUNNING", *["PENDING"] * 4]
-    for name in ("first", "usual 0", "usual 1", "urgent", "idle"):
+    for name in ("first", "usual-0", "usual-1", "urgent", "idle"):
         tasks.gate.open(name)
     assert [tasks.wait(task)["metadata"]["state"] for task in ids] == ["SUCCEEDED"] * 5
-    assert tasks.gate.begun == ["first", "urgent", "usual 0", "usual 1", "idle"]
+    assert tasks.gate.begun == ["first", "urgent", "usual-0", "usual-1", "idle"]
     listed = tasks.queue.operations("p")
     assert [operation["name"].rpartition("/")[2] for operation in listed] == ids[::-1]
     assert tasks.queue.operations("other") == []
@@ -182,6 +182,13 @@ def test_a_request_that_is_sent_again_starts_no_second_task(tasks: Tasks) -> Non
             tasks.submit("c", requestId=wrong)
 
 
+@pytest.mark.parametrize("name", ["two words", "a/b", "Müller", "a\n", "x" * 101])
+def test_descriptions_are_those_that_the_service_accepts(tasks: Tasks, name: str) -> None:
+    assert tasks.submit("All.of,these:are;in_it-1", priority=1)
+    with pytest.raises(InvalidError, match="The description must contain only the following characters"):
+        tasks.submit(name)
+
+
 @pytest.mark.parametrize("options", [{"priority": -1}, {"priority": {"value": 10_000}}, {"fileExportOptions": {}}])
 def test_malformed_requests_are_refused(tasks: Tasks, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidError):
@@ -194,9 +201,9 @@ def test_the_queue_has_an_end(tasks: Tasks) -> None:
     for index in range(3001):
         tasks.submit(str(index))
     with pytest.raises(QueueFullError, match=r"Too many tasks already in the queue \(3000\)"):
-        tasks.submit("one more", requestId="one-1")
+        tasks.submit("one-more", requestId="one-1")
     with pytest.raises(TaskExistsError):
-        tasks.submit("one more", requestId="one-1")
+        tasks.submit("one-more", requestId="one-1")
 
 
 # In processes
