@@ -10,7 +10,6 @@ from __future__ import annotations
 import http.client
 from typing import Any
 
-import urllib3
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
@@ -38,6 +37,15 @@ class FinalResponse(http.client.HTTPResponse):
         raise http.client.HTTPException(f"more than {_MOST_INTERIM} interim responses came back")
 
 
+class _OnlyResponse(FinalResponse):
+    """A final response after which nothing of its connection is read."""
+
+    def begin(self) -> None:
+        """Read the head, and have the connection closed after the body."""
+        super().begin()
+        self.will_close = True
+
+
 class Connection(HTTPConnection):
     """A connection that receives final responses."""
 
@@ -63,16 +71,14 @@ POOLS: dict[str, type[HTTPConnectionPool]] = {"http": _Pool, "https": _TlsPool}
 
 
 class FinalAdapter(HTTPAdapter):
-    """An adapter of ``requests`` with such connections, also to proxies."""
+    """An adapter of ``requests`` that receives final responses, each over a connection of its own.
 
-    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
-        """Make the pools of direct connections."""
-        super().init_poolmanager(*arguments, **options)
-        self.poolmanager.pool_classes_by_scheme = POOLS
+    What follows a response, such as a second one, would be taken for that to the next request.
+    """
 
-    def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Return the pools of connections by way of a proxy."""
-        manager = super().proxy_manager_for(proxy, **options)
-        if type(manager) is urllib3.ProxyManager:  # one of SOCKS has connections of its own
-            manager.pool_classes_by_scheme = POOLS
-        return manager
+    def get_connection_with_tls_context(self, *arguments: Any, **options: Any) -> Any:
+        """Return the pool of a host, whose connections are closed after their response."""
+        pool: Any = super().get_connection_with_tls_context(*arguments, **options)
+        if pool.ConnectionCls.response_class is not _OnlyResponse:  # pools are kept
+            pool.ConnectionCls = type("_OnlyOnce", (pool.ConnectionCls,), {"response_class": _OnlyResponse})
+        return pool

@@ -1,4 +1,4 @@
-"""Interim responses before final ones: each request is answered with what was asked for."""
+"""Interim responses before final ones, and second responses: each request is answered with what was asked for."""
 
 from __future__ import annotations
 
@@ -25,8 +25,11 @@ INTERIM = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 102 Processing\r\n\r\nHTTP/1.1
 
 
 @contextmanager
-def echoing(interim: bytes) -> Iterator[str]:
-    """Answer each request with its path, after interim responses: when the client sends another, or after a while."""
+def echoing(interim: bytes, responses: int = 1) -> Iterator[str]:
+    """Answer each request with its path, after interim responses: when the client sends another, or after a while.
+
+    Further responses are sent when the client sends its next request.
+    """
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self) -> None:
@@ -36,7 +39,11 @@ def echoing(interim: bytes) -> Iterator[str]:
                 self.wfile.write(interim)
                 select.select([self.connection], [], [], 0.05)
                 body = json.dumps(start.decode().split()[1]).encode()
-                self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+                answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body)
+                self.wfile.write(answer)
+                for _ in range(responses - 1):
+                    select.select([self.connection], [], [])
+                    self.wfile.write(answer)
 
     class Server(socketserver.ThreadingTCPServer):
         daemon_threads = True
@@ -82,6 +89,14 @@ def test_each_request_has_its_own_final_response(
         ask = client(url)
         for path in ("/first", "/second"):
             assert json.loads(ask(path)).removeprefix(url) == path
+
+
+@pytest.mark.parametrize("client", [ask_as_recorder, ask_as_search])
+def test_a_second_response_is_not_that_to_the_next_request(client: Callable[[str], Ask]) -> None:
+    with echoing(b"", responses=2) as url:
+        ask = client(url)
+        for path in ("/first", "/second", "/third"):
+            assert json.loads(ask(path)) == path
 
 
 @pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n" * 200, b"HTTP/1.1 101 X\r\n\r\n"])
