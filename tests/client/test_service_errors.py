@@ -212,6 +212,15 @@ def test_a_page_of_google_is_the_service_s_own() -> None:
     assert type(classify_response(503, parse_error(PAGE, "text/html"))) is TransientError
 
 
+@pytest.mark.parametrize("title", ["Error 413 (Request Entity Too Large)!!1", "413 Request Entity Too Large"])
+def test_a_request_that_is_too_large_for_a_front_is_not_repeated(title: str) -> None:
+    """Titles: https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24, and nginx's own page."""
+    body = f"<html><head><title>{title}</title></head></html>".encode()
+    error = classify_response(413, parse_error(body, "text/html"))
+    assert isinstance(error, TooLargeError)
+    assert "send less with each request" in str(error)
+
+
 @pytest.mark.parametrize(
     ("now", "day", "month"),
     [

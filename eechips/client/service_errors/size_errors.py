@@ -37,7 +37,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         ErrorAction.INDIVISIBLE,
         "send less with each request, such as an asset's id instead of its geometry",
         _USAGE,
-        message=r"request payload size exceeds",
+        message=r"request payload size exceeds|request entity too large",  # the latter of fronts: RFC 9110, 15.5.14
     ),
     ServiceError(
         "edges",
