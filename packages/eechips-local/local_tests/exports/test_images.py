@@ -37,7 +37,7 @@ def names(folder: Path) -> list[str]:
 
 def test_an_image_is_exported_to_drive(ee: Any, stack: Stack, folders: Folders, name: str) -> None:
     image = ee.Image(f"{STACK}/image_0")
-    task = ee.batch.Export.image.toDrive(image, "to drive", folder="some folder", fileNamePrefix=name)
+    task = ee.batch.Export.image.toDrive(image, "to-drive", folder="some folder", fileNamePrefix=name)
     assert task.status() == {"state": "UNSUBMITTED"}
     task.start()
     status = finished(task)

@@ -29,7 +29,7 @@ def picture(ee: Any, index: int = 0) -> Any:
 
 
 def export(ee: Any, image: Any, name: str, **options: Any) -> dict[str, Any]:
-    task = ee.batch.Export.map.toCloudStorage(image, "a map", "my-bucket", path=name, **options)
+    task = ee.batch.Export.map.toCloudStorage(image, "a-map", "my-bucket", path=name, **options)
     task.start()
     return finished(task)
 
