@@ -1,4 +1,4 @@
-"""Receive, assemble and validate GeoTIFF data: band names, grid, mask, and the nodata value of masked pixels.
+"""Receive, assemble and validate GeoTIFF data: band names, grid, mask, share of valid pixels, nodata value.
 
 Earth Engine writes masked pixels of a GeoTIFF as the lowest value of its type (0 for bytes) or minus infinity, and
 declares this value as nodata; but valid pixels may have it, too. Requests therefore have the mask as a further band

@@ -1,4 +1,5 @@
-"""Receive, assemble and validate NumPy data: (rows, columns), one field per band, and a field ``mask``.
+"""Receive, assemble and validate NumPy data: (rows, columns), one field per band, and a field ``mask``; count its share
+of valid pixels.
 
 Earth Engine writes masked pixels as 0, without a mask. Requests therefore have the mask as a further band
 (``MASK_BAND``: 1 valid, 0 masked), which is saved as the last field, ``mask``, of type bool (named ``eechips_mask`` if

@@ -1,5 +1,5 @@
-"""Receive, assemble and validate PNG pictures: 8 bits, grey or colour; masked pixels are transparent; refuse
-those that unpack to gigabytes.
+"""Receive, assemble and validate PNG pictures: 8 bits, grey or colour; masked pixels are transparent; count the share
+of valid pixels; refuse those that unpack to gigabytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Ask for the values of images at the places of a cell, packed into features, and read the response."""
+"""Ask for the values of images at the places of a cell, choose the image nearest to the date of each, and read the
+response.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Divide a range of days into periods by a calendar step, such as "1 month", and match images to dates of labels."""
+"""Divide a range of days into periods by a calendar step, such as "1 month"; parse days, and the window
+around the dates of labels.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Find the images at places, with their pixel grids, and those that contribute pixels to a chip."""
+"""Find the images at places (the latest, or the nearest to a date), their pixel grids, and those that contribute pixels
+to a chip.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""List the places of a sample, drawn in strata, in regular rows or given by the user; replace those of empty units."""
+"""List the places of a sample, drawn in strata, in regular rows or given by the user."""
 
 from __future__ import annotations
 

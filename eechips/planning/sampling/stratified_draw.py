@@ -1,4 +1,4 @@
-"""Draw the same number of points in each stratum, and further ones in the place of points without data."""
+"""Draw the same number of points in each stratum, and draw another one where a chip came back empty."""
 
 from __future__ import annotations
 

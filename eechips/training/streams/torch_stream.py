@@ -1,5 +1,5 @@
-"""Load a run that is being fetched as a PyTorch dataset: classes of its label, workers of a DataLoader, and the state
-from which an epoch continues.
+"""Load a run that is being fetched as a PyTorch dataset: classes of its label, and the state from which the epoch of a
+DataLoader continues.
 """
 
 from __future__ import annotations
