@@ -6,6 +6,7 @@ import csv
 import html
 import io
 import json
+import re
 import sqlite3
 import sys
 from contextlib import closing
@@ -18,6 +19,8 @@ import pytest
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
+from eechips.training.cards.card_text import MARK
+from eechips.training.cards.dataset_card import card
 from tests.support.commands import run_command
 from tests.support.finished_run import geotiff_of, write_run
 from tests.support.hostile_texts import FORGED, HOSTILE_TEXTS, UNSAFE, unsafe_parts
@@ -156,6 +159,30 @@ def test_the_preview_of_a_notebook_is_clean(place: Path) -> None:
     from eechips import open_run
 
     assert not UNSAFE.search(html.unescape(open_run(place / "run")._repr_html_()))
+
+
+@pytest.mark.parametrize("source", ["javascript:alert(1)", "https://a.b) <b>", "https://a.b/c\n\n<b>"])
+def test_a_card_has_no_element_or_link_of_a_stranger(tmp_path: Path, source: str) -> None:
+    tag = "<a b=c`|>"
+    chip = geotiff_of(np.ones((1, 4, 4), dtype=np.uint8))
+    run = write_run(
+        tmp_path / "run",
+        [({"kind": "point"}, {"": ("tif", chip)})],
+        datasets=[{"id": "X", "source": source}],
+        parameters={"start": tag, "end": tag},
+        **dict.fromkeys(("started", "finished", "seed", "identity"), tag),
+    )
+    with closing(Ledger(run.path / LEDGER_NAME, readonly=True)) as ledger:
+        export_parquet(ledger, run.path)
+    text = card(run).readme.read_text().partition(MARK)[2]
+    assert "<" not in re.sub(r"(`{3,}).*?\1|`[^`]*`", "", text, flags=re.DOTALL)
+    assert "](javascript" not in text
+
+
+@pytest.mark.parametrize("command", ["update", "retry"])
+def test_a_command_that_no_shell_reads_is_no_bug(tmp_path: Path, command: str) -> None:
+    write_run(tmp_path / "run", [({"kind": "point"}, None)], command="eechips sample --dataset 'X")
+    assert "was made by a program" in run_command(command, tmp_path / "run", status=2).output
 
 
 def test_warnings_name_options_once_and_those_of_others_stay_as_they_are() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -58,6 +59,7 @@ MARK = "<!-- Made by eechips card, which replaces it: what is added by hand is l
 _MOST_STRATA = 60  # rows of a table
 _SHOWN = 3  # values of one kind that are listed
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_ADDRESS = re.compile(r"https?://[^\s<>()\\|`]+")  # without what ends a link of Markdown, or a cell
 _CROISSANT = "https://mlcommons.org/croissant"
 
 _SYNTHETIC = (
@@ -156,7 +158,7 @@ def _facts(run: Run, summary: Summary) -> str:
     period = summary.dates or _asked_for(summary)
     if period is not None:
         note = "" if summary.dates else " (requested)"
-        rows.append(("dates", " to ".join(dict.fromkeys(date[:10] for date in period)) + note))
+        rows.append(("dates", escape(" to ".join(dict.fromkeys(date[:10] for date in period))) + note))
     return format_table(("", ""), rows)
 
 
@@ -167,7 +169,7 @@ def _layers(summary: Summary) -> str:
     for layer in summary.layers:
         dataset = next((dataset for dataset in _datasets(summary) if dataset["id"] == layer.dataset), None)
         columns = (
-            f"{layer.files:,}{f' `{layer.name}`' if layer.name else ''}",
+            f"{layer.files:,}{f' {code(layer.name)}' if layer.name else ''}",
             escape((dataset.get("title") or dataset["id"]) if dataset else layer.dataset or ""),
             _most(layer.suffixes, str),
             _most(layer.bands, ", ".join),
@@ -245,7 +247,7 @@ def _quality(summary: Summary) -> Iterator[str]:
         yield f"{checked} and flagged none."
         return
     yield f"{checked}; the statistics are in `quality.parquet`. A sample may have several flags:"
-    yield format_table(("flag", "samples"), [(f"`{name}`", f"{count:,}") for name, count in summary.flags.items()])
+    yield format_table(("flag", "samples"), [(code(name), f"{count:,}") for name, count in summary.flags.items()])
 
 
 def _statistics(run: Run) -> Iterator[str]:
@@ -301,11 +303,11 @@ def _making(summary: Summary) -> str:
     versions = ", ".join(f"{name} {number}" for name, number in (info.get("versions") or {}).items())
     identity = str(info.get("identity") or "")
     rows = [
-        ("seed", _value(info.get("seed")) if info.get("seed") is not None else "none"),
+        ("seed", escape(_value(info.get("seed"))) if info.get("seed") is not None else "none"),
         ("service", _service(info)),
-        ("started, finished", f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z"),
+        ("started, finished", escape(f"{str(info.get('started'))[:19]}Z, {str(info.get('finished'))[:19]}Z")),
         ("versions", escape(versions)),
-        ("recipe", f"{code(info.get('recipe'))}, sha256 of all that changes its results: `{identity[:16]}`"),
+        ("recipe", f"{code(info.get('recipe'))}, sha256 of all that changes its results: {code(identity[:16])}"),
     ]
     lines = [
         line
@@ -336,7 +338,8 @@ def _shown(summary: Summary) -> list[Mapping[str, Any]]:
 
 def _link(dataset: Mapping[str, Any]) -> str:
     title = escape(dataset.get("title") or dataset["id"])
-    return f"[{title}]({dataset['source']})" if dataset.get("source") else title
+    address = str(dataset.get("source") or "")
+    return f"[{title}]({address})" if _ADDRESS.fullmatch(address) else title
 
 
 def _asked_for(summary: Summary) -> tuple[str, ...] | None:
