@@ -309,7 +309,7 @@ def test_no_process_outlives_the_server(stack: Stack, tmp_path: Path, end: str) 
 @pytest.mark.slow
 def test_operations_as_resources(server: ServerProcess) -> None:
     ee = initialize(server)
-    tasks = [start(ee, ee.Image(f"{STACK}/image_0"), f"resource {index}") for index in range(3)]
+    tasks = [start(ee, ee.Image(f"{STACK}/image_0"), f"resource-{index}") for index in range(3)]
     for task in tasks:
         waited = requests.post(f"{server.url}/v1/{task.name}:wait", json={"timeout": "60s"}).json()
         assert waited["done"] is True
@@ -355,5 +355,5 @@ def test_exports_are_charged(stack: Stack, tmp_path: Path) -> None:
     account = server.stats()["compute"]["workload_tags"]
     assert account["my-tag"] == {"requests": 1, "eecu_seconds": spent}
     with pytest.raises(ee.EEException, match="Your usage exceeded the custom quota"):
-        start(ee, ee.Image(f"{STACK}/image_0"), "too much")
+        start(ee, ee.Image(f"{STACK}/image_0"), "too-much")
     stop_server(server)
