@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import csv
+import itertools
 import os
 import re
 import sys
@@ -156,20 +157,28 @@ def modules() -> str:
             parts += [f"## {title}", _purpose(tree)]
             names = ", ".join(f"`{name}`" for name in _public_names(path, tree))
             parts += [f"Names: {names}"] if names else []
-            found = root.glob("*.py") if path.parent == root else path.parent.rglob("*.py")
+            found = root.glob("*.py") if path.parent == root else path.parent.rglob("*.[pj][ys]")
             marked = set() if names or path.parent == root else used.get(path.parent.name, set())
             parts.append("\n".join(_module_lines(path.parent, sorted(found), marked)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _module_lines(package: Path, paths: list[Path], marked: set[str]) -> Iterator[str]:
-    """Yield a line for each module and folder of a package: its path, and the first sentence of its docstring."""
+    """Yield a line for each module, script and folder of a package: its path, and what it says of itself at first."""
     for path in paths:
         module = path.relative_to(package).with_suffix("").as_posix()
-        name = module.removesuffix("__init__") if module.endswith("/__init__") else f"{module}.py"
-        if module != "__init__":
+        name = module.removesuffix("__init__") if module.endswith("/__init__") else f"{module}{path.suffix}"
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".js":
+            yield f"- `{name}`: {_first_comment(text)}"
+        elif module != "__init__":
             sign = " \\*" if module in marked else ""
-            yield f"- `{name}`{sign}: {_purpose(ast.parse(path.read_text(encoding='utf-8')))}"
+            yield f"- `{name}`{sign}: {_purpose(ast.parse(text))}"
+
+
+def _first_comment(script: str) -> str:
+    """Return the comment at the beginning of a script as one line."""
+    return " ".join(line[3:] for line in itertools.takewhile(lambda line: line.startswith("// "), script.splitlines()))
 
 
 def _purpose(tree: ast.Module) -> str:

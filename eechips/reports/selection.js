@@ -1,5 +1,6 @@
-// The selection: the units that match the query in the search box. Histograms, the map and the table show it. Bars of
-// histograms and boxes on the map write terms into the query, so that there is one place to read, edit and clear it.
+// The selection: the units that match the query in the search box (words, values, ranges such as slope:>5). Histograms,
+// the map and the table show it. Bars of histograms and boxes on the map write terms into the query, so that there is one
+// place to read, edit and clear it.
 
 const selection = { mask: new Uint8Array(units.count).fill(1), members: [], terms: [], notes: [], isAll: true };
 const selectionListeners = [];
