@@ -86,18 +86,14 @@ def retry_command(folder: Path, classes: tuple[str, ...], ids: tuple[str, ...], 
         again.command.invoke(again)
 
 
-def ask_permission(run: Run, words: Sequence[str], *, trust: bool) -> None:
-    """Show a command that somebody else wrote, or that would be executed in another folder, and ask for permission.
+def ask_permission(run: Run, words: Sequence[str], reason: str, *, trust: bool) -> None:
+    """Show a command that is not executed unasked, with the reason, and ask for permission.
 
     Raises:
         UsageError: if it is not given.
     """
     endpoint = run.info.get("endpoint") or "no service"
-    echo(
-        "This run was made by somebody else, or in another place, or its recipe has changed since. Its command, for"
-        f" {endpoint}, in {Path.cwd()}:",
-        err=True,
-    )
+    echo(f"The command needs your permission, as {reason}. For {endpoint}, in {Path.cwd()}:", err=True)
     echo_quoted(shlex.join(words))
     if refused := refused_options(words):
         echo(f"It sets more than data: {', '.join(refused)}", err=True)

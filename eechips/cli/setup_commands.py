@@ -262,12 +262,19 @@ def _find(name: str) -> click.Command:
 
 
 def _renamed(command: click.Command) -> click.Command:
-    """Return a command of ``eechips-local`` whose help names ``eechips serve`` and ``eechips assets``."""
+    """Return a command of ``eechips-local`` whose help and errors name ``eechips serve`` and ``eechips assets``."""
 
     def renamed(text: str | None) -> str | None:
         return text and re.sub(r"\beechips-local (?=serve\b|assets\b)", "eechips ", text)
 
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return command.callback(*arguments, **options) if command.callback is not None else None
+        except click.ClickException as error:
+            raise OneSentence(renamed(error.format_message()) or "") from error
+
     shown = copy.copy(command)
+    shown.callback = call
     shown.help, shown.params = renamed(command.help), [copy.copy(option) for option in command.params]
     for option in shown.params:
         if isinstance(option, click.Option):

@@ -30,6 +30,7 @@ from eechips.manifest.extensions import code_changes
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import awaits_assembly
+from eechips.manifest.run_signature import FOLDER, signed_folder
 from eechips.manifest.run_signature import is_own as is_signed_for
 from eechips.manifest.sqlite.unit_record import State
 from eechips.web.redaction import REDACTED
@@ -102,16 +103,15 @@ def find_recorded(verb: str) -> click.Command:
     return find_command(verb)
 
 
-def require_trust(run: Run, words: Sequence[str], *, trust: bool) -> None:
-    """Refuse to execute a recorded command that needs permission, unless the user trusts it."""
+def require_trust(run: Run, words: Sequence[str], reason: str, *, trust: bool) -> None:
+    """Refuse to execute a recorded command that needs permission for a reason, unless the user trusts it."""
     if trust:
         return
     refused = refused_options(words)
     sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
     raise UsageError(
         f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
-        f" {shlex.join(words)}{sets}. It was typed by another user, in another folder or with another recipe, or"
-        " HOME or EECHIPS_CACHE, where your key is, has changed"
+        f" {shlex.join(words)}{sets}. It needs permission, as {reason}"
     )
 
 
@@ -165,7 +165,7 @@ def recorded_words(run: Run, *, repeats: str | None = None) -> list[str]:
 def as_recorded(
     words: Sequence[str],
     run: Run,
-    permit: Callable[[Run, Sequence[str]], object],
+    permit: Callable[[Run, Sequence[str], str], object],
     find: Callable[[str], click.Command | None] = find_recorded,
     *,
     is_extended: bool = False,
@@ -180,14 +180,14 @@ def as_recorded(
 
     Args:
         run: the run that it made; results go to its folder, even if that was renamed.
-        permit: raises UsageError if a command that needs permission has none.
+        permit: raises UsageError if a command that needs permission, for a reason, has none.
         find: returns a command by its name, if there is one.
         is_extended: whether the recipe is to have a later end than the recorded one.
 
     Raises:
         UsageError: if this version has no such command that makes a run.
     """
-    place, info, is_own = run.path.resolve(), run.info, is_own_run(run)
+    place, info = run.path.resolve(), run.info
     run = dataclasses.replace(run, path=place)  # the working folder changes
     root = click.Context(click.Command("eechips"), info_name="eechips")
     verb = find(words[1])
@@ -202,11 +202,21 @@ def as_recorded(
         for name in _kept(info, is_local=any(again.params.get(name) for name in ("local", "archive"))):
             if again.get_parameter_source(name) is not ParameterSource.COMMANDLINE:
                 again.params[name] = info.get(name)
-        is_here = is_own and str(Path.cwd()) == info.get("directory")
-        if not (is_here and (is_extended or _is_same_recipe(words, info))):
-            permit(run, words)
+        if reason := _why_unsafe(words, run, is_extended=is_extended):
+            permit(run, words, reason)
             again.params["send_credentials"] = False
         yield again
+
+
+def _why_unsafe(words: Sequence[str], run: Run, *, is_extended: bool) -> str:
+    """Return why a command needs permission, in the folder where it is to be executed; empty if it needs none."""
+    if run.info.get(FOLDER) != signed_folder(run.path):
+        return "the run was made in another folder, by you or by somebody else"
+    if not is_own_run(run):
+        return "somebody else made the run, or HOME or EECHIPS_CACHE, where your key is, has changed"
+    if str(Path.cwd()) != run.info.get("directory"):
+        return "the folder where it was typed is gone"
+    return "" if is_extended or _is_same_recipe(words, run.info) else "its recipe has changed since the run was made"
 
 
 def _kept(info: Mapping[str, Any], *, is_local: bool) -> tuple[str, ...]:

@@ -126,7 +126,7 @@ def audit_run(
     *,
     trust: bool,
     quiet: bool = False,
-    ask: Callable[[Run, Sequence[str]], object] | None = None,
+    ask: Callable[[Run, Sequence[str], str], object] | None = None,
     show: Callable[[RunConfig], object] = lambda _: None,
 ) -> tuple[Audit, list[Problem]]:
     """Fetch a random sample of the finished units of a run again, each request over a connection of its own.
@@ -181,7 +181,7 @@ def audit_run(
 
 @contextlib.contextmanager
 def _recorded_recipe(
-    run: Run, *, trust: bool, ask: Callable[[Run, Sequence[str]], object] | None
+    run: Run, *, trust: bool, ask: Callable[[Run, Sequence[str], str], object] | None
 ) -> Iterator[tuple[Recipe, RunConfig]]:
     """Make the recipe of a run again, and its configuration, in the folder where its command was typed.
 

@@ -189,15 +189,15 @@ def list_mask_sources() -> tuple[MaskSource, ...]:
 
 
 def find_mask_sources(dataset: str) -> tuple[MaskSource, ...]:
-    """Return the records that match a dataset, the default first; none if none is known.
+    """Return the records that match a dataset, or the collection of an image, the default first.
 
     The default is the mask that the record of the dataset names, or else the first.
 
     Args:
         dataset: asset id.
     """
-    sources = [source for source in list_mask_sources() if source.matches(dataset)]
-    record = find_dataset(dataset) if len(sources) > 1 else None
-    if record is not None:
-        sources.sort(key=lambda source: source.name != record.mask)
-    return tuple(sources)
+    for asset_id in (dataset, dataset.rpartition("/")[0]):
+        if sources := [source for source in list_mask_sources() if source.matches(asset_id)]:
+            record = find_dataset(asset_id)
+            return tuple(sorted(sources, key=lambda source: record is not None and source.name != record.mask))
+    return ()

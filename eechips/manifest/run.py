@@ -247,7 +247,9 @@ def open_run(path: str | Path | Run) -> Run:
     if not has_content(folder / LEDGER_NAME) and (folder / PARQUET_NAME).is_file() and (folder / INFO_NAME).is_file():
         raise damaged(folder / LEDGER_NAME, NO_CONTENT)
     if not (folder / LEDGER_NAME).is_file():
-        raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}")
+        inside = sorted(str(path.parent) for path in folder.glob(f"*/{LEDGER_NAME}"))
+        hint = f"; name one in it: {', '.join(inside[:5])}{' …' if len(inside) > 5 else ''}" if inside else ""
+        raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}{hint}")
     run = Run(folder)
     with run._ledger() as ledger:
         check_paths(ledger)

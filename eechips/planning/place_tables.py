@@ -399,12 +399,13 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {texts[0]!r}"
     parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
-    hint = ""
-    if parts and _YEAR_LAST.fullmatch(texts[0]):
-        is_month_first = any(int(second) > 12 for _, _, second in parts)
-        order = ("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y")
-        hint = f"; give its format, as in columns='date={field}:{parts[0][1].join(order)}'"
-    return f"{field} is not a date (YYYY-MM-DD): {texts[0]!r}{hint}"
+    is_month_first = any(int(second) > 12 for _, _, second in parts)
+    order = ("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y")
+    example = (parts[0][1] if parts else "/").join(order)
+    return (
+        f"{field} is not a date (YYYY-MM-DD): {texts[0]!r}; give its format, as in"
+        f" columns='date={field}:{example}', or, if there are several, write all as YYYY-MM-DD"
+    )
 
 
 def _rows(indices: npt.NDArray[np.int64]) -> str:

@@ -177,7 +177,7 @@ def test_a_dataset_without_a_default_region() -> None:
         (["run", "nowhere.py", "-p", "novalue"], "'novalue' is not NAME=VALUE"),
         (["status", "nowhere"], "nowhere holds no run"),
         (["verify", "nowhere"], "nowhere holds no run"),
-        (["assets", "ls", "nowhere"], "There is no folder nowhere"),
+        (["assets", "ls", "nowhere"], "There is no folder nowhere: make it with `eechips assets ingest FILE"),
         (["assets", "ingest", "nowhere.tif", "--into", "store", "--id", "A/B"], "nowhere.tif"),
         (["serve", "--assets", "nowhere"], "nowhere"),
     ],

@@ -361,6 +361,7 @@ def test_the_command_of_another_user_is_not_executed_for_an_audit(project: Path)
     found = verify(project, "--refetch", "5")
     assert found.exit_code == 2
     assert "was not executed" in found.stderr
+    assert "the run was made in another folder, by you or by somebody else" in found.stderr
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "0%", "101%", "half", "1.5"])

@@ -86,6 +86,18 @@ def window(served: Served, image: str, band: str, chip: rasterio.DatasetReader) 
     return np.maximum(found.astype(int), offset) - offset
 
 
+@pytest.mark.parametrize(("is_away", "state"), [(False, "ok"), (True, "failed")])
+def test_the_doctor_asks_the_archive(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_away: bool, state: str
+) -> None:
+    """A run would work, it said, although the archive was not reached."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(served.host, "is_away", is_away)
+    found = {finding.name: finding for finding in eechips.doctor(out=tmp_path, archive=served.toml)}
+    assert found["archive"].state == state, found
+    assert bool(found["archive"].advice) == is_away
+
+
 @pytest.mark.exhaustive
 @pytest.mark.parametrize(
     ("dataset", "roi", "start", "end", "bands"),

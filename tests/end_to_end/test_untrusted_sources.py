@@ -84,11 +84,13 @@ def test_a_signed_run_json_is_valid_in_its_folder_and_for_its_recipe_only(world:
     shutil.copy("own/run/run.json", run / "run.json")  # another run, of the same folder name
     reopen(run)
     world.refused("was not executed: read it", "retry", run)
+    world.refused("the run was made in another folder", "retry", run)
     reopen(world.at / "own" / "run")
     assert world.eechips("retry", "own/run")[0] == 0  # as it is
     reopen(world.at / "own" / "run")
     shutil.copy("evil.py", "recipe.py")
     world.refused("was not executed: read it", "retry", "own/run")
+    world.refused("its recipe has changed since the run was made", "retry", "own/run")
 
 
 @cell(FOLDER, READ, WRITE)

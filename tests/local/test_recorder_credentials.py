@@ -336,6 +336,7 @@ def test_a_recorder_without_working_credentials_ends_with_one_sentence(
     assert message in " ".join(ended.stderr.split())
     assert "`earthengine authenticate" in ended.stderr
     assert google.front.sent_to(HIGH_VOLUME) == []
+    assert not (tmp_path / "recording").exists()
 
 
 @pytest.mark.slow

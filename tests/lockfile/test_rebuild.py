@@ -349,7 +349,9 @@ def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch
     words = ["sample", "--dataset", "NAIP", "--total", "3", "--roi=-105.1,40.0,-104.9,40.2", "--size", "32"]
     run_command(*words, "--local", "--out", "run", "-q", status=0)
     run_command("lock", "run", "-q", status=0)
-    run_command("rebuild", "chips.lock", "again", "-q", status=0)
+    told = run_command("rebuild", "chips.lock", "again", status=0).stderr
+    assert told.count("Starting the local Earth Engine…") == 1
+    assert told.count("Starting the local Earth Engine for versions of assets…") == 1
     assert files_of(eechips.open_run("again")) == files_of(eechips.open_run("run"))
 
 

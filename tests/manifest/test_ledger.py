@@ -244,6 +244,10 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
         assert tmp_path / LEDGER_NAME not in opened, told  # which keeps alive what was not closed
     with pytest.raises(UsageError, match="holds no run"):
         open_run(tmp_path / "nowhere")
+    (tmp_path / "outputs" / "a").mkdir(parents=True)
+    (tmp_path / "outputs" / "a" / LEDGER_NAME).touch()
+    with pytest.raises(UsageError, match=r"holds no run: .*; name one in it: .*/outputs/a$"):
+        open_run(tmp_path / "outputs")
     other = tmp_path / "other.sqlite"
     with contextlib.closing(sqlite3.connect(other)) as db, db:
         db.execute("PRAGMA user_version = 99")

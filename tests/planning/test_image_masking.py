@@ -20,6 +20,7 @@ S2, L8, LST = "COPERNICUS/S2_SR_HARMONIZED", "LANDSAT/LC08/C02/T1_L2", "MODIS/06
         (S2, ["scl", "cs_cdf", "cs", "qa60"]),
         ("COPERNICUS/S2_HARMONIZED", ["cs_cdf", "cs", "qa60"]),
         ("COPERNICUS/S2", ["cs_cdf", "cs", "qa60"]),
+        (f"{S2}/20200603T175911_20200603T180651_T13TDE", ["scl", "cs_cdf", "cs", "qa60"]),
         (L8, ["qa_pixel"]),
         ("LANDSAT/LT05/C02/T1_TOA", ["qa_pixel"]),
         ("LANDSAT/LE07/C02/T2_L2", ["qa_pixel"]),

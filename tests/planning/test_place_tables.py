@@ -137,7 +137,8 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
         "row 3: the latitude 147 is not within -90 and 90 degrees; are longitude and latitude swapped?",
         "row 5: the longitude -200 is not within -180 and 180 degrees; correct it, or leave the row out",
         "row 6: no coordinates, so no chip can be taken",
-        "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'",
+        "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'; give its format, as in columns='date=day:%d/%m/%Y', or,"
+        " if there are several, write all as YYYY-MM-DD",
         "row 5: no date in 'day'",
     ]
     with pytest.raises(RegionError, match="has 5 faults"):  # rows without coordinates or dates are allowed
@@ -169,6 +170,9 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     assert np.isnan(found[1])
     with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
         places.moments("day")
+    mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,03 Aug 2019\n8,47,12.31.2020\n"))
+    with pytest.raises(RegionError, match=r"'03 Aug 2019'; .*columns='date=day:%m.%d.%Y', or, if there"):
+        mixed.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
 

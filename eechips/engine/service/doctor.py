@@ -31,6 +31,7 @@ from eechips.engine.results.result_stores import existing_folder, free_bytes
 from eechips.engine.service.doctor_requests import REQUESTS, Answer, send_trials
 from eechips.engine.service.local_server import local_earth_engine
 from eechips.engine.service.quota_connection import list_sharing_runs, quota_place
+from eechips.engine.service.served_archives import ServedArchives, send_control
 from eechips.engine.service.session import find_target
 from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError, UnknownServiceError
 from eechips.files.temporary_names import new_writer
@@ -118,6 +119,7 @@ def examine(config: RunConfig, now: Callable[[], datetime] = present) -> list[Fi
             try:
                 server = local_earth_engine(config.local_assets, in_flight=REQUESTS, archive=config.archives)
                 endpoint = stack.enter_context(server).url
+                findings += check_archives(endpoint) if config.archives else []
             except ConfigurationError as error:
                 return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
         return findings + _examine_service(config, endpoint, now)
@@ -142,6 +144,21 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
         check_runs(config, endpoint, target.project if target is not None else None),
         Finding("compute", "ok", describe_month(now())),
     ]
+
+
+def check_archives(url: str) -> list[Finding]:
+    """Ask for an image of each open archive of a local Earth Engine; this is one search."""
+    findings = []
+    for archive in ServedArchives.ask(url).archives:
+        named = f"v1/projects/earthengine-public/assets/{archive['datasets'][0]['id']}:listImages?pageSize=1"
+        try:
+            send_control(url, named)
+        except (OSError, ValueError) as error:
+            advice = "check the network, a proxy (HTTPS_PROXY) and the archive's address"
+            findings.append(Finding("archive", "failed", str(error), advice))
+        else:
+            findings.append(Finding("archive", "ok", f"{archive['title']} answers"))
+    return findings
 
 
 def check_python() -> Finding:

@@ -126,7 +126,7 @@ def _start_server(
     if hasattr(recipe, "run_interactively"):  # a script, which may export
         exports = ExportFolders.of_run(config.out)
         stack.callback(remove_unused_exports, config.out)
-    _log.info("Starting the local Earth Engine…")
+    _log.info("Starting the local Earth Engine%s…", "" if recipe is not None else " for versions of assets")
     return stack.enter_context(
         local_earth_engine(
             config.local_assets,

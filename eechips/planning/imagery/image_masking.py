@@ -110,7 +110,7 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     """
     if text is None or text.strip().lower() == "none":
         return None
-    there = _there(dataset)
+    there = find_mask_sources(dataset)
     if not there:
         raise UsageError(f"`mask`: no mask is known for {dataset}; there are masks for {_overview()}")
     name, colon, detail = (part.strip().lower() for part in text.partition(":"))
@@ -136,13 +136,8 @@ def parse_masks(text: str | None, datasets: Sequence[str]) -> tuple[CloudMask | 
         UsageError: if none of them has such a mask.
     """
     name = (text or "none").partition(":")[0].strip().lower()
-    having = [dataset for dataset in datasets if _named(name, _there(dataset)) is not None] or [datasets[0]]
+    having = [dataset for dataset in datasets if _named(name, find_mask_sources(dataset)) is not None] or [datasets[0]]
     return tuple(parse_mask(text, dataset) if dataset in having else None for dataset in datasets)
-
-
-def _there(dataset: str) -> tuple[MaskSource, ...]:
-    """Return the masks of a dataset, or of the collection that an image belongs to."""
-    return find_mask_sources(dataset) or find_mask_sources(dataset.rpartition("/")[0])
 
 
 def _named(name: str, there: Sequence[MaskSource]) -> MaskSource | None:

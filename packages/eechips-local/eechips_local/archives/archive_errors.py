@@ -60,4 +60,6 @@ def away(host: str) -> ArchiveAwayError:
 
 def unreached(error: ArchiveAwayError) -> ArchiveUnreachedError:
     """Return the error of an archive that has not answered yet, by why it is not reached now."""
+    if isinstance(error, ArchiveUnreachedError):
+        return error
     return ArchiveUnreachedError(f"No answer of the open archive has come since this server was started: {error}")

@@ -62,8 +62,8 @@ def record_command(
     with server_errors(port), recording_errors():
         try:
             address = check_address(upstream or HIGH_VOLUME)
-            recording = create_recording(folder)
             service, account = open_upstream(address, credentials, send_anywhere=send_credentials)
+            recording = create_recording(folder)
         except ValueError as error:
             raise click.UsageError(f"--upstream: {error}") from error
 

@@ -10,7 +10,7 @@ from eechips_local.protocol.fault_plan import FaultPlan
 from eechips_local.quota.quota import QuotaConfig
 from eechips_local.recording.applications import create_recorder_app, create_replay_app
 from eechips_local.recording.comparison import Comparison, compare_recording
-from eechips_local.recording.recording_folder import RecordingFolder, open_recording
+from eechips_local.recording.recording_folder import RecordingFolder, open_filled_recording, open_recording
 from eechips_local.recording.response_recorder import ResponseRecorder
 from eechips_local.recording.upstream import Upstream
 from eechips_local.server import ServerConfig, listening, open_app, run
@@ -52,11 +52,11 @@ def serve_replay(folder: Path, port: int, announce: Callable[[str], None], local
         local: configuration of the local Earth Engine that evaluates requests which are not recorded; None for none.
 
     Raises:
-        RecordingError: if the folder is no recording.
+        RecordingError: if the folder is no recording, or an empty one and there is no ``local``.
         StoreError, RegistrationError: see :func:`eechips_local.server.serve`.
         OSError: if the port is taken.
     """
-    recording = open_recording(folder)
+    recording = open_filled_recording(folder) if local is None else open_recording(folder)
     with listening(port) as listener:
         if local is None:
             run(create_replay_app(recording), listener, announce)
@@ -74,10 +74,10 @@ def compare_locally(folder: Path, local: ServerConfig, tolerance: float) -> Comp
         tolerance: greatest relative difference of equal numbers.
 
     Raises:
-        RecordingError: if the folder is no recording, or one of its files is damaged.
+        RecordingError: if the folder is no recording, or an empty one, or one of its files is damaged.
         StoreError, RegistrationError: see :func:`eechips_local.server.serve`.
     """
-    recording = open_recording(folder)
+    recording = open_filled_recording(folder)
     unlimited = QuotaConfig(concurrency=None, rate=None, minute=None)
     with open_app(replace(local, quota=unlimited, latency=None, faults=FaultPlan())) as opened:
         return compare_recording(recording, opened.app, tolerance)

@@ -18,6 +18,7 @@ import requests
 from click.testing import CliRunner, Result
 
 from eechips_local.cli import main
+from eechips_local.recording.recording_folder import create_recording
 from local_tests.support.command_server import serving_command
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.local_earth_engine import Host, Server, initialize
@@ -425,8 +426,10 @@ def call(*arguments: str | Path) -> Result:
         (["record", "a", "--upstream", "http://example.com", "--send-credentials"], "credentials are sent there"),
         (["replay", "b"], "b is no recording: make one by eechips-local record"),
         (["compare", "b"], "b is no recording"),
+        (["replay", "empty"], "empty has no requests: record some with eechips-local record empty"),
+        (["compare", "empty"], "empty has no requests"),
         (["replay", "missing"], "'missing' does not exist"),
-        (["record", "b"], "b has other files (other.txt): choose an empty folder"),
+        (["record", "b", "--upstream", "http://127.0.0.1:9"], "b has other files (other.txt): choose an empty folder"),
     ],
 )
 def test_arguments_that_cannot_be_used_are_refused(
@@ -434,6 +437,7 @@ def test_arguments_that_cannot_be_used_are_refused(
 ) -> None:
     (tmp_path / "b").mkdir()
     (tmp_path / "b" / "other.txt").touch()
+    create_recording(tmp_path / "empty")
     monkeypatch.chdir(tmp_path)
     result = call(*arguments)
     assert result.exit_code == 2
