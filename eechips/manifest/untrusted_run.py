@@ -143,7 +143,7 @@ def check_values(ledger: Ledger) -> None:
                     raise _invalid(ledger, name, error) from error
     for position, layer, text in ledger.database.execute("SELECT position, layer, metadata FROM layers"):
         try:
-            if not isinstance(layer, str):
+            if not isinstance(layer, str) or "/" in layer or layer.startswith((".", "__")):
                 raise ValueError(f"the name of a layer is {layer!r:.80}")
             known_metadata(parse_json(text))
         except (ValueError, TypeError, AttributeError) as error:

@@ -227,6 +227,13 @@ def test_a_view_or_a_trigger_in_a_ledger_is_refused(run: Path) -> None:
         shutil.rmtree(run.parent / "copy")
 
 
+@pytest.mark.parametrize("layer", ["../../x", ".x", "__x"])
+def test_a_layer_that_no_recipe_names_is_refused(layer: str, run: Path) -> None:
+    change(run, f"INSERT INTO layers SELECT file, position, '{layer}', '{{}}' FROM units WHERE position = 0")
+    status, output = invoke("pack --to webdataset", run, run.parent)
+    assert (status, "the name of a layer is" in output) == (2, True), output
+
+
 def test_names_in_every_notation_are_checked(tmp_path: Path) -> None:
     store = LocalStore(tmp_path / "root")
     (tmp_path / "root" / "inner").mkdir(parents=True)

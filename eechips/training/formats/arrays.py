@@ -27,9 +27,6 @@ def check_layout(layout: PackLayout) -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"a layer cannot be called {twice[0]} here: the name is taken by another array")
-    for layer in layout:
-        if "/" in layer or layer.startswith((".", "__")):
-            raise UsageError(f"a layer cannot be called {layer} here: it is not a valid name of an array")
 
 
 def decoded(entry: PackEntry, name: str, layer: PackLayer) -> ChipPixels | FramePixels:
