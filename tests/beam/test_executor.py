@@ -108,6 +108,27 @@ def test_a_worker_death_repeats_only_its_units_in_flight(service: Service, tmp_p
     assert is_tidy(run)
 
 
+@pytest.mark.slow
+def test_the_servers_of_a_runner_listen_on_loopback(service: Service, tmp_path: Path) -> None:
+    """Beam's listen on all addresses, and hand out files of this machine to whoever asks."""
+    import psutil
+
+    service.latency = 0.2
+    addresses: set[str] = set()
+
+    def look() -> None:
+        for child in psutil.Process().children(recursive=True):
+            sockets = child.net_connections("inet")
+            listening = (socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN)
+            addresses.update(address.removeprefix("::ffff:") for address in listening)
+
+    watcher = when(lambda: service.count("pixels") >= 4, look)
+    run = run_chips(tmp_path, service.url, parameters={"count": 40}, in_flight=4, **TWO)
+    watcher.join()
+    assert run.counts == {"done": 40}
+    assert addresses == {"127.0.0.1"}
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 @pytest.mark.timeout(280)

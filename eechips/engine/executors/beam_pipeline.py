@@ -23,6 +23,7 @@ from typing import Any
 
 import apache_beam as beam
 import cloudpickle  # type: ignore[import-untyped]
+import grpc  # type: ignore[import-untyped]
 from apache_beam.options.pipeline_options import PipelineOptions, SetupOptions
 from apache_beam.runners.runner import PipelineState
 from apache_beam.utils.shared import Shared
@@ -188,6 +189,28 @@ def _ending_with_workers() -> Iterator[None]:
         threading.excepthook = before
 
 
+@contextlib.contextmanager
+def serving_on_loopback() -> Iterator[None]:
+    """Have the servers of Beam's runner for this machine listen on loopback, inside the block.
+
+    They ask for no credentials, hand out files of this machine, and listen on all addresses: ``GrpcServer``
+    (https://github.com/apache/beam/blob/master/sdks/python/apache_beam/runners/portability/fn_api_runner/worker_handlers.py).
+    """
+    make_server = grpc.server
+
+    def make_local_server(*arguments: Any, **options: Any) -> Any:
+        server: Any = make_server(*arguments, **options)
+        add_port = server.add_insecure_port
+        server.add_insecure_port = lambda address: add_port(address.replace("[::]", "127.0.0.1"))
+        return server
+
+    grpc.server = make_local_server
+    try:
+        yield
+    finally:
+        grpc.server = make_server
+
+
 def main(path: Path) -> int:
     """Submit the pipeline in a file; return the exit status."""
     job: PipelineJob = pickle.loads(path.read_bytes())
@@ -196,7 +219,7 @@ def main(path: Path) -> int:
         with _ending_pipeline() as end_of_pipeline:
             pipeline = build(job, parse(job.options))
             status = FAILED
-            with _ending_with_workers():
+            with _ending_with_workers(), serving_on_loopback() if job.is_local else contextlib.nullcontext():
                 end_of_pipeline.result = pipeline.run()
                 state = end_of_pipeline.result.wait_until_finish()
     except Exception as error:  # noqa: BLE001 - reported to the parent
