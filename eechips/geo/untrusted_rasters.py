@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -68,17 +68,13 @@ def open_as(path: str, drivers: Sequence[str] | None) -> Any:
         raise RasterioIOError("a raster of another format must be named by it, such as .vrt or .nc") from error
 
 
-def open_mask(name: str, exists: Callable[[], bool]) -> Any:
-    """Open a mask beside a raster as a GeoTIFF.
+def check_mask(path: str) -> None:
+    """Reject a mask beside a raster that is no GeoTIFF.
 
     GDAL opens it with any driver, also as a list of other files (``HaveMaskFile`` in gcore/gdaldefaultoverviews.cpp).
 
     Args:
-        name: GDAL's name of the mask, which may be missing.
-        exists: tells that, where GDAL's message does not.
-
-    Returns:
-        A rasterio dataset; None if there is no mask.
+        path: GDAL's name of the raster.
 
     Raises:
         rasterio.errors.RasterioIOError: if it is no GeoTIFF.
@@ -86,14 +82,14 @@ def open_mask(name: str, exists: Callable[[], bool]) -> Any:
     from rasterio.errors import RasterioIOError
     from rasterio.io import DatasetReader
 
-    try:
-        return DatasetReader(name, driver=["GTiff"], sharing=False)
-    except RasterioIOError as error:
-        if not _MISSING.search(str(error)) and exists():
-            raise RasterioIOError(
-                f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
-            ) from error
-    return None
+    for name in (f"{path}.msk", f"{path}.MSK"):
+        try:
+            DatasetReader(name, driver=["GTiff"], sharing=False).close()
+        except RasterioIOError as error:
+            if not _MISSING.search(str(error)):
+                raise RasterioIOError(
+                    f"the mask {name} is no GeoTIFF, or damaged: remove it, or replace it by a GeoTIFF"
+                ) from error
 
 
 def check_texts(file: IO[bytes]) -> None:

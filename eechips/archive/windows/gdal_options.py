@@ -24,7 +24,7 @@ _HEADER = 32 << 10  # bytes of the first read when a raster is opened
 _LEAST_CACHE = 8 << 20
 _SILENCE = 1  # bytes a second below which a transfer counts as stalled
 _BESIDE = (".aux.xml", ".hdr", ".prj", ".wld", ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".ige")
-"""Suffixes of files beside a raster that affect its content and that GDAL may open: no masks, see ``masks.py``."""
+"""Suffixes of files beside a raster that affect its content and that GDAL may open: no masks."""
 _LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # comma-separated headers
 _YES = frozenset({"YES", "TRUE", "ON", "1"})
 _AZURE = {
@@ -45,8 +45,8 @@ def gdal_options(
 ) -> dict[str, Any]:
     """Return the options of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
 
-    Folders are not listed. Files beside a raster (masks, headers, world files) are searched on disks and in archives;
-    elsewhere, where each of them takes a request, only with ``beside``. Neighbouring blocks are read by one request.
+    Folders are not listed. Files beside a raster (headers, world files, masks) are searched on disks and in archives;
+    elsewhere, where each takes a request, only with ``beside``, and no masks. Neighbouring blocks are one request.
     Nothing is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec
     finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 

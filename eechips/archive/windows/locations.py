@@ -89,18 +89,18 @@ class RasterLocation:
         return (_ALONE if f".{suffix}" in _SINGLE else None) if suffix else _FOLDERS
 
     @property
-    def masks(self) -> tuple[RasterLocation, ...]:
-        """Places of a mask where GDAL looks for one, if it lists no folder."""
-        return tuple(self._beside(self.address + suffix) for suffix in (".msk", ".MSK"))
+    def mask(self) -> RasterLocation | None:
+        """Place of a mask beside a remote raster; None if there can be none."""
+        return None if self.is_near or not self.suffix else self._beside(f"{self.address}.msk")
 
     @property
     def others(self) -> tuple[RasterLocation, ...]:
-        """Files that may lie beside the raster: a mask, metadata, and the header of raw pixels."""
+        """Files that may lie beside a remote raster: metadata, and the header of raw pixels."""
         if self.is_near or not self.suffix:
             return ()
         stem = self.address[: -len(self.suffix)]
         headers = (f"{stem}.hdr", f"{self.address}.hdr") if self.suffix in _RAW else ()
-        return tuple(map(self._beside, (f"{self.address}.msk", f"{self.address}.aux.xml", *headers)))
+        return tuple(map(self._beside, (f"{self.address}.aux.xml", *headers)))
 
     def _beside(self, address: str) -> RasterLocation:
         start = self.path[: len(self.path) - len(self.address)]

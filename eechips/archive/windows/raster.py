@@ -7,7 +7,6 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -21,7 +20,6 @@ from eechips.archive.windows.gdal_errors import capture_warnings, classify_gdal,
 from eechips.archive.windows.gdal_options import downloaded_bytes, enable_network_stats, gdal_options, settings
 from eechips.archive.windows.header_cache import KeptHeader, fetch_header
 from eechips.archive.windows.locations import RasterLocation
-from eechips.archive.windows.masks import WindowMask, read_mask
 from eechips.archive.windows.range_requests import OtherVersionError, read_range
 from eechips.archive.windows.versions import RasterVersion, check_range_support, raster_exists, read_version
 from eechips.archive.windows.window_size import BlockLayout
@@ -32,7 +30,7 @@ from eechips.client.quota.permits import Permit
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
 from eechips.geo.grid import Grid, Window
-from eechips.geo.untrusted_rasters import check_references, open_as, open_mask
+from eechips.geo.untrusted_rasters import check_mask, check_references, open_as
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Unit
 from eechips.web.urls import display_url
@@ -107,13 +105,16 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
+        if location.mask is not None and raster_exists(location.mask, _timeouts()):
+            raise UsageError(
+                f"{href} has a mask beside it, {location.mask.address.rpartition('/')[2]}, which is not read from afar:"
+                " download both files, or store the mask in the raster"
+            )
         beside = any(raster_exists(other, _timeouts()) for other in location.others)
         opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
         try:
-            with _steady(opening):
-                mask = _read_mask(opening, (), RasterWindow(0, 0, 0, 0))
-                with _opened(opening) as source:
-                    return _described(opening, source, mask)
+            with _steady(opening), _opened(opening) as source:
+                return _described(opening, source)
         except (PermanentError, TransientError) as error:  # GDAL knows a part as a failure, too
             is_tiff = _check_ranges(location, version).startswith((b"II", b"MM"))
             if is_tiff and f"{location.path}' not recognized" in str(error):
@@ -143,11 +144,12 @@ def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> by
 def _described_by_header(location: RasterLocation, href: str, received: Counter[str]) -> Raster | None:
     """Describe a raster by a header that can be kept; None if it cannot."""
     header = fetch_header(location, _timeouts(), lambda size: received.update(bytes=size))
-    if header is None or any(raster_exists(other, _timeouts()) for other in location.others):
+    others = location.others if location.mask is None else (location.mask, *location.others)
+    if header is None or any(raster_exists(other, _timeouts()) for other in others):
         return None
     opening = _Opening(location, href, _LEAST_CACHE, header.version, beside=False, is_known=False)
     with _opened(opening, header.empty()) as source:
-        raster = _described(opening, source, None)
+        raster = _described(opening, source)
         return replace(raster, header=replace(header, alpha=raster.alpha))
 
 
@@ -183,11 +185,10 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
     opening = _Opening(location, href, unit["cache"], version, beside=bool(unit.get("others")), is_known=True)
     received = Counter[str]()
 
-    def read(source: Any, mask: WindowMask | None = None) -> Pixels:
+    def read(source: Any) -> Pixels:
         if source.crs is None or _grid(source).to_json() != unit["raster"] or source.count < max(bands):
             raise _changed(href)
         pixels: Pixels = source.read(bands, window=inside, masked=True)
-        pixels = pixels if mask is None else mask.apply(pixels, source, bands)
         return _placed(_scaled(source, bands, pixels) if scaled else pixels, inside, window)
 
     def attempt() -> Pixels:
@@ -195,13 +196,11 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
             reader = _HeaderReader(opening, inside, bands, received)
             if (window_pixels := reader.read(KeptHeader.from_json(unit["header"]), read)) is not None:
                 return window_pixels
-        with _steady(opening):
-            mask = _read_mask(opening, bands, inside)
-            with _opened(opening) as source:
-                if opening.beside and (missing := {*unit["others"]} - {*_others(source, mask)}):
-                    # GDAL treats files whose request failed as missing.
-                    raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
-                return read(source, mask)
+        with _steady(opening), _opened(opening) as source:
+            if opening.beside and (missing := {*unit["others"]} - {*_others(source)}):
+                # GDAL treats files whose request failed as missing.
+                raise TransientError(f"{', '.join(sorted(missing))} beside {href} cannot be read")
+            return read(source)
 
     return _persist(attempt, policy, received)
 
@@ -278,7 +277,7 @@ def _scaled(source: Any, bands: Sequence[int], pixels: Pixels) -> Pixels:
     return scaled
 
 
-def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raster:
+def _described(opening: _Opening, source: Any) -> Raster:
     href = opening.href
     if not source.count:
         inside = ", ".join(source.subdatasets[:3])
@@ -289,8 +288,6 @@ def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raste
         raise UsageError(f"{href} has no {'transform' if source.crs else 'coordinate reference system'}{how}")
     if len(set(source.block_shapes)) != 1:
         raise UsageError(f"{href} has bands in blocks of different sizes, {sorted(set(source.block_shapes))}")
-    if mask is not None:
-        mask.check_size(source)
     interleave = source.tags(ns="IMAGE_STRUCTURE").get("INTERLEAVE", "BAND")
     return Raster(
         href=href,
@@ -300,14 +297,13 @@ def _described(opening: _Opening, source: Any, mask: WindowMask | None) -> Raste
         is_interleaved=source.count > 1 and interleave == "PIXEL",
         alpha=source.colorinterp.index(ColorInterp.alpha) + 1 if ColorInterp.alpha in source.colorinterp else None,
         version=opening.version,
-        others=_others(source, mask) if opening.beside else (),
+        others=_others(source) if opening.beside else (),
     )
 
 
-def _others(source: Any, mask: WindowMask | None) -> tuple[str, ...]:
+def _others(source: Any) -> tuple[str, ...]:
     """Return the names of the files beside a raster that belong to it."""
-    names = [name.rpartition("/")[2] for name in source.files[1:] if not name.endswith(_NEEDLESS)]
-    return tuple(sorted(names if mask is None else (*names, mask.name)))
+    return tuple(sorted(name.rpartition("/")[2] for name in source.files[1:] if not name.endswith(_NEEDLESS)))
 
 
 def _dtypes_of(source: Any) -> tuple[str, ...]:
@@ -355,48 +351,26 @@ class _Opening:
 
 @contextlib.contextmanager
 def _opened(opening: _Opening, content: bytes | None = None) -> Iterator[Any]:
-    """Open a raster, or the content of one; see :func:`_classifying`."""
+    """Open a raster, or the content of one; classify GDAL's errors and warnings."""
     location = opening.location
-    with _classifying(opening, opening.options) as warnings, contextlib.ExitStack() as stack:
-        if content is None:
-            if location.drivers and location.is_near:
-                for mask in location.masks:
-                    if (source_mask := open_mask(mask.path, lambda: True)) is not None:
-                        source_mask.close()
-                warnings.clear()  # of missing masks
-            source = stack.enter_context(open_as(location.path, location.drivers))
-        else:
-            memory = stack.enter_context(MemoryFile(content))
-            source = stack.enter_context(memory.open(driver="GTiff"))
-        check_references(source)
-        yield source
-
-
-@contextlib.contextmanager
-def _classifying(opening: _Opening, options: dict[str, Any]) -> Iterator[list[str]]:
-    """Classify GDAL's errors and the yielded warnings of the block, to which its options apply."""
     ignore_warning(NotGeoreferencedWarning)
-    with settings(options), capture_warnings() as warnings:
-        if not opening.location.is_near:
+    with settings(opening.options), capture_warnings() as warnings, contextlib.ExitStack() as stack:
+        if not location.is_near:
             enable_network_stats()
         try:
-            yield warnings
+            if content is None:
+                if location.drivers and location.is_near:
+                    check_mask(location.path)
+                    warnings.clear()  # of missing masks
+                source = stack.enter_context(open_as(location.path, location.drivers))
+            else:
+                source = stack.enter_context(stack.enter_context(MemoryFile(content)).open(driver="GTiff"))
+            check_references(source)
+            yield source
         except _OPENED as error:
             raise classify_gdal(error, opening.href, warnings, is_known=opening.is_known) from error
     if unread := describe_missing(warnings):
         raise ValidationError(f"not all of {opening.href} could be read: {unread}")
-
-
-def _read_mask(opening: _Opening, bands: Sequence[int], window: RasterWindow) -> WindowMask | None:
-    """Read the mask beside a remote raster; None if it has none."""
-    location = opening.location
-    for place in location.masks if opening.beside and location.drivers and not location.is_near else ():
-        with _classifying(opening, gdal_options(place, opening.cache, _timeouts())) as warnings:
-            if (source := open_mask(place.path, partial(raster_exists, place, _timeouts()))) is not None:
-                with source:
-                    return read_mask(source, place.address.rpartition("/")[2], bands, window)
-            warnings.clear()  # of a missing mask
-    return None
 
 
 @contextlib.contextmanager

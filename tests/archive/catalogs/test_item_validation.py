@@ -49,6 +49,9 @@ def test_valid_items_are_unchanged(box: tuple[float, ...]) -> None:
         (changed(id=True), "no id"),
         (changed(id=""), "no id"),
         (changed(properties=None), "no properties"),
+        (changed(assets=[{"key": "a", "href": "x"}]), "bad assets"),
+        (changed(links={"self": {"href": "x"}}), "bad links"),
+        (changed(stac_version=0.9), "bad stac_version"),
         (changed(geometry=None, bbox=None), "no geometry"),
         (changed(geometry={"type": "Polygon"}), "bad geometry"),
         (changed(geometry={"type": "Polygon", "coordinates": []}), "bad geometry"),
@@ -127,24 +130,6 @@ SQUARE = [[[8, 50], [8.5, 50], [8.5, 50.5], [8, 50.5], [8, 50]]]
         (changed(bbox=[8, 50, 0, 8.5, 50.5, 100]), [], {}),
         (changed(links=None), ["links"], {"links": []}),
         (changed(assets=[]), ["assets"], {"assets": {}}),
-        (
-            changed(assets=[{"key": "a", "href": "x"}, {"href": "y"}, {"key": "a", "href": "z"}, "w", 5]),
-            ["assets"],
-            {
-                "assets": {
-                    "a": {"key": "a", "href": "x"},
-                    "1": {"href": "y"},
-                    "2": {"key": "a", "href": "z"},
-                    "3": {"href": "w"},
-                }
-            },
-        ),
-        (
-            changed(links={"self": {"href": "x"}, "root": "y", "no": 1, "a": {"rel": "b", "href": "z"}}),
-            ["links"],
-            {"links": [{"rel": "self", "href": "x"}, {"rel": "root", "href": "y"}, {"rel": "b", "href": "z"}]},
-        ),
-        (changed(stac_version=0.9), ["stac_version"], {"stac_version": "0.9"}),
         (changed(id=20200101), ["id"], {"id": "20200101"}),
         (
             changed(
@@ -394,10 +379,17 @@ def test_degenerate_shapes_do_not_stop_ingestion(geometry: dict[str, Any], kind:
 
 def test_python_s_json_is_read() -> None:
     assert parse_item(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
-    assert parse_item(b'{"a\\u0000": {"\\u0000": "\\u0000"}}') == ({"a\ufffd": {"\ufffd": "\0"}}, ("NUL",))
     assert parse_item(b'{"a": NaN, "b": 123456789012345678901234567890}')[0]["b"] == 123456789012345678901234567890.0
-    assert parse_item(b'{"a": {"": 1, "x\\"": "", "": 2}}') == ({"a": {"\ufffd": 2, 'x"': ""}}, ("empty names",))
     assert parse_item(b'{"a": "\\u0000", "x\\"" :""}') == ({"a": "\0", 'x"': ""}, ())
+    for text in (
+        b'{"a\\u0000": 1}',
+        b'{"a": {"\\u0000b": 1}}',
+        b'{"\\u0000\\"" : 1}',
+        b'{"a": {"": 1}}',
+        b'{"a": 1, "" : 2}',
+    ):
+        with pytest.raises(ValueError, match="a name is empty, or has a NUL"):
+            parse_item(text)
     for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32"):
         assert parse_item('{"a": "ä"}'.encode(encoding)) == ({"a": "ä"}, ())
     for text in (
@@ -409,6 +401,3 @@ def test_python_s_json_is_read() -> None:
     ):
         with pytest.raises(ValueError, match=r"line 1|depth"):
             parse_item(text)
-    deep = b'{"\\u0000":' * 1000 + b"1" + b"}" * 1000
-    with pytest.raises(ValueError, match="objects are nested"):
-        parse_item(deep)

@@ -233,18 +233,13 @@ def test_a_mask_that_cannot_be_read_is_not_taken_for_none(bucket: Bucket) -> Non
 
 
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("driver", ["GTiff", "ENVI", "PNG"])
+@pytest.mark.parametrize("driver", ["ENVI", "PNG"])
 def test_sidecar_files_belong_to_a_raster(bucket: Bucket, driver: str) -> None:
     path = write(bucket.folder / "scene.tif", (1, 300, 400), "uint8", **tiles())
-    if driver == "GTiff":
-        with rasterio.Env(GDAL_TIFF_INTERNAL_MASK="NO"), rasterio.open(path, "r+") as target:
-            target.write_mask(np.random.default_rng(6).integers(0, 2, (300, 400)).astype(bool))
-        assert path.with_name("scene.tif.msk").exists()
-    else:
-        name = {"ENVI": "scene.img", "PNG": "scene.png"}[driver]
-        rasterio.shutil.copy(path, bucket.folder / name, driver=driver)
-        path.unlink()
-        path = bucket.folder / name
+    name = {"ENVI": "scene.img", "PNG": "scene.png"}[driver]
+    rasterio.shutil.copy(path, bucket.folder / name, driver=driver)
+    path.unlink()
+    path = bucket.folder / name
     check(str(path), path)
     units = elsewhere(check, f"s3://bucket/{path.name}", path)
     assert units[0]["others"]

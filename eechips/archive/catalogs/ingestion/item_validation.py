@@ -36,8 +36,7 @@ _PLAIN = re.compile(
     r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
     re.ASCII,
 )
-# A fast search for bytes that may be such names, and the names.
-_NO_NAMES = {"NUL": (b"\\u0000", re.compile(rb"\\u0000")), "empty names": (b'""', re.compile(rb'(?<!\\)""\s*:'))}
+_NO_NAME = re.compile(rb'(?<!\\)""\s*:|\\u0000(?:[^"\\]|\\.)*"\s*:')  # in JSON: names that are empty, or have NUL
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
 _MOMENT = re.compile(
     r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
@@ -66,22 +65,15 @@ def parse_item(text: bytes) -> tuple[Any, tuple[str, ...]]:
     """Parse JSON, and return the value with its repairs.
 
     Python writes unknown numbers as ``NaN``, which is not JSON. Names with NUL cannot be columns, and DuckDB takes
-    objects with empty names for tuples.
+    objects with empty names for tuples: both are refused.
 
     Raises:
-        ValueError: if the text is not JSON.
+        ValueError: if the text is not JSON, or has such a name.
     """
     text = _in_utf8(text)
-    value, mended = _loaded(text)
-    kinds = [kind for kind, (sign, pattern) in _NO_NAMES.items() if sign in text and pattern.search(text)]
-    if kinds:
-        try:
-            named = _named(value)
-        except RecursionError:
-            raise ValueError("objects are nested too deeply") from None
-        if named != value:
-            return named, (*mended, *kinds)
-    return value, mended
+    if (b'""' in text or b"\\u0000" in text) and _NO_NAME.search(text):
+        raise ValueError("a name is empty, or has a NUL")
+    return _loaded(text)
 
 
 def _in_utf8(text: bytes) -> bytes:
@@ -105,13 +97,6 @@ def _loaded(text: bytes) -> tuple[Any, tuple[str, ...]]:
         if not constants:
             raise
         return loads(json.dumps(value).encode()), ("NaN",)
-
-
-def _named(value: Any) -> Any:
-    """Return a value without NUL in names, and without empty names."""
-    if isinstance(value, dict):
-        return {name.replace("\0", "\ufffd") or "\ufffd": _named(part) for name, part in value.items()}
-    return [_named(part) for part in value] if isinstance(value, list) else value
 
 
 def validate_items(
@@ -184,9 +169,16 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
         item = {name: part for name, part in item.items() if name in MEMBERS}
         mended.append(_LEFT_OUT)
     ensure_geometry(item, mended)
-    for name, kind, other in (("assets", Mapping, _by_name), ("links", list, _listed), ("stac_version", str, _version)):
+    usual: tuple[tuple[str, type, Any], ...] = (
+        ("assets", Mapping, {}), ("links", list, []), ("stac_version", str, "1.1.0")
+    )  # fmt: skip
+    for name, kind, content in usual:
         if not isinstance(item.get(name), kind):
-            item[name] = other(item.get(name))
+            if item.get(name):
+                raise InvalidItemError(
+                    f"bad {name}", f"the member is a {type(item[name]).__name__}, as in no STAC item"
+                )
+            item[name] = content
             mended.append(name)
     _details(item, mended)
     _signatures(item, mended)
@@ -221,31 +213,6 @@ def _properties(item: dict[str, Any], mended: list[str]) -> None:
     if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
-
-
-def _by_name(assets: Any) -> dict[str, Any]:
-    """Return assets by name, if they are a list: by their own names, or else by number."""
-    named_assets: dict[str, Any] = {}
-    for number, asset in enumerate(assets if isinstance(assets, list) else ()):
-        own = [asset.get(name) for name in ("key", "name", "id")] if isinstance(asset, Mapping) else []
-        called = next(
-            (name for name in own if isinstance(name, str) and name and name not in named_assets), str(number)
-        )
-        named_assets[called] = asset
-    return named_assets
-
-
-def _listed(links: Any) -> list[Any]:
-    """Return links as a list, if they are an object by relation."""
-    if not isinstance(links, Mapping):
-        return []
-    parts = ((name, {"href": link} if isinstance(link, str) else link) for name, link in links.items())
-    return [{"rel": name, **link} for name, link in parts if isinstance(link, Mapping)]
-
-
-def _version(version: Any) -> str:
-    """Return a version that was written as a number as text, or the present version."""
-    return str(version) if type(version) in (int, float) else "1.1.0"
 
 
 def _details(item: dict[str, Any], mended: list[str]) -> None:
