@@ -33,19 +33,6 @@ class Quantization:
         """The greatest stored value; its negative is the least one."""
         return -self.nodata - 1
 
-    def quantize(self, values: npt.ArrayLike) -> npt.NDArray[np.signedinteger]:
-        """Return values as stored integers, rounded to the nearest; values beyond the limits become these.
-
-        Args:
-            values: values of any shape. Masked and NaN values become ``nodata``.
-        """
-        import numpy as np
-
-        floats = np.ma.filled(np.ma.asarray(values, dtype=np.float64), np.nan)
-        sizes = np.minimum(np.rint(np.abs(floats) ** (1.0 / self.power) * self.divisor), self.limit)
-        quantized = np.where(np.isnan(floats), float(self.nodata), np.copysign(sizes, floats))
-        return quantized.astype(self.dtype)
-
     def dequantize(self, stored: npt.ArrayLike, dtype: npt.DTypeLike = "float32") -> np.ma.MaskedArray:
         """Return the values of stored integers.
 

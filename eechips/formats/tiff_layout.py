@@ -1,4 +1,4 @@
-"""Parse and write the header of a TIFF, find the byte ranges of its blocks, and make a small TIFF of some of them.
+"""Parse and write the header of a TIFF, find its end and the byte ranges of its blocks, and make a small TIFF of some.
 
 The small TIFF has the tags of the first image and of its mask, and the wanted blocks. GDAL decodes it, so all
 compressions and predictors give the pixels of the whole file. A block that it lacks lies beyond its end, so that a read
@@ -11,8 +11,10 @@ https://www.awaresystems.be/imaging/tiff/bigtiff.html.
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from mmap import mmap
 from typing import Literal
 
 import numpy as np
@@ -24,6 +26,7 @@ MOST_BYTES = 8 << 20
 """Bytes of a header, at most: the offsets of 500,000 blocks."""
 
 _MOST_IMAGES = 64
+_MOST_DIRECTORIES = 4096  # more only occur in files made to waste time
 _MOST_TAGS = 1000
 _CLASSIC, _BIG = 42, 43
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -33,7 +36,8 @@ _SUBFILE, _WIDTH, _HEIGHT, _COMPRESSION, _SAMPLES, _PLANAR = 254, 256, 257, 259,
 _STRIPS, _ROWS, _STRIP_SIZES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 322, 323, 324, 325
 _BLOCK_TAGS = ((_STRIPS, _STRIP_SIZES), (_TILES, _TILE_SIZES))
-_POINTERS = frozenset((330, 34665, 34853, 40965))  # to further directories, which the small TIFF lacks
+_DIRECTORIES = 330  # offsets of further directories
+_POINTERS = frozenset((_DIRECTORIES, 34665, 34853, 40965))  # to further directories, which the small TIFF lacks
 _REDUCED, _MASK = 1, 4  # of the subfile type
 _SEPARATE = 2  # planes
 _OLD_JPEG = 6
@@ -194,12 +198,40 @@ def parse_layout(data: bytes, size: int) -> TiffLayout:
     return TiffLayout(reader.order, tuple(images))
 
 
-class _Reader:
-    """Read the directories of a TIFF, within bounds."""
+def find_end(data: mmap) -> int:
+    """Return the end of the last directory, value or block of a TIFF, in bytes, as far as a truncated file tells.
 
-    def __init__(self, data: bytes, size: int, order: Literal["<", ">"]) -> None:
-        self._data, self.size, self.order = data, size, order
-        self._left = MOST_BYTES  # of values outside of directories; tags of a small file may share the same bytes
+    Returns:
+        0 if the file is no TIFF, or damaged in another way.
+    """
+    end = 0
+    try:
+        reader = _Reader(data, sys.maxsize, "<" if data[:2] == b"II" else ">", sys.maxsize)
+        todo, seen = [reader.first], set[int]()
+        while todo and end <= len(data) and len(seen) < _MOST_DIRECTORIES:
+            at = todo.pop()
+            if at and at not in seen:
+                seen.add(at)
+                tags, following = reader.directory(at)
+                todo += [following, *reader.numbers(tags, _DIRECTORIES).tolist()]
+                for places, counts in _BLOCK_TAGS:
+                    offsets, sizes = reader.numbers(tags, places), reader.numbers(tags, counts)
+                    least = min(len(offsets), len(sizes))
+                    ends = (offsets[:least] + sizes[:least])[(offsets[:least] > 0) & (sizes[:least] > 0)]
+                    end = max(end, int(ends.max(initial=0)))  # sparse blocks have no pixels
+    except IncompleteHeaderError as error:
+        return error.end
+    except UnsupportedTiffError:
+        return 0
+    return end
+
+
+class _Reader:
+    """Read the directories of a TIFF, within bounds: none lies beyond ``most``."""
+
+    def __init__(self, data: bytes | mmap, size: int, order: Literal["<", ">"], most: int = MOST_BYTES) -> None:
+        self._data, self.size, self.order, self._most = data, size, order, most
+        self._left = most  # of values outside of directories; tags of a small file may share the same bytes
         version = self._unpack("H", 2)
         self._is_big = version == _BIG
         if version not in (_CLASSIC, _BIG) or (self._is_big and self._unpack("H", 4) != 8):
@@ -248,7 +280,7 @@ class _Reader:
         return number
 
     def _bytes(self, at: int, length: int) -> bytes:
-        if at + length > min(max(self.size, len(self._data)), MOST_BYTES):
+        if at + length > min(max(self.size, len(self._data)), self._most):
             raise UnsupportedTiffError(f"the header has values up to byte {at + length:,}")
         if at + length > len(self._data):
             raise IncompleteHeaderError(at + length)

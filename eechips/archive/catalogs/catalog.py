@@ -159,7 +159,7 @@ class Catalog:
             >>> is_new = ~eechips.open_catalog("outputs/scenes").contains(ids)
         """
         from eechips.archive.catalogs.partitions.id_index import IdIndex
-        from eechips.archive.catalogs.partitions.key_index import keys_of
+        from eechips.archive.catalogs.partitions.id_segments import keys_of
 
         folders = {owner(path) for path in self.schema.partitions}
         if collection is not None:

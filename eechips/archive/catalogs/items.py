@@ -19,7 +19,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips import datasets
-from eechips.archive.catalogs.extents import Extent, union
+from eechips.archive.catalogs.extents import union
 from eechips.formats import media_type_of
 from eechips.geo.crs import parse_crs
 from eechips.geo.footprints import footprints
@@ -143,7 +143,7 @@ def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[
                 yield _item(sample, own, geometry, {**times, **common}, source, links)
 
 
-def collection_of(source: ItemSource, extent: Extent, start: str | None, end: str | None) -> dict[str, Any]:
+def collection_of(source: ItemSource, bbox: Sequence[float], start: str | None, end: str | None) -> dict[str, Any]:
     """Return the STAC collection of a run's items."""
     used = [dataset.get("title") or dataset["id"] for dataset in source.datasets]
     command = str(source.info.get("command", "")).strip()
@@ -160,7 +160,7 @@ def collection_of(source: ItemSource, extent: Extent, start: str | None, end: st
         "description": f"{description} {notes}".strip(),
         "license": source.licence,
         "providers": [*producers, _HOST],
-        "extent": {"spatial": {"bbox": [extent.bbox]}, "temporal": {"interval": [[start, end]]}},
+        "extent": {"spatial": {"bbox": [bbox]}, "temporal": {"interval": [[start, end]]}},
         "links": source.links,
     }
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from eechips.archive.catalogs.catalog import Catalog
-from eechips.archive.catalogs.extents import union_of
 from eechips.archive.catalogs.items import ItemSource, SkippedUnits, collection_of, items
 from eechips.archive.catalogs.options import BuildOptions
 from eechips.archive.catalogs.partitions.merge_plan import MergeResult
@@ -85,13 +84,8 @@ def catalog(run: Run | str | Path, **options: Any) -> CatalogBuild:
     left = SkippedUnits()
 
     def described(schema: Schema) -> list[dict[str, Any]]:
-        own = [partition for partition in schema.partitions.values() if partition.collection == source.collection]
-        if not own:
-            return []
-        starts = [partition.start for partition in own if partition.start is not None]
-        ends = [partition.end for partition in own if partition.end is not None]
-        extent = union_of([partition.extent for partition in own])
-        return [collection_of(source, extent, min(starts, default=None), max(ends, default=None))]
+        own = schema.statistics["collections"].get(source.collection)
+        return [] if own is None else [collection_of(source, own["bbox"], own["start"], own["end"])]
 
     with progress_bar(len(samples), "chips", quiet=wanted.quiet) as bar:
         batches = _batches(items(samples, source, left), bar.update, run, left)

@@ -28,7 +28,7 @@ from eechips.archive.downloads.partial_files import (
     parse_unsatisfied_range,
 )
 from eechips.archive.downloads.presigned import AssetKey, PresignedUrls
-from eechips.archive.downloads.transfer_limits import BandwidthLimiter, check_free, read_with_timeout
+from eechips.archive.downloads.transfer_limits import MIN_PROGRESS, BandwidthLimiter, check_free, read_with_timeout
 from eechips.client import retry
 from eechips.client.error_classification import classify_exception, is_transient_status
 from eechips.client.http.transport import Transport
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _CHUNK = 1 << 19  # bytes read at a time
-_MIN_PROGRESS = 1 << 16
-"""Bytes that a request must bring to count as progress. As many must arrive within the read timeout: a host that sends
-a byte now and then would hold a permit forever."""
 _MAX_EXCESS = 1 << 24
 """Bytes accepted beyond twice the declared size. A catalogue may be wrong, and the whole file in quarantine shows why;
 the limit stops endless files."""
@@ -225,7 +222,7 @@ class Downloader:
                 else:
                     self._copy(file, request, partial, record, end)
             except TransientError as error:
-                if partial.size < most + _MIN_PROGRESS:
+                if partial.size < most + MIN_PROGRESS:
                     self._announce(request.href, error)
                     raise
                 most, denials = partial.size, 0
@@ -322,9 +319,7 @@ class Downloader:
     def _read_chunks(self, response: requests.Response, expected: ExpectedFile) -> Iterator[bytes]:
         """Yield the body as it arrives, so that an interrupted connection loses no received bytes."""
         size, raw = self._limiter.read_size(_CHUNK), response.raw
-        chunks = read_with_timeout(
-            lambda: raw.read1(size, decode_content=False), self._hosts.read_timeout, _MIN_PROGRESS, self._clock
-        )
+        chunks = read_with_timeout(lambda: raw.read1(size, decode_content=False), self._hosts.read_timeout, self._clock)
         codings = content_encodings(response.headers, expected)
         return decoded(chunks, codings, _CHUNK) if codings else chunks
 

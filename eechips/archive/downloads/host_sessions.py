@@ -31,8 +31,6 @@ _LARGEST_TOKEN = 1 << 20
 _LARGEST_ERROR = 1 << 16
 """Bytes that are read of an error response."""
 _PIECE = 1 << 16
-_MIN_PROGRESS = 1 << 16
-"""Bytes that must arrive within the read timeout: a host that sends a byte now and then would never end."""
 _SPELT = re.compile(r"https?://[A-Za-z0-9.:-]+/(?:[A-Za-z0-9._~!$&'()*+,;=:@/?-]|%[0-9A-Fa-f]{2})*", re.IGNORECASE)
 """A URL that is sent as it is: a signature may cover its spelling, which requests would change."""
 
@@ -167,7 +165,7 @@ class HostSessions:
         body = bytearray()
         try:
             read = functools.partial(response.raw.read1, _PIECE, decode_content=True)
-            for piece in read_with_timeout(read, self.read_timeout, _MIN_PROGRESS):
+            for piece in read_with_timeout(read, self.read_timeout):
                 body += piece
                 if len(body) > most:
                     break

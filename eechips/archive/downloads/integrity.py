@@ -6,21 +6,18 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import json
 import re
 import struct
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-import numpy.typing as npt
-
 from eechips.errors import ValidationError
 from eechips.files.removal import ReservedName, remove, replace
+from eechips.formats.tiff_layout import find_end
 from eechips.storage import write_file
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.timestamps import utc_now
@@ -41,15 +38,6 @@ def create_digest(algorithm: str) -> Any:
 _HDF5 = b"\x89HDF\r\n\x1a\n"
 _JP2_BOX, _JP2_END = b"jP  ", b"\xff\xd9"
 _SUPERBLOCK = 48  # bytes of the smallest superblock
-_MOST_DIRECTORIES = 4_096  # of a TIFF file: more only occur in files made to waste time
-_DIRECTORIES = 330  # the TIFF tag SubIFDs: offsets of further directories
-_BLOCKS = ((273, 279), (324, 325))  # TIFF tags of offsets and byte counts of strips, and of tiles
-_PLACES = {_DIRECTORIES, *itertools.chain(*_BLOCKS)}
-_TIFF_TYPES = {
-    1: "u1", 2: "u1", 3: "u2", 4: "u4", 5: "u8", 6: "u1", 7: "u1", 8: "u2", 9: "u4", 10: "u8", 11: "u4", 12: "u8",
-    13: "u4", 16: "u8", 17: "u8", 18: "u8",
-}  # fmt: skip
-"""Field types of TIFF as unsigned numbers of the same size."""
 _UNKNOWN = -1
 VAGUE_TYPES = ("", "application/octet-stream", "binary/octet-stream", "application/x-binary")
 """Media types without meaning."""
@@ -79,22 +67,6 @@ _PAGE = re.compile(
 """The beginning of an HTML page."""
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _HEAD = 2048  # bytes that identify the kind of a file
-
-
-@dataclass(frozen=True, slots=True)
-class _Tiff:
-    """Number format of a TIFF file.
-
-    Attributes:
-        order: order of the bytes, as :mod:`struct` names it.
-        is_big: whether offsets have eight bytes (BigTIFF) instead of four.
-    """
-
-    order: str
-    is_big: bool
-
-    def number(self, data: bytes) -> int:
-        return int.from_bytes(data, "little" if self.order == "<" else "big")
 
 
 def check_kind(path: Path, media_type: str | None, suffix: str, *, may_be_empty: bool) -> None:
@@ -158,72 +130,14 @@ def check_end(path: Path, kind: str) -> None:
         end = 0
         if kind in ("h5", "nc", "hdf"):
             end = _end_of_hdf5(file)
-        elif kind == "tif":
-            end = _end_of_tiff(file, size)
+        elif kind == "tif" and size:
+            with mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+                end = find_end(content)
         elif kind == "jp2":
             end = _end_of_jp2(file, size)
     if end == _UNKNOWN or size < end:
         should = f"instead of {end:,}" if end > 0 else "without the end of its format"
         raise ValidationError(f"the file is truncated: it has {size:,} bytes {should}")
-
-
-def _end_of_tiff(file: BinaryIO, size: int) -> int:
-    """Return the end of the last directory, value or block of a TIFF file, in bytes.
-
-    https://www.itu.int/itudoc/itu-t/com16/tiff-fx/docs/tiff6.pdf, section 2, and of BigTIFF
-    https://www.awaresystems.be/imaging/tiff/bigtiff.html.
-    """
-    head = file.read(16)
-    tiff = _Tiff("<" if head.startswith(b"II") else ">", is_big=head[2:4] in (b"+\0", b"\0+"))
-    end = len(head)
-    todo = [tiff.number(head[8:16] if tiff.is_big else head[4:8])]
-    seen: set[int] = set()
-    while todo and end <= size and len(seen) < _MOST_DIRECTORIES:
-        place = todo.pop()
-        if place and place not in seen:
-            seen.add(place)
-            end = max(end, _end_of_directory(file, size, tiff, place, todo))
-    return end
-
-
-def _end_of_directory(file: BinaryIO, size: int, tiff: _Tiff, place: int, further: list[int]) -> int:
-    """Return the end of a directory, of its values, or of its last block, as far as a truncated file tells."""
-    wide, width = (8, 20) if tiff.is_big else (2, 12)
-    room = 8 if tiff.is_big else 4  # bytes of a value, or of its offset
-    file.seek(place)
-    count = tiff.number(file.read(wide))
-    end = place + wide + count * width + room
-    if end > size:
-        return end
-    data = file.read(count * width + room)
-    further.append(tiff.number(data[count * width :]))
-    arrays: dict[int, npt.NDArray[np.uint64]] = {}
-    for start in range(0, count * width, width):
-        tag, kind = tiff.number(data[start : start + 2]), tiff.number(data[start + 2 : start + 4])
-        length = tiff.number(data[start + 4 : start + width - room])
-        value = data[start + width - room : start + width]
-        form = _TIFF_TYPES.get(kind)
-        if form is None:
-            continue
-        taken = np.dtype(form).itemsize * length
-        if taken > room:
-            at = tiff.number(value)
-            end = max(end, at + taken)
-            if end > size:
-                return end
-            if tag in _PLACES:
-                file.seek(at)
-                value = file.read(taken)
-        if tag in _PLACES:
-            arrays[tag] = np.frombuffer(value[:taken], tiff.order + form).astype("u8")
-    further.extend(int(directory) for directory in arrays.get(_DIRECTORIES, ()))
-    for offsets, counts in _BLOCKS:
-        if offsets in arrays and counts in arrays:
-            least = min(len(arrays[offsets]), len(arrays[counts]))
-            starts, sizes = arrays[offsets][:least], arrays[counts][:least]
-            ends = (starts + sizes)[(starts > 0) & (sizes > 0)]  # sparse blocks have no pixels
-            end = max(end, int(ends.max(initial=0)))
-    return end
 
 
 def _end_of_hdf5(file: BinaryIO) -> int:

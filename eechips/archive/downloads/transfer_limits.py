@@ -16,6 +16,10 @@ from eechips.text.formatting import format_bytes
 _BURST = 0.25  # seconds of the rate that may arrive at once
 _SPARE = 64_000_000  # bytes of the disk kept free for the ledger and the log
 
+MIN_PROGRESS = 1 << 16
+"""Bytes that a request must bring to count as progress. As many must arrive within the read timeout: a host that sends
+a byte now and then would never end."""
+
 
 class BandwidthLimiter:
     """A token bucket of bytes that threads share. Bytes are accounted after they arrive: a thread in debt waits.
@@ -53,14 +57,13 @@ class BandwidthLimiter:
 
 
 def read_with_timeout(
-    read: Callable[[], bytes], timeout: float, least: int, clock: Callable[[], float] = time.monotonic
+    read: Callable[[], bytes], timeout: float, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[bytes]:
     """Yield a body as it arrives. Only the time spent waiting for bytes counts against the timeout.
 
     Args:
         read: waits for the next bytes; empty at the end.
-        timeout: seconds within which ``least`` bytes must arrive.
-        least: bytes.
+        timeout: seconds within which ``MIN_PROGRESS`` bytes must arrive.
 
     Raises:
         TransientError: if the body arrives too slowly.
@@ -73,7 +76,7 @@ def read_with_timeout(
             return
         waited, came = waited + clock() - began, came + len(piece)
         yield piece
-        if came >= least:
+        if came >= MIN_PROGRESS:
             waited, came = 0.0, 0
         elif waited > timeout:
             raise TransientError(f"only {came:,} bytes arrived in {waited:.0f} s")

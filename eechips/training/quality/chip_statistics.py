@@ -15,6 +15,7 @@ import numpy.typing as npt
 from eechips.datasets.quality_bands import HALF, BitField, MaskSource, list_mask_sources
 from eechips.errors import ValidationError
 from eechips.formats.raster import check_crs, decoding
+from eechips.training.quality.band_statistics import MOST_KINDS
 from eechips.training.quality.chip_pixels import ChipPixels, decode
 from eechips.training.sample import SampleFile
 
@@ -22,7 +23,6 @@ HASH_EDGE = 8
 """Bits of a perceptual hash in each row and column: 64 for differences to the right, 64 for those downwards."""
 
 _LEAST_BITS = 6  # of each half that must differ from the others: else there is too little to tell pictures apart by
-_MOST_KINDS = 40  # different values that are counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +113,7 @@ def _statistics(known: npt.NDArray[Any]) -> dict[str, Any]:
         "std": std,
         "black": float((known == 0).all(axis=0).mean()) if is_black else 0.0,
         "saturated": None if most is None else float((known == most).any(axis=0).mean()) if high == most else 0.0,
-        "kinds": min(len(np.unique(known)), _MOST_KINDS + 1) if is_integer and len(known) == 1 else None,
+        "kinds": min(len(np.unique(known)), MOST_KINDS + 1) if is_integer and len(known) == 1 else None,
         "is_constant": bool((lows == highs).all()),
     }
 

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from eechips.archive.catalogs.partitions import id_segments
 from eechips.archive.catalogs.partitions.id_segments import (
+    KEY,
     DamagedSegmentError,
     IndexedPartition,
     KeyRows,
     Segment,
     write_segment,
 )
-from eechips.archive.catalogs.partitions.key_index import KEY
 
 MOST = (1 << 128) - 1
 KEYS = st.one_of(st.sampled_from([0, 1, 256, 1 << 64, 1 << 127, MOST - 1, MOST]), st.integers(0, MOST))

@@ -7,7 +7,7 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips.archive.catalogs.partitions.key_index import KEY, found_in, keys_of
+from eechips.archive.catalogs.partitions.id_segments import KEY, found_in, keys_of
 
 
 @given(st.lists(st.text(max_size=6), max_size=30), st.text(max_size=3), st.text(max_size=3))

@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import Any
 
 import shapely
@@ -25,6 +25,7 @@ from eechips.archive.catalogs.ingestion.item_geometry import (
 from eechips.archive.catalogs.item_json import json_reader
 from eechips.archive.catalogs.partitions.column_types import MEMBERS
 from eechips.archive.catalogs.partitions.columns import TIMES
+from eechips.text.timestamps import parse_timestamp
 from eechips.web.urls import PASSWORD, is_signed, strip_signature_parameters
 
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
@@ -38,10 +39,9 @@ _PLAIN = re.compile(
 )
 _NO_NAME = re.compile(rb'(?<!\\)""\s*:|\\u0000(?:[^"\\]|\\.)*"\s*:')  # in JSON: names that are empty, or have NUL
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-_MOMENT = re.compile(
-    r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
-    re.ASCII | re.IGNORECASE,
-)
+_ZONE = re.compile(r"\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)$", re.ASCII | re.IGNORECASE)  # may stand apart
+_BASIC = re.compile(r"^(\d{4})(\d\d)(\d\d)(?:([T ])(\d\d)(\d\d)(\d\d)?)?(?=\D|$)", re.ASCII | re.IGNORECASE)
+"""Dates and times without signs between their numbers (ISO 8601)."""
 
 
 @dataclass(slots=True)
@@ -210,7 +210,7 @@ def _properties(item: dict[str, Any], mended: list[str]) -> None:
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
         raise InvalidItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
-    if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
+    if start and end and (start > end or not start[-1] == end[-1] == "Z") and _parse(start) > _parse(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
 
@@ -263,9 +263,8 @@ def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _moment(name: str, text: Any) -> str | None:
     """Return a moment as RFC 3339, unchanged if it is valid; None if it is invalid and not essential."""
-    match = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
-        moment = None if match is None else _utc(*match.groups())
+        moment = _parse(text.strip()) if isinstance(text, str) else None
     except (ValueError, OverflowError):  # 30 February, or before the year 1
         moment = None
     if moment is None:
@@ -277,33 +276,16 @@ def _moment(name: str, text: Any) -> str | None:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _utc(
-    year: str,
-    month: str,
-    day: str,
-    hour: str | None,
-    minute: str | None,
-    second: str | None,
-    fraction: str | None,
-    zone: str | None,
-) -> datetime:
-    """Return the moment of its parts; a leap second becomes the second before, nanoseconds are truncated."""
-    micro = int((fraction or "")[:6].ljust(6, "0"))
-    seconds = int(second or 0)
-    moment = datetime(
-        int(year), int(month), int(day), int(hour or 0), int(minute or 0), 59 if seconds == 60 else seconds, micro
-    )
-    shift = timedelta()
-    if zone and zone[0] in "+-":
-        digits = zone[1:].replace(":", "")
-        if int(digits[:2]) > 23 or int(digits[2:] or 0) > 59:
-            raise ValueError(zone)
-        shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0)) * (1 if zone[0] == "+" else -1)
-    return (moment - shift).replace(tzinfo=timezone.utc)
+def _parse(text: str) -> datetime:
+    """Return a moment in UTC; a leap second becomes the second before, nanoseconds are truncated.
 
-
-def _instant(text: str) -> datetime:
-    """Parse a text that :func:`_moment` has returned."""
-    match = _MOMENT.fullmatch(text)
-    assert match is not None
-    return _utc(*match.groups())
+    Raises:
+        ValueError: if the text is not a moment.
+        OverflowError: if the moment lies outside of the years 1 to 9999.
+    """
+    text = _BASIC.sub(lambda m: f"{m[1]}-{m[2]}-{m[3]}" + (f"T{m[5]}:{m[6]}:{m[7] or '00'}" if m[4] else ""), text)
+    text = re.sub(r"(:\d\d):60", r"\1:59", _ZONE.sub(lambda m: "Z" if m[1].upper() == "UTC" else m[1], text))
+    moment = parse_timestamp(text)
+    if moment is None:
+        raise ValueError(text)
+    return moment.astimezone(timezone.utc)

@@ -20,7 +20,7 @@ import pyarrow.ipc
 from eechips.archive.catalogs.extents import centres
 from eechips.archive.catalogs.partitions.column_types import conformed
 from eechips.archive.catalogs.partitions.columns import boxes_of, stamps_of, starts_of
-from eechips.archive.catalogs.partitions.key_index import KEY, KeyIndex, keys_of
+from eechips.archive.catalogs.partitions.id_segments import KEY, KeyIndex, keys_of
 from eechips.archive.catalogs.partitions.layout import owner
 
 _BITS = 16  # of a longitude or latitude: 0.0055 degrees

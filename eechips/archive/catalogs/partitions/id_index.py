@@ -5,7 +5,7 @@ partitions, by path, size and SHA-256. What it has of other versions does not co
 incomplete or missing: partitions that no segment covers are read instead, and the next change of the catalogue adds
 them to it.
 
-Items are compared by keys of 128 bits (:func:`eechips.archive.catalogs.partitions.key_index.keys_of`). A search for 2
+Items are compared by keys of 128 bits (:func:`eechips.archive.catalogs.partitions.id_segments.keys_of`). A search for 2
 million ids among 40 million takes one of them for another with a probability of 2e-25.
 """
 
@@ -32,11 +32,11 @@ from eechips.archive.catalogs.partitions.id_segments import (
     IndexedPartition,
     KeyRows,
     Segment,
+    keys_of,
     match_keys,
     sort_keys,
     write_segment,
 )
-from eechips.archive.catalogs.partitions.key_index import keys_of
 from eechips.archive.catalogs.partitions.layout import owner
 from eechips.archive.catalogs.partitions.partition_versions import UNREADABLE, describe_error
 from eechips.archive.catalogs.partitions.schema import Partition, Schema

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 
 from eechips.archive.catalogs.ingestion.sorted_runs import LatestItems
 from eechips.archive.catalogs.partitions.columns import check_columns, check_values, stamps_of
-from eechips.archive.catalogs.partitions.key_index import KeyIndex, found_in, keys_of
+from eechips.archive.catalogs.partitions.id_segments import KeyIndex, found_in, keys_of
 from eechips.archive.catalogs.partitions.layout import owner
 from eechips.archive.catalogs.partitions.schema import Schema
 from eechips.storage import LocalStore
