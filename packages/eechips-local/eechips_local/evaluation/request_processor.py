@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import shapely
 
+from eechips_local.assets.asset_errors import InvalidStoreError
 from eechips_local.evaluation import export_check, value_requests
 from eechips_local.evaluation.context import Context, ServiceLimits
 from eechips_local.pixels.output import animations, pixel_requests
@@ -142,5 +143,7 @@ def service_error(error: Exception) -> EarthEngineError:
         return MemoryLimitError()
     if is_geos:
         return InvalidError(f"Geometry: {error}")
+    if isinstance(error, InvalidStoreError):  # a file of the user, which no repetition changes
+        return InvalidError(str(error))
     traceback.print_exception(error, file=sys.stderr)
     return EarthEngineError("An internal error has occurred.")

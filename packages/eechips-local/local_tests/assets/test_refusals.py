@@ -27,6 +27,7 @@ from eechips_local.assets import (
 )
 from eechips_local.assets.asset_names import check_id, folder_of, resolve_href
 from eechips_local.evaluation.asset_model import PixelWindow
+from eechips_local.evaluation.request_processor import service_error
 from local_tests.support.ingested_rasters import image, noise, pixels, raster, snapshot, touch
 
 
@@ -165,8 +166,10 @@ def test_references_out_of_the_store_are_refused(tmp_path: Path, href: str) -> N
     document["assets"]["data"]["href"] = href
     path.write_text(json.dumps(document))
     touch(tmp_path / "store" / "A" / "collection.json")
-    with pytest.raises(UnsafeHrefError):
+    with pytest.raises(UnsafeHrefError) as raised:
         FolderStore(tmp_path / "store").get("A/b")
+    answer = service_error(raised.value)
+    assert (answer.code, "secret" in str(answer)) == (400, False)
 
 
 def test_symbolic_links_out_of_the_store_are_refused(tmp_path: Path) -> None:
