@@ -232,7 +232,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
     ),
     "parquet of lists that are none": (
         parquet(lambda geo: geo["columns"]["geometry"].update(encoding="polygon")),
-        "are no lists",
+        "are not nested lists",
     ),
     "parquet with a list": (parquet(lambda geo: b"[1]"), "describe no column of geometries"),
     "parquet with broken metadata": (parquet(lambda geo: b"{"), "it is damaged"),

@@ -27,14 +27,8 @@ MOST_LEVELS = 100
 
 _NOTATION = "it has names, numbers, + - * / **, comparisons, and, or, not, and functions such as sqrt()"
 
-_BINARY: dict[type[ast.operator], str] = {
-    ast.Add: "add",
-    ast.Sub: "subtract",
-    ast.Mult: "multiply",
-    ast.Div: "divide",
-    ast.Pow: "pow",
-}
-_COMPARISONS: dict[type[ast.cmpop], str] = {
+_OPERATORS: dict[type[ast.operator | ast.cmpop], str] = {
+    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "pow",
     ast.Lt: "lt", ast.LtE: "lte", ast.Gt: "gt", ast.GtE: "gte", ast.Eq: "eq", ast.NotEq: "neq",
 }  # fmt: skip
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
@@ -144,10 +138,10 @@ class _Composer:
                 return self.visit(operand)
             case ast.UnaryOp(op=ast.Not(), operand=operand):
                 return self._unary("not", self.visit(operand))
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in _BINARY:
-                return self._binary(_BINARY[type(op)], self.visit(left), self.visit(right))
-            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
-                return self._binary(_COMPARISONS[type(op)], self.visit(left), self.visit(right))
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+                return self._binary(_OPERATORS[type(op)], self.visit(left), self.visit(right))
+            case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _OPERATORS:
+                return self._binary(_OPERATORS[type(op)], self.visit(left), self.visit(right))
             case ast.BoolOp(op=op, values=[first, *others]):
                 combined = self.visit(first)
                 for other in others:

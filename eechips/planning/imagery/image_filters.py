@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     import ee
 
 # Each of Earth Engine's comparisons, by the sign for it.
-_FILTERS = {"=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte"}
+_FILTERS = {
+    "=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "in": "inList", "has": "listContains",
+}  # fmt: skip
 
 _CONDITION = re.compile(
     r"\s*(?P<property>[A-Za-z_][\w:.-]*)\s*(?P<sign><=|>=|!=|==|=|<|>|\b(?:in|has)\b)\s*(?P<rest>.*?)\s*",
@@ -137,12 +139,8 @@ class PropertyFilter:
         """Return Earth Engine's filter. Images without the property are excluded, unless the sign is ``!=``."""
         import ee
 
-        if self.sign == "in":
-            property_filter: ee.Filter = ee.Filter.inList(self.property, list(self.values))
-        elif self.sign == "has":
-            property_filter = ee.Filter.listContains(self.property, self.values[0])
-        else:
-            property_filter = getattr(ee.Filter, _FILTERS[self.sign])(self.property, self.values[0])
+        value = list(self.values) if self.sign == "in" else self.values[0]
+        property_filter: ee.Filter = getattr(ee.Filter, _FILTERS[self.sign])(self.property, value)
         return property_filter
 
     def to_json(self) -> list[Any]:

@@ -26,7 +26,6 @@ import numpy.typing as npt
 from eechips.errors import UsageError
 from eechips.geo.crs import parse_crs
 from eechips.recipe.results import MASK_SUFFIX
-from eechips.text.timestamps import parse_timestamp
 from eechips.training.formats.zarr import import_zarr
 from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
 from eechips.training.quality.chip_pixels import (
@@ -184,8 +183,8 @@ class _SampleWriter:
         The axis has the starts of the periods, with their bounds, or else the times of the images. It is left out if
         one is unknown: a coordinate of an axis has no missing values in CF.
         """
-        acquired = np.array([_seconds(next(iter(frame.get("dates") or ()), None)) for frame in frames])
-        starts = np.array([[_seconds(frame.get(name)) for name in ("start", "end")] for frame in frames])
+        acquired = np.array([frame_time({"dates": frame.get("dates")}) for frame in frames])
+        starts = np.array([[frame_time({"start": frame.get(name)}) for name in ("start", "end")] for frame in frames])
         if axis not in self._group:
             about = {**_TIME, "standard_name": "time", "axis": "T"}
             if np.isfinite(starts).all():
@@ -280,12 +279,6 @@ def _common_grid(facts: Mapping[str, Facts]) -> tuple[str, list[float]] | None:
         raise UsageError(f"the sample of {file} has files on different grids: GeoZarr has one grid for each sample")
     crs, transform, *_ = places.pop()
     return None if crs is None or not transform else (crs, [float(value) for value in transform])
-
-
-def _seconds(text: str | None) -> float:
-    """Return a time in seconds since 1970; NaN if it is unknown."""
-    moment = parse_timestamp(text) if text else None
-    return float("nan") if moment is None else moment.timestamp()
 
 
 def _move(members: dict[str, Any], names: Sequence[str], archive: zipfile.ZipFile) -> None:
