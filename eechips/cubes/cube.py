@@ -7,9 +7,10 @@ from __future__ import annotations
 import contextlib
 import math
 import os
+import uuid
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -36,6 +37,7 @@ from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
 from eechips.text.timestamps import present
+from eechips.web.urls import is_loopback
 
 if TYPE_CHECKING:
     import xarray
@@ -217,7 +219,8 @@ def open_cube(
         in_flight: requests of this process in flight at most.
         quota_folder: folder, or URL of an object store, in which processes share the quota; None for that of the
             user's runs.
-        cache: folder of the cache, True for that of the user, False for none.
+        cache: folder of the cache, True for that of the user, False for none. Pixels of a server of this machine
+            are read from it again by the same cube only, unless a folder is named.
         cache_bytes: bytes of all cubes in it; those that were not read for longest are removed.
         **others: none: an unknown argument is an error that names it.
 
@@ -252,9 +255,12 @@ def open_cube(
         is_read_by_ids=fast_time_slicing,
         retries=retries,
     )
+    images = description.images
+    if cache is True and is_loopback(address.endpoint):  # its next server may have other data with the same ids
+        images = replace(images, identity=(images.identity, uuid.uuid4().hex))
     reader = CubeReader(
         address=address,
-        images=description.images,
+        images=images,
         bands=tuple(str(band["id"]) for band in description.bands),
         grid=_grid(description, crs, crs_transform, shape_2d),
         mask_value=_mask_value(ee_mask_value),

@@ -188,28 +188,30 @@ def test_small_requests_are_sent_where_the_limit_is_small(stack: Stack, stack_se
     assert cube.red.data.npartitions == 2
 
 
-def test_pixels_are_read_again_from_the_cache(stack: Stack, stack_server: Server) -> None:
+def test_pixels_are_read_again_from_the_cache(stack: Stack, stack_server: Server, user_cache: Path) -> None:
     values = expected(stack)[:, 0]
-    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
+    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=user_cache)
     assert cube.red.values.shape == values.shape
     before = count(stack_server)
-    again = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
+    again = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=user_cache)
     np.testing.assert_array_equal(again.red[1:, 20:30].values, values[1:, 20:30])
     assert counted(stack_server, before) == (1, 0)
-    fresh = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=False)
-    np.testing.assert_array_equal(fresh.red.values, values)
-    assert counted(stack_server, before) == (2, 1)
+    # The next server of a port on this machine may have other pixels: they are not in the cache of the user.
+    for cache in (True, True, False):
+        fresh = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=cache)
+        np.testing.assert_array_equal(fresh.red.values, values)
+    assert counted(stack_server, before) == (4, 3)
 
 
 def test_a_damaged_entry_is_fetched_again(stack: Stack, stack_server: Server, user_cache: Path) -> None:
-    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
+    cube = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=user_cache)
     cube.red.values  # noqa: B018 - xarray would keep values of `cube.red.load()`
     (path,) = (user_cache / CUBES_FOLDER).rglob("*.box")
     data = bytearray(path.read_bytes())
     data[-50_000] ^= 255
     path.write_bytes(data)
     before = count(stack_server)
-    again = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url)
+    again = eechips.open_cube(STACK, **GRID, endpoint=stack_server.url, cache=user_cache)
     np.testing.assert_array_equal(again.red.values, expected(stack)[:, 0])
     assert counted(stack_server, before) == (1, 1)
 
