@@ -25,11 +25,22 @@ _FILE = "spectral_indices.json"
 # Common names, the preferred first, of the bands in formulas.
 # https://github.com/awesome-spectral-indices/awesome-spectral-indices#expressions
 _COMMON_NAMES = {
-    "A": ("coastal",), "B": ("blue",), "G": ("green",), "G1": ("green05", "green1"), "N": ("nir",), "N2": ("nir08",),
-    "R": ("red",), "RE1": ("rededge1", "rededge071", "rededge"), "RE2": ("rededge2", "rededge075"),
-    "RE3": ("rededge3", "rededge078"), "S1": ("swir1", "swir16"), "S2": ("swir2", "swir22"), "T": ("thermal", "lwir"),
-    "T1": ("thermal1", "lwir11", "thermal"), "Y": ("yellow",),
-}  # fmt: skip
+    "A": ("coastal",),
+    "B": ("blue",),
+    "G": ("green",),
+    "G1": ("green05", "green1"),
+    "N": ("nir",),
+    "N2": ("nir08",),
+    "R": ("red",),
+    "RE1": ("rededge1", "rededge071", "rededge"),
+    "RE2": ("rededge2", "rededge075"),
+    "RE3": ("rededge3", "rededge078"),
+    "S1": ("swir1", "swir16"),
+    "S2": ("swir2", "swir22"),
+    "T": ("thermal", "lwir"),
+    "T1": ("thermal1", "lwir11", "thermal"),
+    "Y": ("yellow",),
+}
 _POLARISATIONS = ("VV", "VH", "HV", "HH")  # are names of bands
 
 _KERNEL = re.compile(r"\bk([A-Z])([A-Z])\b")

@@ -24,7 +24,21 @@ from eechips.formats.format_detection import (
 )
 
 __all__ = [
-    "CHIP_FORMATS", "MASK_BAND", "TABLE_FORMATS", "ChipFormat", "EncodedFile", "Expectation", "FileMetadata",
-    "TableFormat", "chip_format_of", "chip_suffixes", "inspect", "media_type_of", "picture_suffixes", "sniff",
-    "stack_formats", "table_format", "validate",
-]  # fmt: skip
+    "CHIP_FORMATS",
+    "MASK_BAND",
+    "TABLE_FORMATS",
+    "ChipFormat",
+    "EncodedFile",
+    "Expectation",
+    "FileMetadata",
+    "TableFormat",
+    "chip_format_of",
+    "chip_suffixes",
+    "inspect",
+    "media_type_of",
+    "picture_suffixes",
+    "sniff",
+    "stack_formats",
+    "table_format",
+    "validate",
+]

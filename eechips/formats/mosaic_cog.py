@@ -46,10 +46,19 @@ _OPEN_FILES = 200  # open windows and virtual rasters
 _LEAST_FREE = 16 << 20  # free bytes of disk, below which a failed write is attributed to the full disk
 _TICK = 0.2  # seconds between two reports of the progress
 _GDAL_TYPES = {
-    "uint8": "Byte", "int8": "Int8", "uint16": "UInt16", "int16": "Int16", "uint32": "UInt32", "int32": "Int32",
-    "int64": "Int64", "uint64": "UInt64", "float32": "Float32", "float64": "Float64", "complex64": "CFloat32",
+    "uint8": "Byte",
+    "int8": "Int8",
+    "uint16": "UInt16",
+    "int16": "Int16",
+    "uint32": "UInt32",
+    "int32": "Int32",
+    "int64": "Int64",
+    "uint64": "UInt64",
+    "float32": "Float32",
+    "float64": "Float64",
+    "complex64": "CFloat32",
     "complex128": "CFloat64",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,10 +26,25 @@ _DIGITS = frozenset("0123456789abcdef")
 _HELD = (State.DONE, State.EMPTY)
 
 _HEADER: Mapping[str, type | tuple[type, ...]] = {
-    "command": str, "options": dict, "inputs": list, "recipe": str, "identity": str, "source": str, "datasets": list,
-    "versions": dict, "started": (str, type(None)), "finished": (str, type(None)), "assets": int, "units": int,
-    "files": int, "bytes": int, "left_out": int, "assembled": list, EXTENSIONS: list, "signature": (str, type(None)),
-}  # fmt: skip
+    "command": str,
+    "options": dict,
+    "inputs": list,
+    "recipe": str,
+    "identity": str,
+    "source": str,
+    "datasets": list,
+    "versions": dict,
+    "started": (str, type(None)),
+    "finished": (str, type(None)),
+    "assets": int,
+    "units": int,
+    "files": int,
+    "bytes": int,
+    "left_out": int,
+    "assembled": list,
+    EXTENSIONS: list,
+    "signature": (str, type(None)),
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,13 +48,27 @@ _MULTIHASHES = {
 }
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
 _DRIVERS = {
-    "image/tiff": "GTiff", "image/geotiff": "GTiff", "image/x-geotiff": "GTiff", "application/geotiff": "GTiff",
-    "image/jpx": "JP2OpenJPEG", "image/x.geotiff": "GTiff", "image/vnd.stac.geotiff": "GTiff",
-    "image/jp2": "JP2OpenJPEG", "image/png": "PNG", "image/jpeg": "JPEG", "image/jpg": "JPEG",
-}  # fmt: skip
+    "image/tiff": "GTiff",
+    "image/geotiff": "GTiff",
+    "image/x-geotiff": "GTiff",
+    "application/geotiff": "GTiff",
+    "image/jpx": "JP2OpenJPEG",
+    "image/x.geotiff": "GTiff",
+    "image/vnd.stac.geotiff": "GTiff",
+    "image/jp2": "JP2OpenJPEG",
+    "image/png": "PNG",
+    "image/jpeg": "JPEG",
+    "image/jpg": "JPEG",
+}
 _SUFFIXES = {
-    "tif": "GTiff", "tiff": "GTiff", "jp2": "JP2OpenJPEG", "png": "PNG", "jpg": "JPEG", "jpeg": "JPEG", "img": "HFA",
-}  # fmt: skip
+    "tif": "GTiff",
+    "tiff": "GTiff",
+    "jp2": "JP2OpenJPEG",
+    "png": "PNG",
+    "jpg": "JPEG",
+    "jpeg": "JPEG",
+    "img": "HFA",
+}
 """Formats by suffix; the first suffix of a format is the default for files without one."""
 _IMAGES = ("GTiff", "JP2OpenJPEG")
 """Formats that can become assets of the local Earth Engine unchanged."""

@@ -54,11 +54,20 @@ _MAGIC = {
 }
 """First bytes by kind of file; https://docs.hdfgroup.org, https://docs.unidata.ucar.edu/netcdf-c."""
 _KINDS = {
-    "application/zip": "zip", "application/netcdf": "nc", "application/x-netcdf": "nc", "application/x-hdf5": "h5",
-    "application/x-hdf": "hdf", "application/gzip": "gz", "application/x-gzip": "gz",
-    "application/vnd.apache.parquet": "parquet", "application/pdf": "pdf", "application/xml": "xml", "text/xml": "xml",
-    "application/json": "json", "application/geo+json": "json",
-}  # fmt: skip
+    "application/zip": "zip",
+    "application/netcdf": "nc",
+    "application/x-netcdf": "nc",
+    "application/x-hdf5": "h5",
+    "application/x-hdf": "hdf",
+    "application/gzip": "gz",
+    "application/x-gzip": "gz",
+    "application/vnd.apache.parquet": "parquet",
+    "application/pdf": "pdf",
+    "application/xml": "xml",
+    "text/xml": "xml",
+    "application/json": "json",
+    "application/geo+json": "json",
+}
 _SYNONYMS = {"nc4": "nc", "hdf5": "h5", "he5": "h5", "geojson": "json", "tgz": "gz"}
 _PAGE = re.compile(
     rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^>]*\?>\s*|<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body|script)\b",

@@ -14,6 +14,15 @@ from eechips.archive.windows.window_plan import plan_chip, plan_windows, read_ch
 from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, tile
 
 __all__ = [
-    "BlockLayout", "MemoryBudget", "Raster", "describe", "join_windows", "plan_chip", "plan_windows", "read_chip",
-    "read_window", "tile", "window_file",
-]  # fmt: skip
+    "BlockLayout",
+    "MemoryBudget",
+    "Raster",
+    "describe",
+    "join_windows",
+    "plan_chip",
+    "plan_windows",
+    "read_chip",
+    "read_window",
+    "tile",
+    "window_file",
+]

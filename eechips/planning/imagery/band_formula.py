@@ -28,24 +28,53 @@ MOST_LEVELS = 100
 _NOTATION = "it has names, numbers, + - * / **, comparisons, and, or, not, and functions such as sqrt()"
 
 _OPERATORS: dict[type[ast.operator | ast.cmpop], str] = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "pow",
-    ast.Lt: "lt", ast.LtE: "lte", ast.Gt: "gt", ast.GtE: "gte", ast.Eq: "eq", ast.NotEq: "neq",
-}  # fmt: skip
+    ast.Add: "add",
+    ast.Sub: "subtract",
+    ast.Mult: "multiply",
+    ast.Div: "divide",
+    ast.Pow: "pow",
+    ast.Lt: "lt",
+    ast.LtE: "lte",
+    ast.Gt: "gt",
+    ast.GtE: "gte",
+    ast.Eq: "eq",
+    ast.NotEq: "neq",
+}
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
-    "abs": abs, "sqrt": math.sqrt, "exp": math.exp, "log": math.log, "log10": math.log10, "sin": math.sin,
-    "cos": math.cos, "tan": math.tan, "atan": math.atan, "tanh": math.tanh,
-    "floor": lambda value: float(math.floor(value)), "ceil": lambda value: float(math.ceil(value)),
-    "round": lambda value: float(math.floor(value + 0.5)), "not": lambda value: float(not value),
-}  # fmt: skip
+    "abs": abs,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "log": math.log,
+    "log10": math.log10,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+    "atan": math.atan,
+    "tanh": math.tanh,
+    "floor": lambda value: float(math.floor(value)),
+    "ceil": lambda value: float(math.ceil(value)),
+    "round": lambda value: float(math.floor(value + 0.5)),
+    "not": lambda value: float(not value),
+}
 _PAIRS = ("min", "max", "pow")
 
 _NUMBERS: dict[str, Callable[[float, float], float]] = {
-    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "divide": operator.truediv,
-    "pow": operator.pow, "lt": lambda a, b: float(a < b), "lte": lambda a, b: float(a <= b),
-    "gt": lambda a, b: float(a > b), "gte": lambda a, b: float(a >= b), "eq": lambda a, b: float(a == b),
-    "neq": lambda a, b: float(a != b), "min": min, "max": max, "And": lambda a, b: float(bool(a) and bool(b)),
+    "add": operator.add,
+    "subtract": operator.sub,
+    "multiply": operator.mul,
+    "divide": operator.truediv,
+    "pow": operator.pow,
+    "lt": lambda a, b: float(a < b),
+    "lte": lambda a, b: float(a <= b),
+    "gt": lambda a, b: float(a > b),
+    "gte": lambda a, b: float(a >= b),
+    "eq": lambda a, b: float(a == b),
+    "neq": lambda a, b: float(a != b),
+    "min": min,
+    "max": max,
+    "And": lambda a, b: float(bool(a) and bool(b)),
     "Or": lambda a, b: float(bool(a) or bool(b)),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,15 @@ if TYPE_CHECKING:
 
 # Each of Earth Engine's comparisons, by the sign for it.
 _FILTERS = {
-    "=": "eq", "!=": "neq", "<": "lt", "<=": "lte", ">": "gt", ">=": "gte", "in": "inList", "has": "listContains",
-}  # fmt: skip
+    "=": "eq",
+    "!=": "neq",
+    "<": "lt",
+    "<=": "lte",
+    ">": "gt",
+    ">=": "gte",
+    "in": "inList",
+    "has": "listContains",
+}
 
 _CONDITION = re.compile(
     r"\s*(?P<property>[A-Za-z_][\w:.-]*)\s*(?P<sign><=|>=|!=|==|=|<|>|\b(?:in|has)\b)\s*(?P<rest>.*?)\s*",

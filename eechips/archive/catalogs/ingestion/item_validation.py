@@ -170,8 +170,10 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
         mended.append(_LEFT_OUT)
     ensure_geometry(item, mended)
     usual: tuple[tuple[str, type, Any], ...] = (
-        ("assets", Mapping, {}), ("links", list, []), ("stac_version", str, "1.1.0")
-    )  # fmt: skip
+        ("assets", Mapping, {}),
+        ("links", list, []),
+        ("stac_version", str, "1.1.0"),
+    )
     for name, kind, content in usual:
         if not isinstance(item.get(name), kind):
             if item.get(name):

@@ -27,10 +27,21 @@ _PROGRAM = (
     "import importlib, json, sys; sys.path[:] = json.loads(sys.argv[2]); importlib.import_module(sys.argv[1]).main()"
 )
 
-_DRIVERS = frozenset({
-    "GeoJSON", "GeoJSONSeq", "TopoJSON", "ESRIJSON", "FlatGeobuf", "GPKG", "ESRI Shapefile", "LIBKML", "KML", "GPX",
-    "GML",
-})  # fmt: skip
+_DRIVERS = frozenset(
+    {
+        "GeoJSON",
+        "GeoJSONSeq",
+        "TopoJSON",
+        "ESRIJSON",
+        "FlatGeobuf",
+        "GPKG",
+        "ESRI Shapefile",
+        "LIBKML",
+        "KML",
+        "GPX",
+        "GML",
+    }
+)
 """GDAL's drivers that open no other file and no address."""
 
 _ENVIRONMENT = (
