@@ -15,8 +15,8 @@ import numpy.typing as npt
 from eechips.datasets.quality_bands import HALF, BitField, MaskSource, list_mask_sources
 from eechips.errors import ValidationError
 from eechips.formats.raster import check_crs, decoding
-from eechips.training.quality.band_statistics import MOST_KINDS
 from eechips.training.quality.chip_pixels import ChipPixels, decode
+from eechips.training.quality.class_weights import MOST_KINDS
 from eechips.training.sample import SampleFile
 
 HASH_EDGE = 8

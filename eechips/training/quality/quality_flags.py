@@ -17,8 +17,8 @@ from shapely.geometry.base import BaseGeometry
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid
-from eechips.training.quality.band_statistics import MOST_KINDS
 from eechips.training.quality.chip_statistics import ChipStatistics, offset
+from eechips.training.quality.class_weights import MOST_KINDS
 from eechips.training.sample import SampleFile
 from eechips.training.training_options import CheckOptions
 

@@ -19,15 +19,9 @@ from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
-from eechips.training.quality.band_statistics import (
-    MOST_KINDS,
-    BandStatistics,
-    BandTotals,
-    ClassStatistics,
-    ClassTotals,
-    count_fine,
-)
+from eechips.training.quality.band_statistics import BandStatistics, BandTotals, count_fine
 from eechips.training.quality.chip_pixels import BandPixels
+from eechips.training.quality.class_weights import MOST_KINDS, ClassStatistics, ClassTotals
 from eechips.training.quality.pixel_readers import PixelFile, PixelReader, open_pixels
 from eechips.training.splits.split_balance import TRAIN
 from eechips.training.splits.split_table import WHOLE
