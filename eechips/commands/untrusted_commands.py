@@ -45,8 +45,8 @@ def check_planned(item: WorkItem, own: Collection[str], *, is_own: bool) -> None
             raise UsageError(
                 "these units were planned by another user, on another machine or by another version, or were changed"
                 f" since, and their command sets more than data ({', '.join(refused)}): eechips"
-                f" {shlex.join(item.job)}. Give options of a run here instead. Give `trust` to execute the command"
-                " as it is"
+                f" {shlex.join(item.job)}. Give these options here yourself, or `trust` to execute the command as"
+                " it is"
             )
         return
     planned = dict(item.files)

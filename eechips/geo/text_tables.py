@@ -32,6 +32,7 @@ _DELIMITERS = ",;\t|"
 _MOST_BYTES = 1 << 30
 _MOST_VALUES = 100_000_000
 _MOST_VERTICES = 50_000_000
+_SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # a line for Excel
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -60,7 +61,7 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
 
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
-    text = _decode(path, path.read_bytes(), notes)
+    text = _SEPARATOR.sub("", _decode(path, path.read_bytes(), notes))
     if not text.strip():
         raise RegionError(f"{path} is empty: a table has a header, and a row for each place")
     header = text.partition("\n")[0].rstrip("\r")
@@ -83,7 +84,10 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         commas = delimiter == "," and DECIMAL_COMMA.search(text.partition("\n")[2].replace('"', ""))
         hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
-        raise RegionError(f"{path} cannot be read as CSV: {' '.join(str(error).split())}{hint}") from None
+        reason = " ".join(str(error).split())
+        if isinstance(error, pd.errors.ParserWarning):
+            reason = f"a row has more values than line 1 has names: {header[:80]!r}"
+        raise RegionError(f"{path} cannot be read as CSV: {reason}{hint}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
 
 

@@ -227,9 +227,12 @@ def _read(
     """
     geometries, attributes, own_crs = read_table(path, notes=notes)
     if geometries is None:
-        hint = f": a CSV file needs a column of WKT ({', '.join(WKT_NAMES)})" if is_text_table(path) else ""
-        what = "holds no geometries" if is_text_table(path) else "is not GeoParquet: it has no 'geo' metadata"
-        raise RegionError(f"{path} {what}{hint}")
+        if not is_text_table(path):
+            raise RegionError(f"{path} is not GeoParquet: it has no 'geo' metadata")
+        raise RegionError(
+            f"{path} holds no geometries: a CSV file of polygons needs a column of WKT ({', '.join(WKT_NAMES)}); for"
+            " one of points, there is `eechips points`"
+        )
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")
     return geometries, attributes, choose_crs(path, own_crs, crs, crs_option)

@@ -105,7 +105,7 @@ class Places:
         """Return further faults: wrong dates and, if rows must be complete, rows without coordinates or date."""
         faults: list[_Fault] = []
         if is_complete:
-            faults += _missing(shapely.is_missing(self.geometries), known, "no coordinates, so no chip can be taken")
+            faults += _missing(shapely.is_missing(self.geometries), known, "no coordinates; leave the row out")
         if dates is not None:
             moments, wrong_dates = self._parse_dates(*dates)
             faults += wrong_dates

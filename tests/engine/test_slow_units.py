@@ -42,7 +42,7 @@ def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
     now[0] = 560.0
     assert slow.message() == (
         'No unit has finished for 60 s: 2 units are under way, the longest for 60 s, unit 0: {"kind":"call","value":7}'
-        "\nAdd .filterBounds(region)."
+        ". Add .filterBounds(region)."
     )
     now[0] = 600.0
     assert slow.message() is None  # once
@@ -100,7 +100,7 @@ def test_long_units_are_named() -> None:
     slow = SlowUnitReports(str, lambda: now[0])
     slow.begin(planned(0, "x" * 1000))
     now[0] = 60.0
-    assert str(slow.message()).endswith(", the longest for 60 s, unit 0: chips/0\n")
+    assert str(slow.message()).endswith(", the longest for 60 s, unit 0: chips/0. ")
 
 
 GLOBAL_MEDIAN = """

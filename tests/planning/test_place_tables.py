@@ -117,12 +117,18 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("lon,lat\n", "holds no rows"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "is empty: a table has a header, and a row for each place"),
-        ("lon,lat\n1,2\n1,2,3,4\n", "cannot be read as CSV"),
+        ("lon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
+        ("lon,lat\n1,2,3\n", "cannot be read as CSV: a row has more values than line 1 has names: 'lon,lat'"),
     ],
 )
 def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(RegionError, match=message):
         read_places(written(tmp_path, text))
+
+
+def test_a_line_that_tells_excel_the_separator_is_no_header(tmp_path: Path) -> None:
+    places = read_places(written(tmp_path, "sep=;\r\nplot;lon;lat\r\n1;8,5;47,5\r\n"))
+    assert shapely.get_coordinates(places.geometries).tolist() == [[8.5, 47.5]]
 
 
 def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
@@ -136,7 +142,7 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
         "row 4: one coordinate without the other",
         "row 3: the latitude 147 is not within -90 and 90 degrees; are longitude and latitude swapped?",
         "row 5: the longitude -200 is not within -180 and 180 degrees; correct it, or leave the row out",
-        "row 6: no coordinates, so no chip can be taken",
+        "row 6: no coordinates; leave the row out",
         "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'; give its format, as in columns='date=day:%d/%m/%Y', or,"
         " if there are several, write all as YYYY-MM-DD",
         "row 5: no date in 'day'",
