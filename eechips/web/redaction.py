@@ -46,10 +46,10 @@ _HEADER_NAMES = (
 _ISSUED = r"(?:thumbnails|videoThumbnails|filmstripThumbnails|tables|maps)"
 """Names of two hexadecimal numbers that the service issues. Folders of users are called so as well."""
 _BARE = (
-    r"(?<![\w-])(?:AIza[\w-]{35}|PLAK[\da-f]{32}|gh[oprsu]_\w{36,}|github_pat_\w{30,}|hf_[A-Za-z\d]{30,}"
+    r"(?<![\w-])(?:AIza[\w-]{35}|GOCSPX-[\w-]{20,}|PLAK[\da-f]{32}|gh[oprsu]_\w{36,}|github_pat_\w{30,}|hf_[A-Za-z\d]{30,}"
     r"|eyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,})(?![\w-])"
 )
-"""Keys of Google and Planet, tokens of GitHub and Hugging Face, and JSON web tokens (RFC 7519)."""
+"""Keys and client secrets of Google, keys of Planet, tokens of GitHub and Hugging Face, JSON web tokens (RFC 7519)."""
 _QUOTE = r"\\*[\"']"
 """A quotation mark, also in a text that is a JSON string itself."""
 _UNREDACTED = r"(?!\*{3}[\])>.:;]*(?:\s|$))"
@@ -70,7 +70,8 @@ _SUBSTITUTIONS: tuple[tuple[str, str], ...] = (
         REDACTED,
     ),
     (rf"(\bprojects/[^\s/'\"]+/{_ISSUED}/)[\w-]{{6,}}(?![\w-]|\.\w|/(?!tiles/))", _REPLACED),
-    (rf"(\b{_ISSUED}/)[\da-f]{{6,}}-[\da-f]{{6,}}(?![\w-])", _REPLACED),
+    # Also in an address that is part of another one's query, as login pages of networks have it.
+    (rf"((?:\b|(?<=2[Ff])){_ISSUED}(?:/|%(?:25)?2[Ff]))[\da-f]{{6,}}-[\da-f]{{6,}}(?![\w-])", _REPLACED),
     # Not the word in "basic volcanic rocks"; that after the name of a header is replaced below.
     (
         r"\b((?i:bearer|basic))\s+(?![A-Z]?[a-z]{1,20}(?:-[a-z]{1,20})*\.?(?![\w\-./+=~]))[\w\-./+=~]{6,}",
@@ -112,7 +113,9 @@ _SUBSTITUTIONS: tuple[tuple[str, str], ...] = (
 )
 _PATTERNS = tuple((re.compile(pattern), replacement) for pattern, replacement in _SUBSTITUTIONS)
 
-_CANDIDATE = re.compile(r"[=:]|--|//|s/|ya29\.|AIza|PLAK|gh._|github_pat_|hf_|eyJ|(?i:%3d|%3a|(?:bearer|basic)\s)")
+_CANDIDATE = re.compile(
+    r"[=:]|--|//|s/|ya29\.|AIza|GOCSPX|PLAK|gh._|github_pat_|hf_|eyJ|(?i:%3d|%3a|%(?:25)?2f|(?:bearer|basic)\s)"
+)
 """Part of every text that has a secret: names and numbers, most of the texts of units, are searched for it alone."""
 
 
