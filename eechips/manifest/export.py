@@ -271,7 +271,7 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     temporary = path.with_name(temporary_name(path.name, str(own)))
     try:
         sweep_beside(path, own)
-        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd") as writer:
+        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
             for columns in batches:
                 writer.write_table(pyarrow.table(columns, schema=schema))
         replace(temporary, path)

@@ -124,7 +124,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
     from eechips.geo.untrusted_parquet import BoundedParquet
 
     resolve_inside(path, path.parent)
-    with translate_read_errors(path), BoundedParquet(path) as file:
+    with translate_read_errors(path), BoundedParquet(path, page_checksum_verification=True) as file:
         _check_size(file)
         yield file
 

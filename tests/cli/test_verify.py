@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from click.testing import Result
 
@@ -130,7 +131,16 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         frame.loc[2, "sha256"] = "0" * 64
         frame.to_parquet(manifest)
 
+    def change_a_byte() -> None:
+        """Of a column that the ledger is not compared with."""
+        data = bytearray(manifest.read_bytes())
+        group = pq.read_metadata(manifest).row_group(0)
+        column = group.column(before.columns.get_loc("state"))
+        data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+        manifest.write_bytes(data)
+
     damages: dict[str, Callable[[], object]] = {
+        "(?i:checksum)": change_a_byte,
         "missing": manifest.unlink,
         "damaged": lambda: manifest.write_bytes(b"PAR1"),
         "differs": change_a_checksum,
