@@ -36,6 +36,8 @@ from PIL import Image
 canvas, text, numbers = Image.new("L", (4, 4)), io.StringIO(), array.array("d", [0, 0])
 cube, series, rows, todo, seen = xr.DataArray(np.zeros(3)), pd.Series([0, 0]), [], [1, 2], {}
 stats = {}
+large, table = np.zeros(3_000_000), pd.DataFrame({"n": np.zeros(3_000_000)})
+many, states, bands = [None] * 200_000, {n: {"done": False} for n in range(20_000)}, {"red": [large]}
 log, DONE, FOLDER = print, "done.json", Path("folder")
 
 def pastes(n):
@@ -79,6 +81,24 @@ class Mosaic:
 
     def measures(self, n):
         self.sizes[n] = self.canvas.size
+
+def fills(n):
+    large[n] = n
+
+def fills_in_a_dict(n):
+    bands["red"][0][n] = n
+
+def fills_cells(n):
+    table.loc[n, "n"] = n
+
+def fills_a_long_list(n):
+    many[n] = n
+
+def sets_one_of_many(n):
+    states[n]["done"] = True
+
+def reads_large_ones(n):
+    rows.append(large[n] + table.n[n] + len(states))
 
 def given(n, picture):
     picture.paste(n, (0, 0, 1, 1))
@@ -208,6 +228,8 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
         ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("has_a_temporary_file", ""), ("given", ""),
         ("saves_once", ""), ("reads_by_modules", ""), ("writes_its_own_by_modules", ""),
+        ("fills", "large"), ("fills_in_a_dict", "bands"), ("fills_cells", "table"), ("fills_a_long_list", "many"),
+        ("sets_one_of_many", "states"), ("reads_large_ones", ""),
         ("changes_its_row", ""), ("saves_by_inner_functions", ""), ("takes_of_its_own", ""),
     ],
 )  # fmt: skip
@@ -222,6 +244,7 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     assert not lost_change(mosaic.measures)
     assert "a copy of picture," in changed_argument(Call(script.given, (1, mosaic.canvas)))
     assert not changed_argument(Call(script.given, (1,)))
+    assert "a copy of row," in changed_argument(Call(script.changes_its_row, (script.large,)))
     for row in (script.series, {"geometry": 1}):
         assert not changed_argument(Call(script.changes_its_row, (row,)))
 

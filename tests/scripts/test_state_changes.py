@@ -320,3 +320,50 @@ def test_changes_of_an_object_that_is_called_are_those_of_the_script() -> None:
         sent.function(n)
         apply([(change, Call(functools.partial(parent), (n,))) for change in changes.found()])
     assert (parent.total, parent.sizes, type(parent).made) == (10, {n: n * n for n in range(1, 5)}, 4)
+
+
+_TUPLES = """
+import collections
+
+import numpy as np
+
+Job = collections.namedtuple("Job", "n rows grid")
+latest = (np.zeros(3), [])
+
+def work(job):
+    number, (rows, by), grid = job
+    rows.append(number)
+    by[number] = {"n": number}
+    grid[number] = number
+    latest[0][number] = number
+    latest[1].append(number)
+"""
+
+
+def test_changes_in_tuples_are_those_of_the_script() -> None:
+    """Pools pass several arguments in one tuple: what calls added to the lists and arrays in it was lost."""
+    parent, worker = ModuleType("__main__"), ModuleType("__main__")
+    for module in (parent, worker):
+        exec(_TUPLES, module.__dict__)
+    rows, by, grid = [], dict[int, Any](), np.zeros(3)
+    for n in range(3):
+        call = Call(parent.work, (parent.Job(n, (rows, by), grid),))
+        sent = Call(worker.work, copy.deepcopy(call.arguments))
+        changes = StateChanges(sent)
+        sent.function(*sent.arguments)
+        apply([(change, call) for change in deserialize(serialize(changes.found(), "changes"))])
+    assert (rows, by) == ([0, 1, 2], {n: {"n": n} for n in range(3)})
+    np.testing.assert_array_equal([grid, parent.latest[0]], [[0, 1, 2]] * 2)
+    assert parent.latest[1] == [0, 1, 2]
+
+
+def test_a_large_array_cannot_be_changed_by_another_name() -> None:
+    """Its changes would not be found: it is not compared."""
+    module = ModuleType("__main__")
+    exec(
+        "import numpy as np\ngrid = np.zeros(3_000_000)\ndef work(n):\n    part = grid[n:]\n    part[0] = n",
+        vars(module),
+    )
+    StateChanges(Call(module.work))
+    with pytest.raises(ValueError, match="read-only"):
+        module.work(1)

@@ -8,7 +8,7 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.changed_objects import changed_argument, lost_change
+from eechips.scripts.pooling.changed_objects import changed_argument, changed_file, lost_change
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
 
@@ -44,7 +44,15 @@ class CallBatch:
         self._waiting.pop(number, None)
 
     def start(self, call: Call) -> concurrent.futures.Future[Any] | None:
-        """Start a call in a thread of this process, if it needs what this process has; return None for others."""
+        """Start a call in a thread of this process, if it needs what this process has; return None for others.
+
+        Raises:
+            RecipeError: if a call of a pool of processes changes a file through memory that they share.
+        """
+        if self._threads is None and (obstacle := changed_file(call)):
+            raise RecipeError(
+                f"calls of {function_name(call.function)}() cannot be made in other processes: {obstacle}"
+            )
         if self._threads is None or not (obstacle := self._obstacle(call)):
             return None
         if self._executor is None:

@@ -1,8 +1,8 @@
 """Find objects that threads of a script share and change in a way that a run cannot carry over.
 
 Calls in other processes change copies. :mod:`eechips.scripts.pooling.state_changes` carries over changes of containers,
-arrays, tables and objects of the script's own classes. It finds no changes of pictures, tensors or labelled arrays, and
-nothing that is removed from a container: calls that make such changes stay in the script's threads.
+arrays, tables and objects of the script's own classes. It finds no changes of pictures, tensors, labelled arrays or
+large ones, and nothing that is removed from a container: calls that make such changes stay in the script's threads.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from pathlib import Path
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
+import numpy as np
+
 from eechips.errors import EechipsError
 from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables
 from eechips.scripts.pooling.original_pools import is_installed
+from eechips.scripts.pooling.state_changes import is_too_large
 from eechips.scripts.remade_objects import is_writing
 from eechips.scripts.script_source import last_name, read_source
 
@@ -44,9 +47,11 @@ def lost_change(function: Any) -> str:
         for name, is_removal in _changed_names(code, path).items():
             value = own.get(name)
             if name not in _parameters(code) and (
-                _is_of(value, _PACKAGES, _CLASSES) or (is_removal and isinstance(value, _CONTAINERS))
+                _is_of(value, _PACKAGES, _CLASSES)
+                or (is_removal and isinstance(value, _CONTAINERS))
+                or is_too_large(value, member.__module__)
             ):
-                return f"each would change a copy of {name}, which the script needs. Return the values instead"
+                return _copied(name)
         for file in _rewritten_files(code, path):
             return f"each would write {file} with its own values only. Return the values, and let the script write them"
     return ""
@@ -54,11 +59,35 @@ def lost_change(function: Any) -> str:
 
 def changed_argument(call: SharedCall) -> str:
     """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none."""
+    for name, value in _changed_arguments(call).items():
+        if _is_of(value, _PACKAGES) or is_too_large(value):
+            return _copied(name)
+    return ""
+
+
+def changed_file(call: SharedCall) -> str:
+    """Return which file, mapped to memory, a call of a pool of processes changes; empty for none."""
+    mapped = _changed_arguments(call)
+    for member in _reached(executed_function(call.function)):
+        own = variables(member)
+        mapped |= {name: own.get(name) for name in _changed_names(member.__code__, Path(member.__code__.co_filename))}
+    for name, value in mapped.items():
+        if isinstance(value, np.memmap) and value.mode in ("r+", "w+"):
+            return _copied(name)
+    return ""
+
+
+def _copied(name: str) -> str:
+    return f"each would change a copy of {name}, which the script needs. Return the values instead"
+
+
+def _changed_arguments(call: SharedCall) -> dict[str, Any]:
+    """Return the arguments of a call that its function changes, by name."""
     function = executed_function(call.function)
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     changed = _changed_names(code, Path(code.co_filename)) if isinstance(code, CodeType) else {}
     if not changed:
-        return ""
+        return {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
     while isinstance(partial, functools.partial):
         arguments, keywords = (*partial.args, *arguments), {**partial.keywords, **keywords}
@@ -66,9 +95,8 @@ def changed_argument(call: SharedCall) -> str:
     try:
         bound = inspect.signature(function).bind(*arguments, **keywords).arguments
     except (TypeError, ValueError):  # the call itself raises the error
-        return ""
-    lost = [name for name in changed if _is_of(bound.get(name), _PACKAGES)]
-    return f"each would change a copy of {lost[0]}, which the script needs. Return the values instead" if lost else ""
+        return {}
+    return {name: bound[name] for name in changed if name in bound}
 
 
 def _is_of(value: Any, packages: Collection[str], classes: Collection[str] = ()) -> bool:

@@ -30,11 +30,37 @@ _MOST_LEVELS = 8
 """Containers in each other that are compared."""
 
 _MOST_BYTES = 16_000_000
-"""Size of an array of numpy whose elements are compared before and after each call."""
+"""Size of an array of numpy whose elements are compared before and after each call; a larger one is read-only."""
 
-_CONTAINERS = (dict, list, deque, set)
+_SEQUENCES = (list, deque, tuple)
+_CONTAINERS = (dict, set, *_SEQUENCES)
 _PLAIN = (type(None), str, bytes, Number, np.generic)
-_TRANSFERRED = (*_PLAIN, *_CONTAINERS, tuple, np.ndarray)
+_TRANSFERRED = (*_PLAIN, *_CONTAINERS, np.ndarray)
+
+
+def is_too_large(value: Any, module: str = "__main__") -> bool:
+    """Return whether changes in a value may not be found by :class:`StateChanges`.
+
+    Args:
+        module: name of the module whose objects are compared.
+    """
+    waiting, room, seen = [value], _MOST_OBJECTS, set[int]()
+    while waiting:
+        thing = waiting.pop()
+        if id(thing) in seen:
+            continue
+        seen.add(id(thing))
+        if isinstance(thing, np.ndarray) or _is_table(thing):
+            if (thing.nbytes if isinstance(thing, np.ndarray) else thing.memory_usage().sum()) > _MOST_BYTES:
+                return True
+        elif isinstance(thing, _CONTAINERS) or type(thing).__module__ == module:
+            fields = thing if isinstance(thing, _CONTAINERS) else getattr(thing, "__dict__", {})
+            room -= len(fields) + 1
+            inner = [item for _, item in _items(fields) if not isinstance(item, _PLAIN)]
+            if room < 0 and (inner or (isinstance(fields, _SEQUENCES) and len(fields) > _MOST_ITEMS)):
+                return True
+            waiting += inner
+    return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +136,8 @@ class StateChanges:
             return value if known is None else replace(known, is_alias=True)
         if isinstance(value, np.ndarray):
             self._known[id(value)] = None
+            if value.nbytes > _MOST_BYTES:
+                value.flags.writeable = False  # an error, instead of a change that is lost
             return value.copy() if value.nbytes <= _MOST_BYTES and not value.dtype.hasobject else value
         if _is_table(value):
             self._known[id(value)] = None
@@ -120,7 +148,7 @@ class StateChanges:
         self._known[id(value)] = None
         room[0] -= len(fields) + 1
         if room[0] < 0:
-            is_long = isinstance(fields, (list, deque)) and len(fields) > _MOST_ITEMS
+            is_long = isinstance(fields, _SEQUENCES) and len(fields) > _MOST_ITEMS
             items = None if is_long else dict(_items(fields))
         else:
             items = {key: self._taken(item, room, level + 1) for key, item in _items(fields)}
@@ -129,6 +157,8 @@ class StateChanges:
 
     def _fields(self, value: Any) -> Any:
         """Return a container, or the attributes of an object, class or module of the script; None for anything else."""
+        if isinstance(value, tuple) and all(isinstance(item, _PLAIN) for item in value):
+            return None
         if isinstance(value, _CONTAINERS):
             return value
         if isinstance(value, type) and value.__module__ in self._modules:
@@ -169,7 +199,7 @@ class StateChanges:
     def _changed_items(self, path: tuple[Any, ...], before: _Snapshot, fields: Any) -> Iterator[StateChange]:
         if isinstance(fields, set):
             added: Any = fields - before.items.keys() if before.items is not None else set()
-        elif isinstance(fields, (list, deque)):
+        elif isinstance(fields, _SEQUENCES):
             added = list(itertools.islice(fields, before.size, None))
         else:
             added = {key: item for key, item in fields.items() if key not in (before.items or ())}
@@ -185,7 +215,7 @@ class StateChanges:
 
 
 def _items(fields: Any) -> Iterable[tuple[Any, Any]]:
-    if isinstance(fields, (list, deque)):
+    if isinstance(fields, _SEQUENCES):
         return enumerate(fields)
     return dict.fromkeys(fields).items() if isinstance(fields, set) else fields.items()
 
@@ -335,7 +365,7 @@ def _add(there: Any, key: Any, value: Any) -> None:
 
 
 def _get(holder: Any, step: Any) -> Any:
-    return holder[step] if isinstance(holder, (dict, list, deque, CallVariables)) else getattr(holder, step)
+    return holder[step] if isinstance(holder, (dict, *_SEQUENCES, CallVariables)) else getattr(holder, step)
 
 
 def _set(holder: Any, step: Any, value: Any) -> None:
