@@ -45,6 +45,12 @@ STAGING = "staging"
 _MOST_REFUSALS = 3
 """Failures of the same request in a call, after which its own loops may wait; they end with the next one."""
 
+_READ_ONLY = {
+    "attempt to write a readonly database": "an SQLite database",
+    "destination is read-only": "an array of more than 16 MB",
+}
+"""What calls may not change, by the error of SQLite or numpy."""
+
 _DATA_TYPES = (bytes, dict, float)
 _DATA_PACKAGES = frozenset({"ee", "numpy", "pandas", "geopandas", "xarray"})
 
@@ -174,6 +180,7 @@ class CallExecutor:
                 raise Stopped from None
             folder.keep(position, CallResult(error=error, changes=self._changes, logged=self._texts(logged)))
             known_error = classify_error(error) if self._has_raised else internal_error(error)
+            known_error = _shared_data_error(error) or known_error
             if isinstance(known_error, RequestError) and self._observer.failure is not None:
                 known_error = self._observer.failure  # with the service's message, which libraries omit
             if known_error is not None and known_error is not error:
@@ -286,6 +293,17 @@ class CallExecutor:
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)
         return tuple(_checked(path, name) for name, path in paths.items())
+
+
+def _shared_data_error(error: BaseException) -> UsageError | None:
+    """Return what to do about an error of a call that changes what it may only read; None for other errors."""
+    texts = [str(each) for each in (error, error.__cause__, error.__context__)]
+    for text, shared in _READ_ONLY.items():
+        if any(text in each for each in texts):
+            return UsageError(
+                f"the call changes {shared}, which others share: return the values, and let the script write them"
+            )
+    return None
 
 
 def _checked(path: Path, name: str) -> RecipeFile:

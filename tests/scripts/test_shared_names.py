@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
 
+import geopandas
 import pytest
 
 from eechips import open_run
@@ -79,3 +81,68 @@ def test_calls_that_write_other_content_under_one_name_are_told_what_to_do(demo_
     assert result.returncode == 1, result.stderr
     assert "another call has written chips/a_legend.json, with other content" in result.stderr
     assert open_run(tmp_path / "run").counts == {"done": 1, "failed_permanent": 5}
+
+
+MAPPED = """
+from concurrent.futures import ProcessPoolExecutor
+
+import ee
+import numpy as np
+
+ee.Initialize()
+chips = np.memmap("chips.dat", mode="w+", dtype="int16", shape=(4,))
+
+
+def fetch(n):
+    chips[n] = ee.Number(n).add(1).getInfo()
+
+
+with ProcessPoolExecutor(2) as pool:
+    list(pool.map(fetch, range(4)))
+"""
+
+
+def test_processes_that_share_a_file_in_memory_are_refused(demo_server: Server, tmp_path: Path) -> None:
+    """Each wrote a copy: the file had no value of any call, and the run succeeded."""
+    (tmp_path / "script.py").write_text(MAPPED)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode != 0
+    assert "each would change a copy of chips, which the script needs" in result.stderr
+
+
+DATABASE = """
+import sqlite3
+from multiprocessing import Pool
+
+import ee
+import geopandas
+
+
+def save(n):
+    value = ee.Number(n).add(1).getInfo()
+    if n % 2:
+        geopandas.GeoDataFrame({"n": [n]}, geometry=geopandas.points_from_xy([n], [n])).to_file("own.gpkg", mode="a")
+    with sqlite3.connect("own.db") as database:
+        database.executemany("insert into cells values (?)", [(value,)] * 5000)
+
+
+if __name__ == "__main__":
+    ee.Initialize()
+    with sqlite3.connect("own.db") as database:
+        database.execute("create table if not exists cells (n)")
+    geopandas.GeoDataFrame({"n": [9]}, geometry=geopandas.points_from_xy([9], [9])).to_file("own.gpkg")
+    with Pool(2) as pool:
+        pool.map(save, range(6))
+"""
+
+
+def test_calls_do_not_write_into_each_others_database(demo_server: Server, tmp_path: Path) -> None:
+    """They wrote the run's file through a link while it was copied: it was malformed."""
+    (tmp_path / "script.py").write_text(DATABASE)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "6 x UsageError: the call changes an SQLite database, which others share" in result.stderr
+    with sqlite3.connect(tmp_path / "run" / "own.db") as database:
+        assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert database.execute("select count(*) from cells").fetchall() == [(0,)]
+    assert geopandas.read_file(tmp_path / "run" / "own.gpkg").n.tolist() == [9]

@@ -70,8 +70,8 @@ _OPENING: Mapping[str, Mapping[str, int]] = {
 }
 """Functions of libraries that open files without Python, and the position of the path among their arguments."""
 
-_CHANGING = frozenset({"connect", "write_arrow", "write_dataframe"})
-"""Those that change the file; others have a mode, or read it."""
+_MODES = {"connect": "", "write_arrow": "r+", "write_dataframe": "r+"}
+"""Modes of those that change a file, or may; others have a mode, or read it."""
 
 
 @contextlib.contextmanager
@@ -154,10 +154,14 @@ class _WatchedFunctions:
         """Call a function of a library with the path that the watcher returns."""
         arguments = list(args)
         if position < len(args) and self._is_watched(path := args[position]):
-            mode = "" if name in _CHANGING else "r"
+            mode = _MODES.get(name, "r")
             if name == "open":
                 mode = options.get("mode", args[1] if len(args) > 1 else "r")
             arguments[position] = _as_given(path, self._watcher.opened_by_library(str(path), mode))
+            there = pathlib.Path(arguments[position])
+            if name == "connect" and there.is_symlink():  # else it writes what others write, too, and the run copies
+                arguments[position] = f"{there.absolute().as_uri()}?mode=ro"
+                options["uri"] = True
         return function(*arguments, **options)
 
     def move(self, name: str, source: Any, target: Any, *args: Any, **options: Any) -> None:
