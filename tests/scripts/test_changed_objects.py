@@ -19,6 +19,7 @@ _FUNCTIONS = """
 import array
 import functools
 import gzip
+import heapq
 import io
 import os
 import shutil
@@ -36,6 +37,7 @@ from PIL import Image
 canvas, text, numbers = Image.new("L", (4, 4)), io.StringIO(), array.array("d", [0, 0])
 cube, series, rows, todo, seen = xr.DataArray(np.zeros(3)), pd.Series([0, 0]), [], [1, 2], {}
 stats = {}
+best, most, words, counts = (0, None), 0, "", {"done": 0}
 large, table = np.zeros(3_000_000), pd.DataFrame({"n": np.zeros(3_000_000)})
 many, states, bands = [None] * 200_000, {n: {"done": False} for n in range(20_000)}, {"red": [large]}
 log, DONE, FOLDER = print, "done.json", Path("folder")
@@ -99,6 +101,46 @@ def sets_one_of_many(n):
 
 def reads_large_ones(n):
     rows.append(large[n] + table.n[n] + len(states))
+
+def keeps_the_best(n):
+    global best
+    if n > best[0]:
+        best = n, str(n)
+
+def keeps_the_most(n):
+    global most
+    most = max(most, n)
+
+def keeps_the_most_in_a_dict(n):
+    counts["most"] = max(n, counts["most"])
+
+def counts_by_get(n):
+    counts[n % 2] = counts.get(n % 2, 0) + 1
+
+def counts_from_the_first(n):
+    if n % 2 not in counts:
+        counts[n % 2] = 0
+    counts[n % 2] += 1
+
+def pushes(n):
+    heapq.heappush(rows, n)
+
+def inserts(n):
+    rows.insert(0, n)
+
+def writes_text(n):
+    global words
+    words += str(n)
+
+def counts_what_is_there(n):
+    global most
+    most += 1
+    counts["done"] += 1
+    counts["last"] = n
+    if n > 3:
+        stats[n] = max(n, 5)
+    if large[n] < 1:
+        seen[n] = 1
 
 def given(n, picture):
     picture.paste(n, (0, 0, 1, 1))
@@ -228,6 +270,9 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
         ("takes", "todo"), ("deletes", "seen"), ("decorated", "canvas"), ("appends", ""), ("uses_its_own", ""),
         ("pastes_by_another", "canvas"), ("saves_its_own", ""), ("has_a_temporary_file", ""), ("given", ""),
         ("saves_once", ""), ("reads_by_modules", ""), ("writes_its_own_by_modules", ""),
+        ("keeps_the_best", "best"), ("keeps_the_most", "most"), ("keeps_the_most_in_a_dict", "counts"),
+        ("counts_by_get", "counts"), ("counts_from_the_first", "counts"), ("pushes", "rows"), ("inserts", "rows"),
+        ("writes_text", "words"), ("counts_what_is_there", ""),
         ("fills", "large"), ("fills_in_a_dict", "bands"), ("fills_cells", "table"), ("fills_a_long_list", "many"),
         ("sets_one_of_many", "states"), ("reads_large_ones", ""),
         ("changes_its_row", ""), ("saves_by_inner_functions", ""), ("takes_of_its_own", ""),

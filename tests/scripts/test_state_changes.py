@@ -329,9 +329,14 @@ import numpy as np
 
 Job = collections.namedtuple("Job", "n rows grid")
 latest = (np.zeros(3), [])
+last = (0, None)
+groups = collections.defaultdict(lambda: collections.defaultdict(list))
 
 def work(job):
+    global last
     number, (rows, by), grid = job
+    last = number, "done"
+    groups["all"][number % 2].append(number)
     rows.append(number)
     by[number] = {"n": number}
     grid[number] = number
@@ -342,11 +347,12 @@ def work(job):
 
 def test_changes_in_tuples_are_those_of_the_script() -> None:
     """Pools pass several arguments in one tuple: what calls added to the lists and arrays in it was lost."""
-    parent, worker = ModuleType("__main__"), ModuleType("__main__")
-    for module in (parent, worker):
-        exec(_TUPLES, module.__dict__)
-    rows, by, grid = [], dict[int, Any](), np.zeros(3)
+    parent = ModuleType("__main__")
+    exec(_TUPLES, parent.__dict__)
+    rows, by, grid = list[int](), dict[int, Any](), np.zeros(3)
     for n in range(3):
+        worker = ModuleType("__main__")
+        exec(_TUPLES, worker.__dict__)
         call = Call(parent.work, (parent.Job(n, (rows, by), grid),))
         sent = Call(worker.work, copy.deepcopy(call.arguments))
         changes = StateChanges(sent)
@@ -355,6 +361,7 @@ def test_changes_in_tuples_are_those_of_the_script() -> None:
     assert (rows, by) == ([0, 1, 2], {n: {"n": n} for n in range(3)})
     np.testing.assert_array_equal([grid, parent.latest[0]], [[0, 1, 2]] * 2)
     assert parent.latest[1] == [0, 1, 2]
+    assert (parent.last, parent.groups) == ((2, "done"), {"all": {0: [0, 2], 1: [1]}})
 
 
 def test_a_large_array_cannot_be_changed_by_another_name() -> None:

@@ -13,7 +13,7 @@ import inspect
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import numpy as np
@@ -28,11 +28,21 @@ from eechips.scripts.script_source import last_name, read_source
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
 _CONTAINERS = (dict, list, set)
+_TEXTS = (str, bytes, tuple)
+"""What is replaced when something is added to it."""
+
 _OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
 _OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
 """Keywords of ``Path.open``."""
 
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
+_ORDERING = frozenset({"appendleft", "extendleft", "insert", "reverse", "rotate", "sort"})
+_ORDERED = frozenset({"heapify", "heappush", "insort", "insort_left", "insort_right", "shuffle"})
+"""Functions that change the order of a list."""
+
+_ORDERS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
+_ADDED, _REMOVED, _CHOSEN = "added", "removed", "chosen"
+"""Kinds of changes; the last depends on the value that other calls have left, as a maximum."""
 
 
 def lost_change(function: Any) -> str:
@@ -44,11 +54,13 @@ def lost_change(function: Any) -> str:
         code = member.__code__
         own = variables(member)
         path = Path(code.co_filename)
-        for name, is_removal in _changed_names(code, path).items():
+        for name, kinds in _changed_names(code, path).items():
             value = own.get(name)
             if name not in _parameters(code) and (
                 _is_of(value, _PACKAGES, _CLASSES)
-                or (is_removal and isinstance(value, _CONTAINERS))
+                or (_REMOVED in kinds and isinstance(value, _CONTAINERS))
+                or isinstance(value, _TEXTS)
+                or (_CHOSEN in kinds and not callable(value) and not isinstance(value, ModuleType))
                 or is_too_large(value, member.__module__)
             ):
                 return _copied(name)
@@ -226,16 +238,17 @@ def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
 
 
 @functools.cache
-def _changed_names(code: CodeType, path: Path) -> dict[str, bool]:
-    """Return the variables whose objects a function of the script may change, and whether it removes something.
+def _changed_names(code: CodeType, path: Path) -> dict[str, set[str]]:
+    """Return the variables whose objects a function of the script may change, with the kinds of changes.
 
     See `_rewritten_files`.
     """
-    names: dict[str, bool] = {}
-    for name, is_removal in (change for node in _definitions(code, path) for change in _changes(node)):
-        names[name] = names.get(name, False) or is_removal
+    names: dict[str, set[str]] = {}
+    for definition in _definitions(code, path):
+        for name, kind in (*_changes(definition), *((name, _CHOSEN) for name in _chosen(definition))):
+            names.setdefault(name, set()).add(kind)
     own = _local_names(code).difference(_parameters(code))
-    return {name: is_removal for name, is_removal in names.items() if name not in own}
+    return {name: kinds for name, kinds in names.items() if name not in own}
 
 
 @functools.lru_cache
@@ -253,19 +266,58 @@ def _has_place(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, code: 
     return name == code.co_name and min(part.lineno for part in (node, *decorators)) == code.co_firstlineno
 
 
-def _changes(function: ast.AST) -> Iterator[tuple[str, bool]]:
-    """Yield the variables whose objects a function changes by an assignment or a method, and whether it removes."""
+def _changes(function: ast.AST) -> Iterator[tuple[str, str]]:
+    """Yield the variables whose objects a function changes by an assignment or a method, and the kind of change."""
     for node in ast.walk(function):
         if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            yield from ((name, isinstance(node.ctx, ast.Del)) for name in _variable_or_field(node.value))
+            kind = _REMOVED if isinstance(node.ctx, ast.Del) else _ADDED
+            yield from ((name, kind) for name in _variable_or_field(node.value))
         elif isinstance(node, ast.AugAssign):
-            yield from ((name, False) for name in _variable_or_field(node.target))
+            yield from ((name, _ADDED) for name in _variable_or_field(node.target))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield from ((name, False) for name in _variable_or_field(node.value.func))
+            yield from ((name, _ADDED) for name in _variable_or_field(node.value.func))
             files = [keyword.value for keyword in node.value.keywords if keyword.arg == "file"]
-            yield from ((name, False) for file in files for name in _variable_or_field(file))
+            yield from ((name, _ADDED) for file in files for name in _variable_or_field(file))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _REMOVING:
-            yield from ((name, True) for name in _variable_or_field(node.func.value))
+            yield from ((name, _REMOVED) for name in _variable_or_field(node.func.value))
+
+
+def _chosen(function: ast.AST) -> Iterator[str]:
+    """Yield the variables that a function sets by what they are: to a maximum, or to a count that may be the first.
+
+    Copies of them do not add up. Items at a place that differs between calls are theirs alone.
+    """
+    nodes = list(ast.walk(function))
+    assigned = [(target, node.value) for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
+    for target, value in assigned:
+        calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
+        if _is_one_place(target):
+            yield from _names(target) & _names(*(call for call in calls if last_name(call.func) in ("max", "min")))
+        if isinstance(target, ast.Subscript):
+            yield from _names(target) & _names(*(call.func for call in calls if last_name(call.func) == "get"))
+    first = {ast.unparse(target) for target, _ in assigned if isinstance(target, ast.Subscript)}
+    counted = (node.target for node in nodes if isinstance(node, ast.AugAssign))
+    yield from _names(*(target for target in counted if ast.unparse(target) in first))
+    for node in nodes:
+        if isinstance(node, ast.If):
+            tests = (part for part in ast.walk(node.test) if isinstance(part, ast.Compare))
+            compared = _names(*(test for test in tests if isinstance(test.ops[0], _ORDERS)))
+            inner = [part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Assign)]
+            yield from compared & _names(*(t for part in inner for t in part.targets if _is_one_place(t)))
+        elif isinstance(node, ast.Call) and last_name(node.func) in _ORDERED:
+            yield from _names(*node.args[:1])
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ORDERING:
+            yield from _names(node.func.value)
+
+
+def _is_one_place(target: ast.expr) -> bool:
+    """Return whether an assignment is to the same place in all calls."""
+    return all(isinstance(n.slice, ast.Constant) for n in ast.walk(target) if isinstance(n, ast.Subscript))
+
+
+def _names(*nodes: ast.AST) -> set[str]:
+    """Return the variables, and fields of ``self``, in expressions."""
+    return {name for node in nodes for part in ast.walk(node) for name in _variable_or_field(part)}
 
 
 def _variable_or_field(node: ast.AST) -> list[str]:

@@ -191,7 +191,9 @@ class StateChanges:
                 where = np.nonzero(~_equal(before, now))
                 if where[0].size:
                     yield StateChange(path, now[where], before=before[where], where=where)
-        elif before is not now and (is_item or (isinstance(before, _PLAIN) and isinstance(now, _TRANSFERRED))):
+        elif before is not now and (
+            is_item or (isinstance(before, (*_PLAIN, tuple)) and isinstance(now, _TRANSFERRED))
+        ):
             is_plain = isinstance(before, _PLAIN) and isinstance(now, _PLAIN)
             if not is_plain or before != now:
                 yield StateChange(path, now, before=before if _is_number(before) else None)
@@ -358,7 +360,10 @@ def _add(there: Any, key: Any, value: Any) -> None:
         _set(there, key, present + value)
     elif isinstance(present, list) and isinstance(value, list):
         present.extend(value)
-    elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
+    elif isinstance(present, dict) and isinstance(value, dict):
+        for inner, item in value.items():
+            _add(present, inner, item)
+    elif isinstance(present, set) and isinstance(value, set):
         present.update(value)
     else:
         _set(there, key, value)
