@@ -48,6 +48,7 @@ _MOST_REFUSALS = 3
 _READ_ONLY = {
     "attempt to write a readonly database": "an SQLite database",
     "destination is read-only": "an array of more than 16 MB",
+    "array is read-only": "an array of more than 16 MB",  # as by +=
 }
 """What calls may not change, by the error of SQLite or numpy."""
 
@@ -297,9 +298,9 @@ class CallExecutor:
 
 def _shared_data_error(error: BaseException) -> UsageError | None:
     """Return what to do about an error of a call that changes what it may only read; None for other errors."""
-    texts = [str(each) for each in (error, error.__cause__, error.__context__)]
+    messages = list(map(str, (error, error.__cause__, error.__context__)))
     for text, shared in _READ_ONLY.items():
-        if any(text in each for each in texts):
+        if any(text in message for message in messages):
             return UsageError(
                 f"the call changes {shared}, which others share: return the values, and let the script write them"
             )

@@ -146,3 +146,31 @@ def test_calls_do_not_write_into_each_others_database(demo_server: Server, tmp_p
         assert database.execute("pragma integrity_check").fetchall() == [("ok",)]
         assert database.execute("select count(*) from cells").fetchall() == [(0,)]
     assert geopandas.read_file(tmp_path / "run" / "own.gpkg").n.tolist() == [9]
+
+
+LARGE = """
+from multiprocessing.pool import ThreadPool
+
+import ee
+import numpy as np
+
+ee.Initialize()
+
+
+def add(arguments):
+    n, cube = arguments
+    cube += ee.Number(n).getInfo()
+
+
+with ThreadPool(2) as pool:
+    cube = np.zeros(3_000_000)
+    pool.map(add, [(n, cube) for n in range(2)])
+"""
+
+
+def test_calls_that_change_a_large_array_by_another_name_fail(demo_server: Server, tmp_path: Path) -> None:
+    """The array kept its zeros, and the run succeeded."""
+    (tmp_path / "script.py").write_text(LARGE)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "2 x UsageError: the call changes an array of more than 16 MB, which others share" in result.stderr
