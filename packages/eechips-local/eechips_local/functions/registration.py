@@ -36,8 +36,8 @@ class Implementation:
     """
 
     call: Callable[..., Any]
-    with_context: bool
-    lazy: frozenset[str]
+    with_context: bool = False
+    lazy: frozenset[str] = frozenset()
     late: frozenset[str] = frozenset()
 
 

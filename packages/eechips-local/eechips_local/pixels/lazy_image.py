@@ -126,6 +126,30 @@ class Image:
         return Image(tuple(bands), {} if index is None else {"system:index": index}, self.footprint)
 
 
+def bands_from(
+    raster: LazyRaster,
+    like: ImageBand | Sequence[ImageBand],
+    names: Sequence[str] | None = None,
+    kinds: PixelType | Sequence[PixelType] | None = None,
+) -> list[ImageBand]:
+    """Return the bands of a raster, in its order.
+
+    Args:
+        raster: computes their pixels.
+        like: for each a band that it takes all else from; or one for all names.
+        names: names, if they have others.
+        kinds: types, or that of all, if they have others.
+    """
+    bands = [like] * len(names or ()) if isinstance(like, ImageBand) else like
+    labels = [band.name for band in bands] if names is None else names
+    types = [band.type for band in bands] if kinds is None else kinds
+    every = [types] * len(bands) if isinstance(types, PixelType) else types
+    return [
+        replace(band, name=label, type=kind, raster=raster, index=index)
+        for index, (band, label, kind) in enumerate(zip(bands, labels, every, strict=True))
+    ]
+
+
 class Render:
     """One computation of pixels: caches what it reads and enforces the limits.
 

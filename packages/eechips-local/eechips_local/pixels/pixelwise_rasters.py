@@ -5,7 +5,7 @@ types of their bands.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,7 +15,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.grids.area_fractions import centres_inside
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render
+from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, Render, bands_from
 from eechips_local.pixels.types import ranged
 from eechips_local.values.values import WHOLE_EARTH, Array, Geometry
 
@@ -111,7 +111,7 @@ def mapped(
         kind: the type of the output, from that of the input.
     """
     raster = PerPixel(tuple((band,) for band in bands), (function,) * len(bands))
-    return [replace(band, raster=raster, index=i, type=kind(band.type)) for i, band in enumerate(bands)]
+    return bands_from(raster, bands, kinds=[kind(band.type) for band in bands])
 
 
 def combined(
@@ -125,7 +125,7 @@ def combined(
         like: for each output a band that it takes name, type, projection and extent from.
     """
     raster = PerPixel(tuple(groups), (function,) * len(groups))
-    return [replace(band, raster=raster, index=i) for i, band in enumerate(like)]
+    return bands_from(raster, like)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -241,7 +241,7 @@ def _comparing(build: Build) -> Implementation:
     def call(leftField: str | None, rightValue: Value, rightField: str | None, leftValue: Value) -> FilterCondition:
         return build(*operands(leftField, rightValue, rightField, leftValue))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _equating(build: Build) -> Implementation:
@@ -256,7 +256,7 @@ def _equating(build: Build) -> Implementation:
             return is_null if build is _equals else opposite(is_null)
         return build(*operands(leftField, rightValue, rightField, leftValue))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 _EQUATING = ("Filter.eq", "Filter.equals", "Filter.neq", "Filter.notEquals")

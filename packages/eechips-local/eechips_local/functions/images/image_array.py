@@ -17,7 +17,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_math import matched, spread
 from eechips_local.functions.primitives.array_shape import axis_of_keys
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, PixelFunction, all_of, both, combined, mapped
 from eechips_local.pixels.types import LONG, Numbers, union_type
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -164,12 +164,7 @@ def array_flatten(image: Image, coordinateLabels: list[list[str]], separator: st
         return [Pixels(flat[..., index], mask) for index in range(len(names))]
 
     raster = Joint(image.bands, by_shape_together(scatter))
-    return image.with_bands(
-        [
-            replace(band, name=name, raster=raster, index=i, type=replace(band.type, dimensions=0))
-            for i, name in enumerate(names)
-        ]
-    )
+    return image.with_bands(bands_from(raster, band, names, replace(band.type, dimensions=0)))
 
 
 @function("Image.arrayGet")
@@ -320,7 +315,7 @@ def array_reduce(input: Image, reducer: Reducer, axes: list[int], fieldAxis: int
         for band, kind in zip(input.bands, kinds, strict=True)
     ]
     raster = PerPixel(tuple((b,) for b in input.bands), (where_valid(reduce),) * len(input.bands))
-    return input.with_bands([replace(b, raster=raster, index=i, type=types[i]) for i, b in enumerate(input.bands)])
+    return input.with_bands(bands_from(raster, input.bands, kinds=types))
 
 
 @function("Image.arrayAccum")

@@ -11,7 +11,7 @@ import numpy as np
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_math import spread
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import (
     Clipped,
     PerPixel,
@@ -33,7 +33,7 @@ def mask(image: Image, mask: Image | None) -> Image:
     masks = spread(mask, len(image.bands), "mask")
     functions = tuple(_covered(_nearest_to_zero(band.type)) for band in image.bands)
     raster = PerPixel(tuple(zip(image.bands, masks, strict=True)), functions)
-    return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands))
 
 
 def _nearest_to_zero(kind: PixelType) -> float:
@@ -80,7 +80,7 @@ def update_mask(image: Image, mask: Image) -> Image:
     """Return the image under another mask where its own is not zero: the other replaces fractions (apidocs)."""
     masks = spread(mask, len(image.bands), "mask")
     raster = PerPixel(tuple(zip(image.bands, masks, strict=True)), (_updated,) * len(image.bands))
-    return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands))
 
 
 def _updated(pixels: Sequence[Pixels]) -> Pixels:
@@ -103,12 +103,10 @@ def unmask(input: Image, value: Image | None, sameFootprint: bool) -> Image:
     inside = fillers
     if sameFootprint and bounded:
         raster = Clipped(fillers, input.footprint)  # type: ignore[arg-type]
-        inside = tuple(replace(band, raster=raster, index=i) for i, band in enumerate(fillers))
+        inside = tuple(bands_from(raster, fillers))
     filled = PerPixel(tuple(zip(input.bands, inside, strict=True)), (_fill,) * len(input.bands))
-    bands = [
-        replace(band, raster=filled, index=i, type=union_type(band.type, fillers[i].type))
-        for i, band in enumerate(input.bands)
-    ]
+    kinds = [union_type(band.type, filler.type) for band, filler in zip(input.bands, fillers, strict=True)]
+    bands = bands_from(filled, input.bands, kinds=kinds)
     if sameFootprint or not bounded:
         return input.with_bands(bands)
     wider = [_widened(band, other) for band, other in zip(bands, fillers, strict=True)]

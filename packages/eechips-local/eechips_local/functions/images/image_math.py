@@ -15,7 +15,7 @@ import numpy as np
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import PerPixel, PixelFunction, both, expanded, mapped
 from eechips_local.pixels.types import (
     BOOLEAN,
@@ -303,10 +303,6 @@ def _cast(bands: Sequence[ImageBand], kind: PixelType) -> list[ImageBand]:
     return mapped(bands, by_shape(pixel), lambda old: replace(kind, dimensions=old.dimensions))
 
 
-def _plain(call: Callable[..., Image]) -> Implementation:
-    return Implementation(call, with_context=False, lazy=frozenset())
-
-
 BINARY_NAMES = frozenset(_BINARY_TYPES)
 """Operations of two images."""
 
@@ -334,12 +330,12 @@ def _table() -> Mapping[str, Implementation]:
     table: dict[str, Implementation] = {}
     for name in _BINARY_TYPES:
         for spelling in (name, *SPELLINGS.get(name, ())):
-            table[f"Image.{spelling}"] = _plain(lambda image1, image2, n=name: binary_named(n, image1, image2))
+            table[f"Image.{spelling}"] = Implementation(lambda image1, image2, n=name: binary_named(n, image1, image2))
     for name in _UNARY_TYPES:
         for spelling in (name, *SPELLINGS.get(name, ())):
-            table[f"Image.{spelling}"] = _plain(lambda value, n=name: unary_named(n, value))
+            table[f"Image.{spelling}"] = Implementation(lambda value, n=name: unary_named(n, value))
     for name, target in CAST_TYPES.items():
-        table[f"Image.{name}"] = _plain(lambda value, t=target: cast_image(value, t))
+        table[f"Image.{name}"] = Implementation(lambda value, t=target: cast_image(value, t))
     return table
 
 
@@ -410,9 +406,5 @@ def where(input: Image, test: Image, value: Image) -> Image:
         return Pixels(np.where(expanded(change, before.ndim), after, before), old.mask)
 
     raster = PerPixel(tuple(zip(input.bands, tests, values, strict=True)), (pixel,) * len(input.bands))
-    return input.with_bands(
-        [
-            replace(band, raster=raster, index=i, type=union_type(band.type, values[i].type))
-            for i, band in enumerate(input.bands)
-        ]
-    )
+    kinds = [union_type(old.type, new.type) for old, new in zip(input.bands, values, strict=True)]
+    return input.with_bands(bands_from(raster, input.bands, kinds=kinds))

@@ -16,7 +16,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_array import check_arrays, where_valid
 from eechips_local.functions.images.image_math import matched
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import Joint, both, combined, constant_image, mapped
 from eechips_local.pixels.types import Numbers, union_type
 from eechips_local.protocol.request_errors import InvalidError
@@ -170,7 +170,7 @@ def _unary(change: Callable[[Pixels], Pixels], kind: PixelType | None) -> Implem
 
         return value.computed(mapped(value.bands, where_valid(lambda pixels: _once_for_all(change, pixels[0])), result))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _binary(change: Callable[[Pixels, Pixels], Pixels]) -> Implementation:
@@ -184,7 +184,7 @@ def _binary(change: Callable[[Pixels, Pixels], Pixels]) -> Implementation:
             like.append(replace(a if a.fixed or not b.fixed else b, name=named.name, type=_MATRIX))
         return image1.computed(combined(pairs, where_valid(lambda pixels: change(pixels[0], pixels[1])), like))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {
@@ -214,9 +214,7 @@ def _decomposed(image: Image, names: Sequence[str], decompose: Callable[[Pixels]
 
     raster = Joint(image.bands, by_shape_together(factors))
     (band,) = image.bands
-    return image.computed(
-        [replace(band, name=name, raster=raster, index=i, type=_MATRIX) for i, name in enumerate(names)]
-    )
+    return image.computed(bands_from(raster, band, names, _MATRIX))
 
 
 @function("Image.matrixCholeskyDecomposition")

@@ -16,7 +16,7 @@ from eechips_local.evaluation.asset_model import Bounds, PixelType
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.images.image_math import matched
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.painted import Painted
 from eechips_local.pixels.pixelwise_rasters import Joint, all_of, combined
 from eechips_local.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
@@ -75,9 +75,7 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
     if any(kind.dimensions for kind in types):
         raise InvalidError("Array images cannot be painted.")
     raster = Painted(image.bands, tuple(map(dtype_of, types)), features, colors, widths, reach)
-    return image.with_bands(
-        [replace(band, raster=raster, index=i, type=types[i]) for i, band in enumerate(image.bands)]
-    )
+    return image.with_bands(bands_from(raster, image.bands, kinds=types))
 
 
 @function("Image.blend")
@@ -121,11 +119,7 @@ def _colors(image: Image, names: Sequence[str], change: Callable[[Numbers], Numb
 
     raster = Joint(image.bands, convert)
     kind = DOUBLE if any(band.type.precision == "double" for band in image.bands) else FLOAT
-    bands: list[ImageBand] = [
-        replace(band, name=name, raster=raster, index=i, type=kind)
-        for i, (band, name) in enumerate(zip(image.bands, names, strict=True))
-    ]
-    return image.computed(bands)
+    return image.computed(bands_from(raster, image.bands, names, kind))
 
 
 def _hsv(rgb: Numbers) -> Numbers:

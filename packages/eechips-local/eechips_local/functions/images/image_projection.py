@@ -19,7 +19,7 @@ from eechips_local.pixels.grids.aggregation import Aggregated, Aggregation
 from eechips_local.pixels.grids.area_fractions import pixels_touched
 from eechips_local.pixels.grids.reprojection import Reprojected, Resampled
 from eechips_local.pixels.grids.resampling import Method
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.stored_image import Stored
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError, check_choice
@@ -157,9 +157,4 @@ def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixel
         image.bands, lattice, tuple(groups), len(reducer.names), _aggregation(reducer), maxPixels, bestEffort
     )
     leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
-    return image.with_bands(
-        [
-            replace(leader, name=name, type=kind, raster=raster, index=index)
-            for index, (leader, name, kind) in enumerate(zip(leaders, names, types, strict=True))
-        ]
-    )
+    return image.with_bands(bands_from(raster, leaders, names, types))

@@ -7,14 +7,14 @@ developers.google.com/earth-engine/guides/image_visualization#styled_layer_descr
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import Joint, both
 from eechips_local.pixels.types import BYTE
 from eechips_local.protocol.request_errors import InvalidError
@@ -165,6 +165,4 @@ def _image(image: Image, bands: Sequence[ImageBand], paint: Callable[[Sequence[P
     if any(band.type.dimensions for band in bands):
         raise InvalidError("Array images cannot be visualized.")
     raster = Joint(tuple(bands), paint)
-    return image.computed(
-        [replace(bands[0], name=name, type=BYTE, raster=raster, index=index) for index, name in enumerate(_NAMES)]
-    )
+    return image.computed(bands_from(raster, bands[0], _NAMES, BYTE))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_bands import named
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, all_of, both
 from eechips_local.pixels.types import DOUBLE
 from eechips_local.protocol.request_errors import InvalidError, check_choice
@@ -96,7 +95,7 @@ def spectral_distance(image1: Image, image2: Image, metric: str) -> Image:
 
     leader = image1.bands[0] if image1.bands[0].fixed else image2.bands[0]
     raster = Joint((*image1.bands, *image2.bands), measure)
-    return image1.computed([replace(leader, name="distance", type=DOUBLE, raster=raster, index=0)])
+    return image1.computed(bands_from(raster, leader, ["distance"], DOUBLE))
 
 
 _MOST_CONSTRAINED = 10  # endmembers: every subset of them is tried
@@ -120,10 +119,7 @@ def unmix(image: Image, endmembers: list[list[float]], sumToOne: bool, nonNegati
         return [Pixels(share.reshape(mask.shape), mask) for share in shares]
 
     raster = Joint(image.bands, solve)
-    leader = image.bands[0]
-    return image.computed(
-        [replace(leader, name=f"band_{i}", type=DOUBLE, raster=raster, index=i) for i in range(len(endmembers))]
-    )
+    return image.computed(bands_from(raster, image.bands[0], [f"band_{i}" for i in range(len(endmembers))], DOUBLE))
 
 
 def _shares(spectra: Spectra, seen: Spectra, sum_to_one: bool) -> Spectra:
@@ -177,4 +173,4 @@ def normalized_difference(input: Image, bandNames: list[str] | None) -> Image:
         return Pixels(ratio, both(both(pixels[0].mask, pixels[1].mask), (a >= 0) & (b >= 0)))
 
     raster = PerPixel(((first, second),), (pixel,))
-    return input.computed([replace(first, name="nd", type=PixelType("float", -1, 1), raster=raster, index=0)])
+    return input.computed(bands_from(raster, first, ["nd"], PixelType("float", -1, 1)))

@@ -5,7 +5,6 @@ ranges, colours of classes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from eechips_local.functions.images.image_array import dimensions_of_type, where_valid
 from eechips_local.functions.images.image_bands import named, unique_names
 from eechips_local.functions.registration import function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, PixelFunction, mapped
 from eechips_local.pixels.types import BYTE, Numbers, dtype_of
 from eechips_local.protocol.request_errors import InvalidError
@@ -78,12 +77,7 @@ def visualize(
     inputs = chosen * 3 if len(chosen) < len(levels) else chosen
     names = ["vis-gray"] if len(levels) == 1 else ["vis-red", "vis-green", "vis-blue"]
     raster = PerPixel(tuple((band,) for band in inputs), tuple(_painter(level, opacity) for level in levels))
-    return image.computed(
-        [
-            replace(band, name=name, type=BYTE, raster=raster, index=i)
-            for i, (band, name) in enumerate(zip(inputs, names, strict=True))
-        ]
-    )
+    return image.computed(bands_from(raster, inputs, names, BYTE))
 
 
 def class_colours(image: Image, band: str) -> tuple[Numbers, Numbers] | None:
@@ -183,7 +177,7 @@ def random_visualizer(image: Image) -> Image:
 
     raster = Joint((first,), paint)
     names = unique_names(["viz-red", "viz-green", "viz-blue"], [band.name for band in image.bands])
-    colors = [replace(first, name=name, type=BYTE, raster=raster, index=i) for i, name in enumerate(names)]
+    colors = bands_from(raster, first, names, BYTE)
     return image.with_bands([*colors, *image.bands])
 
 

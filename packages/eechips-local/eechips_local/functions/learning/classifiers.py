@@ -350,7 +350,5 @@ _REMOVED = (
     "pegasosLinear", "pegasosPolynomial",
 )  # fmt: skip
 
-FUNCTIONS: Mapping[str, Implementation] = {
-    f"Classifier.{name}": Implementation(_removed, with_context=False, lazy=frozenset()) for name in _REMOVED
-}
+FUNCTIONS: Mapping[str, Implementation] = {f"Classifier.{name}": Implementation(_removed) for name in _REMOVED}
 """Classifiers that Earth Engine has removed: https://goo.gle/deprecated-classifiers."""

@@ -15,7 +15,7 @@ from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_bands import unique_names
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.vector_image import stacked
@@ -54,7 +54,7 @@ def connected_pixel_count(input: Image, maxSize: int, eightConnected: bool) -> I
 
     raster = Neighborhood(input.bands, lambda _: Margins.around(maxSize), compute)
     kind = PixelType("int", 0, maxSize)
-    return input.with_bands([replace(band, raster=raster, index=i, type=kind) for i, band in enumerate(input.bands)])
+    return input.with_bands(bands_from(raster, input.bands, kinds=kind))
 
 
 def _check_kernel(kernel: Kernel) -> Steps:
@@ -108,7 +108,7 @@ def connected_components(image: Image, connectedness: Kernel, maxSize: int) -> I
     raster = Neighborhood(image.bands, lambda _: Margins.around(maxSize), compute)
     (name,) = unique_names(["labels"], [band.name for band in image.bands])
     added = replace(image.bands[0], name=name, type=PixelType("int", 0, _SPAN**2 - 1))
-    return image.with_bands([replace(b, raster=raster, index=i) for i, b in enumerate((*image.bands, added))])
+    return image.with_bands(bands_from(raster, (*image.bands, added)))
 
 
 def _check_objects(image: Image, size: int) -> None:
@@ -155,12 +155,7 @@ def reduce_connected_components(image: Image, reducer: Reducer, labelBand: str |
     raster = Neighborhood((label, *others), lambda _: Margins.around(maxSize), compute)
     leaders = [others[group[0]] for group in groups for _ in reducer.names]
     output_names = reducer.output_names([band.name for band in others], short=True)
-    return image.computed(
-        [
-            replace(leader, name=name, type=kind, raster=raster, index=i)
-            for i, (leader, name, kind) in enumerate(zip(leaders, output_names, kinds, strict=True))
-        ]
-    )
+    return image.computed(bands_from(raster, leaders, output_names, kinds))
 
 
 def _within(labels: Labels, size: int) -> npt.NDArray[np.bool_]:

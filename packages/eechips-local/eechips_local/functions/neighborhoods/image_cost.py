@@ -14,7 +14,7 @@ import numpy.typing as npt
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, transformer
 from eechips_local.pixels.grids.pixel_size import pixel_edges
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, pairs_at, shift
 from eechips_local.pixels.types import DOUBLE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -99,7 +99,7 @@ def directional_distance_transform(source: Image, angle: float, maxDistance: int
 
     raster = Neighborhood((label, *others), lambda _: margins, compute)
     bands = [*others, replace(label, name="distance", type=FLOAT)]
-    return source.computed([replace(band, raster=raster, index=i) for i, band in enumerate(bands)])
+    return source.computed(bands_from(raster, bands))
 
 
 # Least costs
@@ -211,4 +211,4 @@ def cumulative_cost(cost: Image, source: Image, maxDistance: float, geodeticDist
         raise InvalidError(f"The maxDistance must be positive; found {maxDistance}.")
 
     raster = _Costs(band, sources, maxDistance, geodeticDistance)
-    return cost.computed([replace(band, name="cumulative_cost", type=DOUBLE, raster=raster, index=0)])
+    return cost.computed(bands_from(raster, band, ["cumulative_cost"], DOUBLE))

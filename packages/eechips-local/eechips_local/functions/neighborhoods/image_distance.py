@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import DOUBLE, FLOAT
@@ -98,7 +97,7 @@ def fast_distance_transform(image: Image, neighborhood: int, units: str, metric:
         return [Pixels(distance, np.ones(distance.shape, dtype=bool))]
 
     raster = Neighborhood((band,), lambda _: Margins.around(reach), compute)
-    return image.computed([replace(band, name="distance", type=FLOAT, raster=raster, index=0)])
+    return image.computed(bands_from(raster, band, ["distance"], FLOAT))
 
 
 _KERNELS: Mapping[str, str] = {
@@ -133,7 +132,7 @@ def distance(image: Image, kernel: Kernel | None, skipMasked: bool) -> Image:
         return results
 
     raster = Neighborhood(image.bands, margins, compute)
-    return image.with_bands([replace(b, raster=raster, index=i, type=DOUBLE) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands, kinds=DOUBLE))
 
 
 def _scalar(image: Image) -> Image:

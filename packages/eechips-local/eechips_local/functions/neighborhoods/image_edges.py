@@ -13,10 +13,10 @@ import numpy.typing as npt
 
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, weighted_sum
 from eechips_local.pixels.pixelwise_rasters import both
-from eechips_local.pixels.types import BOOLEAN, floating_type
+from eechips_local.pixels.types import BOOLEAN, floating_type, ranged
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.kernel_weights import Weights
 
@@ -93,12 +93,8 @@ def canny_edge_detector(image: Image, threshold: float, sigma: float) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(reach + 2), compute)
-    return image.with_bands(
-        [
-            replace(b, raster=raster, index=i, type=replace(floating_type(b.type), minimum=None, maximum=None))
-            for i, b in enumerate(image.bands)
-        ]
-    )
+    kinds = [ranged(floating_type(band.type), ()) for band in image.bands]
+    return image.with_bands(bands_from(raster, image.bands, kinds=kinds))
 
 
 @function("Image.derivative")
@@ -124,13 +120,8 @@ def derivative(image: Image) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(1), compute)
-    bands: list[ImageBand] = []
-    for band in image.bands:
-        kind = replace(floating_type(band.type), minimum=None, maximum=None)
-        for suffix in ("x", "y"):
-            named = replace(band, name=f"{band.name}_{suffix}", type=kind, raster=raster, index=len(bands))
-            bands.append(named)
-    return image.with_bands(bands)
+    like = [replace(band, name=f"{band.name}_{suffix}") for band in image.bands for suffix in ("x", "y")]
+    return image.with_bands(bands_from(raster, like, kinds=[ranged(floating_type(band.type), ()) for band in like]))
 
 
 @function("Image.zeroCrossing")
@@ -153,4 +144,4 @@ def zero_crossing(image: Image) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins(0, 0, 1, 1), compute)
-    return image.with_bands([replace(b, raster=raster, index=i, type=BOOLEAN) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands, kinds=BOOLEAN))

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 
 from eechips_local.algorithms.hough import find_lines
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.tiles import Tile, Tiled
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.types import BOOLEAN
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 
@@ -43,6 +42,4 @@ def hough_transform(
         return lines
 
     raster = Tiled(image.bands, gridSize, 0, compute)
-    return image.with_bands(
-        [replace(b, name=f"{b.name}_lines", raster=raster, index=i, type=BOOLEAN) for i, b in enumerate(image.bands)]
-    )
+    return image.with_bands(bands_from(raster, image.bands, [f"{name}_lines" for name in image.band_names], BOOLEAN))

@@ -18,7 +18,7 @@ from eechips_local.functions.neighborhoods.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, taps
 from eechips_local.pixels.pixelwise_rasters import all_of, both
 from eechips_local.pixels.types import DOUBLE, FLOAT
@@ -111,7 +111,7 @@ def _under_kernel(
         return combine(pick, cropped(all_of(pixels), margins, grid.shape))
 
     raster = Neighborhood(image.bands, lambda edge: Margins.of(chosen.weights(edge)), compute)
-    return image.with_bands([replace(band, raster=raster, index=i) for i, band in enumerate(bands)])
+    return image.with_bands(bands_from(raster, bands))
 
 
 def _picked(image: Image, metric: str, kernel: Kernel | None, *, use_centroid: bool, farthest: bool) -> Image:
@@ -227,7 +227,7 @@ def rsed_transform(image: Image, neighborhood: int, units: str) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(reach), compute)
-    return image.with_bands([replace(b, raster=raster, index=i, type=FLOAT) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands, kinds=FLOAT))
 
 
 def _squares(zero: Bools, solid: Bools, reach: int) -> Floats:
@@ -293,6 +293,4 @@ def medial_axis(image: Image, neighborhood: int, units: str) -> Image:
     raster = Tiled((band,), TILE, reach, compute)
     labels = PixelType("int", -reach, reach)
     kinds = {"medial": FLOAT, "coverage": PixelType("int", 0, (1 << 31) - 1), "xlabel": labels, "ylabel": labels}
-    return image.computed(
-        [replace(band, name=name, type=kind, raster=raster, index=i) for i, (name, kind) in enumerate(kinds.items())]
-    )
+    return image.computed(bands_from(raster, band, list(kinds), list(kinds.values())))

@@ -12,11 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.neighborhoods.kernels import FUNCTIONS as KERNELS
 from eechips_local.functions.registration import Implementation, function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.neighborhood import (
     Margins,
     Neighborhood,
@@ -29,7 +28,7 @@ from eechips_local.pixels.neighborhood import (
     weighted_sum,
 )
 from eechips_local.pixels.pixelwise_rasters import all_of, both
-from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type
+from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type, ranged
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
 from eechips_local.values.kernel_weights import Kernel, Weights
@@ -70,16 +69,8 @@ def convolve(image: Image, kernel: Kernel) -> Image:
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     return image.with_bands(
-        [
-            replace(band, raster=raster, index=i, type=_free(floating_type(band.type)))
-            for i, band in enumerate(image.bands)
-        ]
+        bands_from(raster, image.bands, kinds=[ranged(floating_type(band.type), ()) for band in image.bands])
     )
-
-
-def _free(kind: PixelType) -> PixelType:
-    """Return a type without a range."""
-    return replace(kind, minimum=None, maximum=None)
 
 
 # Reductions
@@ -245,7 +236,7 @@ def _focals() -> Mapping[str, Implementation]:
     table: dict[str, Implementation] = {}
     for name, reducer in _FOCAL.items():
         for spelling in (f"Image.focal{name}", f"Image.focal_{name.lower()}", f"Window.{name.lower()}"):
-            table[spelling] = Implementation(partial(_focal, reducer), with_context=False, lazy=frozenset())
+            table[spelling] = Implementation(partial(_focal, reducer))
     return table
 
 
@@ -297,10 +288,7 @@ def neighborhood_to_array(image: Image, kernel: Kernel, defaultValue: float) -> 
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     return image.with_bands(
-        [
-            replace(band, raster=raster, index=i, type=replace(band.type, dimensions=2))
-            for i, band in enumerate(image.bands)
-        ]
+        bands_from(raster, image.bands, kinds=[replace(band.type, dimensions=2) for band in image.bands])
     )
 
 
@@ -328,7 +316,7 @@ def entropy(image: Image, kernel: Kernel) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
-    return image.with_bands([replace(b, raster=raster, index=i, type=FLOAT) for i, b in enumerate(image.bands)])
+    return image.with_bands(bands_from(raster, image.bands, kinds=FLOAT))
 
 
 def _entropy(values: npt.NDArray[Any], masks: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

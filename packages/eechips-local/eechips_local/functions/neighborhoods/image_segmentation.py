@@ -22,10 +22,10 @@ from eechips_local.functions.registration import function
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled, lattice_origin
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.neighborhood import cropped
 from eechips_local.pixels.pixelwise_rasters import Generated
-from eechips_local.pixels.types import BOOLEAN, floating_type
+from eechips_local.pixels.types import BOOLEAN, floating_type, ranged
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import WHOLE_EARTH
 
@@ -259,11 +259,11 @@ def snic(
     leader = image.bands[0]
     outputs = [replace(leader, name="clusters", type=_INTEGER)]
     for band in image.bands:
-        kind = replace(floating_type(band.type), minimum=None, maximum=None)
+        kind = ranged(floating_type(band.type), ())
         outputs.append(replace(band, name=f"{band.name}_mean", type=kind))
     if seeds is None:
         outputs.append(replace(leader, name="seeds", type=BOOLEAN))
-    return image.computed([replace(band, raster=raster, index=i) for i, band in enumerate(outputs)])
+    return image.computed(bands_from(raster, outputs))
 
 
 # k-means
@@ -379,4 +379,4 @@ def _in_cells(
 
     raster = Tiled(image.bands, side, margin, compute)
     kind = PixelType("int", 0, (1 << 31) - 1 if unique else most - 1)
-    return image.computed([replace(image.bands[0], name="clusters", type=kind, raster=raster, index=0)])
+    return image.computed(bands_from(raster, image.bands[0], ["clusters"], kind))

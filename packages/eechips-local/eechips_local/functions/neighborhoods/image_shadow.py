@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.pixel_size import pixel_edges
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import cropped, pairs_at
 from eechips_local.pixels.types import BOOLEAN
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
@@ -123,4 +122,4 @@ def hill_shadow(image: Image, azimuth: float, zenith: float, neighborhoodSize: i
         return [Pixels((~cropped(dark, tile.margins, tile.grid.shape)).astype(np.uint8), mask)]
 
     raster = Tiled((band,), TILE, neighborhoodSize, compute)
-    return image.computed([replace(band, name="shadow", type=BOOLEAN, raster=raster, index=0)])
+    return image.computed(bands_from(raster, band, ["shadow"], BOOLEAN))

@@ -20,7 +20,7 @@ from eechips_local.pixels.grids.location import Location, centres_of, locate, lo
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, apply, metres_per_unit, parse_crs, transformer
 from eechips_local.pixels.grids.reprojection import Reprojected, Resampled, held_by, level_factor, read_lattice
 from eechips_local.pixels.grids.resampling import Method, read_computed
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, Render, bands_from
 from eechips_local.pixels.stored_image import Stored
 from eechips_local.pixels.types import FLOAT
 from eechips_local.protocol.request_errors import InvalidError, check_choice
@@ -109,7 +109,7 @@ def _method_of(band: ImageBand) -> Method:
 
 def _moved_bands(bands: Sequence[ImageBand], source: Projection, target: Projection) -> list[ImageBand]:
     raster = _Moved(tuple(bands), source, target)
-    return [replace(band, raster=raster, index=index) for index, band in enumerate(bands)]
+    return bands_from(raster, bands)
 
 
 @function("Image.translate")

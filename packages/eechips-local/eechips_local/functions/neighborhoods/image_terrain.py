@@ -21,7 +21,7 @@ from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.grids.pixel_size import spherical_edges, spherical_turn
 from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import BYTE, DOUBLE, dtype_of, ranged, union_type
@@ -114,7 +114,7 @@ def _measured(band: ImageBand, measures: Sequence[_Measure]) -> list[ImageBand]:
         return [Pixels(measure(east, north, grid).astype(dtype_of(kind)), centre) for _name, kind, measure in measures]
 
     raster = Neighborhood((band,), lambda _: _BESIDE, compute)
-    return [replace(band, name=name, type=kind, raster=raster, index=i) for i, (name, kind, _) in enumerate(measures)]
+    return bands_from(raster, band, [name for name, *_ in measures], [kind for _, kind, _ in measures])
 
 
 @function("Terrain.slope")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from eechips_local.functions.registration import function
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
-from eechips_local.pixels.lazy_image import Image, Pixels
+from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, row_blocks, shift
 from eechips_local.pixels.pixelwise_rasters import both
 from eechips_local.pixels.types import DOUBLE, dtype_of
@@ -78,8 +78,8 @@ def glcm_texture(image: Image, size: int, kernel: Kernel | None, average: bool) 
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(size), compute)
     ends = [""] if average else [f"_{x}_{y}" for x, y in offsets]
-    names = [(b, f"{b.name}_{metric}{end}") for b in image.bands for end in ends for metric in METRICS]
-    return image.computed([replace(b, name=n, type=DOUBLE, raster=raster, index=i) for i, (b, n) in enumerate(names)])
+    like = [replace(b, name=f"{b.name}_{m}{end}") for b in image.bands for end in ends for m in METRICS]
+    return image.computed(bands_from(raster, like, kinds=DOUBLE))
 
 
 def _all_valid(valid: npt.NDArray[np.bool_], size: int, shape: tuple[int, int]) -> npt.NDArray[np.bool_]:

@@ -112,7 +112,7 @@ def _round(kind: str, form: Form, *, distance: bool) -> Implementation:
 
         return _described(kind, weights, radius=radius, units=units, normalize=normalize, magnitude=magnitude)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 # Edge detectors
@@ -133,7 +133,7 @@ def _constant(kind: str, table: list[list[float]]) -> Implementation:
         constant_weights = Weights(_scaled(np.array(table, dtype=np.float64), normalize, magnitude), 1, 1)
         return _described(kind, lambda edge: constant_weights, magnitude=magnitude, normalize=normalize)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {

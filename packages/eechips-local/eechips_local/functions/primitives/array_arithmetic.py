@@ -104,7 +104,7 @@ def _binary(name: str, compute: Callable[[Numbers, Numbers], Numbers]) -> Implem
             )
         return Array(_narrowed(name, apply(compute, a, b), a, b))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _narrowed(name: str, result: Numbers, *operands: Numbers) -> Numbers:
@@ -125,14 +125,14 @@ def _unary(name: str, compute: Callable[[Numbers], Numbers]) -> Implementation:
     def call(input: Array) -> Array:
         return Array(_narrowed(name, apply(compute, input.values), input.values))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _cast(dtype: type[np.number[Any]]) -> Implementation:
     def call(input: Array) -> Array:
         return Array(cast(input.values, dtype))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = elementwise_functions("Array", _binary, _unary, _cast)

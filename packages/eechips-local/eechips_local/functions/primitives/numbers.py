@@ -65,7 +65,7 @@ def _binary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementati
             return fitting(exact(left, right))
         return _scalar(apply(compute, _array(left), _array(right)))
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _unary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementation:
@@ -75,7 +75,7 @@ def _unary(name: str, compute: Callable[..., npt.NDArray[Any]]) -> Implementatio
             return fitting(int(result))
         return result
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _cast(dtype: type[np.number[Any]]) -> Implementation:
@@ -89,7 +89,7 @@ def _cast(dtype: type[np.number[Any]]) -> Implementation:
         value = _array(input)
         return Long(to_integers(value, dtype)) if np.issubdtype(dtype, np.integer) else float(value)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = elementwise_functions("Number", _binary, _unary, _cast)

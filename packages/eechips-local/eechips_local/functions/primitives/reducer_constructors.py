@@ -19,7 +19,7 @@ _MOST_INPUTS = 50_000
 
 
 def _constant(reducer: Reducer) -> Implementation:
-    return Implementation(lambda: reducer, with_context=False, lazy=frozenset())
+    return Implementation(lambda: reducer)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {

@@ -18,7 +18,7 @@ _SIGNED = np.iinfo(np.int32)
 
 
 def _fixed(kind: PixelType) -> Implementation:
-    return Implementation(lambda: kind, with_context=False, lazy=frozenset())
+    return Implementation(lambda: kind)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {

@@ -159,7 +159,7 @@ def _shorthand(name: str, reducer: Reducer) -> Implementation:
     def call(collection: Collection) -> Image:
         return reduced(collection, reducer, short=True)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {

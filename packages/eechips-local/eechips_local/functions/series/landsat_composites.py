@@ -18,7 +18,7 @@ from eechips_local.functions.series.image_collections import composite, first_im
 from eechips_local.functions.series.landsat_calibration import is_calibrated, is_thermal, toa
 from eechips_local.pixels.composite import Reduced
 from eechips_local.pixels.expected_bands import ExpectedBands
-from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
+from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import PerPixel, all_of, both, mapped
 from eechips_local.pixels.types import BYTE, FLOAT
 from eechips_local.protocol.request_errors import InvalidError
@@ -151,7 +151,7 @@ def _clearest(limit: Image, span: int, image: Image) -> Image:
 
     bands = image.bands[:-1]
     raster = PerPixel(tuple((band, score, least) for band in bands), (cover,) * len(bands))
-    return image.with_bands([replace(band, raster=raster, index=i) for i, band in enumerate(bands)])
+    return image.with_bands(bands_from(raster, bands))
 
 
 def _as_bytes(band: ImageBand, *, is_temperature: bool) -> ImageBand:

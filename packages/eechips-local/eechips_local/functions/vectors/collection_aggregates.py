@@ -139,7 +139,7 @@ def _aggregate(reduce: Callable[[Sequence[Value]], Value]) -> Implementation:
     def call(context: Context, collection: Collection, property: str) -> Value:
         return reduce([value for value in column(context, collection, property) if value is not None])
 
-    return Implementation(call, with_context=True, lazy=frozenset())
+    return Implementation(call, with_context=True)
 
 
 def _first(context: Context, collection: Collection, property: str) -> Value:
@@ -150,7 +150,7 @@ def _first(context: Context, collection: Collection, property: str) -> Value:
 _PREFIX = "AggregateFeatureCollection."
 FUNCTIONS: Mapping[str, Implementation] = {
     **{_PREFIX + name: _aggregate(reduce) for name, reduce in _REDUCTIONS.items()},
-    f"{_PREFIX}first": Implementation(_first, with_context=True, lazy=frozenset()),
+    f"{_PREFIX}first": Implementation(_first, with_context=True),
 }
 
 __all__ = ["FUNCTIONS", "column"]

@@ -91,28 +91,28 @@ def _measuring(measure: Callable[..., Any]) -> Implementation:
     def call(feature: Element, **options: Any) -> Any:
         return measure(_shape_of(feature), **options)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _changing(change: Callable[..., Geometry]) -> Implementation:
     def call(feature: Element, **options: Any) -> Feature:
         return Feature(change(_shape_of(feature), **options), feature.properties)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _relating(relate: Callable[..., Any]) -> Implementation:
     def call(left: Element, right: Element, **options: Any) -> Any:
         return relate(_shape_of(left), _shape_of(right), **options)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 def _combining(combine: Callable[..., Geometry]) -> Implementation:
     def call(left: Element, right: Element, **options: Any) -> Feature:
         return Feature(combine(_shape_of(left), _shape_of(right), **options), left.properties)
 
-    return Implementation(call, with_context=False, lazy=frozenset())
+    return Implementation(call)
 
 
 FUNCTIONS: Mapping[str, Implementation] = {
