@@ -21,6 +21,7 @@ import functools
 import gzip
 import heapq
 import io
+import json
 import os
 import shutil
 import tarfile
@@ -179,6 +180,17 @@ def has_a_temporary_file(n):
     os.remove("third.zip")
     shutil.move(other, str(n))
 
+def saves_progress(n):
+    done = json.load(open(DONE)) if os.path.exists(DONE) else {}
+    done[n] = n
+    with open(DONE, "w") as file:
+        json.dump(done, file)
+
+def saves_progress_by_path(n):
+    path = FOLDER / "done.json"
+    done = path.read_text() if path.exists() else ""
+    path.write_text(done + str(n))
+
 def saves_once(n):
     if not os.path.exists(DONE):
         with open(DONE, "w") as file:
@@ -297,6 +309,7 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "path"),
     [
+        ("saves_progress", "DONE"), ("saves_progress_by_path", "path"),
         ("saves_state", "DONE"), ("saves_beside", "temporary"), ("saves_by_path", "FOLDER / 'done.json'"),
         ("opens_path", "FOLDER / 'done.json'"), ("opens_path_by_keyword", "FOLDER / 'done.json'"),
         ("saves_by_rasterio", "'all.tif'"), ("saves_by_tarfile", "'all.tar'"),

@@ -183,10 +183,20 @@ def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
         calls = [node for node in nodes if isinstance(node, ast.Call)]
         files = (file for call in calls if (file := _written_path(call, differing)) is not None)
         written = (file for file in files if _is_fixed(file, differing))
-        paths += [
-            text for text in map(ast.unparse, written) if not any(_is_passing(call, text, differing) for call in calls)
-        ]
+        for text in map(ast.unparse, written):
+            if any(_is_read(call, text) for call in calls) or not any(_is_passing(c, text, differing) for c in calls):
+                paths.append(text)
     return tuple(paths)
+
+
+def _is_read(call: ast.Call, path: str) -> bool:
+    """Return whether a call reads a file, as that of what is done before it is written again."""
+    if last_name(call.func) in ("read_text", "read_bytes"):
+        return isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == path
+    is_opened = last_name(call.func) in ("open", "read_csv") and any(
+        ast.unparse(file) == path for file in call.args[:1]
+    )
+    return is_opened and not any(map(_is_emptying, (*call.args[1:2], *(k.value for k in call.keywords))))
 
 
 def _is_passing(call: ast.Call, path: str, differing: set[str]) -> bool:
