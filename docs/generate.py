@@ -26,7 +26,8 @@ _MESSAGE_LENGTH = 110  # characters of an example that a table has room for
 
 def service_errors() -> str:
     """Return the table of the service's errors that eechips knows."""
-    from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction
+    from eechips.client.service_errors import SERVICE_ERRORS
+    from eechips.client.service_errors.error_row import ErrorAction
 
     with _SERVICE_EXAMPLES.open(newline="", encoding="utf-8") as file:
         examples = {line["row"]: line for line in csv.DictReader(file)}

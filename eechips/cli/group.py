@@ -20,7 +20,7 @@ from typing import IO, Any
 import click
 
 from eechips.cli.terminal import echo_lines, open_closed_streams, show_exception
-from eechips.commands.command import format_commands, similar_names
+from eechips.commands.command import similar_names
 from eechips.commands.option_names import OptionFormatter, as_typed
 from eechips.errors import (
     DISK_FAULTS,
@@ -216,8 +216,11 @@ class Verbs(click.Group):
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the verbs into the help, by group, without importing them."""
-        format_commands(formatter, VERBS)
+        """Write the verbs into the help, by group, without importing them; the columns of all groups are aligned."""
+        width = max(map(len, _NAMES))
+        for heading, verbs in VERBS.items():
+            with formatter.section(heading):
+                formatter.write_dl([(name.ljust(width), text) for name, text in verbs.items()])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a verb; print errors as one sentence, unless ``--debug`` is given."""
@@ -315,18 +318,13 @@ def _options(context: click.Context) -> list[click.Option]:
     return [parameter for parameter in context.command.params if isinstance(parameter, click.Option)]
 
 
-def _file_option(context: click.Context) -> click.Option | None:
-    """Return the first option of a command that takes a file of places; None if none does."""
-    return next((option for option in _options(context) if option.name in ("points", "regions")), None)
-
-
 def _describe(error: click.UsageError) -> str:
     """Return the message of an error, without its full stop; of an unknown option, with the one that it means."""
     if isinstance(error, click.MissingParameter) and error.ctx is not None and isinstance(error.param, click.Option):
         words = error.ctx.params.get("pipeline_options") or ()
         if words:  # as in Python, where the first arguments need no name
-            option = _file_option(error.ctx) if Path(words[0]).suffix else None
-            flag = max((option or error.param).opts, key=len)
+            files = [option for option in _options(error.ctx) if option.name in ("points", "regions")]
+            flag = max((files[0] if files and Path(words[0]).suffix else error.param).opts, key=len)
             return f"unexpected argument {words[0]!r}; write {flag} {shlex.quote(words[0])}"
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return error.format_message().removesuffix(".")

@@ -11,6 +11,7 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
     columns = shutil.get_terminal_size().columns
     if as_json:
         status = run.status()
-        changes = [change.to_json() for change in code_changes(run.info)]
+        changes = list(map(asdict, code_changes(run.info)))
         content = {**status.to_json(), **({CODE_CHANGES: changes} if changes else {})}
         echo_json(content, indent=None if watch else 2)
         return 0, status.is_running

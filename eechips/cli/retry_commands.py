@@ -26,7 +26,7 @@ from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.file_checks import SET_ASIDE, Problem
 from eechips.manifest.folder_lock import waiting_clause
-from eechips.manifest.refetch_audit import SampleSize
+from eechips.manifest.refetch_audit import parse_sample_size
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
@@ -226,18 +226,13 @@ def verify_command(
       eechips verify outputs/sample-naip --reopen; eechips retry outputs/sample-naip
       eechips verify outputs/sample-naip --refetch 1%
     """
-    size = None if refetch is None else SampleSize.parse(refetch)
+    size = None if refetch is None else parse_sample_size(refetch)
     run, recovered = open_verified(folder, recovers=reopen)
     if recovered is not None:
         echo_lines(_describe_recovery(recovered), err=True)
     files = run.file_count
     with Progress(files, 0, None, quiet=quiet, unit="files") as progress:
-
-        def tell() -> None:
-            progress.settle(failed=False)
-            progress.show(0, 0)
-
-        problems = find_problems(run, tell)
+        problems = find_problems(run, progress.step)
     for problem in problems:
         echo(f"{problem.file}: {problem.reason}")
     typed = shlex.quote(str(folder))
@@ -268,7 +263,7 @@ def verify_command(
         ctx.exit(1)
 
 
-def _audit(run: Run, size: SampleSize, seed: int | None, *, quiet: bool, trust: bool) -> list[Problem]:
+def _audit(run: Run, size: int | float, seed: int | None, *, quiet: bool, trust: bool) -> list[Problem]:
     """Print the audit of a run, unless it is quiet and nothing differs, and return the units that differ."""
     permission = partial(ask_permission, trust=trust)
     audit, different = audit_run(run, size, seed, trust=trust, quiet=quiet, ask=permission, show=show_log)

@@ -65,7 +65,11 @@ def read_run_file(path: Path, root: click.Context, overrides: Mapping[str, Any] 
             f" ({', '.join(refused)}): read it, then copy it to a file of yours in another folder"
         )
     reader = _Reader(root, overrides or {})
-    keys = [name for name, content in tables.items() if name not in _COMMANDS and not _holds_table(content)]
+    keys = [
+        name
+        for name, content in tables.items()
+        if name not in _COMMANDS and not any(map(_is_table, content if isinstance(content, list) else [content]))
+    ]
     if keys:
         reader.problems.append(_misplaced(keys, tables))
     for name, content in tables.items():
@@ -114,7 +118,7 @@ def is_received(path: Path) -> bool:
 
     The owner counts if this user is not the superuser, to whom folders of others are given, as in containers.
     """
-    user = getattr(os, "geteuid", lambda: 0)()  # Windows has no such owner
+    user = os.geteuid()
     if user and path.stat().st_uid not in (user, 0):
         return True
     return any((folder / LEDGER_NAME).exists() and not _is_own_run(folder) for folder in path.resolve().parents)
@@ -282,7 +286,9 @@ def keys_of(command: click.Command) -> dict[str, click.Option | click.Argument]:
     for parameter in command.params:
         if isinstance(parameter, click.Argument):
             parameters[_ARGUMENTS if parameter.nargs == -1 else parameter.name or ""] = parameter
-        elif isinstance(parameter, click.Option) and parameter.name and _is_key(parameter):
+        elif isinstance(parameter, click.Option) and parameter.name:
+            if not parameter.expose_value or parameter.is_eager or parameter.hidden:
+                continue
             flag = max(parameter.opts, key=len)
             parameters[flag[2:].replace("-", "_") if flag.startswith("--") else parameter.name] = parameter
     return parameters
@@ -348,17 +354,9 @@ def _is_table(value: Any) -> bool:
     return isinstance(value, dict)
 
 
-def _holds_table(value: Any) -> bool:
-    return _is_table(value) or (isinstance(value, list) and any(map(_is_table, value)))
-
-
 def _path_word(path: str) -> str:
     """Return a path as a word that is no option."""
     return f"./{path}" if path.startswith("-") else path
-
-
-def _is_key(parameter: click.Option) -> bool:
-    return parameter.expose_value and not parameter.is_eager and not parameter.hidden
 
 
 def _plain(value: Any) -> Any:

@@ -18,13 +18,13 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from eechips.client.quota.permits import Stopped
-from eechips.client.service_errors import (
+from eechips.client.service_errors import find_error
+from eechips.client.service_errors.error_row import (
     ErrorAction,
     ErrorBody,
     Period,
     QuotaWindow,
     ServiceError,
-    find_error,
     quota_window,
 )
 from eechips.errors import (
@@ -241,12 +241,7 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
             raise classified from error
         if isinstance(error, of_eechips):
             raise
-        raise recipe_error(error) from error
-
-
-def recipe_error(error: BaseException) -> RecipeError:
-    """Make a RecipeError of an exception of the recipe's own code."""
-    return RecipeError(describe_exception(error), traceback="".join(traceback.format_exception(error)))
+        raise RecipeError(describe_exception(error), traceback="".join(traceback.format_exception(error))) from error
 
 
 @contextlib.contextmanager

@@ -259,11 +259,3 @@ def _help_all_option() -> click.Option:
     return click.Option(
         ["--help-all"], is_flag=True, is_eager=True, expose_value=False, callback=show, help="Show all options."
     )
-
-
-def format_commands(formatter: click.HelpFormatter, groups: Mapping[str, Mapping[str, str]]) -> None:
-    """Write commands into a help, a section for each group, with the columns of all sections aligned."""
-    width = max(len(name) for group in groups.values() for name in group)
-    for heading, verbs in groups.items():
-        with formatter.section(heading):
-            formatter.write_dl([(name.ljust(width), text) for name, text in verbs.items()])

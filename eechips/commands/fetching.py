@@ -152,10 +152,6 @@ def _scenes_parameters() -> list[click.Parameter]:
     ]
 
 
-def _without_refresh(options: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if name != "refresh"}
-
-
 def _recipe_parameters() -> list[click.Parameter]:
     return [
         click.Argument(["recipe"], type=LocalPath()),
@@ -278,7 +274,7 @@ _DECLARATIONS: Mapping[str, _Declaration] = {
         without=_NOT_FOR_SCENES,
         changes=_SCENE_CHANGES,
         further=_scenes_parameters,
-        read=_without_refresh,
+        read=lambda options: {name: value for name, value in options.items() if name != "refresh"},
     ),
     "run": _Declaration(
         None, "eechips.builtin_recipes.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe

@@ -215,8 +215,8 @@ def lock_run(
         with service_queries(recipe, config) as queries:
             yield queries
 
-    with _counting(sum(run.counts.values()), "units locked", quiet=quiet) as tell:
-        return lock_run_results(run, path, _input_options, ask, tell)
+    with Progress(sum(run.counts.values()), 0, None, quiet=quiet, unit="units locked") as progress:
+        return lock_run_results(run, path, _input_options, ask, progress.step)
 
 
 def _check_unchanged(run: Run, header: LockHeader, inputs: Mapping[tuple[str, str], str]) -> None:
@@ -229,18 +229,6 @@ def _check_unchanged(run: Run, header: LockHeader, inputs: Mapping[tuple[str, st
             f"{run.path} cannot be locked: {names} has changed since the run. Restore it, or run it in another folder"
             " and lock that"
         )
-
-
-@contextlib.contextmanager
-def _counting(total: int, unit: str, *, quiet: bool) -> Iterator[Callable[[], None]]:
-    """Show progress for the duration of the block; the yielded function counts a unit."""
-    with Progress(total, 0, None, quiet=quiet, unit=unit) as progress:
-
-        def tell() -> None:
-            progress.settle(failed=False)
-            progress.show(0, 0)
-
-        yield tell
 
 
 def _untrusted(path: Path, header: LockHeader) -> UsageError:
@@ -286,8 +274,9 @@ def _rebuild(
             if done.interrupted:
                 return Rebuild(done, 0, header.files, 0, (), is_finished=False)
             queries = service_queries(recipe, config) if header.source else contextlib.nullcontext(no_queries())
-            with queries as now, _counting(header.units, "units compared", quiet=config.quiet or show is None) as tell:
-                return compare(lockfile, open_run(done.path), now, old, tell)
+            counted = Progress(header.units, 0, None, quiet=config.quiet or show is None, unit="units compared")
+            with queries as now, counted:
+                return compare(lockfile, open_run(done.path), now, old, counted.step)
 
 
 @contextlib.contextmanager

@@ -115,11 +115,6 @@ def require_trust(run: Run, words: Sequence[str], reason: str, *, trust: bool) -
     )
 
 
-def is_own_run(run: Run) -> bool:
-    """Say whether this user made a run, in the folder where it is."""
-    return is_signed_for(run.info, run.path)
-
-
 def _is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
     """Say whether the recipe of a command is still the one that its run.json names last; it is not executed."""
     if words[1] == REBUILD:
@@ -212,7 +207,7 @@ def _why_unsafe(words: Sequence[str], run: Run, *, is_extended: bool) -> str:
     """Return why a command needs permission, in the folder where it is to be executed; empty if it needs none."""
     if run.info.get(FOLDER) != signed_folder(run.path):
         return "the run was made in another folder, by you or by somebody else"
-    if not is_own_run(run):
+    if not is_signed_for(run.info, run.path):
         return "somebody else made the run, or HOME or EECHIPS_CACHE, where your key is, has changed"
     if str(Path.cwd()) != run.info.get("directory"):
         return "the folder where it was typed is gone"

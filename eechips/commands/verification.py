@@ -21,7 +21,7 @@ from pathlib import Path
 from eechips.commands.command import FetchCommand
 from eechips.commands.fetching import find_command
 from eechips.commands.recorded_service import service_of_run
-from eechips.commands.retried_runs import as_recorded, is_own_run, recorded_words, require_trust
+from eechips.commands.retried_runs import as_recorded, recorded_words, require_trust
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
@@ -31,9 +31,10 @@ from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.file_checks import Problem
 from eechips.manifest.metadata_keys import CHECKSUMS_ONLY, PLANS_GRADUALLY
-from eechips.manifest.refetch_audit import Audit, SampleSize, record_audit
+from eechips.manifest.refetch_audit import Audit, count_sample, parse_sample_size, record_audit
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
+from eechips.manifest.run_signature import is_own
 from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
@@ -80,7 +81,7 @@ def verify(
     opened_run = run if isinstance(run, Run) else open_verified(Path(run), recovers=reopen)[0]
     problems = find_problems(opened_run)
     if refetch is not None:
-        problems += audit_run(opened_run, SampleSize.parse(refetch), seed, trust=trust)[1]
+        problems += audit_run(opened_run, parse_sample_size(refetch), seed, trust=trust)[1]
     if reopen:
         repair(opened_run, problems)
     return problems
@@ -121,7 +122,7 @@ def find_left_files(run: Run) -> list[Path]:
 
 def audit_run(
     run: Run,
-    size: SampleSize,
+    size: int | float,
     seed: int | None,
     *,
     trust: bool,
@@ -193,7 +194,7 @@ def _recorded_recipe(
     info = run.info
     call = info.get("call") or {}
     if not info.get("command") and isinstance(call.get("command"), str):
-        if not trust and not is_own_run(run):
+        if not trust and not is_own(run.info, run.path):
             raise UsageError(f"the recipe of {run.path} was not executed: read its run.json, then give `trust`")
         options = {**dict(call.get("options") or {}), **service_of_run(run, str(info.get("source") or ""), {})}
         if REDACTED in str(options):
@@ -208,7 +209,7 @@ def _recorded_recipe(
         yield again.command.receive(again)
 
 
-def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedResult]], int]:
+def _draw(run: Run, size: int | float, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedResult]], int]:
     """Return a random sample of the units with files, these files, and the number of such units."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()
@@ -218,7 +219,7 @@ def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mappin
         having = [position for position, file in ledger.rows(("position", "file")) if file is not None]
         if not having:
             raise UsageError(f"{run.path} has no files to compare")
-        chosen = sorted(random.Random(seed).sample(having, size.of(len(having))))
+        chosen = sorted(random.Random(seed).sample(having, count_sample(size, len(having))))
         units = [ledger.unit(position) for position in chosen]
     files_by_position = _files_of(run, chosen)
     whole = [

@@ -24,7 +24,7 @@ from eechips.engine.executors.processes import release_semaphores
 from eechips.engine.fetch_phases import FetchEnd, FetchPhases
 from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.plans.plan_extension import extend_plan
-from eechips.engine.plans.planner import Planner, announce_answers, kept_answers, remove_answers
+from eechips.engine.plans.planner import ANSWERS_NAME, Planner, kept_answers, remove_answers
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.engine.queues.beam_queue import note_queue, recover
 from eechips.engine.results.archive_provenance import ARCHIVES, note_source_files
@@ -80,8 +80,8 @@ class ConnectedRun:
         config, recipe = self._config, self._recipe
         if not self._is_planned:
             read_inputs(recipe)
-        if not self._is_planned or self._ledger.is_partial:
-            announce_answers(config.out)
+        if (not self._is_planned or self._ledger.is_partial) and (config.out / ANSWERS_NAME).exists():
+            _log.info("Planning goes on: requests that were answered before are not sent again")
         with contextlib.ExitStack() as stack:
             run = self._components
             self._connect(stack)

@@ -12,11 +12,10 @@ from collections.abc import Iterator
 from types import FrameType
 from typing import Any
 
-_HANG_UP = getattr(signal, "SIGHUP", None)  # not every system has it
-_SIGNALS = tuple(number for number in (signal.SIGINT, signal.SIGTERM, _HANG_UP) if number is not None)
-"""Ctrl-C, the system that shuts down, a terminal that is closed."""
-_ENDS = tuple(number for number in _SIGNALS if number != signal.SIGINT)
-"""Signals that end a fork of the process at once. Ctrl-C reaches all; the process itself handles it."""
+_ENDS = (signal.SIGTERM, signal.SIGHUP)
+"""The system that shuts down, a terminal that is closed: these end a fork of the process at once."""
+_SIGNALS = (signal.SIGINT, *_ENDS)
+"""Ctrl-C reaches all forks, too; the process itself handles it."""
 
 
 class Interrupt:
@@ -38,7 +37,7 @@ class Interrupt:
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
             for number in _SIGNALS:
-                if number == _HANG_UP and signal.getsignal(number) is signal.SIG_IGN:
+                if number == signal.SIGHUP and signal.getsignal(number) is signal.SIG_IGN:
                     continue  # nohup
                 self._before[number] = signal.signal(number, self._handle)
             _handling.append(self)
@@ -144,5 +143,4 @@ def _after_fork_in_child() -> None:
 _HOOKS = frozenset(
     hook.__code__ for hook in (Interrupt._report_ignored, _before_fork, _after_fork, _after_fork_in_child)
 )
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child)

@@ -109,6 +109,10 @@ class Progress:
         if self._bar is not None:
             self._bar.update(1)
 
+    def step(self) -> None:
+        """Count an item that is done, and update the display."""
+        self.settle_up_to(self._settled + 1)
+
     def settle_up_to(self, count: int) -> None:
         """Count items as settled, up to a number of them, and update the display."""
         while self._settled < count:

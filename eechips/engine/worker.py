@@ -55,11 +55,6 @@ _REPORT_SECONDS = 0.25
 """Seconds between two reports of progress, or part of a time limit that is shorter than a second."""
 
 
-def _may_be_secret(value: str) -> bool:
-    """Return whether the value of an environment variable may be a secret: no path, as of ``PWD``, and no word."""
-    return len(value) >= _LEAST_OF_ENVIRONMENT and not Path(value).is_absolute() and not value.isalpha()
-
-
 class _Reports:
     """Reports of the progress of an assignment, with so many seconds from one to the next, at least."""
 
@@ -115,7 +110,11 @@ class Worker:
         self._spec, self._restore = spec, restore
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
-        environment = {name: value for name, value in os.environ.items() if _may_be_secret(value)}
+        environment = {
+            name: value  # no path, as of PWD, and no word
+            for name, value in os.environ.items()
+            if len(value) >= _LEAST_OF_ENVIRONMENT and not Path(value).is_absolute() and not value.isalpha()
+        }
         # Recipes take their tokens from either.
         self._secrets = collect_secrets([environment, dict(spec.recipe.parameters)])
         self._store: StagingArea = spec.store if stage is None else stage

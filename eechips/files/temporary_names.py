@@ -24,8 +24,6 @@ import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from eechips.errors import StorageError
-
 NO_RUN = "0" * 8
 """Replaces the run of a writer without a run."""
 
@@ -139,15 +137,6 @@ def is_numbered_token(name: str) -> bool:
     """Return whether a name is the token of a writer with a number, as of folders of a Beam queue."""
     token, _, number = name.rpartition("-")
     return number.isdecimal() and _TOKEN.fullmatch(token) is not None
-
-
-def no_locks(folder: Path, error: OSError) -> StorageError:
-    """Return the error of a folder whose file system has no locks."""
-    return StorageError(
-        f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "
-        "could write there at once. Choose a folder on a local disk, or mount the file system with locks (Lustre: "
-        "-o flock; NFS: start its lock service)"
-    )
 
 
 def writer_and_time_of(name: str) -> tuple[Writer, float] | None:

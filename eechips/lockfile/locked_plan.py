@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
         with Ledger(folder / LEDGER_NAME) as ledger:
             if ledger.has_plan and not ledger.is_partial:
                 return
-            parts = [part.to_json() for part in lockfile.header.extensions]
+            parts = list(map(asdict, lockfile.header.extensions))
             ledger.begin_plan({**described, _LOCKFILE: digest, **({EXTENSIONS: parts} if parts else {})})
             units = lockfile.units()
             while batch := list(islice(units, _BATCH)):

@@ -257,7 +257,7 @@ class LockHeader:
         fields["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
         fields["datasets"] = list(self.datasets)
         fields["assembled"] = [file.to_json() for file in self.assembled]
-        fields[EXTENSIONS] = [part.to_json() for part in self.extensions]
+        fields[EXTENSIONS] = list(map(asdict, self.extensions))
         return {"lockfile": FORMAT, **fields}
 
     @classmethod

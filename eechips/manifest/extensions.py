@@ -4,7 +4,6 @@ and names of datasets once others were added.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -42,10 +41,6 @@ class CodeChange:
     position: int | None
     unit: str | None
     units: int
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a JSON value."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> CodeChange:
@@ -110,10 +105,6 @@ class PlanPart:
     planned: str
     command: str
     parameters: Mapping[str, Any]
-
-    def to_json(self) -> dict[str, Any]:
-        """Convert to a JSON value."""
-        return dataclasses.asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> PlanPart:

@@ -12,7 +12,7 @@ from eechips.errors import UsageError, ValidationError
 from eechips.formats import inspect, validate
 from eechips.manifest.metadata_keys import ASSEMBLED, CHECKSUMS_ONLY, PLANS_GRADUALLY
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import read_further_files
+from eechips.manifest.sqlite.ledger_queries import read_files
 from eechips.manifest.withheld_files import is_withheld
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import ObjectStore, Store
@@ -57,7 +57,7 @@ def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], o
     meta = ledger.meta()
     check = inspect if meta.get(PLANS_GRADUALLY) else validate  # files of scripts may have any name
 
-    def problem(file: tuple[str, str, str]) -> Problem | None:
+    def problem(file: tuple[str, str, str | None]) -> Problem | None:
         identifier, name, digest = file
         whole = identifier == ASSEMBLED or meta.get(CHECKSUMS_ONLY)
         reason = _check(store, name, digest, None if whole else check)
@@ -65,10 +65,8 @@ def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], o
             reason = SET_ASIDE
         return None if reason is None else Problem(identifier, name, reason)
 
-    units = ledger.rows(("lower(hex(id))", "file", "sha256"))
-    assembled_files = ((ASSEMBLED, checked["file"], checked["sha256"]) for checked in meta.get(ASSEMBLED) or ())
-    further = ((unit, name, digest) for _, unit, name, _, digest in read_further_files(ledger.database))
-    files = chain((unit for unit in units if unit[1] is not None), assembled_files, further)
+    units = ((file.unit, file.name, file.sha256) for file in read_files(ledger.database))
+    files = chain(units, ((ASSEMBLED, made["file"], made["sha256"]) for made in meta.get(ASSEMBLED) or ()))
     # Parallel reading pays for a store, not for a disk.
     checked = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
     for outcome in checked:
@@ -78,7 +76,7 @@ def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], o
     return problems
 
 
-def _check(store: Store, file: str, digest: str, check: Callable[[bytes, str], object] | None) -> str | None:
+def _check(store: Store, file: str, digest: str | None, check: Callable[[bytes, str], object] | None) -> str | None:
     """Return what is wrong with a file: its checksum, or what the check of its content finds."""
     try:
         data = b"" if check is None else store.read(file)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from eechips.errors import RunLockedError, StorageError
 from eechips.files.removal import LockedFolder, register_lock, remove
-from eechips.files.temporary_names import Writer, is_running, new_writer, no_locks
+from eechips.files.temporary_names import Writer, is_running, new_writer
 from eechips.storage import resolve_inside
 
 LOCK_NAME = ".eechips.lock"
@@ -65,7 +65,7 @@ def lock_file(path: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         except OSError as error:
-            raise no_locks(path.parent, error) from error
+            raise _no_locks(path.parent, error) from error
         yield
     finally:
         os.close(descriptor)
@@ -90,7 +90,7 @@ def is_held(folder: Path) -> bool:
     except (FileNotFoundError, ValueError, OverflowError):  # the folder was never locked
         return False
     except OSError as error:
-        raise no_locks(folder, error) from error
+        raise _no_locks(folder, error) from error
     return False
 
 
@@ -125,7 +125,7 @@ def _acquire(folder: Path) -> int:
             ) from None
         except OSError as error:
             os.close(descriptor)
-            raise no_locks(folder, error) from error
+            raise _no_locks(folder, error) from error
         os.close(descriptor)  # its holder has removed it meanwhile, so that it locks nothing
 
 
@@ -135,3 +135,12 @@ def _is_same(descriptor: int, path: Path) -> bool:
         return os.path.samestat(os.fstat(descriptor), path.lstat())
     except FileNotFoundError:
         return False
+
+
+def _no_locks(folder: Path, error: OSError) -> StorageError:
+    """Return the error of a folder whose file system has no locks."""
+    return StorageError(
+        f"{folder} cannot be locked ({error.strerror or error}): its file system has no working flock, so two commands "
+        "could write there at once. Choose a folder on a local disk, or mount the file system with locks (Lustre: "
+        "-o flock; NFS: start its lock service)"
+    )

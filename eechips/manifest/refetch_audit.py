@@ -23,34 +23,20 @@ _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
 _LISTED = 100  # ids of differing units that are kept
 
 
-@dataclass(frozen=True, slots=True)
-class SampleSize:
-    """How many units are fetched again.
+def parse_sample_size(text: str | int) -> int | float:
+    """Parse ``60``, a number of units, or ``1%``, a share of them, 0.0 to 1.0; raise UsageError if it is neither."""
+    percent = _PERCENT.fullmatch(str(text))
+    if percent is not None and 0.0 < float(percent[1]) <= 100.0:
+        return float(percent[1]) / 100.0
+    if re.fullmatch(r"[1-9]\d{0,9}", str(text)):
+        return int(text)
+    raise UsageError(f"{text!r} is not a size of a sample: give a number of units, such as 60, or a share, such as 1%")
 
-    Attributes:
-        count: a number of units; None if it is a share.
-        share: a share of the units, 0 to 1.
-    """
 
-    count: int | None
-    share: float = 0.0
-
-    @classmethod
-    def parse(cls, text: str | int) -> SampleSize:
-        """Parse ``60`` or ``1%``; raise UsageError if it is neither."""
-        percent = _PERCENT.fullmatch(str(text))
-        if percent is not None and 0.0 < float(percent[1]) <= 100.0:
-            return cls(None, float(percent[1]) / 100.0)
-        if re.fullmatch(r"[1-9]\d{0,9}", str(text)):
-            return cls(int(text))
-        raise UsageError(
-            f"{text!r} is not a size of a sample: give a number of units, such as 60, or a share, such as 1%"
-        )
-
-    def of(self, population: int) -> int:
-        """Return the number of units of a sample, one at least."""
-        wanted = math.ceil(population * self.share - 1e-9) if self.count is None else self.count
-        return min(max(wanted, 1), population)
+def count_sample(size: int | float, population: int) -> int:
+    """Return the number of units of a sample, one at least."""
+    wanted = size if isinstance(size, int) else math.ceil(population * size - 1e-9)
+    return min(max(wanted, 1), population)
 
 
 @dataclass(frozen=True, slots=True)

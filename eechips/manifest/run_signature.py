@@ -161,7 +161,7 @@ def _key(*, create: bool) -> bytes | None:
     try:
         if create and not path.exists():
             _make(path)
-        user = getattr(os, "geteuid", lambda: 0)()  # Windows has no such owner
+        user = os.geteuid()
         with open(path, "rb", opener=_open_file) as file:
             is_own = not user or os.fstat(file.fileno()).st_uid in (user, 0)
             key = file.read(_KEY_BYTES + 1)
@@ -172,7 +172,7 @@ def _key(*, create: bool) -> bytes | None:
 
 def _open_file(path: str, flags: int) -> int:
     """Open a file, unless it is a link; do not wait for a pipe."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _make(path: Path) -> None:

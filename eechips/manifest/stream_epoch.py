@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -67,11 +66,6 @@ def last_ids(database: Connection, ids: Mapping[int, bytes]) -> dict[int, bytes]
     return last
 
 
-def plan_digest(ids: Iterable[bytes]) -> str:
-    """Return what tells a plan from others, and from itself before it was extended: a digest of its units' ids."""
-    return hashlib.sha256(b"".join(ids)).hexdigest()[:16]
-
-
 PLACES_FOLDER = ".eechips-readers"
 """In the folder of a run: a file for each reader, and one with the plans of the latest epochs."""
 
@@ -134,7 +128,7 @@ class EpochPlan:
         seed: seed of its order.
         split: split of its units; None for all.
         end: position of the plan before which its units are.
-        digest: digest of its units, see :func:`plan_digest`.
+        digest: of its units' ids: tells the plan from others, and from itself before it was extended.
     """
 
     readers: int

@@ -27,7 +27,7 @@ from eechips.manifest.exclusions import marked_ids, read_marks
 from eechips.manifest.extensions import first_layer, name_file, read_completions
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_further_files, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_unit_files
 from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.storage import Store
 from eechips.text.formatting import format_count
@@ -329,9 +329,10 @@ def _unit_rows(ledger: Ledger, positions: Sequence[int] | None) -> Iterator[Samp
 
 def _further(ledger: Ledger) -> Iterator[tuple[Any, ...]]:
     """Yield the files that a script's unit has beyond its first, by number from 2: scripts give files no layers."""
-    for position, rows in groupby(read_further_files(ledger.database), key=itemgetter(0)):
-        for number, (_, _, file, size, digest) in enumerate(rows, start=2):
-            yield position, str(number), file, size, digest, "{}"
+    rows = ledger.database.execute("SELECT position, file, bytes, sha256 FROM further_files ORDER BY position, file")
+    for _, own in groupby(rows, key=itemgetter(0)):
+        for number, (position, *file) in enumerate(own, start=2):
+            yield position, str(number), *file, "{}"
 
 
 def _metadata(values: Sequence[Any]) -> str:

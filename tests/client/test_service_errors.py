@@ -18,7 +18,8 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError, find_error
+from eechips.client.service_errors import SERVICE_ERRORS, find_error
+from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 from eechips.errors import (
     ConfigurationError,
     EechipsError,

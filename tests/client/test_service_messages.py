@@ -23,7 +23,8 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ErrorBody, ServiceError, find_error
+from eechips.client.service_errors import SERVICE_ERRORS, find_error
+from eechips.client.service_errors.error_row import ErrorAction, ErrorBody, ServiceError
 from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError
 from local_tests.support.function_server import Answer, serve_function
 from tests.client.test_service_errors import CLASSES

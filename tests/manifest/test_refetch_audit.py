@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from eechips.errors import UsageError
-from eechips.manifest.refetch_audit import Audit, SampleSize, largest_difference
+from eechips.manifest.refetch_audit import Audit, count_sample, largest_difference, parse_sample_size
 
 
 @pytest.mark.parametrize("population", [1, 2, 7, 24])
@@ -36,11 +36,11 @@ def test_without_differences_the_bound_is_near_the_rule_of_three() -> None:
 
 
 def test_sizes_of_samples() -> None:
-    assert [SampleSize.parse(text).of(6000) for text in ("1%", "0.001%", "100%", "60", 60, "9999")] == [
+    assert [count_sample(parse_sample_size(text), 6000) for text in ("1%", "0.001%", "100%", "60", 60, "9999")] == [
         60, 1, 6000, 60, 60, 6000,
     ]  # fmt: skip
     with pytest.raises(UsageError, match="not a size of a sample"):
-        SampleSize.parse("-1%")
+        parse_sample_size("-1%")
 
 
 def test_what_no_audit_has_written_is_no_audit() -> None:

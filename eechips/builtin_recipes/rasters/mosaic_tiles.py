@@ -229,8 +229,7 @@ def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: mosaic_cog.Mos
             digests = []
             for _, digest in mosaic.check(path):
                 digests.append(digest)
-                progress.settle(failed=False)
-                progress.show(0, 0)
+                progress.step()
         size = path.stat().st_size
     what = f"{mosaic.grid.width:,}x{mosaic.grid.height:,} pixels, {', '.join(mosaic.bands[:8])} of {mosaic.dtype}"
     results.say(f"{name}: {what}, {format_bytes(size)}, of {format_count(len(pieces), 'window')}")

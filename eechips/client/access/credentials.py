@@ -74,7 +74,10 @@ def load_default_credentials() -> Any:
     if content.get("refresh_token"):
         credentials = _make(stored, content)
     elif named:
-        credentials = _load_named(Path(named))
+        try:
+            credentials = _make(Path(named), _read(Path(named)))
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{_VARIABLE} does not work: {error}") from None
     elif gcloud.is_file():
         credentials = _make(gcloud, _read(gcloud))
     else:
@@ -92,13 +95,6 @@ def _gcloud_file() -> Path:
 
     find: Any = _cloud_sdk.get_application_default_credentials_path
     return Path(find())
-
-
-def _load_named(path: Path) -> Any:
-    try:
-        return _make(path, _read(path))
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{_VARIABLE} does not work: {error}") from None
 
 
 def _load_of_machine() -> Any:

@@ -165,24 +165,21 @@ def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = F
     session.verify = settings["verify"]
     if not is_loopback(endpoint):
         session.proxies = settings["proxies"]
-        check_proxy(endpoint, session.proxies)
+        _check_proxy(endpoint, session.proxies)
     session.trust_env = False
     for scheme in ("https://", "http://"):
         session.mount(scheme, GuardedAdapter(is_public=is_public) if is_guarded or is_public else Adapter())
     return session
 
 
-def check_proxy(url: str, proxies: Mapping[str, str] | None = None) -> None:
-    """Check the proxy that a URL uses.
-
-    Args:
-        proxies: addresses of proxies by scheme; None to read them from the environment variables.
+def _check_proxy(url: str, proxies: Mapping[str, str]) -> None:
+    """Check the proxy that a URL uses, of those by scheme.
 
     Raises:
         ConfigurationError: if it is no address, or one that ``requests`` cannot use; the message has no password.
     """
     utils: Any = requests.utils  # without types
-    address = utils.select_proxy(url, utils.get_environ_proxies(url) if proxies is None else proxies)
+    address = utils.select_proxy(url, proxies)
     if not address:
         return
     try:

@@ -151,7 +151,7 @@ class MarkedRequest:
             return None
         mark = digest_of(json.dumps(expression))
         values |= (
-            _marked_value(result, mark)
+            {_KEY: {"arrayValue": {"values": [{"constantValue": mark}, {"valueReference": result}]}}}
             if service_method(request.url) == _VALUE
             else _marked_features(result, mark, row_count_node(result, values, body.get("pageSize")))
         )
@@ -252,10 +252,6 @@ def _is_collection(body: bytes) -> bool:
     if _OBJECT.match(body) is None:
         return False
     return str(json.loads(body)["result"].get("type", "")).endswith(("FeatureCollection", "ImageCollection"))
-
-
-def _marked_value(result: str, mark: str) -> dict[str, Any]:
-    return {_KEY: {"arrayValue": {"values": [{"constantValue": mark}, {"valueReference": result}]}}}
 
 
 def _marked_features(result: str, mark: str, count: dict[str, Any] | None) -> dict[str, Any]:

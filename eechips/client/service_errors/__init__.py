@@ -12,29 +12,10 @@ from __future__ import annotations
 
 from eechips.client.service_errors.access_errors import ACCESS_ERRORS
 from eechips.client.service_errors.data_errors import DATA_ERRORS
-from eechips.client.service_errors.error_row import (
-    ErrorAction,
-    ErrorBody,
-    Period,
-    QuotaWindow,
-    ServiceError,
-    matches,
-    quota_window,
-)
+from eechips.client.service_errors.error_row import ErrorBody, ServiceError, matches
 from eechips.client.service_errors.quota_errors import QUOTA_ERRORS
 from eechips.client.service_errors.service_failures import BY_STATUS, SERVICE_FAILURES
 from eechips.client.service_errors.size_errors import SIZE_ERRORS
-
-__all__ = [
-    "SERVICE_ERRORS",
-    "ErrorAction",
-    "ErrorBody",
-    "Period",
-    "QuotaWindow",
-    "ServiceError",
-    "find_error",
-    "quota_window",
-]
 
 SERVICE_ERRORS: tuple[ServiceError, ...] = (
     *QUOTA_ERRORS,

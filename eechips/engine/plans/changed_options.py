@@ -9,6 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from eechips.engine.config import RunConfig
@@ -200,6 +201,6 @@ def continue_plan(recipe: Recipe, config: RunConfig, ledger: Ledger) -> Recipe:
         unit=None if first is None else first.id,
         units=ledger.count_open(),
     )
-    ledger.note(CODE_CHANGES, [code_change.to_json() for code_change in (*changes, change)])
+    ledger.note(CODE_CHANGES, list(map(asdict, (*changes, change))))
     _log.warning("%s", change.describe())
     return recipe.continuing(planned)

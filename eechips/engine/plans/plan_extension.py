@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -144,7 +145,7 @@ def extend_plan(
         first = ledger.end
         parts = plan_parts(stored) or [_first_part(stored, config.out, first)]
         part = PlanPart(len(parts), first, len(added), utc_now(), config.command, described["parameters"])
-        values |= {EXTENSIONS: [entry.to_json() for entry in (*parts, part)], ASSEMBLED: None}
+        values |= {EXTENSIONS: list(map(asdict, (*parts, part))), ASSEMBLED: None}
         _log.info("%s are there, %s new", format_count(sum(ledger.counts().values()), "unit"), f"{len(added):,}")
     ledger.add(added, values, extension.chosen)
     return len(added) + amended + len(extension.chosen)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import contextvars
 import heapq
-import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import chain, islice
@@ -30,7 +29,6 @@ from eechips.storage import NameTemplate
 ANSWERS_NAME = "planning.sqlite"
 """Cached responses to the planner, in the folder of a run with an incomplete plan."""
 _BATCH = 500  # units per transaction
-_log = logging.getLogger(__name__)
 
 
 @contextlib.contextmanager
@@ -46,12 +44,6 @@ def kept_answers(folder: Path) -> Iterator[None]:
         finally:
             RESPONSE_CACHE.reset(token)
     remove_answers(folder)
-
-
-def announce_answers(folder: Path) -> None:
-    """Tell the user that planning goes on, if an earlier command has kept responses in the folder of a run."""
-    if (folder / ANSWERS_NAME).exists():
-        _log.info("Planning goes on: requests that were answered before are not sent again")
 
 
 def _open_answers(path: Path) -> ResponseCache:

@@ -311,7 +311,8 @@ def recover(ledger: Ledger, store: Store, log: RunLog) -> None:
             )
         queue = BeamQueue(immediate, token)
         for name in list(queue.batch_names()):
-            events = {event.assignment.position: event for event in _finished(queue, name)}
+            finished = [event for event in queue.read_batch(name).events if isinstance(event, Finished)]
+            events = {event.assignment.position: event for event in finished if event.outcome.record is not None}
             settled = [event for event in events.values() if _is_lacking(ledger, event)]
             committer.commit(settled)
             recovered += len(settled)
@@ -319,12 +320,6 @@ def recover(ledger: Ledger, store: Store, log: RunLog) -> None:
         note_queue(ledger, token, False)
     if recovered:
         log.write("recovered", units=recovered)
-
-
-def _finished(queue: BeamQueue, name: str) -> Iterator[Finished]:
-    for event in queue.read_batch(name).events:
-        if isinstance(event, Finished) and event.outcome.record is not None:
-            yield event
 
 
 def _is_lacking(ledger: Ledger, event: Finished) -> bool:

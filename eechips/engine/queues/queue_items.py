@@ -26,7 +26,6 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plans.changed_options import check_same_place, describe, plan_identity
 from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.queues.reported_outcomes import report_outcomes, write_outcomes
-from eechips.engine.results.result_stores import place_store
 from eechips.engine.run import run
 from eechips.engine.service.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
@@ -38,6 +37,8 @@ from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck
 from eechips.storage import is_address, local_path
+from eechips.storage.local_store import LocalStore
+from eechips.storage.object_store import ObjectStore
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_count
 from eechips.web.redaction import redact, redact_json
@@ -217,7 +218,8 @@ def fetch_items(
         *(outcome_by_id.pop(identifier) for identifier in asked if identifier in outcome_by_id),
         *outcome_by_id.values(),
     ]
-    write_outcomes(place_store(place), described, outcomes, config.policy)
+    store = ObjectStore(place) if is_address(place) else LocalStore(Path(place).absolute())
+    write_outcomes(store, described, outcomes, config.policy)
     return outcomes
 
 

@@ -22,7 +22,7 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import read_unit_files
 from eechips.manifest.sqlite.unit_record import LISTS, RECORD, RECORD_COLUMNS, Record, State, UnitFile, decode_columns
 from eechips.manifest.untrusted_run import known_metadata, known_values
 from eechips.processes.parallel_map import parallel_map
@@ -164,25 +164,6 @@ def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, An
 
 _SHOWN = 3  # differences of two plans
 _DIGITS = 16  # of an id or a digest
-
-
-def describe_change(result: RecordedResult, size: int | None, sha256: str | None) -> str:
-    """Return the sentence that says why a file is not the one that a run has recorded.
-
-    Args:
-        size: size of the file, in bytes; None if there is none.
-        sha256: SHA-256 digest of its content, hexadecimal; None if it was not read.
-    """
-    short = result.unit[:_DIGITS]
-    if size is None:
-        return f"{result.name} of unit {short} is gone since this run wrote it: the unit is fetched again"
-    other = f"{size:,} bytes, not {result.size:,}"
-    if sha256 is not None:
-        other = f"sha256 {sha256[:_DIGITS]}, not {(result.sha256 or '')[:_DIGITS]}"
-    return (
-        f"{result.name} is not what this run wrote for unit {short} ({other}), so it was changed or belongs to another"
-        " run: the unit is fetched again, and the file replaced"
-    )
 
 
 class ResultOwners:

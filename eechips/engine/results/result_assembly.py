@@ -129,8 +129,7 @@ class Results:
                         None if file is None else self._parts.path(file),
                         {layer: self._parts.path(file) for layer, (file, _) in recorded_unit.layers.items()},
                     )
-                    progress.settle(failed=False)
-                    progress.show(0, 0)
+                    progress.step()
 
     def _download_all(self, units: Sequence[_RecordedUnit]) -> Iterator[_RecordedUnit]:
         """Yield the same units, each as soon as its files are local."""

@@ -37,11 +37,6 @@ class ImmediateStore(LocalStore):
         """Do nothing: the result has its name already."""
 
 
-def place_store(place: str) -> Store:
-    """Return the store of results in a folder, or at an address."""
-    return ObjectStore(place) if is_address(place) else LocalStore(Path(place).absolute())
-
-
 def store_of(config: RunConfig) -> Store:
     """Return the store of a run's results."""
     if config.results and is_address(config.results):

@@ -50,6 +50,7 @@ _MOST_TEXT = 120  # letters of what another run says of itself
 _TRIAL = ".eechips-doctor"  # name of a temporary object in a store
 _SKEW, _GREAT_SKEW = 10.0, 300.0  # seconds; tokens are good from 5 minutes before they are made, at most
 _REQUIREMENT = re.compile(r"^([\w.-]+)(?:\[.*\])?\s*(?:>=\s*([\d.]+))?[^;]*(?:;\s*(.+))?$")
+_IS_LOCAL = re.compile(r"extra == ['\"]local['\"]")
 
 _NO_ACCOUNT = "or run without an account, with `local`"
 _AUTHENTICATE = f"run `earthengine authenticate --force`, give a file of them with `credentials`, {_NO_ACCOUNT}"
@@ -176,7 +177,7 @@ def check_packages(*, local: bool) -> Finding:
     required = [*(requires("eechips") or ()), *(_requires_local() if local else ())]
     for requirement in required:
         parts = _REQUIREMENT.match(requirement)
-        if parts is None or not _applies(parts[3], local=local):
+        if parts is None or (parts[3] and not (local and _IS_LOCAL.fullmatch(parts[3].strip()))):
             continue
         name, least = parts[1], parts[2] or "0"
         try:
@@ -370,11 +371,6 @@ def _told(error: EechipsError, advice: str) -> tuple[str, str]:
         if match is not None:
             return match[1], match[2]
     return text, advice
-
-
-def _applies(marker: str | None, *, local: bool) -> bool:
-    """Return whether a requirement belongs to those that are needed."""
-    return marker is None or (local and re.fullmatch(r"extra == ['\"]local['\"]", marker.strip()) is not None)
 
 
 def _release(text: str) -> tuple[int, ...]:

@@ -15,7 +15,6 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -211,27 +210,6 @@ def _start(command: Sequence[str], errors: IO[bytes]) -> subprocess.Popen[bytes]
         bufsize=0,  # a selector does not see data that a buffer has read
         start_new_session=True,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ExportFolders:
-    """Folders that exports write to.
-
-    Attributes:
-        drive: stands for Google Drive; None rejects such exports.
-        buckets: folder of folders that stand for buckets of Cloud Storage, likewise.
-        assets: folder of the assets that exports make, likewise.
-    """
-
-    drive: Path | None = None
-    buckets: Path | None = None
-    assets: Path | None = None
-
-    @classmethod
-    def of_run(cls, out: Path) -> ExportFolders:
-        """Return the folders in the folder of a run."""
-        folder = out.absolute() / EXPORTS_FOLDER
-        return cls(folder / "drive", folder / "buckets", folder / "assets")
 
 
 def remove_unused_exports(out: Path) -> None:

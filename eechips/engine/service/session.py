@@ -24,7 +24,7 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import SPENT
 from eechips.engine.progress import WaitReport
 from eechips.engine.results.archive_provenance import archive_note, served_note
-from eechips.engine.service.local_server import ExportFolders, LocalServer, local_earth_engine, remove_unused_exports
+from eechips.engine.service.local_server import EXPORTS_FOLDER, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.service.quota_connection import QuotaSharing, share_quota
 from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.workload_tag import workload_tag_of
@@ -122,9 +122,10 @@ def _start_server(
     stack: contextlib.ExitStack, config: RunConfig, log: Path | None, recipe: Recipe | None
 ) -> LocalServer:
     """Start the local Earth Engine of a run, which ends with the stack."""
-    exports = ExportFolders()
+    exports: dict[str, Any] = {}
     if hasattr(recipe, "run_interactively"):  # a script, which may export
-        exports = ExportFolders.of_run(config.out)
+        folder = config.out.absolute() / EXPORTS_FOLDER
+        exports = {"drive": folder / "drive", "buckets": folder / "buckets", "export_assets": folder / "assets"}
         stack.callback(remove_unused_exports, config.out)
     _log.info("Starting the local Earth Engine%s…", "" if recipe is not None else " for versions of assets")
     return stack.enter_context(
@@ -134,9 +135,7 @@ def _start_server(
             archive=config.archives,
             in_flight=config.most_in_flight + config.chosen_executor.workers,
             log=log,
-            drive=exports.drive,
-            buckets=exports.buckets,
-            export_assets=exports.assets,
+            **exports,
         )
     )
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from eechips.errors import EechipsError, RunMismatchError, StorageError
+from eechips.errors import StorageError
 from eechips.manifest.sqlite.unit_record import MANIFEST
 from eechips.storage import resolve_inside
 from eechips.storage.databases import database_error
@@ -187,14 +187,6 @@ def damaged(path: Path, reason: str) -> StorageError:
     return StorageError(
         f"{path} is damaged or no ledger: {reason}. What helps: eechips verify {shlex.quote(str(path.parent))} --reopen"
     )
-
-
-def other_format(path: Path, version: int) -> EechipsError:
-    """Make the error of a ledger that another version of eechips made."""
-    reason = f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}"
-    if version > SCHEMA_VERSION:
-        return RunMismatchError(f"{reason}: install a newer eechips")
-    return StorageError(f"{reason}. What helps: eechips verify {shlex.quote(str(path.parent))} --reopen")
 
 
 SCHEMA_VERSION = 5

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
@@ -27,7 +28,6 @@ from eechips.manifest.sqlite.database import (
     check_schema,
     connect,
     damaged,
-    other_format,
 )
 from eechips.manifest.sqlite.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.storage.untrusted_files import parse_json
@@ -70,7 +70,10 @@ class Ledger:
             self.database.execute("PRAGMA busy_timeout = 30000")
             version = self.database.execute("PRAGMA user_version").fetchone()[0]
             if version not in (0, SCHEMA_VERSION):
-                raise other_format(path, version)
+                reason = f"{path} has format {version}, this eechips writes {SCHEMA_VERSION}"
+                if version > SCHEMA_VERSION:
+                    raise RunMismatchError(f"{reason}: install a newer eechips")
+                raise StorageError(f"{reason}. What helps: eechips verify {shlex.quote(str(path.parent))} --reopen")
             check_schema(self.database, has_plan=version == SCHEMA_VERSION)
             if not readonly:
                 self.database.execute("PRAGMA journal_mode = WAL")

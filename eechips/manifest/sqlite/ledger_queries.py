@@ -201,14 +201,6 @@ def sample_files(database: Connection, count: int) -> list[str]:
     return list(dict.fromkeys(database.execute(query, (position,)).fetchone()[0] for position in wanted))
 
 
-def read_further_files(database: Connection) -> Iterator[tuple[int, str, str, int, str]]:
-    """Yield position and id of the unit, path, bytes and sha256 of every file after the first of a unit."""
-    yield from database.execute(
-        "SELECT position, lower(hex(id)), f.file, f.bytes, f.sha256 FROM further_files AS f"
-        " JOIN units USING (position) ORDER BY position, f.file"
-    )
-
-
 class FilesAhead(Generic[RowT]):
     """Files of units, read in step with the units.
 

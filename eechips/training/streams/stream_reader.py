@@ -4,6 +4,7 @@ for it, or say why the run has stopped.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import threading
@@ -34,7 +35,6 @@ from eechips.manifest.stream_epoch import (
     epoch_order,
     last_ids,
     note_place,
-    plan_digest,
     planned_ids,
     share_plan,
 )
@@ -166,7 +166,8 @@ class StreamPart:
             last = last_ids(ledger.database, ids)  # of the samples, as the splits are
             ids = {position: ids[position] for position, identifier in last.items() if identifier.hex() in members}
             order = order[np.isin(order, list(ids))]
-        plan = EpochPlan(self.readers, self.epoch, self.seed, self.split, end, plan_digest(ids.values()))
+        digest = hashlib.sha256(b"".join(ids.values())).hexdigest()[:16]
+        plan = EpochPlan(self.readers, self.epoch, self.seed, self.split, end, digest)
         return EpochUnits(plan, order, completions)
 
 
