@@ -270,11 +270,10 @@ def _tried(context: RecipeContext, positions: Sequence[int]) -> Iterator[Checked
     for position, _, layer, file, size, *_ in read_unit_files(context.ledger.database):
         words = file if layer is None else f"{file} ({layer})"
         files.setdefault(position, []).append(f"{words}, {format_bytes(size)}")
-    for rows in context.ledger.batches(("unit", *ROW)):
-        for unit, *values in rows:
-            if (record := Record.of_row(values)).position in positions:
-                alone = [] if record.file is None else [record.file]
-                yield CheckedUnit(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
+    for unit, *values in context.ledger.rows(("unit", *ROW)):
+        if (record := Record.of_row(values)).position in positions:
+            alone = [] if record.file is None else [record.file]
+            yield CheckedUnit(unit_value(json.loads(unit)), record, tuple(files.get(record.position, alone)))
 
 
 def _keep(folder: Path, file: str, kept: Path) -> None:

@@ -27,13 +27,7 @@ from eechips.engine.run_features.run_limits import BudgetLimit
 from eechips.engine.run_features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_features.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.scheduler import Scheduler
-from eechips.manifest.sqlite.ledger_queries import (
-    bytes_of_units,
-    open_positions,
-    read_first_unit,
-    sample_units,
-    sum_totals,
-)
+from eechips.manifest.sqlite.ledger_queries import bytes_of_units, open_positions, sample_units, sum_totals
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.manifest.stream_epoch import forget_epoch
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
@@ -137,9 +131,9 @@ class FetchPhases:
         if (window := self._request_window) is not None:
             joining = JoiningEstimate(self._recipe, config, window, self._costs, machine.slots)
         if self._unplanned and run.partial is not None:
-            sample, preview, first = run.partial.sample, run.partial.preview, read_first_unit(database)
+            sample, preview, first = run.partial.sample, run.partial.preview, next(self._ledger.rows(("unit",)), None)
             if joining is not None and first is not None:
-                joined = joining.of_places(preview.points, json.loads(first[1]))
+                joined = joining.of_places(preview.points, json.loads(first[0]))
             if sample is not None and sample.is_sent:
                 planning = extrapolate_planning(run.session, sample, preview)
         else:

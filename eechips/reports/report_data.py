@@ -26,15 +26,7 @@ from eechips.manifest.run_status import Status
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.reports.region_outlines import Ring, region_rings
 from eechips.reports.thumbnails import Thumbnail, Thumbnails, make_thumbnail, make_thumbnails
-from eechips.reports.unit_columns import (
-    MOST_UNITS,
-    UnitColumn,
-    UnitColumns,
-    centres_of,
-    draw_numbers,
-    read_report_rows,
-    read_units,
-)
+from eechips.reports.unit_columns import MOST_UNITS, UnitColumn, UnitColumns, centres_of, draw_numbers, read_units
 from eechips.storage import ID_LENGTH
 from eechips.storage.untrusted_files import open_parquet, read_frame
 
@@ -187,7 +179,8 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
 
 def _regions(ledger: Ledger) -> Iterator[tuple[Mapping[str, Any], str, str, str | None, str | None]]:
     """Yield each region with the id (empty for several regions), state, file and error of its unit."""
-    for identifier, text, state, file, *_, error_class, error in read_report_rows(ledger.database):
+    columns = ("lower(hex(id))", "unit", "state", "file", "error_class", "error")
+    for identifier, text, state, file, error_class, error in ledger.rows(columns):
         unit = json.loads(text)
         message = None if error_class is None else f"{error_class}: {error}"
         if not isinstance(unit, dict):

@@ -20,7 +20,6 @@ from eechips.geo.crs import is_usable
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid, recorded_grid
-from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.recipe.units import COMPLETES
 from eechips.storage import ID_LENGTH, name_fields
@@ -150,11 +149,6 @@ class _Row:
     fields: Mapping[str, Any]
 
 
-def read_report_rows(database: Connection) -> Iterator[tuple[Any, ...]]:
-    """Yield the columns of a report for every unit, in the order of the plan."""
-    yield from database.execute(f"SELECT {_READ} FROM units ORDER BY position")
-
-
 def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bool = False) -> UnitColumns:
     """Read a run's units; of more than ``most``, a random selection by the seed."""
     with Ledger(folder / LEDGER_NAME, readonly=True) as ledger:
@@ -162,7 +156,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        report_rows = read_report_rows(ledger.database)
+        report_rows = ledger.rows((_READ,))
         for number, raw in enumerate(progress_bar(total, "units", quiet=quiet, things=report_rows, is_kept=False)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)

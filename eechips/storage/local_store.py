@@ -208,20 +208,6 @@ class LocalStore:
                     if about is not None:
                         yield StoredFile(prefix + entry.name, about.st_size, about.st_ctime)
 
-    def now(self) -> float:
-        """Return the time by the clock of the file system, which may be that of a server, in seconds since 1970.
-
-        Raises:
-            StorageError: if nothing can be written there.
-        """
-        staged = LocalStore.stage(self, ".clock", b"", str(new_writer()))  # subclasses may commit at once
-        try:
-            return self.path(staged.temporary).stat().st_ctime
-        except OSError as error:
-            raise self._failed(self.root, error) from error
-        finally:
-            self.discard(staged)
-
     def sweep(self, asking: Writer, *, own: bool = False) -> int:
         """Remove abandoned temporary files and scratch folders; see :mod:`eechips.files.abandoned_files`."""
         return sweep_folder(self.root, asking, own=own)

@@ -38,7 +38,7 @@ from eechips.engine.service.session import Session, connect
 from eechips.errors import EechipsError, UsageError
 from eechips.geo.grid import Grid
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import read_first_unit, sample_units
+from eechips.manifest.sqlite.ledger_queries import sample_units
 from eechips.recipe import (
     NoData,
     PlanPreview,
@@ -118,7 +118,7 @@ def estimate_planned(
 
 def save_unit_compute(recipe: Recipe, ledger: Ledger, session: Session, sample: ComputeSample) -> None:
     """Save the measured compute of a run's units, for estimates of later runs of the kind; nothing if there is none."""
-    unit = read_first_unit(ledger.database)
+    unit = next(ledger.rows(("position", "unit")), None)
     if not sample.units or unit is None or not traits_of(recipe).is_builtin:
         return
     with contextlib.suppress(EechipsError):  # a unit without a result

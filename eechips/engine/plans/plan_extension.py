@@ -216,10 +216,9 @@ def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger
     """
     template = name_template(recipe, config)
     ids, names = set(), UniqueNames()
-    for rows in ledger.batches(("lower(hex(id))", "name")):
-        for identifier, name in rows:
-            ids.add(identifier)
-            names.add(name)
+    for identifier, name in ledger.rows(("lower(hex(id))", "name")):
+        ids.add(identifier)
+        names.add(name)
     added: list[WorkUnit] = []
     end = ledger.end
     for value in values:

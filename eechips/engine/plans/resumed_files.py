@@ -22,6 +22,7 @@ from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.progress import Progress
 from eechips.errors import StorageError
+from eechips.files.abandoned_files import file_system_time
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
 from eechips.processes.parallel_map import parallel_map
@@ -86,7 +87,7 @@ class ResumedFiles:
             self._ledger.note(_COMPARED, self._now())
 
     def _now(self) -> float:
-        return self._store.now() if isinstance(self._store, LocalStore) else time.time()
+        return file_system_time(self._store.root) if isinstance(self._store, LocalStore) else time.time()
 
     @property
     def _known(self) -> float:

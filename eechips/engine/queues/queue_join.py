@@ -149,7 +149,7 @@ def _store_plan(
     if not is_planned:
         meta = {**described, "eechips": version("eechips"), "planned": utc_now()}
         ledger.store_plan(meta, (item.unit for item in plan))
-    elif [row[0] for rows in ledger.batches(("lower(hex(id))",)) for row in rows] != [t.unit.id for t in plan]:
+    elif [identifier for (identifier,) in ledger.rows(("lower(hex(id))",))] != [t.unit.id for t in plan]:
         raise RunMismatchError(f"{config.out} holds another plan, of the same command: choose another folder")
     if not (is_planned and (config.out / INFO_NAME).exists()):
         write_file(config.out / INFO_NAME, encode_info(info_of(recipe, config, described, NO_SERVICE, ())))

@@ -90,10 +90,8 @@ def report_outcomes(ledger: Ledger, plan: str) -> dict[str, dict[str, Any]]:
         plan: identity of the plan.
     """
     names = ("id", "name", *RECORD_COLUMNS)
-    outcomes = {}
-    for rows in ledger.batches(("lower(hex(id))", *names[1:])):
-        for row in rows:
-            outcomes[row[0]] = {**decode_columns(zip(names, row, strict=True)), PLAN: plan}
+    rows = ledger.rows(("lower(hex(id))", *names[1:]))
+    outcomes = {row[0]: {**decode_columns(zip(names, row, strict=True)), PLAN: plan} for row in rows}
     for _, identifier, layer, name, size, sha256, metadata in read_unit_files(ledger.database):
         file = {"layer": layer, "file": name, "bytes": size, "sha256": sha256, **json.loads(metadata)}
         outcomes[identifier].setdefault("files", []).append(decode_columns(file.items()))

@@ -16,7 +16,7 @@ from eechips.errors import ConfigurationError, EechipsError
 from eechips.manifest.data_source import DataSource
 from eechips.manifest.source_files import SOURCES_NAME, SourceFile, read_source_files, write_source_files
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import read_bands, read_sources, read_sources_since, read_units_since
+from eechips.manifest.sqlite.ledger_queries import read_bands, read_sources
 from eechips.recipe import Recipe, SupportsImages, unit_value
 from eechips.text.timestamps import format_utc
 
@@ -83,7 +83,7 @@ def note_source_files(ledger: Ledger, server: ServedArchives, recipe: Recipe, fo
     listed = {file.source for file in known}
     shown = {source for source, _ in read_sources(ledger.database)}
     since = _written(folder)
-    changed = read_sources_since(ledger.database, since)
+    changed = {source for source, _ in read_sources(ledger.database, since)}
     named_bands: tuple[str, ...] = read_bands(ledger.database)
     if isinstance(recipe, SupportsImages):  # the bands of tables are their columns
         images, named_bands = _list_images(recipe, ledger, since)
@@ -112,7 +112,8 @@ def _list_images(recipe: SupportsImages, ledger: Ledger, since: str) -> tuple[se
 
     images: set[str] = set()
     bands: dict[str, None] = {}
-    units = iter(read_units_since(ledger.database, since))
+    rows = ledger.rows(("unit", "state", "coalesce(finished, '')"))
+    units = (unit for unit, state, finished in rows if state in ("done", "empty") and finished >= since)
     while batch := list(islice(units, _UNITS)):
         per_unit = [recipe.unit_images(unit_value(json.loads(unit))) for unit in batch]
         collections = [unit_images for unit_images in per_unit if unit_images is not None]

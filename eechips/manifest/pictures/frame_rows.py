@@ -19,7 +19,6 @@ from eechips.manifest.pictures.captions import draw_caption
 from eechips.manifest.pictures.chip_pictures import GAP, Picture, RenderedChip, arrange_sheet, render_chip
 from eechips.manifest.pictures.display_styles import DisplayStyle
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_pictures
 from eechips.recipe.units import COMPLETES, FURTHER
 from eechips.storage import ID_LENGTH, unit_fields
 
@@ -174,7 +173,9 @@ def _first_units(ledger: Ledger) -> dict[int, int]:
 def _region_rows(ledger: Ledger, *, rows: int, columns: int, seed: int) -> list[FrameRow]:
     """Return rows of the regions of units that each show one of them; empty for a run of other units."""
     chips_by_region: dict[str, list[FrameChip]] = defaultdict(list)
-    for text, file, dates, valid in read_pictures(ledger.database):
+    for text, file, dates, valid in ledger.rows(("unit", "file", "dates", "valid_fraction")):
+        if file is None:
+            continue
         unit = json.loads(text)
         if not isinstance(unit, dict) or unit.get("kind") not in _IMAGE_KINDS or "region" not in unit:
             return []

@@ -162,17 +162,6 @@ def read_dropped(database: Connection, *, empty: bool = True) -> Iterator[int]:
     yield from (position for (position,) in database.execute(query))
 
 
-def read_first_unit(database: Connection) -> tuple[int, str] | None:
-    """Return position and JSON of the first unit that the ledger has; None if it has none.
-
-    Parts of a plan begin anywhere.
-    """
-    row: tuple[int, str] | None = database.execute(
-        "SELECT position, unit FROM units ORDER BY position LIMIT 1"
-    ).fetchone()
-    return row
-
-
 def read_files(database: Connection, positions: Collection[int] | None = None) -> Iterator[RecordedResult]:
     """Yield the recorded files of all units, or of some, in the order of the plan; a unit's first file comes first."""
     among = "" if positions is None else " AND u.position IN (SELECT value FROM json_each(:positions))"
@@ -263,13 +252,6 @@ def read_unit_files(database: Connection, positions: Sequence[int] | None = None
     )
 
 
-def read_pictures(database: Connection) -> Iterator[tuple[str, str, str | None, float | None]]:
-    """Yield unit as JSON, file, dates as JSON and valid fraction of units with a file, in the order of the plan."""
-    yield from database.execute(
-        "SELECT unit, file, dates, valid_fraction FROM units WHERE file IS NOT NULL ORDER BY position"
-    )
-
-
 def read_file_grids(database: Connection) -> Iterator[tuple[str, str, str, int, int]]:
     """Yield the grid of every file of units with a grid: path, CRS, transform as JSON, width, height."""
     columns = "crs, transform, width, height"
@@ -279,11 +261,16 @@ def read_file_grids(database: Connection) -> Iterator[tuple[str, str, str, int, 
     yield from database.execute(f"SELECT f.file, {columns} FROM {further} WHERE {known}")
 
 
-def read_sources(database: Connection) -> Iterator[tuple[str, str | None]]:
-    """Yield the id of each asset that results show, in order, and when the first of these results was fetched."""
+def read_sources(database: Connection, since: str = "") -> Iterator[tuple[str, str | None]]:
+    """Yield the id of each asset that results show, in order, and when the first of these results was fetched.
+
+    Args:
+        since: only results that were fetched at or after this moment, ISO 8601, UTC.
+    """
     yield from database.execute(
-        "SELECT s.value, min(u.finished) FROM units AS u, json_each(u.sources) AS s"
-        " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' GROUP BY s.value ORDER BY s.value"
+        "SELECT s.value, min(u.finished) FROM units AS u, json_each(u.sources) AS s WHERE u.state IN ('done', 'empty')"
+        " AND typeof(s.value) = 'text' AND coalesce(u.finished, '') >= ? GROUP BY s.value ORDER BY s.value",
+        (since,),
     )
 
 
@@ -295,21 +282,6 @@ def read_positions_of(database: Connection, sources: Collection[str]) -> list[in
         (json.dumps(list(sources)),),
     )
     return [int(position) for (position,) in rows]
-
-
-def read_sources_since(database: Connection, moment: str) -> set[str]:
-    """Return the ids of assets that results show which were fetched at or after a moment (ISO 8601, UTC)."""
-    rows = database.execute(
-        "SELECT DISTINCT s.value FROM units AS u, json_each(u.sources) AS s"
-        " WHERE u.state IN ('done', 'empty') AND typeof(s.value) = 'text' AND u.finished >= ?", (moment,),
-    )  # fmt: skip
-    return {str(source) for (source,) in rows}
-
-
-def read_units_since(database: Connection, moment: str) -> list[str]:
-    """Return the units, as JSON, whose results were fetched at or after a moment (ISO 8601, UTC)."""
-    query = "SELECT unit FROM units WHERE state IN ('done', 'empty') AND finished >= ? ORDER BY position"
-    return [str(unit) for (unit,) in database.execute(query, (moment,))]
 
 
 def read_bands(database: Connection) -> tuple[str, ...]:
