@@ -219,7 +219,7 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     message = "there are no results yet, and what the service has answered is kept. To resume: eechips …"
     assert f"Stopped while planning; {message}" in capsys.readouterr().err
     assert service.count("value") >= 5
-    with caplog.at_level("INFO", logger="eechips.engine.plans.planner"):
+    with caplog.at_level("INFO", logger="eechips.engine.connected_run"):
         finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
     assert "Planning goes on: requests that were answered before are not sent again" in caplog.text
     assert finished.counts == {"done": 600}
