@@ -66,7 +66,7 @@ def check_files(folder: Path, ledger: Ledger, store: Store, tell: Callable[[], o
         return None if reason is None else Problem(identifier, name, reason)
 
     units = ((file.unit, file.name, file.sha256) for file in read_files(ledger.database))
-    files = chain(units, ((ASSEMBLED, made["file"], made["sha256"]) for made in meta.get(ASSEMBLED) or ()))
+    files = chain(units, ((ASSEMBLED, recorded["file"], recorded["sha256"]) for recorded in meta.get(ASSEMBLED) or ()))
     # Parallel reading pays for a store, not for a disk.
     checked = parallel_map(problem, files, _READERS) if isinstance(store, ObjectStore) else map(problem, files)
     for outcome in checked:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -86,7 +87,7 @@ def test_frames_of_extensions_stand_in_the_row_of_their_place(tmp_path: Path) ->
     later = [({**unit, "frames": [{"start": 1}], "further": True}, files) for unit, files in first]
     bands = [({**unit, "completes": unit_id(dict(unit), "identity")}, files) for unit, files in later]
     run = write_run(tmp_path, [*first, *later, *bands], frames=frames())
-    parts = [PlanPart(number, 2 * number, 2, "", "", {}).to_json() for number in range(3)]
+    parts = [asdict(PlanPart(number, 2 * number, 2, "", "", {})) for number in range(3)]
     with Ledger(run.path / LEDGER_NAME) as ledger:
         ledger.note(EXTENSIONS, parts)
     rows = read_frame_rows(run.path, rows=12, columns=24)
