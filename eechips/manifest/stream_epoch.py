@@ -128,7 +128,7 @@ class EpochPlan:
         seed: seed of its order.
         split: split of its units; None for all.
         end: position of the plan before which its units are.
-        digest: of its units' ids: tells the plan from others, and from itself before it was extended.
+        digest: SHA-256 of its units' ids: tells the plan from others, and from itself before it was extended.
     """
 
     readers: int
