@@ -42,9 +42,10 @@ _trust_option = click.option(
 @click.command("plan", cls=VerbCommand, context_settings={**HELP, "ignore_unknown_options": True})
 @click.argument("verb")
 @click.argument("words", nargs=-1, type=click.UNPROCESSED, metavar="[OPTIONS OF THE COMMAND]...")
+@click.option("--emit", type=click.Choice(["jsonl"]), default="jsonl", show_default=True, help="Format of the units.")
 @click.option("--to", "file", type=_OUTPUT, default="-", metavar="FILE", help="Output file. [default: stdout]")
 @click.pass_context
-def plan_command(context: click.Context, verb: str, words: tuple[str, ...], file: Path) -> None:
+def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit: str, file: Path) -> None:
     """Write the units of a command, one JSON line each, for a queue of workers (eechips work).
 
     A line contains all that a worker needs. Put each line, or a batch of lines, into a message of the queue.

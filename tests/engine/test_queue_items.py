@@ -54,7 +54,9 @@ def eechips(tmp_path: Path, *words: str, given: str | None = None) -> subprocess
 
 def plan(tmp_path: Path, service: Service) -> list[str]:
     (tmp_path / "squares.py").write_text(RECIPE)
-    ended = eechips(tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--executor", "processes:2")
+    ended = eechips(
+        tmp_path, "plan", "run", "squares.py", "--endpoint", service.url, "--executor", "processes:2", "--emit", "jsonl"
+    )
     assert ended.returncode == 0, ended.stderr
     return ended.stdout.splitlines()
 
