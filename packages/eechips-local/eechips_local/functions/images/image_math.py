@@ -81,6 +81,17 @@ def matched(first: Image, second: Image) -> list[tuple[ImageBand, ImageBand]]:
     )
 
 
+def paired(first: Image, second: Image) -> tuple[list[tuple[ImageBand, ImageBand]], list[ImageBand]]:
+    """Return the bands of two images that belong together, and for each pair a band like that of the result.
+
+    Its projection is the first's, unless only the second has one of its own; its name that of the image of more bands.
+    """
+    pairs = matched(first, second)
+    longer = first if len(first.bands) >= len(second.bands) else second
+    leaders = (a if a.fixed or not b.fixed else b for a, b in pairs)
+    return pairs, [replace(leader, name=name) for leader, name in zip(leaders, longer.band_names, strict=True)]
+
+
 def spread(image: Image, wanted: int, what: str) -> tuple[ImageBand, ...]:
     """Return an image's bands, a single one repeated for each of ``wanted``.
 
@@ -113,7 +124,7 @@ def _aligned(a: Pixels, b: Pixels) -> tuple[Numbers, Numbers]:
 
 def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Numbers], kind: BinaryType) -> Image:
     """Return an image computed from two, band by band."""
-    pairs = matched(first, second)
+    pairs, like = paired(first, second)
     types = [kind(a.type, b.type) for a, b in pairs]
 
     def pixel_function(result: PixelType) -> PixelFunction:
@@ -126,19 +137,8 @@ def binary(first: Image, second: Image, compute: Callable[[Numbers, Numbers], Nu
         return pixel
 
     raster = PerPixel(tuple(pairs), tuple(by_shape(pixel_function(kind)) for kind in types))
-    longer = first if len(first.bands) >= len(second.bands) else second
-    bands = [
-        _derived(a, b, named.name, raster, index, types[index])
-        for index, ((a, b), named) in enumerate(zip(pairs, longer.bands, strict=True))
-    ]
     leader = first if any(b.fixed for b in first.bands) or not any(b.fixed for b in second.bands) else second
-    return leader.computed(bands)
-
-
-def _derived(a: ImageBand, b: ImageBand, name: str, raster: PerPixel, index: int, kind: PixelType) -> ImageBand:
-    """Return a band computed from two: the first's projection counts, unless only the second has one of its own."""
-    leader = a if a.fixed or not b.fixed else b
-    return ImageBand(name, kind, leader.projection, raster, index, leader.extent, a.fixed or b.fixed)
+    return leader.computed(bands_from(raster, like, kinds=types))
 
 
 def unary(image: Image, compute: Callable[[Numbers], Numbers], kind: UnaryType) -> Image:

@@ -14,10 +14,10 @@ from eechips_local.algorithms.least_squares import least_squares
 from eechips_local.algorithms.lu_decomposition import lu_factors
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.functions.images.image_array import check_arrays, where_valid
-from eechips_local.functions.images.image_math import matched
+from eechips_local.functions.images.image_math import paired
 from eechips_local.functions.registration import Implementation, function
-from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
-from eechips_local.pixels.pixelwise_rasters import Joint, both, combined, constant_image, mapped
+from eechips_local.pixels.lazy_image import Image, Mask, Pixels, bands_from
+from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, both, constant_image, mapped
 from eechips_local.pixels.types import Numbers, union_type
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.ragged_arrays import by_shape_together
@@ -175,14 +175,11 @@ def _unary(change: Callable[[Pixels], Pixels], kind: PixelType | None) -> Implem
 
 def _binary(change: Callable[[Pixels, Pixels], Pixels]) -> Implementation:
     def call(image1: Image, image2: Image) -> Image:
-        pairs = matched(image1, image2)
-        longer = image1 if len(image1.bands) >= len(image2.bands) else image2
-        like: list[ImageBand] = []
-        for (a, b), named in zip(pairs, longer.bands, strict=True):
-            if union_type(a.type, b.type).dimensions != 2:
-                raise InvalidError("Matrices must be 2-dimensional.")
-            like.append(replace(a if a.fixed or not b.fixed else b, name=named.name, type=_MATRIX))
-        return image1.computed(combined(pairs, where_valid(lambda pixels: change(pixels[0], pixels[1])), like))
+        pairs, like = paired(image1, image2)
+        if any(union_type(a.type, b.type).dimensions != 2 for a, b in pairs):
+            raise InvalidError("Matrices must be 2-dimensional.")
+        raster = PerPixel(tuple(pairs), (where_valid(lambda pixels: change(pixels[0], pixels[1])),) * len(pairs))
+        return image1.computed(bands_from(raster, like, kinds=_MATRIX))
 
     return Implementation(call)
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -14,11 +13,11 @@ import numpy as np
 
 from eechips_local.evaluation.asset_model import Bounds, PixelType
 from eechips_local.evaluation.type_conversion import type_name
-from eechips_local.functions.images.image_math import matched
+from eechips_local.functions.images.image_math import paired
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.painted import Painted
-from eechips_local.pixels.pixelwise_rasters import Joint, all_of, combined
+from eechips_local.pixels.pixelwise_rasters import Joint, PerPixel, all_of
 from eechips_local.pixels.types import DOUBLE, FLOAT, Numbers, dtype_of, ranged, union_type
 from eechips_local.pixels.vector_image import number_of
 from eechips_local.protocol.request_errors import InvalidError
@@ -81,15 +80,9 @@ def paint(image: Image, featureCollection: Collection, color: Any, width: Any) -
 @function("Image.blend")
 def blend(bottom: Image, top: Image) -> Image:
     """Return one image over another, with the top's mask as its opacity."""
-    pairs = matched(bottom, top)
-    longer = bottom if len(bottom.bands) >= len(top.bands) else top
-    kinds = [union_type(a.type, b.type) for a, b in pairs]
-    leaders = [a if a.fixed or not b.fixed else b for a, b in pairs]
-    like = [
-        replace(leader, name=named.name, type=kind)
-        for leader, named, kind in zip(leaders, longer.bands, kinds, strict=True)
-    ]
-    return bottom.with_bands(combined(pairs, _blended, like))
+    pairs, like = paired(bottom, top)
+    raster = PerPixel(tuple(pairs), (_blended,) * len(pairs))
+    return bottom.with_bands(bands_from(raster, like, kinds=[union_type(a.type, b.type) for a, b in pairs]))
 
 
 def _blended(pixels: Sequence[Pixels]) -> Pixels:

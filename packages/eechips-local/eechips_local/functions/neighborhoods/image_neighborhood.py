@@ -171,10 +171,7 @@ def _reduction(
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
-    return [
-        ImageBand(name, kind, leader.projection, raster, index, leader.extent, leader.fixed)
-        for index, (name, kind, leader) in enumerate(zip(names, types, leaders, strict=True))
-    ]
+    return bands_from(raster, leaders, names, types)
 
 
 @function("Image.reduceNeighborhood")
