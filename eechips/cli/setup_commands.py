@@ -235,12 +235,8 @@ def _write_examples(folder: Path, *, force: bool) -> None:
     there = [example.name for example in examples if (folder / example.name).exists()]
     if there and not force:
         raise UsageError(f"{folder / there[0]} exists: choose another folder, or overwrite it with --force")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for example in examples:
-            write_file(folder / example.name, example.read_bytes())
-    except OSError as error:
-        raise StorageError.of_write(folder, error) from error
+    for example in examples:
+        _write(folder / example.name, example.read_text(encoding="utf-8"))
     echo(f"Written: {format_count(len(examples), 'file')} to {folder}")
 
 
