@@ -45,7 +45,7 @@ def check_planned(item: WorkItem, own: Collection[str], *, is_own: bool) -> None
             raise UsageError(
                 "these units were planned by another user, on another machine or by another version, or were changed"
                 f" since, and their command sets more than data ({', '.join(refused)}): eechips"
-                f" {shlex.join(item.job)}. Give these options here yourself, or `trust` to execute the command as"
+                f" {shlex.join(item.job)}. Give these options here yourself. Give `trust` to execute the command as"
                 " it is"
             )
         return
