@@ -149,6 +149,27 @@ def test_blocks_near_the_footprints_may_be_in_the_training_split(run: Path) -> N
 
 
 @pytest.mark.slow
+def test_chips_that_come_later_move_no_others_to_the_training_split(tmp_path: Path) -> None:
+    path = write_footprints(tmp_path / "other.parquet")
+    options = {"block_size": "8km", "ratios": "1,1", "near": "drop", "away_from": path, "away": "train"}
+    write_run(tmp_path / "few", [chip(*OWN[n]) for n in range(300) if n not in overlapping()])
+    eechips.split(tmp_path / "few", **options)
+    before = split_table.table(tmp_path / "few")
+    write_run(tmp_path / "many", [chip(*place) for place in OWN])
+    shutil.copy(tmp_path / "few" / "splits.parquet", tmp_path / "many")
+    found = eechips.split(tmp_path / "many", **options)
+    after = split_table.table(tmp_path / "many")
+    assert after.loc[before.index, "home"].tolist() == before["home"].tolist()
+    near_table = after[after["near_footprints"]]
+    assert found.near_footprints == len(near_table) == len(overlapping())
+    assert set(near_table["split"]) == {"none", "train"}
+    assert "test" in set(near_table["home"])
+    eechips.split(tmp_path / "many", **{**options, "distance": "1m"})
+    moved = split_table.table(tmp_path / "many")
+    assert set(moved.loc[moved["near_footprints"], "home"]) == {"train"}
+
+
+@pytest.mark.slow
 def test_by_time_chips_of_later_splits_near_the_footprints_are_left_out(tmp_path: Path) -> None:
     units = [
         ({**unit, "date": f"20{10 + n % 10}-06-01"}, files)

@@ -124,7 +124,8 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
         else:
             names = _blocks(samples, where, chosen)
             known = {} if chosen.fresh else _earlier(samples.run.path, recorded)
-            home_of = _assign(names, strata, wanted, chosen, known, near)
+            staying = known if known and _has_same_footprints(samples.run.path, chosen) else {}
+            home_of = _assign(names, strata, wanted, chosen, known, staying, near)
             homes = [home_of.get(name, NONE) for name in names]
             kept = len(known.keys() & home_of.keys())
             present = set(names)
@@ -143,7 +144,7 @@ def split(run: Run | str | Path, **options: Any) -> SplitResult:
     frame = _frame(samples.ids, placed, names, homes, strata)
     count = 0 if near is None else int(near.sum())
     if near is not None:
-        recorded |= _describe_footprints(chosen, count)
+        recorded |= {**_describe_footprints(chosen), "near_footprints": count}
         frame = frame.assign(near_footprints=near)
     split_result = SplitResult(frame, wanted, recorded, leakage, _doubled(samples.run.path, frame), kept, count)
     _refuse_empty(split_result)
@@ -203,14 +204,18 @@ def _near_footprints(grids: Sequence[Sequence[Grid]], options: SplitOptions) -> 
     return find_near(grids, paths, parse_distance("distance", options.distance, may_be_zero=True))
 
 
-def _describe_footprints(options: SplitOptions, count: int) -> dict[str, Any]:
+def _describe_footprints(options: SplitOptions) -> dict[str, Any]:
     """Return what is recorded of the footprints of another data set, which some chips are near."""
     return {
         "away_from": [str(path) for path in list_paths(options.away_from)],
         "distance": parse_distance("distance", options.distance, may_be_zero=True),
         "away": options.away,
-        "near_footprints": count,
     }
+
+
+def _has_same_footprints(folder: Path, options: SplitOptions) -> bool:
+    """Return whether the earlier division was kept away from the same footprints in the same way."""
+    return _describe_footprints(options).items() <= split_table.options(folder).items()
 
 
 def _assign(
@@ -219,18 +224,19 @@ def _assign(
     ratios: Ratios,
     options: SplitOptions,
     known: Mapping[str, str],
+    staying: Mapping[str, str],
     near: npt.NDArray[np.bool_] | None,
 ) -> dict[str, str]:
     """Return the split of each block; blocks of which all chips are left out have none.
 
     With ``away`` train, blocks with a chip near the footprints are in the training split as a whole: their other chips
-    are its neighbours.
+    are its neighbours. Blocks that stay keep their split nevertheless: chips near the footprints are left out there.
     """
     if near is None:
         return assign(names, strata, ratios, options.seed, known)
     if options.away == "train":
         pinned = {name: ratios.training for name, is_near in zip(names, near, strict=True) if is_near}
-        return assign(names, strata, ratios, options.seed, {**known, **pinned})
+        return assign(names, strata, ratios, options.seed, {**known, **pinned, **staying})
     used = np.flatnonzero(~near).tolist()
     if not used:
         raise UsageError("`away_from`: all chips are near the footprints: use a smaller `distance`")
