@@ -107,7 +107,7 @@ def open_series(run: Run) -> SeriesTables:
         StorageError: if a table is damaged.
     """
     if run.info.get("recipe") == "points":  # a column `date` of the user's file is that of a place
-        raise UsageError(f"{run.path} has no time series: it has values at points")
+        raise UsageError(f"{run.path} has no time series: it has values at points; `eechips timeseries` makes series")
     with translate_read_errors(run.path):
         paths = [path for path in run.assembled if path.suffix in (".csv", ".parquet")]
         return _OneTable(paths) if paths else _tables(run)
