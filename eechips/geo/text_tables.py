@@ -32,7 +32,8 @@ _DELIMITERS = ",;\t|"
 _MOST_BYTES = 1 << 30
 _MOST_VALUES = 100_000_000
 _MOST_VERTICES = 50_000_000
-_SEPARATOR = re.compile(r"\Asep=.\r?\n", re.IGNORECASE)  # a line for Excel
+_SEPARATOR = re.compile(r"""\A("?)sep=.\1(?=\r?\n)""", re.IGNORECASE)  # for Excel
+_HEADER = re.compile(r"^.*\S.*", re.MULTILINE)
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -50,7 +51,7 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     The text is UTF-8, UTF-16 with a byte order mark, or else Windows-1252, which is logged.
 
     Args:
-        path: file with names of columns in its first line.
+        path: file with names of columns in its first line that is not blank.
         notes: level at which to log what is noteworthy.
 
     Raises:
@@ -61,15 +62,16 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
 
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
-    text = _SEPARATOR.sub("", _decode(path, path.read_bytes(), notes))
-    if not text.strip():
+    text = _SEPARATOR.sub("", _decode(path, path.read_bytes(), notes))  # its line stays, for numbers of lines
+    found = _HEADER.search(text)
+    if found is None:
         raise RegionError(f"{path} is empty: a table has a header, and a row for each place")
-    header = text.partition("\n")[0].rstrip("\r")
+    header = found[0].rstrip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     try:
         names = next(csv.reader([header], delimiter=delimiter), [])
     except csv.Error as error:
-        raise RegionError(f"{path} cannot be read as CSV: line 1: {error}") from None
+        raise RegionError(f"{path} cannot be read as CSV: the header: {error}") from None
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RegionError(f"{path} has more than one column {twice[0]!r}")
@@ -82,11 +84,11 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
                 io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        commas = delimiter == "," and DECIMAL_COMMA.search(text.partition("\n")[2].replace('"', ""))
+        commas = delimiter == "," and DECIMAL_COMMA.search(text[found.end() :].replace('"', ""))
         hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
         reason = " ".join(str(error).split())
         if isinstance(error, pd.errors.ParserWarning):
-            reason = f"a row has more values than line 1 has names: {header[:80]!r}"
+            reason = f"a row has more values than the header has names: {header[:80]!r}"
         raise RegionError(f"{path} cannot be read as CSV: {reason}{hint}") from None
     return pa.table({str(name): pa.array(frame[name].tolist(), pa.string()) for name in frame.columns})
 
@@ -168,7 +170,7 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
 
 
 def _decode(path: Path, data: bytes, notes: int) -> str:
-    """Decode a text; raise RegionError, with column and row, if bytes are no text in any of the encodings."""
+    """Decode a text; raise RegionError, with the line, if bytes are no text in any of the encodings."""
     for mark, codec in _BYTE_ORDERS.items():
         if data.startswith(mark):
             try:
@@ -185,10 +187,9 @@ def _decode(path: Path, data: bytes, notes: int) -> str:
     try:
         text = data.removeprefix(codecs.BOM_UTF8).decode("cp1252")
     except UnicodeDecodeError as error:
-        where = _locate(data, error.start)
-        raise RegionError(
-            f"{path}: {where}: byte 0x{data[error.start]:02X} is not text: save the file as UTF-8"
-        ) from None
+        line = error.object.count(b"\n", 0, error.start) + 1
+        byte = error.object[error.start]
+        raise RegionError(f"{path}: line {line:,}: byte 0x{byte:02X} is not text: save the file as UTF-8") from None
     _log.log(
         notes,
         "%s is not UTF-8: it is read as Windows-1252, for example line %s as %r. If that is wrong, save it as UTF-8",
@@ -197,14 +198,3 @@ def _decode(path: Path, data: bytes, notes: int) -> str:
         shown.decode("cp1252", errors="replace")[:80],
     )
     return text
-
-
-def _locate(data: bytes, position: int) -> str:
-    """Return row and column of a byte."""
-    header = data.partition(b"\n")[0].rstrip(b"\r").decode("latin-1")
-    delimiter = max(_DELIMITERS, key=header.count)
-    line = data.count(b"\n", 0, position)
-    before = data[data.rfind(b"\n", 0, position) + 1 : position].decode("latin-1")
-    names, index = header.split(delimiter), before.count(delimiter)
-    column = repr(names[index]) if index < len(names) else str(index + 1)
-    return f"row {line:,}, column {column}" if line else f"the name of column {index + 1}"

@@ -231,7 +231,7 @@ def _read(
             raise RegionError(f"{path} is not GeoParquet: it has no 'geo' metadata")
         raise RegionError(
             f"{path} holds no geometries: a CSV file of polygons needs a column of WKT ({', '.join(WKT_NAMES)}); for"
-            " one of points, there is `eechips points`"
+            " a CSV file of points, use `eechips points`"
         )
     if len(geometries) == 0:
         raise RegionError(f"{path} holds no features")

@@ -30,6 +30,7 @@ from eechips.text.suggestion import describe_choices
 Kind = Literal["points", "polygons"]
 
 _DATE_NAMES = {"date", "datetime", "eventdate", "observed", "time", "timestamp"}  # eventDate: Darwin Core
+_YEAR_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
 _YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}")
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
@@ -398,13 +399,17 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     """Return the message about values that are no dates."""
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {texts[0]!r}"
+    others = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
+    fault = f"{field} is not a date (YYYY-MM-DD): {(others or texts)[0]!r}"
+    if not others:
+        return fault
     parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
     is_month_first = any(int(second) > 12 for _, _, second in parts)
     order = ("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y")
     example = (parts[0][1] if parts else "/").join(order)
     return (
-        f"{field} is not a date (YYYY-MM-DD): {texts[0]!r}; give its format, as in"
-        f" columns='date={field}:{example}', or, if there are several, write all as YYYY-MM-DD"
+        f"{fault}; give its format, as in columns='date={field}:{example}', or, if there are several, write all as"
+        " YYYY-MM-DD"
     )
 
 

@@ -118,7 +118,9 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "is empty: a table has a header, and a row for each place"),
         ("lon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
-        ("lon,lat\n1,2,3\n", "cannot be read as CSV: a row has more values than line 1 has names: 'lon,lat'"),
+        ("sep=,\nlon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 4, saw 4"),
+        ("\nid;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n", "csv: row 2: lon is not a number: '-'$"),
+        ("lon,lat\n1,2,3\n", "cannot be read as CSV: a row has more values than the header has names: 'lon,lat'"),
     ],
 )
 def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None:
@@ -126,8 +128,9 @@ def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None
         read_places(written(tmp_path, text))
 
 
-def test_a_line_that_tells_excel_the_separator_is_no_header(tmp_path: Path) -> None:
-    places = read_places(written(tmp_path, "sep=;\r\nplot;lon;lat\r\n1;8,5;47,5\r\n"))
+@pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\r\n', "sep=;\n", "\r\n", " \n\n"])
+def test_a_line_that_tells_excel_the_separator_and_a_blank_one_are_no_header(tmp_path: Path, line: str) -> None:
+    places = read_places(written(tmp_path, f"{line}plot;lon;lat\r\n1;8,5;47,5\r\n"))
     assert shapely.get_coordinates(places.geometries).tolist() == [[8.5, 47.5]]
 
 
@@ -181,6 +184,16 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
         mixed.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
+
+
+def test_a_day_that_does_not_exist_needs_no_format(tmp_path: Path) -> None:
+    path = written(tmp_path, "lon,lat,day\n8,47,2020-13-01\n8,47,2020-02-30\n")
+    with pytest.raises(RegionError) as wrong:
+        read_places(path).moments("day")
+    assert str(wrong.value) == f"{path}: rows 1, 2: day is not a date (YYYY-MM-DD): '2020-13-01'"
+    mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,2020-13-01\n8,47,31/12/2020\n"))
+    with pytest.raises(RegionError, match=r"rows 1, 2: day is not .*: '31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
+        mixed.moments("day")
 
 
 def test_a_date_format_without_percent_signs_is_refused(tmp_path: Path) -> None:
@@ -323,7 +336,7 @@ def test_duplicate_and_empty_ids_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_carriage_return_within_the_header_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(RegionError, match=r"places.csv cannot be read as CSV: line 1: new-line character"):
+    with pytest.raises(RegionError, match=r"places.csv cannot be read as CSV: the header: new-line character"):
         read_places(written(tmp_path, "id,lon\r,lat\n1,2,3\n"))
 
 

@@ -199,7 +199,7 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
         swapped: r"feature 2 \(id=b\) has latitudes beyond 90 degrees: are longitude and latitude swapped\?",
         metres: r"look projected \(metres\): say so in the file, as in ogr2ogr -a_srs EPSG:32632 metres\.gpkg metres",
         plain: "not GeoParquet",
-        no_geometry: "holds no geometries: .*; for one of points, there is `eechips points`",
+        no_geometry: "holds no geometries: .*; for a CSV file of points, use `eechips points`",
         write(tmp_path / "line.gpkg", shapely.LineString([(0, 0), (1, 1)])): "feature 1 is a LineString, not a polygon",
         write(tmp_path / "mixed.gpkg", SQUARE, shapely.Point(0, 0), shapely.Point(1, 1)): (
             "feature 2 is a Point, not a polygon; 2 of 3 features are none"
