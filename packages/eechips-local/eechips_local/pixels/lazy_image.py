@@ -140,7 +140,7 @@ def bands_from(
         names: names, if they have others.
         kinds: types, or that of all, if they have others.
     """
-    bands = [like] * len(names or ()) if isinstance(like, ImageBand) else like
+    bands = [like] * (1 if names is None else len(names)) if isinstance(like, ImageBand) else like
     labels = [band.name for band in bands] if names is None else names
     types = [band.type for band in bands] if kinds is None else kinds
     every = [types] * len(bands) if isinstance(types, PixelType) else types

@@ -56,22 +56,25 @@ def ranged(kind: PixelType, ends: Iterable[float]) -> PixelType:
     """
     values = list(ends)
     if not values or not all(map(math.isfinite, values)):
-        return replace(kind, minimum=None, maximum=None) if kind.precision != "int" else _long_as(kind)
+        return without_range(kind)
     low, high = min(values), max(values)
     if kind.precision == "int":
         low, high = math.floor(low), math.ceil(high)
         if low < INT64.min or high > INT64.max:
-            return _long_as(kind)
+            return without_range(kind)
     elif kind.precision == "float":
         with np.errstate(over="ignore"):
             low, high = float(np.float32(low)), float(np.float32(high))
         if not (math.isfinite(low) and math.isfinite(high)):
-            return replace(kind, minimum=None, maximum=None)
+            return without_range(kind)
     return replace(kind, minimum=low, maximum=high)
 
 
-def _long_as(kind: PixelType) -> PixelType:
-    return replace(LONG, dimensions=kind.dimensions)
+def without_range(kind: PixelType) -> PixelType:
+    """Return a type without a range; integers have that of 64 bits."""
+    if kind.precision == "int":
+        return replace(LONG, dimensions=kind.dimensions)
+    return replace(kind, minimum=None, maximum=None)
 
 
 def union_type(*kinds: PixelType) -> PixelType:
@@ -147,11 +150,11 @@ def interval(combine: Callable[..., float], result: Callable[..., PixelType] | N
         base = result(*operands) if result else union_type(*operands)
         ends = [bounds_of(operand) for operand in operands]
         if None in ends:
-            return ranged(base, ())
+            return without_range(base)
         try:
             return ranged(base, [combine(*corner) for corner in product(*ends)])  # type: ignore[arg-type]
         except (ArithmeticError, ValueError):
-            return ranged(base, ())
+            return without_range(base)
 
     return kind
 

@@ -248,7 +248,11 @@ def create_recording(folder: Path) -> RecordingFolder:
 
 
 def open_filled_recording(folder: Path) -> RecordingFolder:
-    """Return the recording in a folder; raise RecordingError if there is none, or it has no request."""
+    """Return the recording in a folder.
+
+    Raises:
+        RecordingError: if there is none, or it has no requests.
+    """
     recording = open_recording(folder)
     if not any(name for part in folder.iterdir() for name in recording.list_names(part.name)):
         raise RecordingError(f"{folder} has no requests: record some with eechips-local record {folder}.")

@@ -23,6 +23,7 @@ HIGH_VOLUME = "https://earthengine-highvolume.googleapis.com"
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SECONDS = (30.0, 600.0)  # to connect, and between two parts of a response
+_CONNECTIONS = 128
 _MOST_BYTES = 256 << 20
 # Of one connection (RFC 9110, section 7.6.1), or set anew for the next one; and what authorises a client here.
 _NOT_FORWARDED = frozenset(
@@ -176,8 +177,8 @@ def _open_session(address: str, *, is_local: bool) -> requests.Session:
     session.trust_env = False
     session.headers.clear()
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.mount("https://", FinalAdapter())
-    session.mount("http://", FinalAdapter())
+    session.mount("https://", FinalAdapter(pool_maxsize=_CONNECTIONS))
+    session.mount("http://", FinalAdapter(pool_maxsize=_CONNECTIONS))
     return session
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from eechips_local.evaluation.asset_model import PixelType
-from eechips_local.pixels.types import type_text
+from eechips_local.pixels.types import type_text, without_range
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.graphs import call, invoke
 
@@ -53,3 +53,10 @@ def test_arrays_of_a_type():
 def test_messages_name_any_type(kind: PixelType, text: str) -> None:
     """Of arrays as openforis/sepal's ``assetCollectionSchema.mjs`` has it; ranges wider than a long have one, too."""
     assert type_text(kind) == text
+
+
+@pytest.mark.parametrize("precision", ["int", "float", "double"])
+def test_integers_without_a_range_are_those_of_64_bits(precision: str) -> None:
+    kind = PixelType("int", np.iinfo(np.int64).min, np.iinfo(np.int64).max, 1)
+    expected = kind if precision == "int" else PixelType(precision, dimensions=1)
+    assert without_range(PixelType(precision, 0, 255, 1)) == expected

@@ -10,7 +10,7 @@ import pytest
 
 from eechips_local.evaluation.asset_model import PixelType
 from eechips_local.geometry.map_projection import WGS84
-from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render
+from eechips_local.pixels.lazy_image import ImageBand, Pixels, Render, bands_from
 from eechips_local.pixels.pixelwise_rasters import Clipped, Generated, PerPixel
 from eechips_local.protocol.request_errors import MemoryLimitError
 from eechips_local.values.values import WHOLE_EARTH
@@ -94,3 +94,11 @@ def test_what_has_to_be_held_at_once_is_limited() -> None:
     terms = [sums.of(str(n), sums.ones()) for n in range(20)]
     with pytest.raises(MemoryLimitError):
         Render(budget=10 * SIZE).read([sums.of("sum", *terms)], UTM)
+
+
+def test_a_raster_without_names_has_that_of_its_only_model() -> None:
+    model = Sums().ones()
+    raster = Generated(lambda grid, band: Pixels(np.zeros(grid.shape), np.ones(grid.shape, dtype=bool)))
+    (band,) = bands_from(raster, model)
+    assert (band.name, band.type, band.raster, band.index) == ("ones", DOUBLE, raster, 0)
+    assert [each.name for each in bands_from(raster, model, ["a", "b"])] == ["a", "b"]

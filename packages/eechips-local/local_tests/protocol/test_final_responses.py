@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import select
 import socketserver
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -16,6 +18,7 @@ from eechips_local.archives.hosts.archive_session import ArchiveRequest, Archive
 from eechips_local.archives.hosts.checked_connections import HostTransport
 from eechips_local.archives.hosts.host_throttle import HostThrottles
 from eechips_local.recording.upstream import Upstream
+from local_tests.support.function_server import serve_function
 from local_tests.support.loopback import serving
 
 Ask = Callable[[str], bytes]
@@ -97,6 +100,16 @@ def test_a_second_response_is_not_that_to_the_next_request(client: Callable[[str
         ask = client(url)
         for path in ("/first", "/second", "/third"):
             assert json.loads(ask(path)) == path
+
+
+def test_a_recorder_has_a_place_for_each_of_many_connections(caplog: pytest.LogCaptureFixture) -> None:
+    """Or ``urllib3`` warns of each that it closes."""
+    together = threading.Barrier(24)
+    with serve_function(lambda *_: (200, {}, str(together.wait(60) >= 0).encode())) as url:
+        ask = ask_as_recorder(url)
+        with ThreadPoolExecutor(24) as pool:
+            assert list(pool.map(ask, ["/"] * 24)) == [b"True"] * 24
+    assert "pool is full" not in caplog.text
 
 
 @pytest.mark.parametrize("interim", [b"HTTP/1.1 100 Continue\r\n\r\n" * 200, b"HTTP/1.1 101 X\r\n\r\n"])

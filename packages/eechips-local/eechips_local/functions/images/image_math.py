@@ -31,6 +31,7 @@ from eechips_local.pixels.types import (
     interval,
     ranged,
     union_type,
+    without_range,
 )
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.elementwise import BINARY, CASTS, INTEGERS_ONLY, SPELLINGS, UNARY, wide
@@ -162,7 +163,7 @@ def _quotient_type(a: PixelType, b: PixelType) -> PixelType:
     """Return floating; with a range where the divisor is never zero."""
     divisor = bounds_of(b)
     if divisor is None or divisor[0] <= 0 <= divisor[1]:
-        return ranged(floating_type(a, b), ())
+        return without_range(floating_type(a, b))
     return interval(lambda x, y: x / y, floating_type)(a, b)
 
 
@@ -171,7 +172,7 @@ def _remainder_type(a: PixelType, b: PixelType) -> PixelType:
     kind = union_type(a, b)
     dividend, divisor = bounds_of(a), bounds_of(b)
     if dividend is None or divisor is None:
-        return ranged(kind, ())
+        return without_range(kind)
     most = max(abs(divisor[0]), abs(divisor[1]))
     return ranged(kind, [min(0, max(dividend[0], -most)), max(0, min(dividend[1], most))])
 
@@ -214,7 +215,7 @@ def _power_type(a: PixelType, b: PixelType) -> PixelType:
     base, exponent = bounds_of(a), bounds_of(b)
     kind = floating_type(a, b)
     if base is None or exponent is None or base[0] < 0 or exponent[0] < 0:
-        return ranged(kind, ())
+        return without_range(kind)
     power_type = interval(lambda x, y: float(x) ** float(y), lambda *_: DOUBLE)(a, b)
     ends = [v for v in (power_type.minimum, power_type.maximum) if v is not None]
     if kind.precision == "float" and a.precision == b.precision == "int" and (not ends or max(ends) > 1 << 24):

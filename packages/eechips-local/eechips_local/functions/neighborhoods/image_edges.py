@@ -16,7 +16,7 @@ from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, Pixels, bands_from
 from eechips_local.pixels.neighborhood import Margins, Neighborhood, cropped, shift, weighted_sum
 from eechips_local.pixels.pixelwise_rasters import both
-from eechips_local.pixels.types import BOOLEAN, floating_type, ranged
+from eechips_local.pixels.types import BOOLEAN, floating_type, without_range
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 from eechips_local.values.kernel_weights import Weights
 
@@ -93,7 +93,7 @@ def canny_edge_detector(image: Image, threshold: float, sigma: float) -> Image:
         return outputs
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(reach + 2), compute)
-    kinds = [ranged(floating_type(band.type), ()) for band in image.bands]
+    kinds = [without_range(floating_type(band.type)) for band in image.bands]
     return image.with_bands(bands_from(raster, image.bands, kinds=kinds))
 
 
@@ -121,7 +121,7 @@ def derivative(image: Image) -> Image:
 
     raster = Neighborhood(image.bands, lambda _: Margins.around(1), compute)
     like = [replace(band, name=f"{band.name}_{suffix}") for band in image.bands for suffix in ("x", "y")]
-    return image.with_bands(bands_from(raster, like, kinds=[ranged(floating_type(band.type), ()) for band in like]))
+    return image.with_bands(bands_from(raster, like, kinds=[without_range(floating_type(band.type)) for band in like]))
 
 
 @function("Image.zeroCrossing")

@@ -28,7 +28,7 @@ from eechips_local.pixels.neighborhood import (
     weighted_sum,
 )
 from eechips_local.pixels.pixelwise_rasters import all_of, both
-from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type, ranged
+from eechips_local.pixels.types import FLOAT, cast_values, dtype_of, floating_type, without_range
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.reducers import MAX, MEAN, MEDIAN, MIN, MODE, Reducer, ReducerSample
 from eechips_local.values.kernel_weights import Kernel, Weights
@@ -69,7 +69,7 @@ def convolve(image: Image, kernel: Kernel) -> Image:
 
     raster = Neighborhood(image.bands, partial(_reach, kernel), compute)
     return image.with_bands(
-        bands_from(raster, image.bands, kinds=[ranged(floating_type(band.type), ()) for band in image.bands])
+        bands_from(raster, image.bands, kinds=[without_range(floating_type(band.type)) for band in image.bands])
     )
 
 

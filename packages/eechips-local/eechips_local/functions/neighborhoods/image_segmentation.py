@@ -25,7 +25,7 @@ from eechips_local.pixels.grids.tiles import TILE, Tile, Tiled, lattice_origin
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels, bands_from
 from eechips_local.pixels.neighborhood import cropped
 from eechips_local.pixels.pixelwise_rasters import Generated
-from eechips_local.pixels.types import BOOLEAN, floating_type, ranged
+from eechips_local.pixels.types import BOOLEAN, floating_type, without_range
 from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError, check_choice
 from eechips_local.values.values import WHOLE_EARTH
 
@@ -259,7 +259,7 @@ def snic(
     leader = image.bands[0]
     outputs = [replace(leader, name="clusters", type=_INTEGER)]
     for band in image.bands:
-        kind = ranged(floating_type(band.type), ())
+        kind = without_range(floating_type(band.type))
         outputs.append(replace(band, name=f"{band.name}_mean", type=kind))
     if seeds is None:
         outputs.append(replace(leader, name="seeds", type=BOOLEAN))
