@@ -100,7 +100,7 @@ def test_long_units_are_named() -> None:
     slow = SlowUnitReports(str, lambda: now[0])
     slow.begin(planned(0, "x" * 1000))
     now[0] = 60.0
-    assert str(slow.message()).endswith(", the longest for 60 s, unit 0: chips/0. ")
+    assert str(slow.message()).endswith(", the longest for 60 s, unit 0: chips/0")
 
 
 GLOBAL_MEDIAN = """

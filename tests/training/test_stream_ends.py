@@ -13,6 +13,7 @@ import pytest
 
 import eechips
 from eechips.errors import RecipeError, RunStoppedError, UsageError
+from eechips.manifest.exclusions import exclude_units
 from eechips.manifest.folder_lock import is_held
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from local_tests.support.local_earth_engine import wait_until
@@ -169,6 +170,26 @@ def test_a_killed_run_ends_the_reader(service: Service, tmp_path: Path) -> None:
             RunStoppedError, match=r"units were settled: its process was killed, or the disk was full\."
         ):
             numbers(reader)
+
+
+@pytest.mark.slow
+def test_units_that_are_to_be_fetched_again_are_told(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from eechips.training.streams import stream_reader
+
+    monkeypatch.setattr(stream_reader, "_GRACE_OF_START", 0.2)
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        assert numbers(stream) == order_of(5)
+    damaged = str(eechips.open_run(tmp_path / "out").units["id"].iloc[3])
+    assert exclude_units(tmp_path / "out", {}, again=[damaged]) == (0, 1)
+    reason = (
+        r"settled: it finished, but some are to be fetched again \(eechips retry .*out\)\. Start the training again"
+    )
+    with pytest.raises(RunStoppedError, match=reason):
+        numbers(eechips.stream(tmp_path / "out", seed=5))
+    with eechips.stream(fetch_of(tmp_path, service), seed=5) as stream:
+        assert numbers(stream) == order_of(5)
 
 
 @pytest.mark.slow

@@ -200,7 +200,8 @@ class SlowUnitReports(_ResultWatch):
             f"No unit has finished for {format_duration(now - self._quiet_since)}: {count} under way, the longest for"
             f" {format_duration(now - began)}, unit {position}: {shown}"
         )
-        return f"{text}. {self._advice()}" if is_first else text
+        advice = self._advice() if is_first else ""
+        return f"{text}. {advice}" if advice else text
 
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Note when an assignment begins."""

@@ -52,7 +52,9 @@ _LOOK = 0.05  # seconds between two looks at the ledger
 _GRACE = 5.0  # seconds without a process that fetches, after which a run of others has stopped
 _GRACE_OF_START = 60.0  # the same before it was seen under way, as the process of rank 0 may only be starting
 _LOG_TAIL = 1 << 16  # bytes of the log that are read for the reason of a stop
-_EVENTS = frozenset({"started", "stopped", "interrupted", "killed", "budget exhausted", "time limit reached"})
+_EVENTS = frozenset(
+    {"started", "stopped", "interrupted", "killed", "budget exhausted", "time limit reached", "finished"}
+)
 """Events of a run's log that tell when a command began, and why it has stopped."""
 
 _log = logging.getLogger(__name__)
@@ -410,6 +412,8 @@ class StreamReader(Iterator[StreamItem]):
         ends = events[last[-1] + 1 :] if last else events
         if not ends:
             return ": its process was killed, or the disk was full" if last else ""
+        if ends[0]["event"] == "finished":
+            return f": it finished, but some are to be fetched again (eechips retry {self._part.folder})"
         error = ends[0].get("error")
         return f": {ends[0]['event']}" if error is None else f": {ends[0].get('error_class')}: {error}"
 
