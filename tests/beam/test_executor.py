@@ -11,6 +11,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -115,16 +117,22 @@ def test_the_servers_of_a_runner_listen_on_loopback(service: Service, tmp_path: 
 
     service.latency = 0.2
     addresses: set[str] = set()
+    ended = threading.Event()
 
     def look() -> None:
-        for child in psutil.Process().children(recursive=True):
-            sockets = child.net_connections("inet")
-            listening = (socket.laddr.ip for socket in sockets if socket.status == psutil.CONN_LISTEN)
-            addresses.update(address.removeprefix("::ffff:") for address in listening)
+        while not ended.wait(0.1):
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    listening = (each for each in child.net_connections("inet") if each.status == psutil.CONN_LISTEN)
+                    addresses.update(each.laddr.ip.removeprefix("::ffff:") for each in listening)
 
-    watcher = when(lambda: service.count("pixels") >= 4, look)
-    run = run_chips(tmp_path, service.url, parameters={"count": 40}, in_flight=4, **TWO)
-    watcher.join()
+    with ThreadPoolExecutor(1) as pool:
+        watcher = pool.submit(look)
+        try:
+            run = run_chips(tmp_path, service.url, parameters={"count": 40}, in_flight=4, **TWO)
+        finally:
+            ended.set()
+        watcher.result()
     assert run.counts == {"done": 40}
     assert addresses == {"127.0.0.1"}
 

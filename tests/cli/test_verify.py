@@ -136,7 +136,8 @@ def test_a_manifest_that_is_missing_damaged_or_different_is_written_anew(project
         data = bytearray(manifest.read_bytes())
         group = pq.read_metadata(manifest).row_group(0)
         column = group.column(before.columns.get_loc("state"))
-        data[column.data_page_offset + column.total_compressed_size - 1] ^= 1
+        start = column.dictionary_page_offset or column.data_page_offset
+        data[start + column.total_compressed_size - 1] ^= 1
         manifest.write_bytes(data)
 
     damages: dict[str, Callable[[], object]] = {
