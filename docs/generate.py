@@ -147,8 +147,9 @@ def modules() -> str:
     """Return the page of the packages: their public names, and what each module does."""
     parts = [
         "# Packages and modules",
-        "What is where: search this page for a word. Each line is the first sentence of a module. Other packages use a "
-        "package by its public names; of a package that has none, they use the modules marked with an asterisk (*).",
+        "What is where: search this page for a word. Each line is the first sentence of a module or script. Other "
+        "packages use a package by its public names; of a package that has none, they use the modules marked with an "
+        "asterisk (*).",
     ]
     for root in (FOLDER.parent / "eechips", FOLDER.parent / "packages" / "eechips-local" / "eechips_local"):
         used = _imported_modules(root)
@@ -158,28 +159,38 @@ def modules() -> str:
             parts += [f"## {title}", _purpose(tree)]
             names = ", ".join(f"`{name}`" for name in _public_names(path, tree))
             parts += [f"Names: {names}"] if names else []
-            found = root.glob("*.py") if path.parent == root else path.parent.rglob("*.[pj][ys]")
+            folder = path.parent
+            found = root.glob("*.py") if folder == root else [*folder.rglob("*.py"), *folder.rglob("*.js")]
             marked = set() if names or path.parent == root else used.get(path.parent.name, set())
             parts.append("\n".join(_module_lines(path.parent, sorted(found), marked)))
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _module_lines(package: Path, paths: list[Path], marked: set[str]) -> Iterator[str]:
-    """Yield a line for each module, script and folder of a package: its path, and what it says of itself at first."""
+    """Yield a line for each module, script and folder of a package: its path, and its first sentence."""
     for path in paths:
         module = path.relative_to(package).with_suffix("").as_posix()
         name = module.removesuffix("__init__") if module.endswith("/__init__") else f"{module}{path.suffix}"
         text = path.read_text(encoding="utf-8")
         if path.suffix == ".js":
-            yield f"- `{name}`: {_first_comment(text)}"
+            yield f"- `{name}`: {_first_sentence(path, _comment(text))}"
         elif module != "__init__":
             sign = " \\*" if module in marked else ""
-            yield f"- `{name}`{sign}: {_purpose(ast.parse(text))}"
+            yield f"- `{name}`{sign}: {_first_sentence(path, _purpose(ast.parse(text)))}"
 
 
-def _first_comment(script: str) -> str:
+def _comment(script: str) -> str:
     """Return the comment at the beginning of a script as one line."""
-    return " ".join(line[3:] for line in itertools.takewhile(lambda line: line.startswith("// "), script.splitlines()))
+    lines = itertools.takewhile(lambda line: line.startswith("// "), script.splitlines())
+    return " ".join(line[3:] for line in lines)
+
+
+def _first_sentence(path: Path, text: str) -> str:
+    """Return the first sentence of what a module or script says of itself; raise ValueError if there is none."""
+    found = re.match(r".+?[.…](?= |$)", text)
+    if found is None:
+        raise ValueError(f"{path} has no sentence at its beginning that says what it does")
+    return found[0]
 
 
 def _purpose(tree: ast.Module) -> str:

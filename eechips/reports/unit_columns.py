@@ -35,8 +35,9 @@ MOST_CATEGORIES = 1000
 _FEW = 30  # maximum different integers that are taken as classes, not as quantities
 _MOST_TEXT = 500_000  # maximum characters of a column of labels
 _READ = (
-    "lower(hex(id)), unit, state, file, bytes, valid_fraction, width, height, crs, transform, dates, error_class, error"
-)
+    "lower(hex(id))", "unit", "state", "file", "bytes", "valid_fraction", "width", "height", "crs", "transform",
+    "dates", "error_class", "error",
+)  # fmt: skip
 # Fields with the location or the id of a unit, which are not shown as columns.
 _PLACES = frozenset({"lon", "lat", "longitude", "latitude", "x", "y", "column", "row", "width", "height", "scale"})
 _NAMES = frozenset({"id", "index", "kind", "crs", "dtype", "mode", "date", "system:index", COMPLETES})
@@ -156,7 +157,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
         kept = draw_numbers(total, most, seed)
         tally = _Tally()
         rows = []
-        report_rows = ledger.rows((_READ,))
+        report_rows = ledger.rows(_READ)
         for number, raw in enumerate(progress_bar(total, "units", quiet=quiet, things=report_rows, is_kept=False)):
             row = _row(number, raw)
             tally.add(row.fields, row.state)
