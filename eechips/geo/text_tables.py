@@ -63,10 +63,10 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
     text = _SEPARATOR.sub("", _decode(path, path.read_bytes(), notes))  # its line stays, for numbers of lines
-    found = _HEADER.search(text)
-    if found is None:
+    first = _HEADER.search(text)
+    if first is None:
         raise RegionError(f"{path} is empty: a table has a header, and a row for each place")
-    header = found[0].rstrip("\r")
+    header = first[0].rstrip("\r")
     delimiter = max(_DELIMITERS, key=header.count)
     try:
         names = next(csv.reader([header], delimiter=delimiter), [])
@@ -84,7 +84,7 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
                 io.StringIO(text), sep=delimiter, dtype=str, keep_default_na=False, na_filter=False, index_col=False
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        commas = delimiter == "," and DECIMAL_COMMA.search(text[found.end() :].replace('"', ""))
+        commas = delimiter == "," and DECIMAL_COMMA.search(text[first.end() :].replace('"', ""))
         hint = "; if its numbers have decimal commas, separate the columns by semicolons" if commas else ""
         reason = " ".join(str(error).split())
         if isinstance(error, pd.errors.ParserWarning):
