@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eechips.archive.catalogs.extents import Extent, union
+from eechips.archive.catalogs.ingestion.item_geometry import InvalidItemError
 from eechips.archive.catalogs.ingestion.item_validation import parse_item, validate_items
 from eechips.archive.catalogs.partitions.columns import items_of, table_of
 from tests.support.catalog_items import boxes, item
@@ -72,6 +73,10 @@ def test_valid_items_are_unchanged(box: tuple[float, ...]) -> None:
                 "0001-01-01T00:00:00+02:00",
                 "9999-12-31T23:59:59-05:00",
                 "2020-01-01T00:00:00+25:00",
+                "2020-01-01T00:00:00+05:99",
+                "2020-01-01T10.5Z",
+                "2020-01 -31",
+                "2020-W01-1",
                 "٢٠٢٠-01-01T00:00:00Z",
                 "2020-1-1",
                 True,
@@ -158,6 +163,7 @@ SQUARE = [[[8, 50], [8.5, 50], [8.5, 50.5], [8, 50.5], [8, 50]]]
                 ("2016-12-31T23:59:60Z", ["date"], "2016-12-31T23:59:59Z"),
                 ("2020-01-02t03:04:05z", ["date"], "2020-01-02T03:04:05Z"),
                 ("20200102T030405Z", ["date"], "2020-01-02T03:04:05Z"),
+                ("2020-01-02T030405Z", ["date"], "2020-01-02T03:04:05Z"),
                 ("2020-01-02T03:04:05+0200", ["date"], "2020-01-02T01:04:05Z"),
                 ("2020-01-02T03:04Z", ["date"], "2020-01-02T03:04:00Z"),
                 ("2020-02-29T03:04:05.1Z", [], "2020-02-29T03:04:05.1Z"),
@@ -377,19 +383,39 @@ def test_degenerate_shapes_do_not_stop_ingestion(geometry: dict[str, Any], kind:
     assert items_of(table_of([found]))
 
 
+def test_a_refusal_says_what_a_member_must_be() -> None:
+    values = [changed(links={"self": "x"}), changed(assets=[1]), changed(stac_version=0.9)]
+    assert [reason for _, _, reason in validate_items(values).refused] == [
+        "must be a list (STAC 1.1), but is an object",
+        "must be an object (STAC 1.1), but is a list",
+        "must be a string (STAC 1.1), but is a number",
+    ]
+
+
+def test_each_byte_of_long_strings_is_looked_at_once() -> None:
+    """A search from each NUL to the end of its string takes days for these."""
+    text = b"\\u0000" * 1_000_000
+    for string in (text, text + b'\\"' * 1_000_000):
+        value, _ = parse_item(b'{"a": "' + string + b'", "b": 1}')
+        assert (value["a"].count("\0"), value["b"]) == (1_000_000, 1)
+
+
 def test_python_s_json_is_read() -> None:
     assert parse_item(b'{"a": NaN, "b": [Infinity, -Infinity, 1]}') == ({"a": None, "b": [None, None, 1]}, ("NaN",))
     assert parse_item(b'{"a": NaN, "b": 123456789012345678901234567890}')[0]["b"] == 123456789012345678901234567890.0
     assert parse_item(b'{"a": "\\u0000", "x\\"" :""}') == ({"a": "\0", 'x"': ""}, ())
+    assert parse_item(b'{"a\\\\u0000b": "\\u0000\\":"}') == ({"a\\u0000b": '\0":'}, ())
     for text in (
         b'{"a\\u0000": 1}',
         b'{"a": {"\\u0000b": 1}}',
         b'{"\\u0000\\"" : 1}',
         b'{"a": {"": 1}}',
         b'{"a": 1, "" : 2}',
+        b'{"a\\\\\\u0000": 1}',
     ):
-        with pytest.raises(ValueError, match="a name is empty, or has a NUL"):
+        with pytest.raises(InvalidItemError, match="a name is empty, or has a NUL") as caught:
             parse_item(text)
+        assert caught.value.kind == "bad names"
     for encoding in ("utf-8-sig", "utf-16", "utf-16-be", "utf-32"):
         assert parse_item('{"a": "ä"}'.encode(encoding)) == ({"a": "ä"}, ())
     for text in (

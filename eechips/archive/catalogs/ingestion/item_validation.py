@@ -9,7 +9,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import shapely
@@ -25,7 +25,6 @@ from eechips.archive.catalogs.ingestion.item_geometry import (
 from eechips.archive.catalogs.item_json import json_reader
 from eechips.archive.catalogs.partitions.column_types import MEMBERS
 from eechips.archive.catalogs.partitions.columns import TIMES
-from eechips.text.timestamps import parse_timestamp
 from eechips.web.urls import PASSWORD, is_signed, strip_signature_parameters
 
 _OF_THE_SCENE = ("datetime", "start_datetime", "end_datetime")
@@ -37,11 +36,15 @@ _PLAIN = re.compile(
     r"(?:Z|[+-](?:0\d|1[0-4]):[0-5]\d)",
     re.ASCII,
 )
-_NO_NAME = re.compile(rb'(?<!\\)""\s*:|\\u0000(?:[^"\\]|\\.)*"\s*:')  # in JSON: names that are empty, or have NUL
+_STRING = re.compile(rb'("[^"\\]*(?:\\.[^"\\]*)*")(\s*:)?')  # of valid JSON: a name if a colon follows
+_JSON_TYPES: dict[type, str] = {
+    Mapping: "an object", dict: "an object", list: "a list", str: "a string", int: "a number", float: "a number",
+}  # fmt: skip
 _RFC = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,6})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-_ZONE = re.compile(r"\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)$", re.ASCII | re.IGNORECASE)  # may stand apart
-_BASIC = re.compile(r"^(\d{4})(\d\d)(\d\d)(?:([T ])(\d\d)(\d\d)(\d\d)?)?(?=\D|$)", re.ASCII | re.IGNORECASE)
-"""Dates and times without signs between their numbers (ISO 8601)."""
+_MOMENT = re.compile(
+    r"(\d{4})-?(\d\d)-?(\d\d)(?:[T ](\d\d):?(\d\d)(?::?(\d\d)(?:[.,](\d+))?)?\s*(Z|UTC|[+-]\d\d(?::?\d\d)?)?)?",
+    re.ASCII | re.IGNORECASE,
+)
 
 
 @dataclass(slots=True)
@@ -68,12 +71,20 @@ def parse_item(text: bytes) -> tuple[Any, tuple[str, ...]]:
     objects with empty names for tuples: both are refused.
 
     Raises:
-        ValueError: if the text is not JSON, or has such a name.
+        ValueError: if the text is not JSON.
+        InvalidItemError: if it has such a name.
     """
     text = _in_utf8(text)
-    if (b'""' in text or b"\\u0000" in text) and _NO_NAME.search(text):
-        raise ValueError("a name is empty, or has a NUL")
-    return _loaded(text)
+    parsed = _loaded(text)
+    if (b'""' in text or b"\\u0000" in text) and any(map(_is_no_name, _STRING.finditer(text))):
+        raise InvalidItemError("bad names", "a name is empty, or has a NUL")
+    return parsed
+
+
+def _is_no_name(string: re.Match[bytes]) -> bool:
+    """Return whether a string of JSON is a name that no column can have."""
+    text = string[1]
+    return string[2] is not None and (text == b'""' or (b"\\u0000" in text and "\0" in json.loads(text)))
 
 
 def _in_utf8(text: bytes) -> bytes:
@@ -177,9 +188,8 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
     for name, kind, content in usual:
         if not isinstance(item.get(name), kind):
             if item.get(name):
-                raise InvalidItemError(
-                    f"bad {name}", f"the member is a {type(item[name]).__name__}, as in no STAC item"
-                )
+                actual_type = _JSON_TYPES.get(type(item[name]), "another value")
+                raise InvalidItemError(f"bad {name}", f"must be {_JSON_TYPES[kind]} (STAC 1.1), but is {actual_type}")
             item[name] = content
             mended.append(name)
     _details(item, mended)
@@ -212,7 +222,7 @@ def _properties(item: dict[str, Any], mended: list[str]) -> None:
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
         raise InvalidItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
-    if start and end and (start > end or not start[-1] == end[-1] == "Z") and _parse(start) > _parse(end):
+    if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}
         mended.append("date")
 
@@ -265,8 +275,9 @@ def _unsigned(part: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _moment(name: str, text: Any) -> str | None:
     """Return a moment as RFC 3339, unchanged if it is valid; None if it is invalid and not essential."""
+    match = _MOMENT.fullmatch(text.strip()) if isinstance(text, str) else None
     try:
-        moment = _parse(text.strip()) if isinstance(text, str) else None
+        moment = None if match is None else _utc(*match.groups())
     except (ValueError, OverflowError):  # 30 February, or before the year 1
         moment = None
     if moment is None:
@@ -278,16 +289,33 @@ def _moment(name: str, text: Any) -> str | None:
     return moment.isoformat().replace("+00:00", "Z")
 
 
-def _parse(text: str) -> datetime:
-    """Return a moment in UTC; a leap second becomes the second before, nanoseconds are truncated.
+def _utc(
+    year: str,
+    month: str,
+    day: str,
+    hour: str | None,
+    minute: str | None,
+    second: str | None,
+    fraction: str | None,
+    zone: str | None,
+) -> datetime:
+    """Return the moment of its parts; a leap second becomes the second before, nanoseconds are truncated."""
+    micro = int((fraction or "")[:6].ljust(6, "0"))
+    seconds = int(second or 0)
+    moment = datetime(
+        int(year), int(month), int(day), int(hour or 0), int(minute or 0), 59 if seconds == 60 else seconds, micro
+    )
+    shift = timedelta()
+    if zone and zone[0] in "+-":
+        digits = zone[1:].replace(":", "")
+        if int(digits[:2]) > 23 or int(digits[2:] or 0) > 59:
+            raise ValueError(zone)
+        shift = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0)) * (1 if zone[0] == "+" else -1)
+    return (moment - shift).replace(tzinfo=timezone.utc)
 
-    Raises:
-        ValueError: if the text is not a moment.
-        OverflowError: if the moment lies outside of the years 1 to 9999.
-    """
-    text = _BASIC.sub(lambda m: f"{m[1]}-{m[2]}-{m[3]}" + (f"T{m[5]}:{m[6]}:{m[7] or '00'}" if m[4] else ""), text)
-    text = re.sub(r"(:\d\d):60", r"\1:59", _ZONE.sub(lambda m: "Z" if m[1].upper() == "UTC" else m[1], text))
-    moment = parse_timestamp(text)
-    if moment is None:
-        raise ValueError(text)
-    return moment.astimezone(timezone.utc)
+
+def _instant(text: str) -> datetime:
+    """Parse a text that :func:`_moment` has returned."""
+    match = _MOMENT.fullmatch(text)
+    assert match is not None
+    return _utc(*match.groups())

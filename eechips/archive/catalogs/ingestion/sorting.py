@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from eechips.archive.catalogs.ingestion.checkpoint import FailedEntry, IngestCounts, SortedChunk
+from eechips.archive.catalogs.ingestion.item_geometry import InvalidItemError
 from eechips.archive.catalogs.ingestion.item_validation import parse_item, validate_items
 from eechips.archive.catalogs.partitions.columns import table_of
 from eechips.archive.catalogs.partitions.layout import Layout
@@ -64,6 +65,8 @@ def _parse(
             continue
         try:
             value, mended[len(values)] = parse_item(body)
+        except InvalidItemError as error:
+            failed.append((index, error.kind, str(error)))
         except ValueError as error:
             failed.append((index, "no JSON", str(error)))
         else:
