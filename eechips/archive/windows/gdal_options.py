@@ -46,7 +46,8 @@ def gdal_options(
     """Return the options of GDAL for one opening (https://gdal.org/en/stable/user/virtual_file_systems.html).
 
     Folders are not listed. Files beside a raster (headers, world files, masks) are searched on disks and in archives;
-    elsewhere, where each takes a request, only with ``beside``, and no masks. Neighbouring blocks are one request.
+    elsewhere, where each takes a request, only with ``beside``, and no masks. Neighbouring blocks are read by one
+    request.
     Nothing is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec
     finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
 

@@ -60,6 +60,11 @@ class RasterLocation:
         return self.scheme == "file" or self.path.startswith(_ARCHIVES)
 
     @property
+    def name(self) -> str:
+        """Name of the file, without its folder."""
+        return self.address.rpartition("/")[2]
+
+    @property
     def suffix(self) -> str:
         """Suffix of the name, with the dot, if the format is a single file that may have others beside it.
 
@@ -89,9 +94,10 @@ class RasterLocation:
         return (_ALONE if f".{suffix}" in _SINGLE else None) if suffix else _FOLDERS
 
     @property
-    def mask(self) -> RasterLocation | None:
-        """Place of a mask beside a remote raster; None if there can be none."""
-        return None if self.is_near or not self.suffix else self._beside(f"{self.address}.msk")
+    def masks(self) -> tuple[RasterLocation, ...]:
+        """Places of a mask beside a remote raster, as GDAL looks for one on a disk."""
+        suffixes = () if self.is_near or not self.suffix else (".msk", ".MSK")
+        return tuple(self._beside(self.address + suffix) for suffix in suffixes)
 
     @property
     def others(self) -> tuple[RasterLocation, ...]:

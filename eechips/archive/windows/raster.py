@@ -105,11 +105,9 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
         version = read_version(location, _timeouts())
         check_range_support(location)
         # Found without GDAL, which would request dozens of names and block all threads meanwhile.
-        if location.mask is not None and raster_exists(location.mask, _timeouts()):
-            raise UsageError(
-                f"{href} has a mask beside it, {location.mask.address.rpartition('/')[2]}, which is not read from afar:"
-                " download both files, or store the mask in the raster"
-            )
+        for mask in location.masks:
+            if raster_exists(mask, _timeouts()):
+                raise _masked(href, mask)
         beside = any(raster_exists(other, _timeouts()) for other in location.others)
         opening = _Opening(location, href, _LEAST_CACHE, version, beside=beside, is_known=False)
         try:
@@ -122,6 +120,13 @@ def describe(href: str, *, keep_header: bool = False, policy: RetryPolicy | None
             raise
 
     return _persist(attempt, policy, received)
+
+
+def _masked(href: str, mask: RasterLocation) -> UsageError:
+    return UsageError(
+        f"{href} has a mask beside it, {mask.name}, which is not read from afar: download both files, or store the mask"
+        " in the raster"
+    )
 
 
 def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> bytes:
@@ -144,7 +149,7 @@ def _check_ranges(location: RasterLocation, version: RasterVersion | None) -> by
 def _described_by_header(location: RasterLocation, href: str, received: Counter[str]) -> Raster | None:
     """Describe a raster by a header that can be kept; None if it cannot."""
     header = fetch_header(location, _timeouts(), lambda size: received.update(bytes=size))
-    others = location.others if location.mask is None else (location.mask, *location.others)
+    others = (*location.masks, *location.others)
     if header is None or any(raster_exists(other, _timeouts()) for other in others):
         return None
     opening = _Opening(location, href, _LEAST_CACHE, header.version, beside=False, is_known=False)
@@ -169,12 +174,16 @@ def read_window(unit: Unit, *, scaled: bool = False, policy: RetryPolicy | None 
         ``float64``.
 
     Raises:
+        UsageError: if the unit was planned by an earlier version, with a mask beside the raster.
         PermanentError: if the raster was removed or replaced.
         TransientError: if the retries fail.
         ConfigurationError: if the store denies access.
     """
     href, bands = unit["href"], list(unit["bands"])
     location = RasterLocation.of(href)
+    for mask in location.masks:
+        if mask.name in unit.get("others", ()):
+            raise _masked(href, mask)
     version = RasterVersion.from_json(unit["version"]) if unit.get("version") else None
     halo, raster = unit.get("halo", 0), unit["raster"]
     window = RasterWindow(

@@ -22,7 +22,7 @@ import rasterio
 from eechips.archive.windows import describe, plan_windows, read_window
 from eechips.archive.windows.locations import RasterLocation
 from eechips.client.retry import RetryPolicy
-from eechips.errors import EechipsError
+from eechips.errors import EechipsError, UsageError
 from eechips_local.assets import ingest
 from eechips_local.assets.asset_errors import UnreadableFileError
 from eechips_local.assets.ingestion.raster_files import RasterFiles
@@ -159,7 +159,8 @@ def test_a_mask_beside_a_raster_leads_to_no_other_file(
         if where == "file":
             assert [f"scene.tif{suffix} is no GeoTIFF, or damaged: remove it" in text for text in found] == [True, True]
         else:
-            assert ["has a mask beside it, scene.tif.msk" in text for text in found] == [True] * (suffix == ".msk")
+            (text,) = found
+            assert f"has a mask beside it, scene.tif{suffix}, which is not read from afar" in text
         assert watched.touched() == []
 
 
@@ -190,6 +191,15 @@ def test_a_mask_that_is_a_geotiff_is_applied_or_refused(
     assert (bucket.folder / "scene.tif.msk").exists()
     found = elsewhere(process, bucket, outcome, address_of(bucket, "scene.tif", where))
     assert found == "240" if where == "file" else "has a mask beside it, scene.tif.msk" in found
+
+
+@pytest.mark.parametrize("name", ["scene.tif.msk", "scene.tif.MSK"])
+def test_units_of_earlier_versions_with_a_mask_are_refused_at_once(bucket: Bucket, name: str) -> None:
+    write(bucket.folder / "scene.tif")
+    address = address_of(bucket, "scene.tif", "s3")
+    (unit,) = planned(address)
+    with pytest.raises(UsageError, match=f"{address} has a mask beside it, {name}, which is not read from afar"):
+        read_window({**unit, "others": [name]})
 
 
 def test_other_spellings_of_a_name_are_no_way_out(
