@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from mmap import mmap
 from typing import Literal
@@ -37,6 +37,7 @@ _STRIPS, _ROWS, _STRIP_SIZES = 273, 278, 279
 _TILE_WIDTH, _TILE_HEIGHT, _TILES, _TILE_SIZES = 322, 323, 324, 325
 _BLOCK_TAGS = ((_STRIPS, _STRIP_SIZES), (_TILES, _TILE_SIZES))
 _DIRECTORIES = 330  # offsets of further directories
+_PLACES = frozenset((_DIRECTORIES, *_BLOCK_TAGS[0], *_BLOCK_TAGS[1]))
 _POINTERS = frozenset((_DIRECTORIES, 34665, 34853, 40965))  # to further directories, which the small TIFF lacks
 _REDUCED, _MASK = 1, 4  # of the subfile type
 _SEPARATE = 2  # planes
@@ -208,11 +209,11 @@ def find_end(data: mmap) -> int:
     try:
         reader = _Reader(data, sys.maxsize, "<" if data[:2] == b"II" else ">", sys.maxsize)
         todo, seen = [reader.first], set[int]()
-        while todo and end <= len(data) and len(seen) < _MOST_DIRECTORIES:
+        while todo and end <= len(data) and len(seen) + len(todo) <= _MOST_DIRECTORIES:
             at = todo.pop()
             if at and at not in seen:
                 seen.add(at)
-                tags, following = reader.directory(at)
+                tags, following = reader.directory(at, _PLACES)
                 todo += [following, *reader.numbers(tags, _DIRECTORIES).tolist()]
                 for places, counts in _BLOCK_TAGS:
                     offsets, sizes = reader.numbers(tags, places), reader.numbers(tags, counts)
@@ -238,8 +239,8 @@ class _Reader:
             raise UnsupportedTiffError("the file is not a TIFF")
         self.first = self._unpack("Q", 8) if self._is_big else self._unpack("I", 4)
 
-    def directory(self, at: int) -> tuple[dict[int, Tag], int]:
-        """Return the tags of a directory, and the position of the next directory; 0 for the last."""
+    def directory(self, at: int, wanted: Container[int] = range(1 << 16)) -> tuple[dict[int, Tag], int]:
+        """Return the wanted tags of a directory, and the position of the next directory; 0 for the last."""
         count_format, entry_size, value_size = ("Q", 20, 8) if self._is_big else ("H", 12, 4)
         count = self._unpack(count_format, at)
         if count > _MOST_TAGS:
@@ -258,7 +259,9 @@ class _Reader:
                 self._left -= length
                 if self._left < 0:
                     raise UnsupportedTiffError(f"the tags have more than {MOST_BYTES >> 20} MiB of values")
-            tags[tag] = Tag(kind, values, self._bytes(place, length))
+            self._check_end(place + length)
+            if tag in wanted:
+                tags[tag] = Tag(kind, values, self._bytes(place, length))
         return tags, self._unpack("Q" if self._is_big else "I", start + count * entry_size)
 
     def numbers(self, tags: Mapping[int, Tag], tag: int) -> npt.NDArray[np.uint64]:
@@ -280,11 +283,14 @@ class _Reader:
         return number
 
     def _bytes(self, at: int, length: int) -> bytes:
-        if at + length > min(max(self.size, len(self._data)), self._most):
-            raise UnsupportedTiffError(f"the header has values up to byte {at + length:,}")
-        if at + length > len(self._data):
-            raise IncompleteHeaderError(at + length)
+        self._check_end(at + length)
         return self._data[at : at + length]
+
+    def _check_end(self, end: int) -> None:
+        if end > min(max(self.size, len(self._data)), self._most):
+            raise UnsupportedTiffError(f"the header has values up to byte {end:,}")
+        if end > len(self._data):
+            raise IncompleteHeaderError(end)
 
 
 def _image(reader: _Reader, tags: Mapping[int, Tag]) -> TiffImage:

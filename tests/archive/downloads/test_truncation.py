@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from rasterio.enums import Resampling
 from rasterio.transform import from_origin
 
 from eechips.archive.downloads.expected_file import ExpectedFile, inspect
+from eechips.archive.downloads.integrity import check_end
 from eechips.errors import ValidationError
 
 pytestmark = pytest.mark.filterwarnings("ignore::rasterio.errors.NotGeoreferencedWarning")
@@ -104,6 +107,24 @@ def test_truncated_files_are_refused(tmp_path: Path, name: str) -> None:
         path.write_bytes(data[:size])
         with pytest.raises(ValidationError):
             inspect(path, promise)
+
+
+def test_tags_that_share_bytes_are_not_copied(tmp_path: Path) -> None:
+    """The values of 900 tags are the same half of a megabyte."""
+    size, tags = 500_000, range(1000, 1900)
+    entries = b"".join(struct.pack("<HHII", tag, 2, size, 8) for tag in tags)
+    directory = struct.pack("<H", len(tags)) + entries + bytes(4)
+    data = struct.pack("<2sHI", b"II", 42, 8 + size) + bytes(size) + directory
+    (tmp_path / "x.tif").write_bytes(data)
+    tracemalloc.start()
+    try:
+        check_end(tmp_path / "x.tif", "tif")
+        assert tracemalloc.get_traced_memory()[1] < 2 * size
+    finally:
+        tracemalloc.stop()
+    (tmp_path / "x.tif").write_bytes(data[:8] + data[8 + size :])
+    with pytest.raises(ValidationError, match="truncated"):
+        check_end(tmp_path / "x.tif", "tif")
 
 
 @pytest.mark.parametrize("superblock", [("earliest", "v108"), ("v110", "v110")])
