@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -233,6 +234,20 @@ def digests(run: eechips.Run) -> dict[str, str]:
     return dict(zip(table["id"], table["sha256"], strict=True))
 
 
+@contextmanager
+def inverted(path: Path) -> Iterator[None]:
+    """Invert the values of a file, and empty the cache of archives, before and after."""
+    before, cache = path.read_bytes(), Path(os.environ["XDG_CACHE_HOME"]) / "eechips-local"
+    try:
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
+            file.write(255 - file.read())
+        shutil.rmtree(cache)
+        yield
+    finally:
+        path.write_bytes(before)
+        shutil.rmtree(cache)
+
+
 @pytest.mark.exhaustive
 def test_an_estimate_announces_what_a_run_takes_from_an_archive(served: Served, tmp_path: Path) -> None:
     """Two workers take the bytes that the host has sent, in all."""
@@ -267,8 +282,7 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
     info = json.loads((run.path / "run.json").read_text())
     assert info["source"] == f"archive:{served.toml}"
     (dataset,) = (each for each in info["datasets"] if each["id"] == NAIP)
-    assert dataset["archive"] == "tests"
-    assert dataset["collection"] == "naip"
+    assert (dataset["archive"], dataset["collection"]) == ("tests", "naip")
     assert dataset["differs"]
     assert dataset["licence"]
     assert any("open archive" in note for note in info["notes"])
@@ -281,8 +295,7 @@ def test_what_a_run_records_of_an_archive(served: Served, tmp_path: Path) -> Non
         assert row.etag
         assert "sig=" not in row.href
     eechips.report(run.path)
-    report = (run.path / "report.html").read_text()
-    assert "the open archive" in report
+    assert "the open archive" in (run.path / "report.html").read_text()
     eechips.card(run.path)
     card = (run.path / "README.md").read_text()
     assert "from the open archive" in card
@@ -305,9 +318,8 @@ def test_a_run_records_the_archive_of_a_server_that_others_have_started(served: 
     assert dataset["differs"]
     assert any("open archive tests" in note for note in info["notes"])
     columns = ["source", "item", "href", "etag"]
-    assert pd.read_parquet(run.path / "sources.parquet")[columns].equals(
-        pd.read_parquet(own.path / "sources.parquet")[columns]
-    )
+    files, same = (pd.read_parquet(each.path / "sources.parquet", columns=columns) for each in (run, own))
+    assert files.equals(same)
     eechips.card(run.path)
     card = (run.path / "README.md").read_text()
     assert "from the open archive tests" in card
@@ -333,20 +345,12 @@ def test_the_table_of_files_follows_what_is_fetched_again(served: Served, tmp_pa
     image = files["source"][0]
     shown = pd.read_parquet(run.path / "manifest.parquet").set_index("file")["sources"]
     path, _, _ = served.source(image, "R")
-    before = path.read_bytes()
-    cache = Path(os.environ["XDG_CACHE_HOME"]) / "eechips-local"
-    try:
-        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
-            file.write(255 - file.read())
-        shutil.rmtree(cache)
+    with inverted(path):
         for name, images in shown.items():
             if image in images:
                 (run.path / name).unlink()
         eechips.verify(run.path, reopen=True)
         sample_naip(served, tmp_path / "run")
-    finally:
-        path.write_bytes(before)
-        shutil.rmtree(cache)
     later = pd.read_parquet(run.path / "sources.parquet")
     is_changed = files.set_index("href")["etag"] != later.set_index("href")["etag"]
     assert set(files.set_index("href")["source"][is_changed]) == {image}
@@ -360,16 +364,8 @@ def test_a_changed_file_is_told_by_rebuild(served: Served, tmp_path: Path) -> No
     assert same.is_same
     image = pd.read_parquet(run.path / "sources.parquet")["source"][0]
     path, _, _ = served.source(image, "R")
-    before = path.read_bytes()
-    try:
-        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as file:
-            file.write(255 - file.read())
-        cache = Path(os.environ["XDG_CACHE_HOME"])
-        shutil.rmtree(cache / "eechips-local")
+    with inverted(path):
         again = eechips.rebuild(lockfile, tmp_path / "again", archive=served.toml, quiet=True, executor="processes:1")
-    finally:
-        path.write_bytes(before)
-        shutil.rmtree(cache / "eechips-local")
     assert [each.id for each in again.replaced] == [image]
     assert not again.is_same
 
@@ -457,8 +453,7 @@ def test_composites_are_odc_stac_s_medians(served: Served, tmp_path: Path) -> No
     chips, found = [], []
     for file in pd.read_parquet(run.path / "manifest.parquet")["file"].dropna():
         with rasterio.open(run.path / file) as chip:
-            grid = {"shape": chip.shape, "transform": list(chip.transform)[:6], "crs": chip.crs.to_string()}
-            chips.append(grid)
+            chips.append({"shape": chip.shape, "transform": list(chip.transform)[:6], "crs": chip.crs.to_string()})
             found.append((chip.read(), chip.read_masks() > 0))
     asked = {"items": items, "bands": bands, "chips": chips, "folder": str(tmp_path)}
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}

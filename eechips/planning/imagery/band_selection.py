@@ -234,7 +234,7 @@ class BandSelection:
 
 
 def _quantized(image: Any, quantization: Quantization) -> ee.Image:
-    """Return the bands of an image as integers; :meth:`Quantization.quantize` on the server."""
+    """Return the bands of an image as integers: abs(value) ** (1 / power) * divisor, rounded, with the value's sign."""
     sizes = image.abs().pow(1.0 / quantization.power).multiply(quantization.divisor).round().min(quantization.limit)
     signed = sizes.multiply(image.signum())
     quantized: ee.Image = signed.toInt8() if quantization.dtype == "int8" else signed.toInt16()
