@@ -191,24 +191,28 @@ def getResult(item):
 """
 
 
-@pytest.mark.exhaustive
+_KINDS = [
+    ("joblib", "joblib.Parallel(n_jobs=2)(joblib.delayed(getResult)(item) for item in items)"),
+    ("loky", "list(loky.get_reusable_executor(max_workers=2).map(getResult, items))"),
+    ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
+    ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
+    ("multiprocess", "multiprocess.Pool(2).map(getResult, items)"),
+    (
+        "pathos.multiprocessing",
+        "p = pathos.multiprocessing.ProcessPool(2); p.close(); p.restart(); p.amap(getResult, items).get()",
+    ),
+    (
+        "pathos.threading",
+        "list(pathos.threading.ThreadPool(2).imap(lambda n, item: getResult((n, item)), *zip(*items)))",
+    ),
+]
+
+
 @pytest.mark.parametrize(
     ("package", "opens"),
     [
-        ("joblib", "joblib.Parallel(n_jobs=2)(joblib.delayed(getResult)(item) for item in items)"),
-        ("loky", "list(loky.get_reusable_executor(max_workers=2).map(getResult, items))"),
-        ("pqdm.threads", "pqdm.threads.pqdm(items, getResult, n_jobs=2)"),
-        ("pqdm.processes", "pqdm.processes.pqdm(items, getResult, n_jobs=2)"),
         ("p_tqdm", "p_tqdm.p_umap(getResult, items, num_cpus=2)"),
-        ("multiprocess", "multiprocess.Pool(2).map(getResult, items)"),
-        (
-            "pathos.multiprocessing",
-            "p = pathos.multiprocessing.ProcessPool(2); p.close(); p.restart(); p.amap(getResult, items).get()",
-        ),
-        (
-            "pathos.threading",
-            "list(pathos.threading.ThreadPool(2).imap(lambda n, item: getResult((n, item)), *zip(*items)))",
-        ),
+        *(pytest.param(*kind, marks=pytest.mark.exhaustive) for kind in _KINDS),
     ],
 )
 def test_functions_that_take_one_item_are_called_by_the_script(
