@@ -17,6 +17,7 @@ from tests.support.user_scripts import plain, run
 
 _FUNCTIONS = """
 import array
+import collections
 import functools
 import gzip
 import heapq
@@ -132,6 +133,69 @@ def inserts(n):
 def writes_text(n):
     global words
     words += str(n)
+
+COLLECTION, BBOX, ORDER, OUT, FIRST = "COPERNICUS/S2", [0, 1], [2, 1], "out.tif", (0, [])
+last, next_print, buffer, waiting = 0.0, 0.0, np.zeros(3_000_000), collections.deque()
+images, options = Exception(), {"images": Exception(), "size": 9}
+
+def chooses_an_image(n):
+    first = ee.ImageCollection(COLLECTION).filterBounds(ee.Geometry.Point(BBOX)).sort("CLOUDY_PIXEL_PERCENTAGE").first()
+    second = images.filterDate(OUT, COLLECTION).sort("date", False).first()
+    return first, second, images.sort("date"), options["images"].sort("date"), images.filterBounds(images).reverse()
+
+def orders_copies(n):
+    coordinates = ee.List(list(BBOX)).reverse()
+    random.shuffle(list(ORDER))
+    data = images.shuffle(options["size"])
+    return coordinates, data, ORDER[:].sort(), sorted(ORDER).reverse()
+
+def shuffles(n):
+    random.shuffle(ORDER)
+
+def sorts(n):
+    ORDER.sort(key=str)
+
+def rotates(n):
+    waiting.rotate(1)
+
+def saves_with_keywords(n):
+    save(n, file=OUT)
+    written = save(n, out=OUT)
+
+def adds_to_a_list_in_a_tuple(n):
+    FIRST[1].append(n)
+
+def adds_to_a_tuple(n):
+    global FIRST
+    FIRST += (n,)
+
+def prints_at_times(n):
+    global last, next_print
+    now = time.time()
+    if time.time() - last > 1:
+        last = time.time()
+    if now - last > 1:
+        last = now
+    if (datetime.now() - last).total_seconds() > 5:
+        last = datetime.now()
+    if now > next_print:
+        next_print = now + 5
+    if most >= 100:
+        counts["printed"] = n
+
+def keeps_what_is_measured(n):
+    global most
+    if len(str(n)) + 1 > most:
+        most = len(str(n)) + 1
+
+def empties_at_times(n):
+    global rows
+    rows.append(n)
+    if len(rows) >= 100:
+        rows = []
+
+def adds_into_a_buffer(n):
+    return np.add(buffer, n, out=buffer)
 
 def counts_what_is_there(n):
     global most
@@ -285,6 +349,10 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
         ("keeps_the_best", "best"), ("keeps_the_most", "most"), ("keeps_the_most_in_a_dict", "counts"),
         ("counts_by_get", "counts"), ("counts_from_the_first", "counts"), ("pushes", "rows"), ("inserts", "rows"),
         ("writes_text", "words"), ("counts_what_is_there", ""),
+        ("chooses_an_image", ""), ("orders_copies", ""), ("shuffles", "ORDER"), ("sorts", "ORDER"),
+        ("rotates", "waiting"), ("saves_with_keywords", ""), ("adds_to_a_list_in_a_tuple", ""),
+        ("adds_to_a_tuple", "FIRST"), ("prints_at_times", ""), ("keeps_what_is_measured", "most"),
+        ("empties_at_times", "rows"), ("adds_into_a_buffer", "buffer"),
         ("fills", "large"), ("fills_in_a_dict", "bands"), ("fills_cells", "table"), ("fills_a_long_list", "many"),
         ("sets_one_of_many", "states"), ("reads_large_ones", ""),
         ("changes_its_row", ""), ("saves_by_inner_functions", ""), ("takes_of_its_own", ""),

@@ -182,6 +182,26 @@ def test_a_process_may_make_a_later_call_first() -> None:
     assert sorted(parent.by[1]["names"]) == [1, 3, 5]
 
 
+def test_equal_dicts_that_calls_assign_are_not_joined() -> None:
+    """The list in them was three times as long, and a Counter in them was summed."""
+    source = """
+from collections import Counter
+profiles = {}
+def work(n):
+    profiles["dem"] = {"transform": [1, 2], "classes": Counter(water=3), "crs": {"names": ["x"]}, n: n}
+"""
+    parent = ModuleType("__main__")
+    exec(source, parent.__dict__)
+    for n in range(3):
+        worker = ModuleType("__main__")
+        exec(source, worker.__dict__)
+        changes = StateChanges(Call(worker.work))
+        worker.work(n)
+        apply((change, Call(parent.work)) for change in changes.found())
+    profile = parent.profiles["dem"]
+    assert (profile["transform"], profile["classes"], profile["crs"]) == ([1, 2], {"water": 3}, {"names": ["x"]})
+
+
 def test_cells_of_a_table_are_found_among_others() -> None:
     """Cells of any type keep what they have, and a copy that two workers have does not undo the change of the other."""
     cells = [np.arange(2), [1], pd.Timestamp("2020-01-01"), float("nan"), None]
@@ -371,6 +391,7 @@ def test_a_large_array_cannot_be_changed_by_another_name() -> None:
         "import numpy as np\ngrid = np.zeros(3_000_000)\ndef work(n):\n    part = grid[n:]\n    part[0] = n",
         vars(module),
     )
-    StateChanges(Call(module.work))
+    assert StateChanges(Call(module.work)).has_locked
+    assert not StateChanges(Call(module.work)).has_locked  # what was read-only before
     with pytest.raises(ValueError, match="read-only"):
         module.work(1)

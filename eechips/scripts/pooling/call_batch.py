@@ -49,12 +49,12 @@ class CallBatch:
         Raises:
             RecipeError: if a call of a pool of processes changes a file through memory that they share.
         """
-        if self._threads is None and (obstacle := changed_file(call)):
+        if not (obstacle := self._obstacle(call)):
+            return None
+        if self._threads is None:
             raise RecipeError(
                 f"calls of {function_name(call.function)}() cannot be made in other processes: {obstacle}"
             )
-        if self._threads is None or not (obstacle := self._obstacle(call)):
-            return None
         if self._executor is None:
             self._executor = ORIGINALS["ThreadPoolExecutor"](
                 self._threads, initializer=self._initializer, initargs=self._initargs
@@ -112,9 +112,14 @@ class CallBatch:
     def _obstacle(self, call: Call) -> str:
         """Return why a call cannot be sent to another process; empty if it can."""
         function, obstacle = self._functions.get(id(call.function), (None, ""))
-        if function is None:
+        is_of_processes = self._threads is None
+        if function is None and is_of_processes:
+            obstacle = changed_file(call.function)
+        elif function is None:
             obstacle = _refusal(call.function, function_name(call.function)) or lost_change(call.function)
-            self._functions[id(call.function)] = call.function, obstacle
+        self._functions[id(call.function)] = call.function, obstacle
+        if is_of_processes:
+            return obstacle or changed_argument(call, is_of_processes=True)
         return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument") or changed_argument(call)
 
 

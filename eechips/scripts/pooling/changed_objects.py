@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -28,8 +28,9 @@ from eechips.scripts.script_source import last_name, read_source
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
 _CONTAINERS = (dict, list, set)
-_TEXTS = (str, bytes, tuple)
+_REPLACED = (str, bytes, tuple)
 """What is replaced when something is added to it."""
+_SORTED = (list, deque, np.ndarray)
 
 _OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
 _OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
@@ -41,7 +42,7 @@ _ORDERED = frozenset({"heapify", "heappush", "insort", "insort_left", "insort_ri
 """Functions that change the order of a list."""
 
 _ORDERS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
-_ADDED, _REMOVED, _CHOSEN = "added", "removed", "chosen"
+_ADDED, _EXTENDED, _REMOVED, _REORDERED, _ORDER_DEPENDENT = "added", "extended", "removed", "reordered", "dependent"
 """Kinds of changes; the last depends on the value that other calls have left, as a maximum."""
 
 
@@ -59,8 +60,9 @@ def lost_change(function: Any) -> str:
             if name not in _parameters(code) and (
                 _is_of(value, _PACKAGES, _CLASSES)
                 or (_REMOVED in kinds and isinstance(value, _CONTAINERS))
-                or isinstance(value, _TEXTS)
-                or (_CHOSEN in kinds and not callable(value) and not isinstance(value, ModuleType))
+                or (_EXTENDED in kinds and isinstance(value, _REPLACED))
+                or (_REORDERED in kinds and isinstance(value, _SORTED))
+                or (_ORDER_DEPENDENT in kinds and not callable(value) and not isinstance(value, ModuleType))
                 or is_too_large(value, member.__module__)
             ):
                 return _copied(name)
@@ -69,24 +71,30 @@ def lost_change(function: Any) -> str:
     return ""
 
 
-def changed_argument(call: SharedCall) -> str:
-    """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none."""
+def changed_argument(call: SharedCall, *, is_of_processes: bool = False) -> str:
+    """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none.
+
+    Args:
+        is_of_processes: whether only files, mapped to memory, are meant: processes have copies of others.
+    """
     for name, value in _changed_arguments(call).items():
-        if _is_of(value, _PACKAGES) or is_too_large(value):
+        if _is_file(value) if is_of_processes else _is_of(value, _PACKAGES) or is_too_large(value):
             return _copied(name)
     return ""
 
 
-def changed_file(call: SharedCall) -> str:
-    """Return which file, mapped to memory, a call of a pool of processes changes; empty for none."""
-    mapped = _changed_arguments(call)
-    for member in _reached(executed_function(call.function)):
+def changed_file(function: Any) -> str:
+    """Return which file, mapped to memory, a function of a pool of processes changes; empty for none."""
+    for member in _reached(executed_function(function)):
         own = variables(member)
-        mapped |= {name: own.get(name) for name in _changed_names(member.__code__, Path(member.__code__.co_filename))}
-    for name, value in mapped.items():
-        if isinstance(value, np.memmap) and value.mode in ("r+", "w+"):
-            return _copied(name)
+        for name in _changed_names(member.__code__, Path(member.__code__.co_filename)):
+            if _is_file(own.get(name)):
+                return _copied(name)
     return ""
+
+
+def _is_file(value: Any) -> bool:
+    return isinstance(value, np.memmap) and value.mode in ("r+", "w+")
 
 
 def _copied(name: str) -> str:
@@ -255,7 +263,7 @@ def _changed_names(code: CodeType, path: Path) -> dict[str, set[str]]:
     """
     names: dict[str, set[str]] = {}
     for definition in _definitions(code, path):
-        for name, kind in (*_changes(definition), *((name, _CHOSEN) for name in _chosen(definition))):
+        for name, kind in (*_changes(definition), *((name, _ORDER_DEPENDENT) for name in _order_dependent(definition))):
             names.setdefault(name, set()).add(kind)
     own = _local_names(code).difference(_parameters(code))
     return {name: kinds for name, kinds in names.items() if name not in own}
@@ -283,16 +291,24 @@ def _changes(function: ast.AST) -> Iterator[tuple[str, str]]:
             kind = _REMOVED if isinstance(node.ctx, ast.Del) else _ADDED
             yield from ((name, kind) for name in _variable_or_field(node.value))
         elif isinstance(node, ast.AugAssign):
-            yield from ((name, _ADDED) for name in _variable_or_field(node.target))
+            kind = _ADDED if isinstance(node.target, ast.Subscript) else _EXTENDED
+            yield from ((name, kind) for name in _variable_or_field(node.target))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
             yield from ((name, _ADDED) for name in _variable_or_field(node.value.func))
-            files = [keyword.value for keyword in node.value.keywords if keyword.arg == "file"]
-            yield from ((name, _ADDED) for file in files for name in _variable_or_field(file))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _REMOVING:
-            yield from ((name, _REMOVED) for name in _variable_or_field(node.func.value))
+        if isinstance(node, ast.Call):
+            written = [keyword.value for keyword in node.keywords if keyword.arg in ("file", "out")]
+            yield from ((name, _ADDED) for value in written for name in _variable_or_field(value))
+            owner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
+            if owner and last_name(node.func) in _REMOVING:
+                yield from ((name, _REMOVED) for name in _variable_or_field(*owner))
+            ordered = node.args[:1] if last_name(node.func) in _ORDERED else []
+            ordered += owner if last_name(node.func) in _ORDERING else []
+            for value in ordered:  # not what a call returns, or an item is: a copy, or an object of Earth Engine
+                if not any(isinstance(part, (ast.Call, ast.Subscript)) for part in ast.walk(value)):
+                    yield from ((name, _REORDERED) for name in _variable_or_field(value))
 
 
-def _chosen(function: ast.AST) -> Iterator[str]:
+def _order_dependent(function: ast.AST) -> Iterator[str]:
     """Yield the variables that a function sets by what they are: to a maximum, or to a count that may be the first.
 
     Copies of them do not add up. Items at a place that differs between calls are theirs alone.
@@ -310,14 +326,25 @@ def _chosen(function: ast.AST) -> Iterator[str]:
     yield from _names(*(target for target in counted if ast.unparse(target) in first))
     for node in nodes:
         if isinstance(node, ast.If):
-            tests = (part for part in ast.walk(node.test) if isinstance(part, ast.Compare))
-            compared = _names(*(test for test in tests if isinstance(test.ops[0], _ORDERS)))
             inner = [part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Assign)]
-            yield from compared & _names(*(t for part in inner for t in part.targets if _is_one_place(t)))
-        elif isinstance(node, ast.Call) and last_name(node.func) in _ORDERED:
-            yield from _names(*node.args[:1])
-        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _ORDERING:
-            yield from _names(node.func.value)
+            for test in (part for part in ast.walk(node.test) if isinstance(part, ast.Compare)):
+                if isinstance(test.ops[0], _ORDERS):
+                    yield from (name for part in inner for name in _kept(test, part))
+
+
+def _kept(test: ast.Compare, assigned: ast.Assign) -> set[str]:
+    """Return the variables that an assignment sets to what they are compared with, or to an empty list or dict.
+
+    A time that has passed since, and a time to come, are not what is compared.
+    """
+    sides, value = [test.left, *test.comparators], assigned.value
+    there = _names(*(target for target in assigned.targets if _is_one_place(target)))
+    if isinstance(value, (ast.List, ast.Dict)):
+        return there & _names(*sides)
+    is_sum = isinstance(value, ast.BinOp) and ast.unparse(value) not in map(ast.unparse, sides)
+    if is_sum or not (_names(*sides) - there) & _names(value):
+        return set()
+    return there & _names(*(side for side in sides if not any(isinstance(part, ast.BinOp) for part in ast.walk(side))))
 
 
 def _is_one_place(target: ast.expr) -> bool:

@@ -103,6 +103,9 @@ class _Snapshot:
 class StateChanges:
     """Record a call's changes of the script's variables.
 
+    Attributes:
+        has_locked: whether an array is too large to be compared, and is read-only now.
+
     Args:
         call: its function's globals and closure, the fields of its object, and the arguments are compared.
         modules: names of the modules of the script, whose variables are compared as well.
@@ -110,6 +113,7 @@ class StateChanges:
 
     def __init__(self, call: SharedCall, modules: Iterable[str] = ()) -> None:
         self._call, self._names = call, tuple(modules)
+        self.has_locked = False
         self._modules = {"__main__", executed_function(call.function).__module__, *self._names}
         self._known: dict[int, _Snapshot | None] = {}
         present = variables_of(call, self._names)
@@ -136,7 +140,8 @@ class StateChanges:
             return value if known is None else replace(known, is_alias=True)
         if isinstance(value, np.ndarray):
             self._known[id(value)] = None
-            if value.nbytes > _MOST_BYTES:
+            if value.nbytes > _MOST_BYTES and value.flags.writeable:
+                self.has_locked = True
                 value.flags.writeable = False  # an error, instead of a change that is lost
             return value.copy() if value.nbytes <= _MOST_BYTES and not value.dtype.hasobject else value
         if _is_table(value):
@@ -360,10 +365,10 @@ def _add(there: Any, key: Any, value: Any) -> None:
         _set(there, key, present + value)
     elif isinstance(present, list) and isinstance(value, list):
         present.extend(value)
-    elif isinstance(present, dict) and isinstance(value, dict):
+    elif isinstance(present, defaultdict) and isinstance(value, dict):
         for inner, item in value.items():
             _add(present, inner, item)
-    elif isinstance(present, set) and isinstance(value, set):
+    elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
         present.update(value)
     else:
         _set(there, key, value)
