@@ -8,6 +8,7 @@ import contextlib
 import importlib
 import io
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -44,13 +45,6 @@ STAGING = "staging"
 
 _MOST_REFUSALS = 3
 """Failures of the same request in a call, after which its own loops may wait; they end with the next one."""
-
-_READ_ONLY = {
-    "attempt to write a readonly database": "an SQLite database",
-    "destination is read-only": "an array of more than 16 MB",
-    "array is read-only": "an array of more than 16 MB",  # as by +=
-}
-"""What calls may not change, by the error of SQLite or numpy."""
 
 _DATA_TYPES = (bytes, dict, float)
 _DATA_PACKAGES = frozenset({"ee", "numpy", "pandas", "geopandas", "xarray"})
@@ -104,6 +98,7 @@ class CallExecutor:
         self._program: Program | None = None
         self._has_raised = False
         self._changes: tuple[StateChange, ...] = ()
+        self._has_locked = False  # in this call or an earlier one of this process
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
         for name in place.packages:
             with contextlib.suppress(ImportError):  # another machine may lack it; a function that needs it says so
@@ -181,7 +176,7 @@ class CallExecutor:
                 raise Stopped from None
             folder.keep(position, CallResult(error=error, changes=self._changes, logged=self._texts(logged)))
             known_error = classify_error(error) if self._has_raised else internal_error(error)
-            known_error = _shared_data_error(error) or known_error
+            known_error = self._shared_data_error(error) or known_error
             if isinstance(known_error, RequestError) and self._observer.failure is not None:
                 known_error = self._observer.failure  # with the service's message, which libraries omit
             if known_error is not None and known_error is not error:
@@ -231,6 +226,7 @@ class CallExecutor:
             call = folder.call(program, position)
             self._working_folder.show_results(named_texts((call.arguments, dict(call.keywords))))
             changes = StateChanges(call, script_modules(self._place.root)) if program.shares else None
+            self._has_locked = self._has_locked or (changes is not None and changes.has_locked)
             try:
                 with (
                     seeded(program.seed + position),
@@ -253,6 +249,21 @@ class CallExecutor:
                 program.initializer(*program.initargs)
             self._folder, self._program = folder, program
         return self._program
+
+    def _shared_data_error(self, error: BaseException) -> UsageError | None:
+        """Return what to do about an error of a call that changes what it may only read; None for other errors."""
+        errors = (error, error.__cause__, error.__context__)  # libraries wrap those of SQLite
+        if self._working_folder.has_database and any(
+            isinstance(cause, sqlite3.OperationalError) and "readonly database" in str(cause) for cause in errors
+        ):
+            shared = "an SQLite database"
+        elif self._has_locked and isinstance(error, ValueError) and "read-only" in str(error):
+            shared = "an array of more than 16 MB"
+        else:
+            return None
+        return UsageError(
+            f"the call changes {shared}, which others share: return the values, and let the script write them"
+        )
 
     def _may_help(self, error: BaseException) -> bool:
         """Return whether a call may retry after an error; the transport has retried its own already."""
@@ -294,17 +305,6 @@ class CallExecutor:
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)
         return tuple(_checked(path, name) for name, path in paths.items())
-
-
-def _shared_data_error(error: BaseException) -> UsageError | None:
-    """Return what to do about an error of a call that changes what it may only read; None for other errors."""
-    messages = list(map(str, (error, error.__cause__, error.__context__)))
-    for text, shared in _READ_ONLY.items():
-        if any(text in message for message in messages):
-            return UsageError(
-                f"the call changes {shared}, which others share: return the values, and let the script write them"
-            )
-    return None
 
 
 def _checked(path: Path, name: str) -> RecipeFile:

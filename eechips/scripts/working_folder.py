@@ -34,8 +34,8 @@ class WorkingFolder:
         tested: files of the sources whose existence was tested since it was entered, by relative path.
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
         renamed: name under which each file is saved whose own name is reserved for a file of the run.
-        peculiar: paths that :meth:`files` has omitted, since they are not regular files: pipes, sockets, links to
-            other folders.
+        peculiar: paths that :meth:`files` has omitted: pipes, sockets, links to other folders.
+        has_database: whether a database that it opened since is a link, which it cannot write through.
 
     Args:
         folder: absolute path.
@@ -58,19 +58,17 @@ class WorkingFolder:
         names_cwd: bool = False,
         threads: WeakSet[threading.Thread] | None = None,
     ) -> None:
-        self._appends_apart = appends_apart
+        self._appends_apart, self.names_cwd, self.has_database = appends_apart, names_cwd, False
         self._threads: WeakSet[threading.Thread] = WeakSet() if threads is None else threads
         self.folder, self._sources = folder, sources
         self._inputs, self._folders = tuple(inputs), tuple(folders)
-        self.names_cwd = names_cwd
         self.outside: dict[str, None] = {}
         self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
         self.appending: Callable[[str], None] = lambda _: None
         self.renamed: dict[str, str] = {}
         self.peculiar: list[str] = []
-        self._links: dict[Path, tuple[int, int]] = {}
-        self._copies: dict[Path, tuple[int, int]] = {}
+        self._links, self._copies = dict[Path, tuple[int, int]](), dict[Path, tuple[int, int]]()
         self._shown: set[str] = set()
         self._made: list[Path] = []
         self._suspensions = 0
@@ -84,7 +82,7 @@ class WorkingFolder:
             at: a folder below it to begin in, or another folder, absolute.
         """
         self._prepare()
-        self.outside, self.appended, self.tested = {}, {}, {}
+        self.outside, self.appended, self.tested, self.has_database = {}, {}, {}, False
         before = Path.cwd()
         if not Path(at).is_absolute():
             (self.folder / at).mkdir(parents=True, exist_ok=True)
@@ -270,7 +268,9 @@ class WorkingFolder:
         if set(mode) & set("wax"):
             return path
         changes_copy = not mode and not self._appends_apart and self._relative(path) is not None
-        return self.opened(path, "r+" if changes_copy else mode or "r")
+        there = self.opened(path, "r+" if changes_copy else mode or "r")
+        self.has_database = self.has_database or (not mode and Path(there).is_symlink())
+        return there
 
     def _renamed(self, relative: str, path: str, *, is_written: bool) -> str:
         """Return the path of a file of the script that is called as one of the run, which would replace it."""
