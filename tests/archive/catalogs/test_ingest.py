@@ -63,6 +63,15 @@ def test_addresses_may_be_paths(tmp_path: Path) -> None:
     assert len(eechips.open_catalog(tmp_path / "catalog")) == 1
 
 
+def test_bad_names_are_counted_apart_from_damaged_items(tmp_path: Path) -> None:
+    texts = [json.dumps({**scene(1), "assets": {name: {"href": "x"}}}) for name in ("a\0", "", "a")]
+    for number, text in enumerate([*texts, texts[0][:-1]]):
+        (tmp_path / f"{number}.json").write_text(text)
+    (tmp_path / "list.txt").write_text("\n".join(f"{tmp_path}/{number}.json" for number in range(4)))
+    cli(tmp_path / "list.txt", "--out", tmp_path / "catalog")
+    assert [row["kind"] for row in failures(tmp_path / "catalog")] == ["bad names", "bad names", "no JSON"]
+
+
 def test_remote_lists_are_ingested(tmp_path: Path, host: HostLimiter) -> None:
     cli(f"{host.url}/7.json?key=a*b", "--out", tmp_path / "catalog", status=0)
     assert [key[1] for key in contents(eechips.open_catalog(tmp_path / "catalog"))] == ["scene-7"]
