@@ -174,3 +174,46 @@ def test_calls_that_change_a_large_array_by_another_name_fail(demo_server: Serve
     result = run(tmp_path / "script.py", demo_server, tmp_path)
     assert result.returncode == 1, result.stderr
     assert "2 x UsageError: the call changes an array of more than 16 MB, which others share" in result.stderr
+
+
+OWN_ERRORS = """
+import sqlite3
+from multiprocessing.pool import ThreadPool
+
+import ee
+import numpy as np
+
+ee.Initialize()
+
+
+def save(n):
+    value = ee.Number(n).getInfo()
+    if n == 0:
+        np.frombuffer(b"1234", "int32")[0] = value
+    with sqlite3.connect({path!r}) as database:
+        if n == 1:
+            database.execute("pragma query_only = 1")
+        database.execute("insert into cells values (?)", (value,))
+    return value
+
+
+with ThreadPool(2) as pool:
+    pool.map(save, range(4))
+"""
+
+
+def test_errors_of_what_is_read_only_by_itself_are_the_scripts(
+    demo_server: Server, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """They were explained by what calls share; a database by an absolute path may be written, as caches are."""
+    path = tmp_path_factory.mktemp("elsewhere") / "cache.db"
+    with sqlite3.connect(path) as database:
+        database.execute("create table cells (n)")
+    (tmp_path / "script.py").write_text(OWN_ERRORS.format(path=str(path)))
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 1, result.stderr
+    assert "RecipeError: ValueError" in result.stderr
+    assert "RecipeError: OperationalError: attempt to write a readonly database" in result.stderr
+    assert "which others share" not in result.stderr
+    with sqlite3.connect(path) as database:
+        assert sorted(database.execute("select n from cells")) == [(2,), (3,)]
