@@ -7,10 +7,9 @@ from __future__ import annotations
 import contextlib
 import math
 import os
-import uuid
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import urlsplit
@@ -33,6 +32,7 @@ from eechips.cubes.cube_reader import CubeImages, CubeReader
 from eechips.cubes.cube_service import PixelService, RetryLimits, find_address, find_service
 from eechips.errors import UsageError
 from eechips.files.local_paths import cache_folder, make_private
+from eechips.files.scratch_folders import temporary_folder_of
 from eechips.geo.crs import parse_crs
 from eechips.geo.grid import Grid
 from eechips.text.suggestion import did_you_mean
@@ -219,8 +219,8 @@ def open_cube(
         in_flight: requests of this process in flight at most.
         quota_folder: folder, or URL of an object store, in which processes share the quota; None for that of the
             user's runs.
-        cache: folder of the cache, True for that of the user, False for none. Pixels of a server of this machine
-            are read from it again by the same cube only, unless a folder is named.
+        cache: folder of the cache, True for that of the user, False for none. In place of that of the user, a cube
+            of a server of this machine has a temporary folder, which is removed with it.
         cache_bytes: bytes of all cubes in it; those that were not read for longest are removed.
         **others: none: an unknown argument is an error that names it.
 
@@ -257,7 +257,7 @@ def open_cube(
     )
     images = description.images
     if cache is True and is_loopback(address.endpoint):  # its next server may have other data with the same ids
-        images = replace(images, identity=(images.identity, uuid.uuid4().hex))
+        cache = temporary_folder_of(images)
     reader = CubeReader(
         address=address,
         images=images,

@@ -96,7 +96,7 @@ _MOST_THREADS = 40
 (https://developers.google.com/earth-engine/guides/usage, read 2025-11). The throttle sends fewer if it is less."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class CubeImages:
     """The images of a cube.
 
