@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from eechips.engine.config import RunConfig
+from eechips.engine.service.doctor import check_archives
 from eechips.engine.service.served_archives import ServedArchives
 from eechips.errors import ConfigurationError, UsageError
 from eechips.manifest.data_source import ArchiveTraffic, DataSource
@@ -106,6 +107,20 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
         server.answers["/_archives"] = lambda number, headers: message(status, b'{"arch', Content_Length=40)
         with pytest.raises(ConfigurationError, match=r"cannot be read|cannot reach"):
             ServedArchives.ask(server.url)
+
+
+def test_doctor_reports_archives_that_cannot_be_read_and_passes_over_empty_ones() -> None:
+    with raw_server() as server:
+        server.answers["/_archives"] = lambda number, headers: message(502, b'{"error": {"message": "no route"}}')
+        (found,) = check_archives(server.url)
+        assert (found.name, found.state, found.detail) == (
+            "archive",
+            "failed",
+            "the open archive cannot be read: no route",
+        )
+        assert found.advice.startswith("check the network")
+        server.answers["/_archives"] = lambda number, headers: message(200, b'{"archives": [{"datasets": []}]}')
+        assert check_archives(server.url) == []
 
 
 def test_redirect_of_another_service_is_not_followed() -> None:

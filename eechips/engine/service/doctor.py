@@ -148,14 +148,18 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
 
 
 def check_archives(url: str) -> list[Finding]:
-    """Ask for an image of each open archive of a local Earth Engine; this is one search."""
+    """Ask for an image of each open archive of a local Earth Engine that has datasets; this is one search."""
+    advice = "check the network, a proxy (HTTPS_PROXY) and the archive's address"
+    try:
+        archives = [archive for archive in ServedArchives.ask(url).archives if archive["datasets"]]
+    except ConfigurationError as error:
+        return [Finding("archive", "failed", *_told(error, advice))]
     findings = []
-    for archive in ServedArchives.ask(url).archives:
+    for archive in archives:
         named = f"v1/projects/earthengine-public/assets/{archive['datasets'][0]['id']}:listImages?pageSize=1"
         try:
             send_control(url, named)
         except (OSError, ValueError) as error:
-            advice = "check the network, a proxy (HTTPS_PROXY) and the archive's address"
             findings.append(Finding("archive", "failed", str(error), advice))
         else:
             findings.append(Finding("archive", "ok", f"{archive['title']} answers"))

@@ -18,7 +18,7 @@ _TIMEOUT = 60.0  # seconds
 
 
 class ControlError(ValueError):
-    """A local Earth Engine refuses a request of its own controls."""
+    """A local Earth Engine refuses a request of :func:`send_control`."""
 
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
@@ -26,15 +26,15 @@ class ControlError(ValueError):
 
 
 def send_control(url: str, path: str, body: Any = None) -> Any:
-    """Send a request to a local Earth Engine's own controls, and return the JSON of its response.
+    """Send a request to a local Earth Engine, of its own controls or of Earth Engine's, and return its response's JSON.
 
     Args:
-        path: path of the control ("_archives").
+        path: path of the control ("_archives") or of the REST API ("v1/…"), with the query.
         body: JSON of a POST; None for a GET.
 
     Raises:
         OSError: if it is not reached, or its response is truncated.
-        ControlError: if it refuses the request, or has no such control.
+        ControlError: if it refuses the request, or has no such path.
         ValueError: if its response is no JSON.
     """
     data = None if body is None else json.dumps(body).encode()
