@@ -7,6 +7,7 @@ import importlib.util
 import json
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -217,3 +218,15 @@ def test_an_element_that_no_name_can_be_made_of_fails_alone(tmp_path: Path, monk
     assert failed.error_class == "UsageError"
     assert "asks for 'name'" in str(failed.error)
     assert failed.path is None
+
+
+@pytest.mark.slow
+def test_a_server_of_a_runner_on_another_address_is_refused() -> None:
+    import grpc
+
+    from eechips.engine.executors.beam_pipeline import serving_on_loopback
+
+    with serving_on_loopback(), ThreadPoolExecutor(1) as pool:
+        for address in ("0.0.0.0:0", "192.0.2.1:0", "unix:/socket"):
+            with pytest.raises(ConfigurationError, match="Beam opens a server on"):
+                grpc.server(pool).add_insecure_port(address)

@@ -31,6 +31,7 @@ from apache_beam.utils.shared import Shared
 from eechips.engine.queues.beam_queue import FAILED, LOST, WRONG, PipelineJob
 from eechips.engine.queues.beam_worker import BeamWorker, process_partitions
 from eechips.engine.worker_spec import WorkerSpec
+from eechips.errors import ConfigurationError
 from eechips.storage import write_file
 
 _MOST_REASON = 2000  # characters
@@ -193,15 +194,24 @@ def _ending_with_workers() -> Iterator[None]:
 def serving_on_loopback() -> Iterator[None]:
     """Have the servers of Beam's runner for this machine listen on loopback, inside the block.
 
-    They ask for no credentials, hand out files of this machine, and listen on all addresses: ``GrpcServer``
+    They ask for no credentials, hand out files of this machine, and listen on all addresses, ``[::]:0``: ``GrpcServer``
+    of Beam 2.65 to 2.77
     (https://github.com/apache/beam/blob/master/sdks/python/apache_beam/runners/portability/fn_api_runner/worker_handlers.py).
+    An address of another form is an error.
     """
     make_server = grpc.server
 
     def make_local_server(*arguments: Any, **options: Any) -> Any:
         server: Any = make_server(*arguments, **options)
         add_port = server.add_insecure_port
-        server.add_insecure_port = lambda address: add_port(address.replace("[::]", "127.0.0.1"))
+
+        def add_local_port(address: str) -> int:
+            host, _, port = address.rpartition(":")
+            if host not in ("[::]", "localhost", "127.0.0.1"):
+                raise ConfigurationError(f"Beam opens a server on {address}, not on this machine alone")
+            return int(add_port(f"127.0.0.1:{port}"))
+
+        server.add_insecure_port = add_local_port
         return server
 
     grpc.server = make_local_server
