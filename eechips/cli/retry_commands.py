@@ -26,7 +26,7 @@ from eechips.errors import UsageError
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.file_checks import SET_ASIDE, Problem
 from eechips.manifest.folder_lock import waiting_clause
-from eechips.manifest.refetch_audit import parse_sample_size
+from eechips.manifest.refetch_audit import SampleSize, parse_sample_size
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
@@ -93,7 +93,7 @@ def ask_permission(run: Run, words: Sequence[str], reason: str, *, trust: bool) 
         UsageError: if it is not given.
     """
     endpoint = run.info.get("endpoint") or "no service"
-    echo(f"The command needs your permission, as {reason}. For {endpoint}, in {Path.cwd()}:", err=True)
+    echo(f"The command needs your permission, as {reason}. Command, for {endpoint}, in {Path.cwd()}:", err=True)
     echo_quoted(shlex.join(words))
     if refused := refused_options(words):
         echo(f"It sets more than data: {', '.join(refused)}", err=True)
@@ -263,7 +263,7 @@ def verify_command(
         ctx.exit(1)
 
 
-def _audit(run: Run, size: int | float, seed: int | None, *, quiet: bool, trust: bool) -> list[Problem]:
+def _audit(run: Run, size: SampleSize, seed: int | None, *, quiet: bool, trust: bool) -> list[Problem]:
     """Print the audit of a run, unless it is quiet and nothing differs, and return the units that differ."""
     permission = partial(ask_permission, trust=trust)
     audit, different = audit_run(run, size, seed, trust=trust, quiet=quiet, ask=permission, show=show_log)

@@ -31,7 +31,7 @@ from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
 from eechips.manifest.file_checks import Problem
 from eechips.manifest.metadata_keys import CHECKSUMS_ONLY, PLANS_GRADUALLY
-from eechips.manifest.refetch_audit import Audit, count_sample, parse_sample_size, record_audit
+from eechips.manifest.refetch_audit import Audit, SampleSize, count_sample, parse_sample_size, record_audit
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
 from eechips.manifest.run_signature import is_own
@@ -122,7 +122,7 @@ def find_left_files(run: Run) -> list[Path]:
 
 def audit_run(
     run: Run,
-    size: int | float,
+    size: SampleSize,
     seed: int | None,
     *,
     trust: bool,
@@ -209,7 +209,7 @@ def _recorded_recipe(
         yield again.command.receive(again)
 
 
-def _draw(run: Run, size: int | float, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedResult]], int]:
+def _draw(run: Run, size: SampleSize, seed: int) -> tuple[list[WorkUnit], Mapping[int, Sequence[RecordedResult]], int]:
     """Return a random sample of the units with files, these files, and the number of such units."""
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         meta = ledger.meta()

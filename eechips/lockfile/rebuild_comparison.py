@@ -25,7 +25,7 @@ from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_files
 from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import Store, write_file
-from eechips.text.formatting import format_spreadsheet
+from eechips.text.formatting import format_spreadsheet, short_digest
 
 REBUILD_NAME, REPLACED_NAME = "rebuild.csv", "rebuild-assets.csv"
 
@@ -243,7 +243,7 @@ def _paired(
                 yield unit, state, files
                 break
         else:
-            raise RunMismatchError(f"unit {unit.id[:16]} of the lockfile is not in the plan of the run")
+            raise RunMismatchError(f"unit {short_digest(unit.id)} of the lockfile is not in the plan of the run")
 
 
 def _difference(

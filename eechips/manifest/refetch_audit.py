@@ -9,12 +9,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from eechips.errors import UsageError
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
+SampleSize: TypeAlias = "int | float"
+"""Size of a sample: an int is a number of units, a float a share of them, above 0.0 and up to 1.0."""
 AUDITS = "audits"
 """In the ledger: the audits of the run, as JSON."""
 
@@ -23,8 +25,8 @@ _PERCENT = re.compile(r"(\d{1,3}(?:\.\d{1,6})?)%")
 _LISTED = 100  # ids of differing units that are kept
 
 
-def parse_sample_size(text: str | int) -> int | float:
-    """Parse ``60``, a number of units, or ``1%``, a share of them, 0.0 to 1.0; raise UsageError if it is neither."""
+def parse_sample_size(text: str | int) -> SampleSize:
+    """Parse ``60``, a number of units, or ``1%``, a share of them; raise UsageError if it is neither."""
     percent = _PERCENT.fullmatch(str(text))
     if percent is not None and 0.0 < float(percent[1]) <= 100.0:
         return float(percent[1]) / 100.0
@@ -33,7 +35,7 @@ def parse_sample_size(text: str | int) -> int | float:
     raise UsageError(f"{text!r} is not a size of a sample: give a number of units, such as 60, or a share, such as 1%")
 
 
-def count_sample(size: int | float, population: int) -> int:
+def count_sample(size: SampleSize, population: int) -> int:
     """Return the number of units of a sample, one at least."""
     wanted = size if isinstance(size, int) else math.ceil(population * size - 1e-9)
     return min(max(wanted, 1), population)

@@ -22,6 +22,7 @@ from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files
 from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
+from eechips.text.formatting import short_digest
 
 MANIFEST = "manifest"
 """Instead of the id of a unit, in a problem of a file that describes the run."""
@@ -81,7 +82,7 @@ def find_state_problems(run: Run) -> list[Problem]:
                         identifier, f"it is {_shown(state)}, and was {_shown(before)} when the run ended"
                     )
     return [
-        Problem(identifier, LEDGER_NAME, f"the row of unit {identifier[:16]} was changed: {reason}")
+        Problem(identifier, LEDGER_NAME, f"the row of unit {short_digest(identifier)} was changed: {reason}")
         for identifier, reason in reasons.items()
     ]
 

@@ -24,6 +24,7 @@ from eechips.manifest.sqlite.unit_record import (
 )
 from eechips.storage import check_name
 from eechips.storage.untrusted_files import parse_json, read_json
+from eechips.text.formatting import short_digest
 from eechips.text.timestamps import parse_timestamp
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def check_paths(ledger: Ledger) -> None:
         UsageError: naming the unit and the path.
     """
     for identifier, file in _invalid_paths(ledger.database):
-        _check_path(ledger, f"unit {identifier[:16]} has its file at", file)
+        _check_path(ledger, f"unit {short_digest(identifier)} has its file at", file)
     assembled = ledger.meta().get("assembled") or []
     if not isinstance(assembled, list):
         raise StorageError(f"{ledger.path} is damaged: assembled is {assembled!r}"[:300])
@@ -155,7 +156,8 @@ def check_values(ledger: Ledger) -> None:
 
 
 def _invalid(ledger: Ledger, unit: str, reason: object) -> StorageError:
-    return StorageError(f"{ledger.path} is damaged: unit {unit[:16]} has values that no run records: {reason!s:.200}")
+    unit = short_digest(unit)
+    return StorageError(f"{ledger.path} is damaged: unit {unit} has values that no run records: {reason!s:.200}")
 
 
 def _check_value(column: Column, value: Any) -> None:

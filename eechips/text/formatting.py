@@ -84,6 +84,11 @@ def format_count(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def short_digest(digest: str) -> str:
+    """Return the first 16 digits of a unit's id or of a SHA-256 digest, as messages have them."""
+    return digest[:16]
+
+
 def some_of(names: Sequence[Any], most: int = 3) -> str:
     """Return the first of several names as text, and say whether there are others: a, b, c, …."""
     return ", ".join(map(str, names[:most])) + (", …" if len(names) > most else "")

@@ -317,7 +317,7 @@ def test_permission_is_asked_for_the_service_of_the_run_from_any_folder(
     (outputs / "half" / "run.json").write_text(json.dumps({**info, "signature": "0" * 64}))
     monkeypatch.chdir(outputs)
     result = run_command("retry", "half")  # a path that leads nowhere in the folder of the command
-    assert f"For {info['endpoint']}, in {project}:" in result.stderr
+    assert f"Command, for {info['endpoint']}, in {project}:" in result.stderr
 
 
 @pytest.mark.exhaustive

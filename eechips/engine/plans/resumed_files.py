@@ -27,13 +27,13 @@ from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import LocalStore, Store, StoredFile
+from eechips.text.formatting import short_digest
 
 _COMPARED = "compared"
 """Key in the ledger of the time when the recorded files were last known to be unchanged, in seconds since 1970: by the
 clock of the file system; for an object store, by that of this machine."""
 
 _SHOWN = 3  # files that are named
-_DIGITS = 16  # of an id or a digest
 _READERS = 8  # files that are read at once
 _MOST_ASKED = 1000  # files that are not listed and are asked for by name
 _log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ class ResumedFiles:
         for result in read_files(self._ledger.database):
             file = there.get(result.name)
             if file is None or file.size != result.size:
-                reasons[result.position] = _describe_change(result, None if file is None else file.size, None)
+                reasons[result.position] = _describe_other_file(result, None if file is None else file.size, None)
             elif file.changed is None or file.changed >= max(known, _past(result.finished, now)):
                 doubtful.append(result)
         reasons |= dict(self._read(doubtful))
@@ -127,7 +127,7 @@ class ResumedFiles:
                 lambda recorded: (recorded, self._digest(recorded.name)), doubtful, _READERS
             ):
                 if digest != result.sha256:
-                    yield result.position, _describe_change(result, result.size, digest)
+                    yield result.position, _describe_other_file(result, result.size, digest)
                 progress.step()
 
     def _digest(self, name: str) -> str | None:
@@ -137,19 +137,19 @@ class ResumedFiles:
             return None
 
 
-def _describe_change(result: RecordedResult, size: int | None, sha256: str | None) -> str:
+def _describe_other_file(result: RecordedResult, size: int | None, sha256: str | None) -> str:
     """Return the sentence that says why a file is not the one that a run has recorded.
 
     Args:
         size: size of the file, in bytes; None if there is none.
         sha256: SHA-256 digest of its content, hexadecimal; None if it was not read.
     """
-    short = result.unit[:_DIGITS]
+    short = short_digest(result.unit)
     if size is None:
         return f"{result.name} of unit {short} is gone since this run wrote it: the unit is fetched again"
     other = f"{size:,} bytes, not {result.size:,}"
     if sha256 is not None:
-        other = f"sha256 {sha256[:_DIGITS]}, not {(result.sha256 or '')[:_DIGITS]}"
+        other = f"sha256 {short_digest(sha256)}, not {short_digest(result.sha256 or '')}"
     return (
         f"{result.name} is not what this run wrote for unit {short} ({other}), so it was changed or belongs to another"
         " run: the unit is fetched again, and the file replaced"

@@ -28,6 +28,7 @@ from eechips.manifest.untrusted_run import known_metadata, known_values
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store
 from eechips.storage.untrusted_files import parse_json
+from eechips.text.formatting import short_digest
 
 _SUFFIX = ".jsonl"
 _STORED = tuple(column for column in RECORD if column.name in ("file", "bytes", "sha256"))
@@ -161,7 +162,6 @@ def _lines(name: str, data: bytes) -> Iterator[ReportedOutcome | Mapping[str, An
 
 
 _SHOWN = 3  # differences of two plans
-_DIGITS = 16  # of an id or a digest
 
 
 class ResultOwners:
@@ -211,7 +211,7 @@ class ResultOwners:
             sha256: SHA-256 digest of its content, hexadecimal; None if there is no file.
             reported: what the unit's worker has reported of the file; None if no outcome is known.
         """
-        short = unit[:_DIGITS]
+        short = short_digest(unit)
         if sha256 is None:
             return f"{file} of unit {short} is gone since its worker wrote it: fetch the unit again"
         owner = self._contents.get(sha256) or (None if reported is not None else self._unknown_plans.get(file))
@@ -222,14 +222,14 @@ class ResultOwners:
             )
         if owner is None:
             return (
-                f"{file} is not what the worker of unit {short} made: its sha256 is another ({sha256[:_DIGITS]},"
-                f" not {reported.sha256[:_DIGITS] if reported is not None else 'known'}): fetch the unit again"
+                f"{file} is not what the worker of unit {short} made: its sha256 is another ({short_digest(sha256)},"
+                f" not {short_digest(reported.sha256) if reported is not None else 'known'}): fetch the unit again"
             )
         if owner.plan == self._plan:
-            return f"{file} is the result of unit {owner.unit[:_DIGITS]}, not of unit {short}: fetch the unit again"
+            return f"{file} is the result of unit {short_digest(owner.unit)}, not of unit {short}: fetch the unit again"
         return (
-            f"{file} belongs to unit {owner.unit[:_DIGITS]} of another plan{self._difference(owner.plan)}, not to unit"
-            f" {short}: fetch the unit again, or join the other plan with its own lines and `out`"
+            f"{file} belongs to unit {short_digest(owner.unit)} of another plan{self._difference(owner.plan)}, not to"
+            f" unit {short}: fetch the unit again, or join the other plan with its own lines and `out`"
         )
 
     @cached_property

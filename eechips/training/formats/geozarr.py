@@ -33,6 +33,7 @@ from eechips.training.quality.chip_pixels import (
     FramePixels,
     decode_file,
     frame_time,
+    seconds_of,
     stack_frames,
     with_times,
 )
@@ -183,8 +184,8 @@ class _SampleWriter:
         The axis has the starts of the periods, with their bounds, or else the times of the images. It is left out if
         one is unknown: a coordinate of an axis has no missing values in CF.
         """
-        acquired = np.array([frame_time({"dates": frame.get("dates")}) for frame in frames])
-        starts = np.array([[frame_time({"start": frame.get(name)}) for name in ("start", "end")] for frame in frames])
+        acquired = np.array([seconds_of(next(iter(frame.get("dates") or ()), None)) for frame in frames])
+        starts = np.array([[seconds_of(frame.get(name)) for name in ("start", "end")] for frame in frames])
         if axis not in self._group:
             about = {**_TIME, "standard_name": "time", "axis": "T"}
             if np.isfinite(starts).all():

@@ -208,6 +208,10 @@ def with_times(
 
 def frame_time(facts: Mapping[str, Any]) -> float:
     """Return the time of a frame in seconds since 1970, from its ``dates`` or ``start``; NaN if it has none."""
-    text = next(iter(facts.get("dates") or ()), None) or facts.get("start")
+    return seconds_of(next(iter(facts.get("dates") or ()), None) or facts.get("start"))
+
+
+def seconds_of(text: str | None) -> float:
+    """Return a recorded time in seconds since 1970; NaN if there is none, or it cannot be parsed."""
     moment = parse_timestamp(text) if text else None
     return float("nan") if moment is None else moment.timestamp()

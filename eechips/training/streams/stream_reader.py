@@ -1,5 +1,5 @@
-"""Read the samples of an epoch in their order, every n-th for each worker and rank, each as soon as it is fetched; wait
-for it, or say why the run has stopped.
+"""Read the samples of an epoch in order, divided among workers and ranks, as they are fetched; wait for them, or say
+why the run has stopped.
 """
 
 from __future__ import annotations

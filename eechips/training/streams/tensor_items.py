@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from eechips.errors import UsageError
-from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, decode_file, frame_time, stack_frames
+from eechips.training.quality.chip_pixels import ChipPixels, FramePixels, decode_file, seconds_of, stack_frames
 from eechips.training.sample import Sample, SampleFile
 from eechips.training.sample_reader import values_of
 
@@ -70,7 +70,7 @@ class TensorItems:
         pixels = {file.label: decode_file(read(file), file.suffix, file.frames) for file in wanted}
         grids = {file.array: (file.crs, file.transform) for file in wanted}
         frames = {
-            file.label: (file.array, file.frame, frame_time({"dates": file.dates, "start": file.start}))
+            file.label: (file.array, file.frame, seconds_of(next(iter(file.dates), None) or file.start))
             for file in wanted
             if file.frame is not None
         }
