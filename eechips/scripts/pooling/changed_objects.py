@@ -105,7 +105,9 @@ def _changed_arguments(call: SharedCall) -> dict[str, Any]:
     """Return the arguments of a call that its function changes, by name."""
     function = executed_function(call.function)
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
-    changed = _changed_names(code, Path(code.co_filename)) if isinstance(code, CodeType) else {}
+    if not isinstance(code, CodeType):
+        return {}
+    changed = set(_changed_names(code, Path(code.co_filename))).intersection(_parameters(code))
     if not changed:
         return {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
