@@ -107,7 +107,7 @@ def _changed_arguments(call: SharedCall) -> dict[str, Any]:
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     if not isinstance(code, CodeType):
         return {}
-    changed = set(_changed_names(code, Path(code.co_filename))).intersection(_parameters(code))
+    changed = [name for name in _changed_names(code, Path(code.co_filename)) if name in _parameters(code)]
     if not changed:
         return {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
