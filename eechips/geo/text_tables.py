@@ -33,7 +33,7 @@ _MOST_BYTES = 1 << 30
 _MOST_VALUES = 100_000_000
 _MOST_VERTICES = 50_000_000
 _SEPARATOR = re.compile(r"""\A("?)sep=.\1(?=\r?\n)""", re.IGNORECASE)  # for Excel
-_HEADER = re.compile(r"^.*\S.*", re.MULTILINE)
+_HEADER = re.compile(r"^.*[^ \r\n].*", re.MULTILINE)  # pandas skips lines of blanks only
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 

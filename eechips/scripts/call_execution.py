@@ -98,7 +98,7 @@ class CallExecutor:
         self._program: Program | None = None
         self._has_raised = False
         self._changes: tuple[StateChange, ...] = ()
-        self._has_locked = False  # in this call or an earlier one of this process
+        self._has_locked = False  # whether an array was made read-only, by this call or an earlier one of the program
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
         for name in place.packages:
             with contextlib.suppress(ImportError):  # another machine may lack it; a function that needs it says so
@@ -247,17 +247,18 @@ class CallExecutor:
             set_variables(program.variables, (self._working_folder.folder, self._place.out))
             if program.initializer is not None:
                 program.initializer(*program.initargs)
-            self._folder, self._program = folder, program
+            self._folder, self._program, self._has_locked = folder, program, False
         return self._program
 
     def _shared_data_error(self, error: BaseException) -> UsageError | None:
         """Return what to do about an error of a call that changes what it may only read; None for other errors."""
-        errors = (error, error.__cause__, error.__context__)  # libraries wrap those of SQLite
+        errors = (error, error.__cause__)
         if self._working_folder.has_database and any(
-            isinstance(cause, sqlite3.OperationalError) and "readonly database" in str(cause) for cause in errors
+            isinstance(cause, sqlite3.OperationalError) and "readonly database" in str(cause)
+            for cause in (*errors, error.__context__)  # libraries wrap those of SQLite
         ):
             shared = "an SQLite database"
-        elif self._has_locked and isinstance(error, ValueError) and "read-only" in str(error):
+        elif self._has_locked and any(isinstance(cause, ValueError) and "read-only" in str(cause) for cause in errors):
             shared = "an array of more than 16 MB"
         else:
             return None

@@ -35,7 +35,7 @@ class WorkingFolder:
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
         renamed: name under which each file is saved whose own name is reserved for a file of the run.
         peculiar: paths that :meth:`files` has omitted: pipes, sockets, links to other folders.
-        has_database: whether a database that it opened since is a link, which it cannot write through.
+        has_database: whether a database that was opened since it was entered is a link to an input.
 
     Args:
         folder: absolute path.

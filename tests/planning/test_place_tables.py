@@ -120,6 +120,7 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("lon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
         ("sep=,\nlon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 4, saw 4"),
         ("\nid;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n", "csv: row 2: lon is not a number: '-'$"),
+        ("\t\t\nid\tlon\tlat\na\t2\t3\n", "has more than one column ''"),
         ("lon,lat\n1,2,3\n", "cannot be read as CSV: a row has more values than the header has names: 'lon,lat'"),
     ],
 )

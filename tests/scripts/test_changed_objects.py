@@ -194,6 +194,39 @@ def empties_at_times(n):
     if len(rows) >= 100:
         rows = []
 
+def empties_otherwise(n):
+    global rows
+    if len(rows) >= 100:
+        rows, counted = list(), 0
+
+def keeps_what_is_better(n):
+    global most
+    if n > most + 0.01:
+        most = n
+
+def keeps_a_product(n):
+    global most
+    if n > most:
+        most = n * 1.0
+
+def chooses_in_a_line(n):
+    global most
+    most = n if n > most else most
+
+def keeps_the_maximum(n):
+    global most
+    most = np.maximum(most, n)
+
+def adds_to_text(n):
+    global words
+    words = words + str(n)
+
+def inserts_into_an_item(n):
+    bands["red"].insert(0, n)
+
+def pushes_into_an_item(n):
+    heapq.heappush(bands["red"], n)
+
 def adds_into_a_buffer(n):
     return np.add(buffer, n, out=buffer)
 
@@ -353,6 +386,9 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
         ("rotates", "waiting"), ("saves_with_keywords", ""), ("adds_to_a_list_in_a_tuple", ""),
         ("adds_to_a_tuple", "FIRST"), ("prints_at_times", ""), ("keeps_what_is_measured", "most"),
         ("empties_at_times", "rows"), ("adds_into_a_buffer", "buffer"),
+        ("empties_otherwise", "rows"), ("keeps_what_is_better", "most"), ("keeps_a_product", "most"),
+        ("chooses_in_a_line", "most"), ("keeps_the_maximum", "most"), ("adds_to_text", "words"),
+        ("inserts_into_an_item", "bands"), ("pushes_into_an_item", "bands"),
         ("fills", "large"), ("fills_in_a_dict", "bands"), ("fills_cells", "table"), ("fills_a_long_list", "many"),
         ("sets_one_of_many", "states"), ("reads_large_ones", ""),
         ("changes_its_row", ""), ("saves_by_inner_functions", ""), ("takes_of_its_own", ""),

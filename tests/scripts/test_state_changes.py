@@ -202,6 +202,27 @@ def work(n):
     assert (profile["transform"], profile["classes"], profile["crs"]) == ([1, 2], {"water": 3}, {"names": ["x"]})
 
 
+@pytest.mark.parametrize(
+    "adds",
+    [
+        "nest.setdefault('r', {}).setdefault(2020, []).append(n)",
+        "if 'r' not in nest: nest['r'] = {2020: []}\n    nest['r'][2020].append(n)",
+    ],
+)
+def test_what_calls_add_to_a_dict_that_each_has_made_is_joined(adds: str) -> None:
+    """The dict of the last worker replaced those of the others."""
+    source = f"nest = {{}}\ndef work(n):\n    {adds}\n"
+    parent = ModuleType("__main__")
+    exec(source, parent.__dict__)
+    for n in range(3):
+        worker = ModuleType("__main__")
+        exec(source, worker.__dict__)
+        changes = StateChanges(Call(worker.work))
+        worker.work(n)
+        apply((change, Call(parent.work)) for change in changes.found())
+    assert parent.nest == {"r": {2020: [0, 1, 2]}}
+
+
 def test_cells_of_a_table_are_found_among_others() -> None:
     """Cells of any type keep what they have, and a copy that two workers have does not undo the change of the other."""
     cells = [np.arange(2), [1], pd.Timestamp("2020-01-01"), float("nan"), None]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -30,7 +30,6 @@ _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "
 _CONTAINERS = (dict, list, set)
 _REPLACED = (str, bytes, tuple)
 """What is replaced when something is added to it."""
-_SORTED = (list, deque, np.ndarray)
 
 _OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
 _OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
@@ -41,9 +40,12 @@ _ORDERING = frozenset({"appendleft", "extendleft", "insert", "reverse", "rotate"
 _ORDERED = frozenset({"heapify", "heappush", "insort", "insort_left", "insort_right", "shuffle"})
 """Functions that change the order of a list."""
 
+_CLOCKS = frozenset({"monotonic", "now", "perf_counter", "time", "utcnow"})
 _ORDERS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _ADDED, _EXTENDED, _REMOVED, _REORDERED, _ORDER_DEPENDENT = "added", "extended", "removed", "reordered", "dependent"
 """Kinds of changes; the last depends on the value that other calls have left, as a maximum."""
+_UNJOINED = frozenset({_REORDERED, _ORDER_DEPENDENT})
+"""Kinds of changes that cannot be made together from those of copies."""
 
 
 def lost_change(function: Any) -> str:
@@ -61,8 +63,7 @@ def lost_change(function: Any) -> str:
                 _is_of(value, _PACKAGES, _CLASSES)
                 or (_REMOVED in kinds and isinstance(value, _CONTAINERS))
                 or (_EXTENDED in kinds and isinstance(value, _REPLACED))
-                or (_REORDERED in kinds and isinstance(value, _SORTED))
-                or (_ORDER_DEPENDENT in kinds and not callable(value) and not isinstance(value, ModuleType))
+                or (kinds & _UNJOINED and not callable(value) and not isinstance(value, ModuleType))
                 or is_too_large(value, member.__module__)
             ):
                 return _copied(name)
@@ -88,7 +89,7 @@ def changed_file(function: Any) -> str:
     for member in _reached(executed_function(function)):
         own = variables(member)
         for name in _changed_names(member.__code__, Path(member.__code__.co_filename)):
-            if _is_file(own.get(name)):
+            if name not in _parameters(member.__code__) and _is_file(own.get(name)):
                 return _copied(name)
     return ""
 
@@ -295,19 +296,23 @@ def _changes(function: ast.AST) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.AugAssign):
             kind = _ADDED if isinstance(node.target, ast.Subscript) else _EXTENDED
             yield from ((name, kind) for name in _variable_or_field(node.target))
+        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp):
+            yield from ((name, _EXTENDED) for name in _names(*node.targets) & _names(node.value))
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield from ((name, _ADDED) for name in _variable_or_field(node.value.func))
+            call = node.value
+            yield from ((name, _ADDED) for name in _variable_or_field(call.func))
+            ordered = call.args[:1] if last_name(call.func) in _ORDERED else []
+            if isinstance(call.func, ast.Attribute) and call.func.attr in _ORDERING:
+                ordered.append(call.func.value)
+            for value in ordered:  # not what a call returns
+                if not any(isinstance(part, (ast.Call, ast.Slice)) for part in ast.walk(value)):
+                    yield from ((name, _REORDERED) for name in _variable_or_field(value))
         if isinstance(node, ast.Call):
             written = [keyword.value for keyword in node.keywords if keyword.arg in ("file", "out")]
             yield from ((name, _ADDED) for value in written for name in _variable_or_field(value))
             owner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
             if owner and last_name(node.func) in _REMOVING:
                 yield from ((name, _REMOVED) for name in _variable_or_field(*owner))
-            ordered = node.args[:1] if last_name(node.func) in _ORDERED else []
-            ordered += owner if last_name(node.func) in _ORDERING else []
-            for value in ordered:  # not what a call returns, or an item is: a copy, or an object of Earth Engine
-                if not any(isinstance(part, (ast.Call, ast.Subscript)) for part in ast.walk(value)):
-                    yield from ((name, _REORDERED) for name in _variable_or_field(value))
 
 
 def _order_dependent(function: ast.AST) -> Iterator[str]:
@@ -320,33 +325,25 @@ def _order_dependent(function: ast.AST) -> Iterator[str]:
     for target, value in assigned:
         calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
         if _is_one_place(target):
-            yield from _names(target) & _names(*(call for call in calls if last_name(call.func) in ("max", "min")))
+            yield from _names(target) & _names(
+                *(call for call in calls if last_name(call.func) in ("max", "min", "maximum", "minimum"))
+            )
+            yield from _names(target) & _names(*(part for part in ast.walk(value) if isinstance(part, ast.IfExp)))
         if isinstance(target, ast.Subscript):
             yield from _names(target) & _names(*(call.func for call in calls if last_name(call.func) == "get"))
     first = {ast.unparse(target) for target, _ in assigned if isinstance(target, ast.Subscript)}
     counted = (node.target for node in nodes if isinstance(node, ast.AugAssign))
     yield from _names(*(target for target in counted if ast.unparse(target) in first))
+    clocked = _names(*(t for t, value in assigned if isinstance(value, ast.Call) and last_name(value.func) in _CLOCKS))
     for node in nodes:
         if isinstance(node, ast.If):
+            tests = (part for part in ast.walk(node.test) if isinstance(part, ast.Compare))
+            compared = [_names(test) for test in tests if isinstance(test.ops[0], _ORDERS)]
             inner = [part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Assign)]
-            for test in (part for part in ast.walk(node.test) if isinstance(part, ast.Compare)):
-                if isinstance(test.ops[0], _ORDERS):
-                    yield from (name for part in inner for name in _kept(test, part))
-
-
-def _kept(test: ast.Compare, assigned: ast.Assign) -> set[str]:
-    """Return the variables that an assignment sets to what they are compared with, or to an empty list or dict.
-
-    A time that has passed since, and a time to come, are not what is compared.
-    """
-    sides, value = [test.left, *test.comparators], assigned.value
-    there = _names(*(target for target in assigned.targets if _is_one_place(target)))
-    if isinstance(value, (ast.List, ast.Dict)):
-        return there & _names(*sides)
-    is_sum = isinstance(value, ast.BinOp) and ast.unparse(value) not in map(ast.unparse, sides)
-    if is_sum or not (_names(*sides) - there) & _names(value):
-        return set()
-    return there & _names(*(side for side in sides if not any(isinstance(part, ast.BinOp) for part in ast.walk(side))))
+            kept = _names(*(t for part in inner for t in part.targets if _is_one_place(t)))
+            for names in compared:
+                if not names & clocked:  # not when it prints again
+                    yield from names & kept
 
 
 def _is_one_place(target: ast.expr) -> bool:

@@ -307,7 +307,9 @@ def _is_made(change: StateChange, call: SharedCall) -> bool:
     except (LookupError, AttributeError):
         return False
     with contextlib.suppress(LookupError, AttributeError):  # the script has replaced a part of it meanwhile
-        _make(change, holders, is_set=_is_only_set(call.function, change.path))
+        _make(
+            change, holders, is_set=_is_only_set(call.function, change.path), is_shared=_adds_if_missing(call.function)
+        )
     return True
 
 
@@ -323,7 +325,17 @@ def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
     return ("STORE", path[-1]) in accesses and ("LOAD", path[-1]) not in accesses
 
 
-def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
+def _adds_if_missing(function: Callable[..., Any]) -> bool:
+    """Return whether a function adds containers unless they are there, as ``setdefault`` does: they are joined."""
+    called = executed_function(function)
+    code = getattr(getattr(called, "__func__", called), "__code__", None)
+    return code is not None and any(
+        instruction.opname == "CONTAINS_OP" or instruction.argval == "setdefault"
+        for instruction in dis.get_instructions(code)
+    )
+
+
+def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool, is_shared: bool) -> None:
     """Make a change.
 
     Args:
@@ -349,7 +361,7 @@ def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
             there.at[label, value.name] = cell
     elif change.is_added and isinstance(value, dict):
         for key, item in value.items():
-            _add(there, key, item)
+            _add(there, key, item, is_shared=is_shared)
     elif change.is_added:
         there.update(value) if isinstance(there, set) else there.extend(value)
     else:
@@ -358,16 +370,18 @@ def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool) -> None:
         _set(holders[-2], change.path[-1], there + (value - change.before) if is_sum else value)
 
 
-def _add(there: Any, key: Any, value: Any) -> None:
+def _add(there: Any, key: Any, value: Any, *, is_shared: bool) -> None:
     """Add an item to a dict, or an attribute to an object; calls may have added the same key to their copies."""
     present = there.get(key) if isinstance(there, dict) else None
     if isinstance(there, (Counter, defaultdict)) and _is_number(present):
         _set(there, key, present + value)
     elif isinstance(present, list) and isinstance(value, list):
         present.extend(value)
-    elif isinstance(present, defaultdict) and isinstance(value, dict):
+    elif isinstance(present, dict if is_shared and not isinstance(present, Counter) else defaultdict) and isinstance(
+        value, dict
+    ):
         for inner, item in value.items():
-            _add(present, inner, item)
+            _add(present, inner, item, is_shared=is_shared)
     elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
         present.update(value)
     else:

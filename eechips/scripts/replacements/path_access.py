@@ -71,7 +71,7 @@ _OPENING: Mapping[str, Mapping[str, int]] = {
 """Functions of libraries that open files without Python, and the position of the path among their arguments."""
 
 _MODES = {"connect": "", "write_arrow": "r+", "write_dataframe": "r+"}
-"""Modes of those that change a file (``""``: or may, or read it); others have a mode, or read it."""
+"""Modes of those that change a file (``""`` if they may read or change it); others have a mode, or read it."""
 
 
 @contextlib.contextmanager
