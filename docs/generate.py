@@ -147,7 +147,7 @@ def modules() -> str:
     """Return the page of the packages: their public names, and what each module does."""
     parts = [
         "# Packages and modules",
-        "What is where: search this page for a word. Each line is the first sentence of a module or script. Other "
+        "What is where: search this page for a word. Each line is the first paragraph of a module or script. Other "
         "packages use a package by its public names; of a package that has none, they use the modules marked with an "
         "asterisk (*).",
     ]
@@ -167,30 +167,23 @@ def modules() -> str:
 
 
 def _module_lines(package: Path, paths: list[Path], marked: set[str]) -> Iterator[str]:
-    """Yield a line for each module, script and folder of a package: its path, and its first sentence."""
+    """Yield a line for each module, script and folder of a package: its path, and its first paragraph."""
     for path in paths:
         module = path.relative_to(package).with_suffix("").as_posix()
         name = module.removesuffix("__init__") if module.endswith("/__init__") else f"{module}{path.suffix}"
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".js":
-            yield f"- `{name}`: {_first_sentence(path, _comment(text))}"
-        elif module != "__init__":
+        if module != "__init__":
             sign = " \\*" if module in marked else ""
-            yield f"- `{name}`{sign}: {_first_sentence(path, _purpose(ast.parse(text)))}"
+            text = path.read_text(encoding="utf-8")
+            purpose = _comment(text) if path.suffix == ".js" else _purpose(ast.parse(text))
+            if not purpose:
+                raise ValueError(f"{path} does not say at its beginning what it does")
+            yield f"- `{name}`{sign}: {purpose}"
 
 
 def _comment(script: str) -> str:
     """Return the comment at the beginning of a script as one line."""
     lines = itertools.takewhile(lambda line: line.startswith("// "), script.splitlines())
     return " ".join(line[3:] for line in lines)
-
-
-def _first_sentence(path: Path, text: str) -> str:
-    """Return the first sentence of what a module or script says of itself; raise ValueError if there is none."""
-    found = re.match(r".+?[.…](?= |$)", text)
-    if found is None:
-        raise ValueError(f"{path} has no sentence at its beginning that says what it does")
-    return found[0]
 
 
 def _purpose(tree: ast.Module) -> str:

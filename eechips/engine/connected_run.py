@@ -81,7 +81,7 @@ class ConnectedRun:
         if not self._is_planned:
             read_inputs(recipe)
         if (not self._is_planned or self._ledger.is_partial) and (config.out / ANSWERS_NAME).exists():
-            _log.info("Planning goes on: requests that were answered before are not sent again")
+            _log.info("Planning continues: requests whose responses are stored are not sent again")
         with contextlib.ExitStack() as stack:
             run = self._components
             self._connect(stack)

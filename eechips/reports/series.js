@@ -1,4 +1,4 @@
-// Charts of time series: those of the selected regions are shown, and the chosen one is in the panel, too.
+// Show the charts of time series of the selected regions, and in the panel that of the chosen region.
 
 const charts = new Map([...document.querySelectorAll("figure[data-region]")].map((figure) => [figure.dataset.region, figure]));
 const regionColumn = units.columns.find((column) => column.name === "region" && column.kind !== "number");

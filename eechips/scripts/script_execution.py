@@ -125,7 +125,10 @@ class ScriptRecipe:
             )
 
     def _release_removed(self, context: RecipeContext) -> None:
-        """Take files that the script has removed from their calls; those of calls that lost theirs before are open."""
+        """Remove files that the script has deleted from the records of their calls.
+
+        Calls whose files were deleted before this command are open, so they have no file in the ledger.
+        """
         gone = [file.name for file in read_files(context.ledger.database) if not (self._out / file.name).is_file()]
         if gone:
             context.ledger.release(*gone)

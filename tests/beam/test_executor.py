@@ -112,7 +112,7 @@ def test_a_worker_death_repeats_only_its_units_in_flight(service: Service, tmp_p
 
 @pytest.mark.slow
 def test_the_servers_of_a_runner_listen_on_loopback(service: Service, tmp_path: Path) -> None:
-    """Beam's listen on all addresses, and hand out files of this machine to whoever asks."""
+    """By default they listen on all addresses, and send files of this machine without credentials."""
     import psutil
 
     service.latency = 0.2

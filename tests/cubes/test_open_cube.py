@@ -206,7 +206,7 @@ def test_pixels_are_read_again_from_the_cache(stack: Stack, stack_server: Server
 def test_a_cube_of_a_server_of_this_machine_has_a_temporary_cache(
     stack: Stack, stack_server: Server, user_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The next server of its port may have other pixels, and the user's cache keeps those of the service."""
+    """A later server on the same port may have other pixels. The user's cache is for pixels of the service."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     values = expected(stack)[:, 0]
     before = count(stack_server)

@@ -221,7 +221,7 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     assert service.count("value") >= 5
     with caplog.at_level("INFO", logger="eechips.engine.connected_run"):
         finished = run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads")
-    assert "Planning goes on: requests that were answered before are not sent again" in caplog.text
+    assert "Planning continues: requests whose responses are stored are not sent again" in caplog.text
     assert finished.counts == {"done": 600}
     assert service.count("value") <= 7  # one may have been in flight
     assert not (tmp_path / "out" / "planning.sqlite").exists()

@@ -351,7 +351,7 @@ def test_a_run_of_the_demo_planet_is_rebuilt_from_it(tmp_path: Path, monkeypatch
     run_command("lock", "run", "-q", status=0)
     told = run_command("rebuild", "chips.lock", "again", status=0).stderr
     assert told.count("Starting the local Earth Engine…") == 1
-    assert told.count("Starting the local Earth Engine for versions of assets…") == 1
+    assert told.count("Starting the local Earth Engine, to look up versions of assets…") == 1
     assert files_of(eechips.open_run("again")) == files_of(eechips.open_run("run"))
 
 

@@ -182,14 +182,8 @@ def test_a_process_may_make_a_later_call_first() -> None:
     assert sorted(parent.by[1]["names"]) == [1, 3, 5]
 
 
-def test_equal_dicts_that_calls_assign_are_not_joined() -> None:
-    """The list in them was three times as long, and a Counter in them was summed."""
-    source = """
-from collections import Counter
-profiles = {}
-def work(n):
-    profiles["dem"] = {"transform": [1, 2], "classes": Counter(water=3), "crs": {"names": ["x"]}, n: n}
-"""
+def _after_three_calls(source: str) -> Any:
+    """Return the variables of a script after three calls of its function ``work``, each in a worker of its own."""
     parent = ModuleType("__main__")
     exec(source, parent.__dict__)
     for n in range(3):
@@ -198,7 +192,18 @@ def work(n):
         changes = StateChanges(Call(worker.work))
         worker.work(n)
         apply((change, Call(parent.work)) for change in changes.found())
-    profile = parent.profiles["dem"]
+    return parent
+
+
+def test_equal_dicts_that_calls_assign_are_not_joined() -> None:
+    """The list in them was three times as long, and a Counter in them was summed."""
+    source = """
+from collections import Counter
+profiles = {}
+def work(n):
+    profiles["dem"] = {"transform": [1, 2], "classes": Counter(water=3), "crs": {"names": ["x"]}, n: n}
+"""
+    profile = _after_three_calls(source).profiles["dem"]
     assert (profile["transform"], profile["classes"], profile["crs"]) == ([1, 2], {"water": 3}, {"names": ["x"]})
 
 
@@ -210,17 +215,9 @@ def work(n):
     ],
 )
 def test_what_calls_add_to_a_dict_that_each_has_made_is_joined(adds: str) -> None:
-    """The dict of the last worker replaced those of the others."""
+    """The dict of the last call overwrote those of earlier calls."""
     source = f"nest = {{}}\ndef work(n):\n    {adds}\n"
-    parent = ModuleType("__main__")
-    exec(source, parent.__dict__)
-    for n in range(3):
-        worker = ModuleType("__main__")
-        exec(source, worker.__dict__)
-        changes = StateChanges(Call(worker.work))
-        worker.work(n)
-        apply((change, Call(parent.work)) for change in changes.found())
-    assert parent.nest == {"r": {2020: [0, 1, 2]}}
+    assert _after_three_calls(source).nest == {"r": {2020: [0, 1, 2]}}
 
 
 def test_cells_of_a_table_are_found_among_others() -> None:

@@ -47,9 +47,9 @@ def gdal_options(
 
     Folders are not listed. Files beside a raster (headers, world files, masks) are searched on disks and in archives;
     elsewhere, where each takes a request, only with ``beside``, and no masks. Neighbouring blocks are read by one
-    request.
-    Nothing is cached for the next opening, which may be of another version, and GDAL does not retry. Stores that fsspec
-    finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for GDAL, too.
+    request. Nothing is cached for the next opening, which may be of another version, and GDAL does not retry. Stores
+    that fsspec finds by ``AWS_ENDPOINT_URL``, ``STORAGE_EMULATOR_HOST`` or ``AZURE_STORAGE_ACCOUNT_NAME`` are set for
+    GDAL, too.
 
     Args:
         cache: bytes for decoded blocks.

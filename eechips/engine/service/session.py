@@ -127,7 +127,7 @@ def _start_server(
         folder = config.out.absolute() / EXPORTS_FOLDER
         exports = {"drive": folder / "drive", "buckets": folder / "buckets", "export_assets": folder / "assets"}
         stack.callback(remove_unused_exports, config.out)
-    _log.info("Starting the local Earth Engine%s…", "" if recipe is not None else " for versions of assets")
+    _log.info("Starting the local Earth Engine%s…", "" if recipe is not None else ", to look up versions of assets")
     return stack.enter_context(
         local_earth_engine(
             config.local_assets,

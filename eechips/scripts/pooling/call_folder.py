@@ -79,8 +79,8 @@ class CallResult:
         uncounted: libraries that have sent its requests to Earth Engine past the quota.
         has_exported: whether it has started batch tasks.
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.
-        is_without_file: whether it has written no file, nor appended to one. A call whose files equal those of another
-            has none in the ledger.
+        is_without_file: whether it has neither written a file nor appended to one. The ledger does not tell: of calls
+            that write equal files, it has the file of one.
     """
 
     value: Any = None

@@ -45,7 +45,7 @@ _ORDERS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
 _ADDED, _EXTENDED, _REMOVED, _REORDERED, _ORDER_DEPENDENT = "added", "extended", "removed", "reordered", "dependent"
 """Kinds of changes; the last depends on the value that other calls have left, as a maximum."""
 _UNJOINED = frozenset({_REORDERED, _ORDER_DEPENDENT})
-"""Kinds of changes that cannot be made together from those of copies."""
+"""Kinds of changes that cannot be merged if each call makes them to a copy."""
 
 
 def lost_change(function: Any) -> str:

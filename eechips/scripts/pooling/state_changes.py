@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import functools
 import itertools
 import types
 from collections import Counter, defaultdict, deque
@@ -315,23 +316,29 @@ def _is_made(change: StateChange, call: SharedCall) -> bool:
 
 def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
     """Return whether a function sets a variable or field that it never reads: the value of the last call counts."""
-    called = executed_function(function)
-    code = getattr(getattr(called, "__func__", called), "__code__", None)
-    if code is None:
-        return False
-    accesses = {
-        (instruction.opname.partition("_")[0], instruction.argval) for instruction in dis.get_instructions(code)
-    }
+    accesses = _accesses(function)
     return ("STORE", path[-1]) in accesses and ("LOAD", path[-1]) not in accesses
 
 
 def _adds_if_missing(function: Callable[..., Any]) -> bool:
-    """Return whether a function adds containers unless they are there, as ``setdefault`` does: they are joined."""
+    """Return whether a function adds a container only if it is missing, as ``setdefault`` does.
+
+    Several calls may add the same container to their copies. Its items are merged.
+    """
+    return any(operation == "CONTAINS" or name == "setdefault" for operation, name in _accesses(function))
+
+
+def _accesses(function: Callable[..., Any]) -> frozenset[tuple[str, Any]]:
+    """Return the operations of a function's bytecode, such as LOAD and STORE, with the names that they access."""
     called = executed_function(function)
     code = getattr(getattr(called, "__func__", called), "__code__", None)
-    return code is not None and any(
-        instruction.opname == "CONTAINS_OP" or instruction.argval == "setdefault"
-        for instruction in dis.get_instructions(code)
+    return frozenset() if code is None else _accesses_of(code)
+
+
+@functools.lru_cache(maxsize=256)
+def _accesses_of(code: types.CodeType) -> frozenset[tuple[str, Any]]:
+    return frozenset(
+        (instruction.opname.partition("_")[0], instruction.argval) for instruction in dis.get_instructions(code)
     )
 
 
