@@ -342,7 +342,7 @@ def _order_dependent(function: ast.AST) -> Iterator[str]:
             inner = [part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Assign)]
             kept = _names(*(t for part in inner for t in part.targets if _is_one_place(t)))
             for names in compared:
-                if not names & clocked:  # not when it prints again
+                if not names & clocked:  # a clock only decides when a call prints again
                     yield from names & kept
 
 

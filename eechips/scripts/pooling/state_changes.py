@@ -377,6 +377,13 @@ def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool, is_share
         _set(holders[-2], change.path[-1], there + (value - change.before) if is_sum else value)
 
 
+def _is_merged(present: Any, *, is_shared: bool) -> bool:
+    """Return whether items of calls are added to a dict one by one: a ``defaultdict``, or one that they share."""
+    return isinstance(present, defaultdict) or (
+        is_shared and isinstance(present, dict) and not isinstance(present, Counter)
+    )
+
+
 def _add(there: Any, key: Any, value: Any, *, is_shared: bool) -> None:
     """Add an item to a dict, or an attribute to an object; calls may have added the same key to their copies."""
     present = there.get(key) if isinstance(there, dict) else None
@@ -384,9 +391,7 @@ def _add(there: Any, key: Any, value: Any, *, is_shared: bool) -> None:
         _set(there, key, present + value)
     elif isinstance(present, list) and isinstance(value, list):
         present.extend(value)
-    elif isinstance(present, dict if is_shared and not isinstance(present, Counter) else defaultdict) and isinstance(
-        value, dict
-    ):
+    elif isinstance(value, dict) and _is_merged(present, is_shared=is_shared):
         for inner, item in value.items():
             _add(present, inner, item, is_shared=is_shared)
     elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
