@@ -27,6 +27,8 @@ limit of file sizes (``ulimit -f``).
     ├── WorkerLostError         the unit's worker process died or hung too often
     └── StorageError            a result could not be written (disk full, no permission)
 
+    Stopped                     the run is stopping: no EechipsError, and no Exception
+
 Messages say what happened, to which unit, and what to do. They never carry credentials or thumbnail URLs.
 """
 
@@ -312,3 +314,10 @@ class StorageError(EechipsError):
         is_taken = error.errno == errno.EEXIST
         reason = "it is a file, or a link that leads nowhere" if is_taken else error.strerror or error
         return cls(f"cannot use {folder} as output folder: {reason}. Name another by --out")
+
+
+class Stopped(BaseException):
+    """The run is stopping: the unit was not finished and stays planned.
+
+    Not an Exception, so that no recipe's ``except Exception`` takes it for a failure.
+    """

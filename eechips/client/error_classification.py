@@ -17,7 +17,6 @@ from datetime import datetime, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from eechips.client.quota.permits import Stopped
 from eechips.client.service_errors import find_error
 from eechips.client.service_errors.error_row import (
     ErrorAction,
@@ -35,6 +34,7 @@ from eechips.errors import (
     ProjectUnavailableError,
     RecipeError,
     ResponseTimeoutError,
+    Stopped,
     TooLargeError,
     TransientError,
     UnknownServiceError,

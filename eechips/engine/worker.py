@@ -26,7 +26,6 @@ from eechips.client.exports.export_tasks import export_kind
 from eechips.client.fetcher import Fetcher
 from eechips.client.http.throttled_requests import throttle_requests_library
 from eechips.client.http.transport import Transport, use_transport
-from eechips.client.quota.permits import Stopped
 from eechips.client.quota.throttle import QuotaClient
 from eechips.client.quota.usage import Usage
 from eechips.engine.fetch_result import UnitExports, fetch_result, fetched_results
@@ -34,7 +33,7 @@ from eechips.engine.joining.shared_fetcher import SharedFetcher, SharedResult
 from eechips.engine.outcome import AssignmentProgress, Outcome
 from eechips.engine.results.outcome_records import ResultFile, completed, failed, lacks_layer, record_of
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import InternalError, RecipeError, TooLargeError
+from eechips.errors import InternalError, RecipeError, Stopped, TooLargeError
 from eechips.formats import EncodedFile
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit

@@ -18,8 +18,7 @@ from typing import Any
 import numpy as np
 
 from eechips.client.error_classification import internal_error
-from eechips.client.quota.permits import Stopped
-from eechips.errors import EechipsError, RecipeError, RequestError, TooLargeError, UsageError, ValidationError
+from eechips.errors import EechipsError, RecipeError, RequestError, Stopped, TooLargeError, UsageError, ValidationError
 from eechips.files.temporary_names import scratch_name
 from eechips.formats import inspect
 from eechips.manifest.reserved_names import result_name

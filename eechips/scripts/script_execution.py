@@ -21,12 +21,11 @@ from typing import Any, NoReturn
 from eechips.client.access.connection import Connection
 from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
-from eechips.client.quota.permits import Stopped
 from eechips.engine.fetch_phases import stop_message
 from eechips.engine.progress import Progress
 from eechips.engine.run_context import RecipeContext
 from eechips.engine.service.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
-from eechips.errors import ConfigurationError, EechipsError, RecipeError, TransientError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, RecipeError, Stopped, TransientError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_tree
 from eechips.manifest.reserved_names import CALLS_FOLDER, list_foreign_files

@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 
 from eechips.client.quota.permit_issuer import MAX_NAP
-from eechips.client.quota.permits import Permit, QuotaLimits, Stopped
+from eechips.client.quota.permits import Permit, QuotaLimits
 from eechips.client.quota.throttle import QuotaClient, Throttle
-from eechips.errors import StorageError
+from eechips.errors import Stopped, StorageError
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.stopped_clock import StoppedClock
 

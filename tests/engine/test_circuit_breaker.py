@@ -7,7 +7,6 @@ import asyncio
 import pytest
 
 from eechips.client.error_classification import classify_response, raising_recipe_errors
-from eechips.client.quota.permits import Stopped
 from eechips.engine.outcome import Outcome
 from eechips.engine.results.outcome_records import failed
 from eechips.engine.run_features.circuit_breaker import ALIKE_LIMIT, PAGE_PATIENCE, PATIENCE, REFUSED_LIMIT, Breaker
@@ -17,6 +16,7 @@ from eechips.errors import (
     PermanentError,
     ProjectUnavailableError,
     RecipeError,
+    Stopped,
     TransientError,
     UnknownServiceError,
     ValidationError,

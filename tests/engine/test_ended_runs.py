@@ -19,7 +19,7 @@ from ee import _state
 from eechips.client.access.connection import ServiceTarget, connect
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.throttled_requests import throttle_requests_library
-from eechips.client.quota.permits import QuotaLimits, Stopped
+from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
@@ -27,7 +27,7 @@ from eechips.engine.costs.profile_fetcher import fetch_profiles
 from eechips.engine.run import run
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.errors import UsageError
+from eechips.errors import Stopped, UsageError
 from eechips.manifest.run import Run
 from eechips.storage import LocalStore
 from local_tests.support.local_earth_engine import wait_until

@@ -29,11 +29,11 @@ from eechips.client.http.http_messages import HttpRequest, HttpResponse, Timeout
 from eechips.client.http.marked_requests import MarkedRequest
 from eechips.client.http.request_mode import RequestMode, ThreadMode
 from eechips.client.http.response_cache import RESPONSE_CACHE
-from eechips.client.quota.permits import Permit, Stopped
+from eechips.client.quota.permits import Permit
 from eechips.client.quota.throttle import QuotaClient
 from eechips.client.quota.usage import Usage
 from eechips.client.retry import RetryPolicy
-from eechips.errors import EechipsError, TooLargeError, TransientError
+from eechips.errors import EechipsError, Stopped, TooLargeError, TransientError
 from eechips.web.urls import origin
 
 if TYPE_CHECKING:

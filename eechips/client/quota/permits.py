@@ -1,5 +1,4 @@
-"""Define limits, shares and permits of the quota of a run, and ``Stopped``, the end of its requests; recognise the
-restricted mode in a response.
+"""Define limits, shares and permits of the quota of a run; recognise the restricted mode in a response.
 
 :mod:`eechips.client.quota.throttle` enforces them.
 """
@@ -132,10 +131,3 @@ class Permit:
         self.is_restricted = announces_restriction(headers)
         self.retry_after = parse_retry_after(headers) if status in (429, 503) else None
         self.profile = headers.get(PROFILE_RESPONSE_HEADER)
-
-
-class Stopped(BaseException):
-    """The run is stopping: the unit was not finished and stays planned.
-
-    Not an Exception, so that no recipe's ``except Exception`` takes it for a failure.
-    """

@@ -11,7 +11,8 @@ import threading
 from collections.abc import Iterator
 
 from eechips.client.quota.permit_issuer import MAX_NAP, NO_PERMIT, SPENT, PermitIssuer
-from eechips.client.quota.permits import Permit, QuotaShare, QuotaUse, Stopped, UsageDelta
+from eechips.client.quota.permits import Permit, QuotaShare, QuotaUse, UsageDelta
+from eechips.errors import Stopped
 
 
 class QuotaClient:

@@ -8,13 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from eechips.client.quota.permits import Stopped
 from eechips.engine.costs.compute_sample import ComputeRange
 from eechips.engine.costs.cost_descriptions import PlanningCost
 from eechips.engine.costs.profile_fetcher import fetch_all_profiles
 from eechips.engine.plans.planner import Planner
 from eechips.engine.service.session import Session
-from eechips.errors import RequestError
+from eechips.errors import RequestError, Stopped
 from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
 from eechips.recipe import PlanPreview, SupportsPreview
 

@@ -12,9 +12,8 @@ from typing import Any
 
 from eechips.client.compute_profiles import parse_profile
 from eechips.client.http.transport import Transport
-from eechips.client.quota.permits import Stopped
 from eechips.engine.run_log import RunLog
-from eechips.errors import PermanentError, TransientError, ValidationError
+from eechips.errors import PermanentError, Stopped, TransientError, ValidationError
 
 MOST_PROFILES = 100
 """Profiles that are fetched by one request: some 40 kB of a body, of the 10 MB that a request may have."""

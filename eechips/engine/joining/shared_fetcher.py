@@ -13,12 +13,11 @@ from eechips.client.compute_profiles import ProfileShare
 from eechips.client.error_classification import internal_error
 from eechips.client.fetcher import Fetcher
 from eechips.client.http.transport import Transport
-from eechips.client.quota.permits import Stopped
 from eechips.client.quota.usage import Usage
 from eechips.engine.fetch_result import chips_of, empty_file, fetch_shared
 from eechips.engine.outcome import FailedRequest, Outcome
 from eechips.engine.results.outcome_records import failed
-from eechips.errors import InternalError, TooLargeError, TransientError
+from eechips.errors import InternalError, Stopped, TooLargeError, TransientError
 from eechips.formats import EncodedFile
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip

@@ -15,10 +15,9 @@ from typing import Any
 
 from eechips.client.error_classification import RESUME
 from eechips.client.http.response_cache import RESPONSE_CACHE, ResponseCache
-from eechips.client.quota.permits import Stopped
 from eechips.engine.plans.plan import SPENT, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
-from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, StorageError, UsageError
+from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, Stopped, StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.sqlite.ledger import Ledger

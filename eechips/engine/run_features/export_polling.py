@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from eechips.client.exports.export_tasks import ExportTask, TaskStatus, fetch_statuses
-from eechips.client.quota.permits import Stopped
 from eechips.engine.config import RunConfig
 from eechips.engine.outcome import Finished, StartedExports
 from eechips.engine.results.outcome_records import failed
 from eechips.engine.run_context import RunFeature
 from eechips.engine.run_log import RunLog
-from eechips.errors import EechipsError, PermanentError, TooLargeError, TransientError, UsageError
+from eechips.errors import EechipsError, PermanentError, Stopped, TooLargeError, TransientError, UsageError
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_exports
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
-from eechips.client.quota.permits import Stopped
 from eechips.engine.plans.plan import service_error_of
 from eechips.engine.plans.planner import Planner
 from eechips.engine.run_context import RunFeature
-from eechips.errors import UsageError
+from eechips.errors import Stopped, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.sqlite.ledger import Ledger

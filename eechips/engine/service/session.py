@@ -18,7 +18,7 @@ from eechips.client.access.credentials import find_credentials, find_project, is
 from eechips.client.http.transport import Transport, use_transport
 from eechips.client.quota import stored_limits
 from eechips.client.quota.congestion import USUAL
-from eechips.client.quota.permits import QuotaLimits, Stopped
+from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import SPENT
@@ -28,7 +28,7 @@ from eechips.engine.service.local_server import EXPORTS_FOLDER, LocalServer, loc
 from eechips.engine.service.quota_connection import QuotaSharing, share_quota
 from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.workload_tag import workload_tag_of
-from eechips.errors import UsageError
+from eechips.errors import Stopped, UsageError
 from eechips.manifest.data_source import DataSource
 from eechips.recipe import Recipe, traits_of
 from eechips.web.urls import is_loopback

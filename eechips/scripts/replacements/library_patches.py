@@ -18,8 +18,7 @@ from functools import partial
 from multiprocessing import context, util
 from typing import Any
 
-from eechips.client.quota.permits import Stopped
-from eechips.errors import RecipeError
+from eechips.errors import RecipeError, Stopped
 from eechips.processes.child_processes import end_with_parent
 from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import learn

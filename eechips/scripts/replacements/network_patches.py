@@ -39,9 +39,8 @@ from eechips.client.access.discovery import ClientInit, DiscoveryFile
 from eechips.client.error_classification import classify_response, parse_error
 from eechips.client.http.http_messages import load_values
 from eechips.client.http.response_framing import StrictConnection
-from eechips.client.quota.permits import Stopped
 from eechips.client.quota.usage import Usage
-from eechips.errors import EechipsError, TooLargeError, ValidationError
+from eechips.errors import EechipsError, Stopped, TooLargeError, ValidationError
 from eechips.formats import inspect, sniff
 from eechips.scripts.replacements.imported_clients import attach_aiohttp, attach_httpx, attach_rasterio
 from eechips.scripts.replacements.name_replacement import change_imported

@@ -24,11 +24,11 @@ import eechips
 from eechips.archive.windows import plan_windows, read_window
 from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.transport import Transport, use_transport
-from eechips.client.quota.permits import QuotaLimits, Stopped
+from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
 from eechips.engine.executors.processes import worker_context
-from eechips.errors import PermanentError, TransientError
+from eechips.errors import PermanentError, Stopped, TransientError
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects
