@@ -14,13 +14,7 @@ from eechips.builtin_recipes.render_style import RenderStyle, parse_stretch
 from eechips.builtin_recipes.samples.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
 from eechips.builtin_recipes.samples.sample_layers import SampleDates, SampleLayer, parse_layers
 from eechips.builtin_recipes.samples.sample_options import GridMode, SampleOptions
-from eechips.builtin_recipes.samples.sample_validation import (
-    RANDOM,
-    check_grid,
-    check_layers,
-    check_options,
-    parse_grid_mode,
-)
+from eechips.builtin_recipes.samples.sample_validation import RANDOM, check_grid, check_layers, check_options
 from eechips.datasets import ECOREGIONS
 from eechips.errors import UsageError
 from eechips.formats import CHIP_FORMATS, stack_formats
@@ -225,7 +219,7 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
     check_options(options)
     layers = parse_layers(options)
     style = RenderStyle(_format(options, layers), *parse_stretch(options.stretch))
-    chosen = parse_grid_mode(options.grid)
+    chosen = _parse_grid_mode(options.grid)
     alignment = choose_grid(options.grid if chosen is None else None, options.crs, options.scale)
     size = DEFAULT_SIZE if options.size is None else options.size
     width, height = map(int, size if isinstance(size, Sequence) else (size, size))
@@ -261,6 +255,22 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         cells=cells,
         away_from=None if options.away_from is None else read_places(Path(options.away_from), crs=options.input_crs),
     )
+
+
+def _parse_grid_mode(grid: str | Sequence[float] | None) -> GridMode | None:
+    """Return the word that ``grid`` has, native or thumb; None if it has none, or numbers, or the id of an image.
+
+    Raises:
+        UsageError: if it is another word.
+    """
+    if grid is None or not isinstance(grid, str) or {"/", ","} & set(grid):
+        return None
+    if grid == "native":
+        return "native"
+    if grid == "thumb":
+        return "thumb"
+    hint = f"; for a place every {grid}, use cells='regular:{grid}'" if grid[:1].isdigit() else ""
+    raise UsageError(f"unknown grid {grid!r}: native, thumb, the id of an image, or A,B,C,D,E,F{hint}")
 
 
 def _format(options: SampleOptions, layers: tuple[SampleLayer, ...]) -> str:

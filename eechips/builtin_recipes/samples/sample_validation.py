@@ -19,7 +19,7 @@ from eechips.text.suggestion import describe_choices
 if TYPE_CHECKING:
     from eechips.builtin_recipes.render_style import RenderStyle
     from eechips.builtin_recipes.samples.sample_layers import SampleLayer
-    from eechips.builtin_recipes.samples.sample_options import GridMode, SampleOptions
+    from eechips.builtin_recipes.samples.sample_options import SampleOptions
     from eechips.planning.grid_alignment import GridAlignment
     from eechips.planning.place_tables import Places
 
@@ -66,22 +66,6 @@ def check_name_fields(template: NameTemplate, places: Places) -> None:
         raise UsageError(
             f"name='{template.text}': {places.path} has no column {name!r}; {describe_choices(name, columns)}"
         )
-
-
-def parse_grid_mode(grid: str | Sequence[float] | None) -> GridMode | None:
-    """Return the word that ``grid`` has, native or thumb; None if it has none, or numbers, or the id of an image.
-
-    Raises:
-        UsageError: if it is another word.
-    """
-    if grid is None or not isinstance(grid, str) or {"/", ","} & set(grid):
-        return None
-    if grid == "native":
-        return "native"
-    if grid == "thumb":
-        return "thumb"
-    hint = f"; for a place every {grid}, use cells='regular:{grid}'" if grid[:1].isdigit() else ""
-    raise UsageError(f"unknown grid {grid!r}: native, thumb, the id of an image, or A,B,C,D,E,F{hint}")
 
 
 def check_grid(alignment: GridAlignment, mode: str, dimensions: tuple[int, int]) -> None:
