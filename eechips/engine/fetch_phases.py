@@ -19,7 +19,7 @@ from eechips.engine.costs.unit_costs import size_of
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.plans.plan import draw_spread, name_template, seed_of
 from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
-from eechips.engine.progress import Progress, how_to_resume
+from eechips.engine.progress import Progress, is_notebook
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RUN_FEATURES, RunFeature
 from eechips.engine.run_features.replacement import Replacements, is_refilling
@@ -266,4 +266,5 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
         kept = "Stopped while planning; there are no results yet"
         if (config.out / ANSWERS_NAME).exists():
             kept += ", and what the service has answered is kept"
-    return f"{kept}. To resume: {config.command or how_to_resume()}"
+    repeated = config.command or ("run the cell again" if is_notebook() else "the same command")
+    return f"{kept}. To resume: {repeated}"

@@ -1,6 +1,4 @@
-"""Show the progress of a run with its rate and time left, as a bar (terminal, notebook) or lines; log waits; word how
-to stop or resume.
-"""
+"""Show the progress of a run with its rate and time left, as a bar (terminal, notebook) or lines; log waits."""
 
 from __future__ import annotations
 
@@ -280,16 +278,6 @@ def is_notebook() -> bool:
     ipython = sys.modules.get("IPython.core.getipython")  # "IPython" may be imported when it is used
     shell = ipython.get_ipython() if ipython is not None else None
     return getattr(shell, "kernel", None) is not None
-
-
-def how_to_resume() -> str:
-    """Return the instruction for resuming a run, for users who typed no command."""
-    return "run the cell again" if is_notebook() else "the same command"
-
-
-def how_to_stop() -> str:
-    """Return the action that stops a run, for messages."""
-    return "Interrupting the kernel" if is_notebook() else "Ctrl-C"
 
 
 class _CellBar:

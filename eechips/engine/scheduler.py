@@ -10,7 +10,7 @@ from typing import Any
 from eechips.engine.executors.executor import Executor
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.progress import Progress, how_to_stop
+from eechips.engine.progress import Progress, is_notebook
 from eechips.engine.results.committer import Committer
 from eechips.engine.run_context import RunControl, RunFeature, StopReason
 from eechips.engine.run_features.circuit_breaker import Breaker
@@ -137,7 +137,8 @@ class Scheduler(RunControl):
             if (reason := feature.stop_reason()) is not None:
                 return reason
         if self._interrupt.requested:  # last, as one of the above may have stopped a thread, which asks for it
-            text = f"Stopping: finishing the requests in flight. {how_to_stop()} again stops at once."
+            action = "Interrupting the kernel" if is_notebook() else "Ctrl-C"
+            text = f"Stopping: finishing the requests in flight. {action} again stops at once."
             return StopReason("interrupted", text)
         return None
 
