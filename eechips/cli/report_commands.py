@@ -10,7 +10,7 @@ import click
 
 from eechips.cli.terminal import echo
 from eechips.commands.parameters import FunctionT, LocalPath, run_command
-from eechips.reports.limits import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
+from eechips.reports.report_options import MOST_PANELS, MOST_THUMBNAILS, SMOOTHING_METHODS, THUMBNAILS
 from eechips.storage import safe_component
 from eechips.text.formatting import format_count
 

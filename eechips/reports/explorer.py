@@ -15,11 +15,11 @@ from eechips.manifest.exclusions import exclude_marked, mark_units, read_marks
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.reports import report_sections
-from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.markup import element
 from eechips.reports.page import SCRIPTS, STYLES, assemble_page
 from eechips.reports.page_data import encode_picture, page_data
 from eechips.reports.report_data import ReportData, read_report_data
+from eechips.reports.report_options import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.section_markup import fill, read_file
 from eechips.reports.thumbnails import make_thumbnails
 from eechips.reports.unit_columns import MOST_UNITS

@@ -15,9 +15,9 @@ import pandas as pd
 from eechips.errors import UsageError
 from eechips.manifest.run import Run, open_run
 from eechips.processes.warning_filters import ignore_warning
-from eechips.reports.limits import MOST_PANELS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import Curves, common_units, label_columns, read_curves
+from eechips.reports.report_options import MOST_PANELS
 from eechips.storage import write_file
 from eechips.text.formatting import one_line
 

@@ -19,9 +19,9 @@ from eechips.errors import UsageError
 from eechips.formats.csv import LINE_END, CsvFile
 from eechips.manifest.export import write_table
 from eechips.manifest.run import Run, open_run
-from eechips.reports.limits import SMOOTHING_METHODS
 from eechips.reports.output_path import output_path
 from eechips.reports.region_series import SeriesTables, iterate_curves, open_series
+from eechips.reports.report_options import SMOOTHING_METHODS
 from eechips.storage import open_atomic
 from eechips.storage.untrusted_files import has_metadata
 

@@ -28,8 +28,8 @@ from eechips.manifest.pictures.chip_pictures import (
 from eechips.manifest.pictures.display_styles import DisplayStyle, display_styles
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.reports.limits import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.region_outlines import RegionOutlines
+from eechips.reports.report_options import MOST_THUMBNAILS, THUMBNAILS
 from eechips.reports.unit_columns import UnitColumns
 from eechips.storage.local_copies import local_copies
 from eechips.text.progress_bar import progress_bar

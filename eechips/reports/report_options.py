@@ -1,4 +1,4 @@
-"""Limit what a report or a figure shows: the numbers of chips and of panels; name the methods of smoothing."""
+"""Name the choices and bounds of options of reports, figures and smoothed series."""
 
 from __future__ import annotations
 
