@@ -15,14 +15,7 @@ from eechips.cli.group import FAILURES
 from eechips.cli.terminal import echo, echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
-from eechips.commands.queued_runs import (
-    MOST_SHOWN,
-    choose_part,
-    describe_missing,
-    items_by_command,
-    items_of_one_job,
-    recipe_of_job,
-)
+from eechips.commands.queued_runs import MOST_SHOWN, choose_part, describe_missing, items_by_command, recipe_of_job
 from eechips.commands.untrusted_commands import check_planned, hash_files, parameter_names
 from eechips.errors import UsageError
 from eechips.storage.untrusted_files import parse_json
@@ -177,9 +170,10 @@ def join_command(
       eechips plan run recipe.py -p href=s3://bucket/scene.tif | eechips join --units - --out s3://bucket/ndvi
     """
     from eechips.cli.recipe_execution import finish, show_log
+    from eechips.engine.queues.queue_items import read_job
     from eechips.engine.queues.queue_join import join_results
 
-    items, job = items_of_one_job(units)
+    items, job = read_job(units)
     if not trust:
         is_own = all(item.is_own for item in items)
         check_planned(items[0], parameter_names(job[0], words), is_own=is_own)

@@ -52,20 +52,6 @@ def choose_part(lines: Iterable[str], part: str | None) -> Iterable[str]:
     return lines if part is None else WorkPart.parse(part, os.environ).choose(lines)
 
 
-def items_of_one_job(lines: Iterable[str]) -> tuple[list[WorkItem], tuple[str, ...]]:
-    """Return the items of lines, and the words of the command that planned them all."""
-    from eechips.engine.queues.queue_items import read_work_items
-
-    items = list(read_work_items(lines))
-    jobs = {(item.job, item.files) for item in items}
-    if len(jobs) != 1:
-        raise UsageError(
-            f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
-        )
-    ((job, _),) = jobs
-    return items, job
-
-
 def describe_missing(join_result: JoinResult) -> str:
     """Say how many results are missing."""
     missing = len(join_result.missing)
@@ -208,10 +194,11 @@ def join(
     Example:
         >>> run = eechips.join(lines, "s3://bucket/naip", outcomes=outcomes)
     """
+    from eechips.engine.queues.queue_items import read_job
     from eechips.engine.queues.queue_join import join_results
     from eechips.engine.run import run
 
-    items, job = items_of_one_job(lines)
+    items, job = read_job(lines)
     if not trust:
         check_planned(items[0], options, is_own=all(item.is_own for item in items))
     job_words = (*job, f"--out={out}") if "--" not in job else (job[0], f"--out={out}", *job[1:])

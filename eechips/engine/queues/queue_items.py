@@ -267,6 +267,22 @@ def read_work_items(lines: Iterable[str]) -> Iterator[WorkItem]:
                 raise UsageError(f"line {number}: {error}") from None
 
 
+def read_job(lines: Iterable[str]) -> tuple[list[WorkItem], tuple[str, ...]]:
+    """Return the items of lines, and the words of the command that planned them all.
+
+    Raises:
+        UsageError: if several commands planned them, or none.
+    """
+    items = list(read_work_items(lines))
+    jobs = {(item.job, item.files) for item in items}
+    if len(jobs) != 1:
+        raise UsageError(
+            f"the lines come from {len(jobs)} commands: give all lines of one `eechips plan`, and no others"
+        )
+    ((job, _),) = jobs
+    return items, job
+
+
 _PART = re.compile(r"(\d{1,9})/(\d{1,9})")
 _AUTO = re.compile(r"auto(?:/(\d{1,9}))?")
 _KUBERNETES = "JOB_COMPLETION_INDEX"
