@@ -21,7 +21,8 @@ from eechips_local.catalogs import catalog_schema as schemas
 from eechips_local.catalogs.catalog_schema import DamagedError
 from eechips_local.evaluation import request_processor
 from eechips_local.evaluation.asset_model import ImageAsset, Query
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest
 from eechips_local.protocol.request_errors import ChangingError, UnavailableError
 from eechips_local.stores import StoreConfig

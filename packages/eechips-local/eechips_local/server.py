@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING
 import uvicorn
 from starlette.types import ASGIApp
 
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import EvaluationPool
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue

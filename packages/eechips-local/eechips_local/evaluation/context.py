@@ -1,6 +1,4 @@
-"""Hold what one request's evaluation may use: the assets, the time, and the service's limits: 5000 elements, sizes of
-requests and pictures, bands, memory.
-"""
+"""Hold what one request's evaluation may use: the assets, the time, and the limits of the service."""
 
 from __future__ import annotations
 
@@ -9,50 +7,14 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
+from eechips_local.evaluation.asset_model import AssetStore
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.request_errors import LimitError
-
-if TYPE_CHECKING:  # the server's own process knows the limits, and does without the libraries of pixels
-    from eechips_local.evaluation.asset_model import AssetStore
-    from eechips_local.stores import StoreConfig, WritableFolder
+from eechips_local.stores import StoreConfig, WritableFolder
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class ServiceLimits:
-    """Limits of the service, with Earth Engine's values.
-
-    Attributes:
-        elements: elements of a collection that ``getInfo`` returns or that becomes a list.
-        payload: bytes of a request's body.
-        response: bytes of a value or table; "responses are limited to tens of megabytes of data" in
-            developers.google.com/earth-engine/guides/processing_environments, read 2026-11.
-        thumbnail_bytes: uncompressed bytes of a thumbnail or download, with a byte of mask for each value.
-        thumbnail_side: pixels on a side of those.
-        pixels_bytes: likewise of computePixels and getPixels.
-        pixels_side: pixels on a side of those.
-        bands: bands of computePixels and getPixels.
-        seconds: seconds of one evaluation. Interactive computations end after about 5 minutes.
-        memory: bytes of pixels that one evaluation holds at once.
-        depth: nested function calls.
-
-    Sources: developers.google.com/earth-engine/guides/usage, /reference/rest/v1/projects.image/computePixels and
-    /apidocs/ee-image-getdownloadurl, read 2026-11.
-    """
-
-    elements: int = 5000
-    payload: int = 10_485_760
-    response: int = 67_108_864
-    thumbnail_bytes: int = 33_554_432
-    thumbnail_side: int = 10_000
-    pixels_bytes: int = 50_331_648
-    pixels_side: int = 32_768
-    bands: int = 1024
-    seconds: float = 300.0
-    memory: int = 2 << 30
-    depth: int = 500
 
 
 @dataclass(slots=True)

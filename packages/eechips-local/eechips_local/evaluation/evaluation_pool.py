@@ -25,8 +25,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.light_requests import is_light
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest, error_response
 from eechips_local.protocol.request_errors import LimitError, MemoryLimitError, UnavailableError
 from eechips_local.quota.read_counts import KINDS

@@ -15,7 +15,8 @@ import shapely
 
 from eechips_local.assets.asset_errors import InvalidStoreError
 from eechips_local.evaluation import export_check, value_requests
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.pixels.output import animations, pixel_requests
 from eechips_local.protocol import messages
 from eechips_local.protocol.messages import ServiceRequest, ServiceResponse, WorkerRequest, error_response

@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eechips_local.assets.asset_errors import AssetError
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.request_processor import service_error
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.exports import classifier_exports, image_files, ingestions, map_exports, table_exports, videos
 from eechips_local.exports.process_messages import ExportedFile, ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, TaskResult

@@ -12,8 +12,8 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import Any
 
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import kill_process, run_in_worker, start_process, worker_context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.exports.destinations import AssetDestination, Destination
 from eechips_local.exports.process_messages import ExportJob, ExportOutcome
 from eechips_local.exports.tasks import CODES, RESOURCE_CODE, ExportTask, TaskResult

@@ -20,8 +20,8 @@ import requests
 from affine import Affine
 
 from eechips_local.archives.archive_model import ArchiveDescription
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import EvaluationPool, PendingEvaluation
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.messages import WorkerRequest
 from eechips_local.stores import StoreConfig
 from local_tests.archives.sample_items import item_box, planetary_sentinel2, stac_item, write_cog

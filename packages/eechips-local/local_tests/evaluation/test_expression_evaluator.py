@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 from eechips_local.protocol.request_errors import InvalidError, LimitError, TypeMismatchError, UnknownFunctionError

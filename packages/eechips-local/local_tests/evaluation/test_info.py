@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pyproj import CRS
 
 from eechips_local.evaluation.asset_model import PixelType, Query
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.stored_image import stored_image
 from eechips_local.protocol.request_errors import InvalidError, LimitError

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.evaluation.value_requests import compute_features
 from eechips_local.protocol.messages import ServiceRequest
 from local_tests.support.call_counts import count_calls

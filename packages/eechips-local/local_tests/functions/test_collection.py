@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips_local.evaluation.asset_model import FeatureRow, Query
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.request_errors import InvalidError, LimitError
 from local_tests.support.graphs import Graph, Ready, evaluate, invoke
 

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from rasterio.features import rasterize
 
 from eechips_local import reducers as r
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.functions.neighborhoods.image_vectors import segments
 from eechips_local.geometry.map_projection import Projection
 from eechips_local.pixels.grids import region_pixels

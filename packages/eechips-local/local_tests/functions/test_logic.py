@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.lazy_values import Later, LazyMapping
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.functions.images.image_bands import constant
 from eechips_local.functions.primitives.logic import describe
 from local_tests.support.graphs import EmptyStore, Graph, call, evaluate, invoke

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.request_processor import RequestProcessor
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 from eechips_local.protocol.messages import ServiceResponse, WorkerRequest

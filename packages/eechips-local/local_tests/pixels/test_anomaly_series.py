@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from eechips_local.evaluation.asset_model import ImageAsset
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.pixels import series_render
 from local_tests.support.graphs import Graph, Ready, invoke
 from local_tests.support.images import Memory, Store, asset, stored

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.pixels.output.pixel_requests import compute_pixels
 from eechips_local.protocol.messages import ServiceRequest
 from eechips_local.protocol.request_errors import LimitError

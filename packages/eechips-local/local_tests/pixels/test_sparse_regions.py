@@ -12,7 +12,7 @@ from exactextract import exact_extract
 from exactextract.raster import NumPyRasterSource
 
 from eechips_local.evaluation.asset_model import ImageAsset
-from eechips_local.evaluation.context import ServiceLimits
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.pixels.grids import region_pixels
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.protocol.request_errors import MemoryLimitError

@@ -23,8 +23,8 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from eechips_local.evaluation.context import ServiceLimits
 from eechips_local.evaluation.evaluation_pool import EvaluationPool
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.exports.destinations import ExportConfig
 from eechips_local.exports.export_process import ExportStarter
 from eechips_local.exports.task_queue import TaskQueue

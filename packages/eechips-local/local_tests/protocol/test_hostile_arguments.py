@@ -12,8 +12,9 @@ import numpy as np
 import pytest
 from affine import Affine
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.functions import load_functions
 from eechips_local.pixels.grids.pixel_grid import PixelGrid

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.canonical_expression import canonical_expression
 from local_tests.support.graphs import EmptyStore

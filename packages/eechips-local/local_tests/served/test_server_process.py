@@ -31,7 +31,7 @@ def test_neither_the_server_nor_a_worker_without_archives_loads_what_only_others
         "import eechips_local.server\n"
         "print({'numpy', 'pyarrow', 'rasterio', 'shapely'} & sys.modules.keys())\n"
         "from eechips_local.assets.table_cache import held_bytes\n"
-        "from eechips_local.evaluation.context import ServiceLimits\n"
+        "from eechips_local.evaluation.service_limits import ServiceLimits\n"
         "from eechips_local.evaluation.request_processor import RequestProcessor\n"
         "from eechips_local.protocol.messages import WorkerRequest\n"
         "from eechips_local.stores import StoreConfig\n"

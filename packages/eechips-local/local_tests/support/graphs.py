@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from eechips_local.evaluation.asset_model import AssetStore
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.evaluation.signatures import load_signatures
 
 Node = Mapping[str, Any]

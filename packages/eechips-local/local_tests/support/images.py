@@ -11,8 +11,9 @@ import shapely
 from affine import Affine
 
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, PixelWindow
-from eechips_local.evaluation.context import Context, ServiceLimits
+from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.expression_evaluator import Evaluator
+from eechips_local.evaluation.service_limits import ServiceLimits
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, transformer
 from eechips_local.pixels.lazy_image import Image, Pixels, Render
 from local_tests.support.graphs import Graph, Ready, invoke
