@@ -258,6 +258,17 @@ def test_regions_of_a_table(ee: Any, odd_folder: Path, name: str) -> None:
     assert [mean for _, mean in found] == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("name", ["south_up_float64", "turned_int8"])
+def test_best_effort_takes_pixels_of_the_whole_region(ee: Any, odd_folder: Path, name: str) -> None:
+    """Every fourth pixel of a region, where larger pixels are wanted: small rasters have no pyramid."""
+    with rasterio.open(odd_folder / f"{name}.tif") as file:
+        values = file.read(1)
+    region = planar(ee, name, shapely.box(4, 4, 52, 36))
+    image = ee.Image(f"odd/{name}")
+    found = image.reduceRegion(ee.Reducer.toList(), region, maxPixels=100, bestEffort=True).getInfo()["b1"]
+    assert found == values[6:36:4, 6:52:4].ravel().tolist()
+
+
 def test_vectors_are_gdals_polygons(ee: Any, odd_folder: Path) -> None:
     with rasterio.open(odd_folder / "zones.tif") as file:
         zones, transform = file.read(1), file.transform

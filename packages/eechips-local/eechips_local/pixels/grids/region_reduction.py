@@ -59,7 +59,7 @@ def reduce_region(
     read = False
     for _, _, _, cover in cover_tiles(context, region):
         context.check_time()
-        taken = gather(context, image.bands, lattice.projection, cover.columns, cover.rows)
+        taken = gather(context, image.bands, region.projection, cover.columns, cover.rows)
         for group, accumulator in zip(groups, accumulators, strict=True):
             accumulator.add(_sample([taken[i] for i in group], cover.fraction, cover.centre))
         read = True
