@@ -123,25 +123,30 @@ def differences(stored: Mapping[str, Any], wanted: Mapping[str, Any]) -> Iterato
     for key, value in wanted.items():
         old = stored.get(key)
         if key == "parameters":
-            old = old if isinstance(old, dict) else {}
-            for name in sorted({*old, *value}):
-                if (file := name.removesuffix("_sha256")) in value and file != name:
-                    if old.get(file) == value[file] and old.get(name) != value.get(name):
-                        yield f"{file}: {_short(value[file])} has other contents now"
-                    continue
-                sha256 = value.get(f"{name}_sha256") if ignores_paths else None
-                is_same_file = sha256 is not None and old.get(f"{name}_sha256") == sha256
-                if old.get(name) != value.get(name) and not is_same_file:
-                    yield from _values(name, old.get(name), value.get(name))
+            yield from _changed_parameters(old if isinstance(old, dict) else {}, value, ignores_paths=ignores_paths)
         elif key == "identity":
             if old != value and stored.get("parameters") == wanted["parameters"]:
                 has_secrets = REDACTED in json.dumps(wanted["parameters"])
                 yield f"{_CODE}{', or a secret among its parameters,' if has_secrets else ''}{_CHANGED}"
         elif old != value:
-            yield from _values(key, old, value)
+            yield from _changed_values(key, old, value)
 
 
-def _values(name: str, old: Any, new: Any) -> Iterator[str]:
+def _changed_parameters(old: Mapping[str, Any], new: Mapping[str, Any], *, ignores_paths: bool) -> Iterator[str]:
+    """Yield the differences of parameters; of a file, its path in ``name`` and its hash in ``name_sha256`` are one."""
+    for name in sorted({*old, *new}):
+        file = name.removesuffix("_sha256")
+        if file != name and file in new:
+            if old.get(file) == new[file] and old.get(name) != new.get(name):
+                yield f"{file}: {_short(new[file])} has other contents now"
+            continue
+        sha256 = new.get(f"{name}_sha256") if ignores_paths else None
+        is_same_file = sha256 is not None and old.get(f"{name}_sha256") == sha256
+        if old.get(name) != new.get(name) and not is_same_file:
+            yield from _changed_values(name, old.get(name), new.get(name))
+
+
+def _changed_values(name: str, old: Any, new: Any) -> Iterator[str]:
     """Yield what differs in a value: of lists of as many objects, such as datasets, only the members that do."""
     lists = [value for value in (old, new) if isinstance(value, list) and all(isinstance(v, dict) for v in value)]
     if len(lists) < 2 or len(old) != len(new):
@@ -150,7 +155,7 @@ def _values(name: str, old: Any, new: Any) -> Iterator[str]:
     for number, (before, now) in enumerate(zip(old, new, strict=True)):
         for key in sorted({*before, *now}):
             if before.get(key) != now.get(key):
-                yield from _values(f"{name}[{number}].{key}", before.get(key), now.get(key))
+                yield from _changed_values(f"{name}[{number}].{key}", before.get(key), now.get(key))
 
 
 def _without_secrets(stored: Mapping[str, Any]) -> dict[str, Any]:
