@@ -133,6 +133,15 @@ def check_values(ledger: Ledger) -> None:
     """
     for key, wrong in _wrong_meta(ledger.meta()):
         raise StorageError(f"{ledger.path} is damaged: {key} is {json.dumps(wrong)[:60]}")
+    _check_units(ledger)
+    _check_layers(ledger)
+    for table, wrong in _WRONG_ROWS.items():
+        query = f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}"
+        for (position,) in ledger.database.execute(query):
+            raise _invalid(ledger, f"no. {position}", f"of {table}")
+
+
+def _check_units(ledger: Ledger) -> None:
     for rows in ledger.batches(names_of(MANIFEST)):
         for column, values in zip(MANIFEST, zip(*rows, strict=True), strict=True):
             for _, value in set(zip(map(type, values), values, strict=True)):  # most columns have few values
@@ -142,6 +151,9 @@ def check_values(ledger: Ledger) -> None:
                     position, identifier = rows[values.index(value)][:2]
                     name = identifier.hex() if isinstance(identifier, bytes) else f"no. {position}"
                     raise _invalid(ledger, name, error) from error
+
+
+def _check_layers(ledger: Ledger) -> None:
     for position, layer, text in ledger.database.execute("SELECT position, layer, metadata FROM layers"):
         try:
             if not isinstance(layer, str) or "/" in layer or layer.startswith((".", "__")):
@@ -149,10 +161,6 @@ def check_values(ledger: Ledger) -> None:
             known_metadata(parse_json(text))
         except (ValueError, TypeError, AttributeError) as error:
             raise _invalid(ledger, f"no. {position}", error) from error
-    for table, wrong in _WRONG_ROWS.items():
-        query = f"SELECT position FROM {table} WHERE typeof(position) != 'integer' OR {wrong}"
-        for (position,) in ledger.database.execute(query):
-            raise _invalid(ledger, f"no. {position}", f"of {table}")
 
 
 def _invalid(ledger: Ledger, unit: str, reason: object) -> StorageError:
