@@ -109,14 +109,7 @@ class RowFetcher:
                 pending.extend(reversed(part.halves()))
                 continue
             try:
-                if isinstance(part.source, Series):
-                    with retry.alone(part.size == 1):
-                        rows = self.series(part.source, by_pages=False)
-                elif part.is_paged and part.size == 1:
-                    rows = self.table(part.source)
-                else:
-                    with retry.alone(part.size == 1):
-                        rows = self._pages(part.source, PAGE_SIZE)[0]
+                rows = self._places(part)
             except TooLargeError as error:  # also of the request's body: half of the places are half of it
                 if not self._divides_all and error.batch == "first":
                     raise
@@ -134,6 +127,15 @@ class RowFetcher:
             else:
                 self._sizes.succeed(_PLACES)
         return all_rows
+
+    def _places(self, part: SplittableTable) -> list[dict[str, Any]]:
+        is_single = part.size == 1
+        if is_single and part.is_paged and not isinstance(part.source, Series):
+            return self.table(part.source)
+        with retry.alone(is_single):
+            if isinstance(part.source, Series):
+                return self.series(part.source, by_pages=False)
+            return self._pages(part.source, PAGE_SIZE)[0]
 
     def _day(self, rows: ee.FeatureCollection, by_pages: bool) -> list[dict[str, Any]]:
         return self.table(rows) if by_pages else self._pages(rows, PAGE_SIZE)[0]
