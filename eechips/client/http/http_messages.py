@@ -228,11 +228,8 @@ class HttpResponse:
                 not what was requested.
         """
         method = service_method(url) if asset is None else ""
-        if (
-            asset is None
-            and method not in _CONTENTS
-            and not self.headers.get("content-type", "").startswith("application/json")
-        ):
+        is_json = self.headers.get("content-type", "").startswith("application/json")
+        if not (is_json or asset is not None or method in _CONTENTS):
             return
         try:
             content = load_values(self.body)
@@ -244,8 +241,11 @@ class HttpResponse:
             raise ValidationError(f"a response came back that does not describe the asset {asset}", status=self.status)
         if isinstance(content, dict) and set(content) == {"error"}:
             raise ValidationError("an error with a status of success came back", status=self.status)
-        if method not in _CONTENTS:
-            return
+        if method in _CONTENTS:
+            self._refuse_other_content(content, method)
+
+    def _refuse_other_content(self, content: Any, method: str) -> None:
+        """Raise ValidationError if the JSON of a response is not what a method of the service returns."""
         key, expected = _CONTENTS[method]
         if not isinstance(content, dict) or key not in content or expected not in (None, content[key]):
             raise ValidationError(f"a response to {method} without {key} came back", status=self.status)
