@@ -308,49 +308,55 @@ class PointValues(BuiltinRecipe[PointsOptions]):
 
     def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
         """Summarise the dataset and the cost of its values."""
-        days = self.options.start, self.options.end
-        if moments is not None:
-            first = day_of(float(np.nanmin(moments)) - self.reach)
-            end = day_of(float(np.nanmax(moments)) + self.reach + DAY)
-            days = max(self.options.start or first, first), min(self.options.end or end, end)
-            if days[0] >= days[1]:
-                raise UsageError(
-                    f"all images near the dates of {self.options.points} are of {first} to before {end}: `start` and"
-                    " `end` leave these days out"
-                )
-        box = box_around_all(self.places.geometries[rows])
+        source, days = self.source, self._days(moments)
         about = asset_metadata.fetch_metadata(
-            self.source.dataset_id,
-            self.source.known_kind,
+            source.dataset_id,
+            source.known_kind,
             start=days[0],
             end=days[1],
             conditions=self.conditions,
-            needed=self.source.needed_bands,
-            around=box,
+            needed=source.needed_bands,
+            around=box_around_all(self.places.geometries[rows]),
         )
-        mode: Mode = "each" if self.options.each_image else "paired" if self.place_columns.date else "composite"
-        if about.kind == "image":
-            mode = "image"
-            mode_options = {
-                "`each_image`": self.options.each_image,
-                "the dates of `columns`": self.place_columns.date,
-                "`composite`": self.options.composite,
-            }
-            for option, value in mode_options.items():
-                if value:
-                    raise UsageError(f"{self.source.dataset_id} is a single image: leave {option} out")
-        summary = replace(
-            summarize_source(self.source.selection.find_bands(about), mode), unit_fields=about.unit_fields
-        )
+        mode = self._mode(is_image=about.kind == "image")
+        summary = replace(summarize_source(source.selection.find_bands(about), mode), unit_fields=about.unit_fields)
         self._check_columns(summary)
         if mode == "image":
             return summary
         reach = self.reach if self.place_columns.date is not None else 0.0
-        source = self.source
         images = asset_metadata.filter_images(source.dataset_id, "collection", *days, about.tests)
         bands = [source.selection.grid_band(group[0]) for group in summary.groups]
         queries = [SceneQuery(images, source.dataset_id, band) for band in bands]
         return count_images(summary, queries, self.places.geometries[rows], days, reach)
+
+    def _days(self, moments: npt.NDArray[np.float64] | None) -> tuple[str | None, str | None]:
+        """Return the first day of images and the day after the last: near the dates of the rows, if they have some."""
+        start, end = self.options.start, self.options.end
+        if moments is None:
+            return start, end
+        first = day_of(float(np.nanmin(moments)) - self.reach)
+        after = day_of(float(np.nanmax(moments)) + self.reach + DAY)
+        days = max(start or first, first), min(end or after, after)
+        if days[0] >= days[1]:
+            raise UsageError(
+                f"all images near the dates of {self.options.points} are of {first} to before {after}: `start` and"
+                " `end` leave these days out"
+            )
+        return days
+
+    def _mode(self, *, is_image: bool) -> Mode:
+        """Return which images the values come from; refuse options that choose among the images of a collection."""
+        if not is_image:
+            return "each" if self.options.each_image else "paired" if self.place_columns.date else "composite"
+        choices = {
+            "`each_image`": self.options.each_image,
+            "the dates of `columns`": self.place_columns.date,
+            "`composite`": self.options.composite,
+        }
+        for option, value in choices.items():
+            if value:
+                raise UsageError(f"{self.source.dataset_id} is a single image: leave {option} out")
+        return "image"
 
     def _check_columns(self, summary: SourceSummary) -> None:
         """Raise UsageError if the file already has the name of an added column."""
