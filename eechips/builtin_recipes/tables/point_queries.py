@@ -292,29 +292,7 @@ class Pairs:
             or double.
         """
         query = self.query
-        held = _Footprints(query.unit)
-        properties = query.properties
-        positions = [properties.index(name) for name in query.names]
-        places: list[npt.NDArray[np.int64]] = []
-        values: list[npt.NDArray[np.float64]] = []
-        sources: list[npt.NDArray[np.int64]] = []
-        width = 1 + max(positions, default=-1) + 1
-        for number, feature in enumerate(features):
-            rows = feature.get("values") or []
-            block = np.array(rows, dtype=np.float64).reshape(-1, width)
-            numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, positions]
-            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < held.count:
-                raise ValidationError(f"the response has other places than the {held.count:,} that were asked for")
-            if query.unit["mode"] == "each":  # others keep pairs without a value whose footprint lacks the place
-                some = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
-                numbers, pixel_values = numbers[some], pixel_values[some]
-            places.append(numbers)
-            values.append(pixel_values)
-            sources.append(np.full(len(numbers), number))
-            feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
-        place = np.concatenate(places) if places else np.zeros(0, dtype=np.int64)
-        value = np.concatenate(values) if values else np.zeros((0, len(query.columns)))
-        source = np.concatenate(sources) if sources else np.zeros(0, dtype=np.int64)
+        place, value, source = self._pairs(features)
         if self.vector:
             own = [query.columns.index(name) for name in self.vector]
             value[:, own] = normalize(value[:, own])
@@ -328,10 +306,34 @@ class Pairs:
         rank = np.empty(len(names), dtype=np.int64)
         rank[sorted(range(len(names)), key=lambda i: (not np.isnan(times[i]), times[i], names[i]))] = range(len(names))
         if "moments" in query.unit:
-            some = self._nearest(place, value, times[source], rank[source])
+            chosen = self._nearest(place, value, times[source], rank[source])
         else:
-            some = np.lexsort((rank[source], place))
-        return self._table(place[some], value[some], source[some], names, times)
+            chosen = np.lexsort((rank[source], place))
+        return self._table(place[chosen], value[chosen], source[chosen], names, times)
+
+    def _pairs(
+        self, features: list[dict[str, Any]]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        """Return the pairs of a place and a feature: numbers of places, rows of values, and numbers of features."""
+        query = self.query
+        held = _Footprints(query.unit)
+        positions = [query.properties.index(name) for name in query.names]
+        width = 1 + max(positions, default=-1) + 1
+        places, sources = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
+        values = [np.zeros((0, len(query.columns)))]
+        for number, feature in enumerate(features):
+            block = np.array(feature.get("values") or [], dtype=np.float64).reshape(-1, width)
+            numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, positions]
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < held.count:
+                raise ValidationError(f"the response has other places than the {held.count:,} that were asked for")
+            if query.unit["mode"] == "each":  # others keep pairs without a value whose footprint lacks the place
+                kept = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
+                numbers, pixel_values = numbers[kept], pixel_values[kept]
+            places.append(numbers)
+            values.append(pixel_values)
+            sources.append(np.full(len(numbers), number))
+            feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
+        return np.concatenate(places), np.concatenate(values), np.concatenate(sources)
 
     def _nearest(
         self,
