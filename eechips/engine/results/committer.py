@@ -5,7 +5,7 @@ the folder before.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from eechips.engine.outcome import Finished
@@ -69,24 +69,15 @@ class Committer:
         unit, files = event.assignment, event.outcome.staged
         shared: set[str] = set()
         for file in files:
-            owner, digest = owners.get(file.name) or (self._ledger.owner(file.name), None)
-            is_of_another = owner not in (None, unit.position)
-            if is_of_another and file.name not in owners and self._is_free(file.name, owner, unit):
-                self._ledger.release(file.name)
-                forget(self._folder, file.name)
-                is_of_another = False
-            if (
-                self._is_of_script
-                and is_of_another
-                and (digest or read_digest(self._ledger.database, file.name)) == file.sha256
-            ):
+            other = self._other_owner(file.name, unit, owners)
+            if other is not None and self._is_of_script and self._digest(file.name, owners) == file.sha256:
                 shared.add(file.name)
-            elif is_of_another or file.name in self._ambiguous_names:
+            elif other is not None or file.name in self._ambiguous_names:
                 error = UsageError(self._ambiguity(file.name))
                 self.discard(files)
-                if self._store.is_overwritten and owner is not None and is_of_another:
+                if self._store.is_overwritten and other is not None:
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
-                    later[owner] = unit_failure(owner, error, 1, 0)
+                    later[other] = unit_failure(other, error, 1, 0)
                 return unit_failure(unit.position, error, record.attempts, record.requests)
         for number, file in enumerate(files):
             try:
@@ -100,6 +91,22 @@ class Committer:
                 owners[file.name] = unit.position, file.sha256
         return record.without(shared) if shared else record
 
+    def _other_owner(self, name: str, unit: WorkUnit, owners: Mapping[str, tuple[int, str]]) -> int | None:
+        """Return the position of another unit that has a name; None if the unit may have it."""
+        if name in owners:
+            owner: int | None = owners[name][0]
+        else:
+            owner = self._ledger.owner(name)
+            if owner is not None and owner != unit.position and self._is_free(name, owner, unit):
+                self._ledger.release(name)
+                forget(self._folder, name)
+                return None
+        return None if owner == unit.position else owner
+
+    def _digest(self, name: str, owners: Mapping[str, tuple[int, str]]) -> str | None:
+        """Return the digest of a file that another unit has."""
+        return owners[name][1] if name in owners else read_digest(self._ledger.database, name)
+
     def _ambiguity(self, name: str) -> str:
         if self._is_of_script:
             return (
@@ -108,12 +115,12 @@ class Committer:
             )
         return f"two units have the same name, {name}: results must be named apart"
 
-    def _is_free(self, name: str, owner: int | None, unit: WorkUnit) -> bool:
+    def _is_free(self, name: str, owner: int, unit: WorkUnit) -> bool:
         """Return whether a script has removed the file of an earlier unit, or repeats one whose name a later one has.
 
         A script that makes and removes files in a loop gives them the same names each time.
         """
-        if not self._is_of_script or owner is None:
+        if not self._is_of_script:
             return False
         is_gone = self._store.size(name) is None
         return is_gone or (owner > unit.position and self._use(owner) != self._use(unit.position))
