@@ -21,7 +21,7 @@ from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import parse_crs
 from eechips.geo.grid import METRES_PER_DEGREE, Grid, nominal_scale
 from eechips.geo.polygons import wrap_at_antimeridian
-from eechips.geo.vectors import read_vectors
+from eechips.geo.vectors import Vectors, read_vectors
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import BoxRegion, check_size, fetch_fields, warn_of_wide
 from eechips.text.formatting import format_count, some_of
@@ -101,17 +101,9 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
     if read.repaired:
         _log.warning("%s", read.repaired)
     fields = [str(column) for column in read.attributes.columns]
-    if id_field is None:
-        ids: list[Any] = read.numbers.tolist()
-    elif id_field in fields:
-        ids = [_id(region) for region in _whole(read.attributes[id_field].tolist())]
-    else:
-        # The key of a GeoPackage is no column.
-        numbers = ". Without `columns` regions are numbered from 1" if id_field.lower() == "fid" else ""
-        raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}{numbers}")
     parts: dict[Any, list[int]] = {}
     nameless: list[int] = []
-    for index, region in enumerate(ids):
+    for index, region in enumerate(_region_ids(read, id_field, path)):
         if region is None or region != region:
             nameless.append(int(read.numbers[index]))
         else:
@@ -139,6 +131,19 @@ def read_zones(path: Path, id_field: str | None, box: BoxRegion | None = None, *
         there = f": {', '.join(fields[:_MOST_FIELDS])}" if fields else ""
         _log.info("Regions are numbered from 1 in the file's order; `columns` id=NAME takes ids of a column%s", there)
     return Zones(regions, shapes, attributes)
+
+
+def _region_ids(read: Vectors, id_field: str | None, path: Path) -> list[Any]:
+    """Return the id of the region of each feature of a file; raise RegionError if it has no such column."""
+    if id_field is None:
+        numbers: list[Any] = read.numbers.tolist()
+        return numbers
+    fields = [str(column) for column in read.attributes.columns]
+    if id_field not in fields:
+        # The key of a GeoPackage is no column.
+        advice = ". Without `columns` regions are numbered from 1" if id_field.lower() == "fid" else ""
+        raise RegionError(f"{path} has no field {id_field!r}; {describe_choices(id_field, fields)}{advice}")
+    return [_id(region) for region in _whole(read.attributes[id_field].tolist())]
 
 
 def _common_attributes(table: pd.DataFrame, parts: Sequence[Sequence[int]]) -> pd.DataFrame:
