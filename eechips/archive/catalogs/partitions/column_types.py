@@ -155,14 +155,7 @@ def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, 
     """Return columns with values of another kind than in the schema, or with values in ``properties``."""
     if REST not in schema.names:
         return {}
-    moved = [
-        field.name
-        for field in schema
-        if field.name in table.column_names
-        and field.name not in (*ITEM_FIELDS, REST)
-        and (kind := kind_of(table[field.name].type)) is not None
-        and is_mixed({kind, str(kind_of(field.type))})
-    ]
+    moved = _columns_of_other_kinds(table, schema)
     if not moved and REST not in table.column_names:
         return {}
     rows = _rest(table)
@@ -182,14 +175,27 @@ def _redistributed(table: pa.Table, schema: pa.Schema, cast: bool) -> dict[str, 
         for row, value in zip(rows, values, strict=True):
             if value is not None:
                 del row[own]
-        lifted = convert_array(pa.array(values, _SCALARS[kind] if kind != "number" else None), wanted) if any(
-            value is not None for value in values
-        ) else pa.nulls(len(table), wanted)  # fmt: skip
+        if all(value is None for value in values):
+            lifted = pa.nulls(len(table), wanted)
+        else:
+            lifted = convert_array(pa.array(values, _SCALARS[kind] if kind != "number" else None), wanted)
         if name in table.column_names and name not in moved:
             lifted = pc.coalesce(convert_array(_whole(table[name]), wanted), lifted)
         columns[name] = lifted
     columns[REST] = pa.array([json.dumps(row) if row else None for row in rows], pa.string())
     return columns
+
+
+def _columns_of_other_kinds(table: pa.Table, schema: pa.Schema) -> list[str]:
+    """Return the names of columns whose values are of another kind than in the schema."""
+    return [
+        field.name
+        for field in schema
+        if field.name in table.column_names
+        and field.name not in (*ITEM_FIELDS, REST)
+        and (kind := kind_of(table[field.name].type)) is not None
+        and is_mixed({kind, str(kind_of(field.type))})
+    ]
 
 
 def _rest(table: pa.Table) -> list[dict[str, Any]]:
