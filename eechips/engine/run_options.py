@@ -60,8 +60,8 @@ class RunOptions:
     results: str | None = None
     name: str | None = data_field(
         None,
-        "Template of the results' names, as in '{eco_name}/{id}'. Fields are those of the units: columns of a file,"
-        " {index}, {id}. {id} is the file's column if there is one of that name.",
+        "Names of the result files, with fields of the units in braces: '{eco_name}/{id}'. Fields are columns of a"
+        " file, {index} and {id}. {id} is the file's column if there is one of that name.",
         RESULTS,
         metavar="TEMPLATE",
     )
@@ -76,8 +76,8 @@ class RunOptions:
     )
     local: bool | str | Path = option_field(
         False,
-        "Start a local Earth Engine for this run, with the demo planet or, as `--local=DIR`, assets of your own;"
-        " needs no account. DIR is a folder of assets, or a catalogue.",
+        "Start a local Earth Engine for this run, with synthetic data (the demo planet) or, as `--local=DIR`, assets"
+        " of your own; needs no account. DIR is a folder of assets, or a catalogue.",
         SERVICE,
         metavar="[DIR]",
         kind="assets",

@@ -33,7 +33,7 @@ class TimeSeriesOptions(DatasetOptions):
             decides="input",
         ),
     )
-    roi: str | None = field(default=None, metadata=shared.optional_region("several `regions`"))
+    roi: str | None = field(default=None, metadata=shared.optional_region("the `regions`"))
     columns: str | Mapping[str, str] = data_field(
         "",
         "Column that identifies a region, id=CODE; features with the same id are one region.",
