@@ -285,7 +285,7 @@ class ShardDataset(IterableDataset[Any]):
 
 
 def collate_frames(items: Sequence[Item]) -> Item:
-    """Join items to a batch, as ``collate_fn`` of a DataLoader; pad time series to the longest of the batch.
+    """Join items into a batch, as ``collate_fn`` of a DataLoader; pad time series to the longest of the batch.
 
     Padded frames come last: their pixels are 0, ``<layer>_valid`` is false, and ``<layer>_times`` is NaN. Everything
     else is joined as PyTorch does it by default.

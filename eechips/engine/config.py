@@ -129,7 +129,7 @@ _LONGEST_WAIT = 86400.0
 @documented
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunConfig(RunOptions):
-    """Options of every run, which are checked, and what follows from them.
+    """Options that every run has, checked, with the values that follow from them.
 
     Raises:
         UsageError: if an option has another type or is out of range, or options contradict each other.
@@ -166,12 +166,12 @@ class RunConfig(RunOptions):
 
     @property
     def chosen_executor(self) -> ExecutorChoice:
-        """``executor`` by its parts."""
+        """``executor``, parsed: its name, the number of workers, and the address of a scheduler."""
         return ExecutorChoice.parse(self.executor)
 
     @property
     def limits(self) -> RunBudget:
-        """``budget`` as numbers."""
+        """``budget``, parsed: requests, bytes, minutes and EECU-hours."""
         return RunBudget.parse(self.budget)
 
     @property

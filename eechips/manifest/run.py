@@ -163,7 +163,7 @@ class Run:
             ]
 
     def sample_files(self, count: int) -> list[Path]:
-        """Return paths of at most so many files with data, spread over the plan."""
+        """Return the paths of up to ``count`` files with data, spread over the plan."""
         with self._ledger() as ledger:
             return [LocalStore(self.path).file(file) for file in sample_files(ledger.database, count)]
 

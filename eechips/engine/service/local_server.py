@@ -43,7 +43,7 @@ UNUSED_EXPORTS = f"{EXPORTS_FOLDER}/assets/catalog.json"
 
 
 class LocalServer:
-    """A running local Earth Engine. If a signal kills it, it is started again, at the same address, some times.
+    """A running local Earth Engine. If a signal kills it, it is started again at the same address, up to five times.
 
     Exports that were in progress are lost.
 
