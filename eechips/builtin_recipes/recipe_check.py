@@ -166,7 +166,7 @@ def check_recipe(recipe: Recipe, config: RunConfig, *, keep: Path | None = None)
     if not tried.is_through:
         raise KeyboardInterrupt
     if not tried.tried:
-        raise UsageError(f"{recipe.name} asked for nothing: there is no unit to try")
+        raise UsageError(f"get_requests of {recipe.name} returned no unit: there is nothing to try")
     kept = None
     if keep is not None:
         kept = keep / FOLDER

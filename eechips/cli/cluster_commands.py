@@ -121,7 +121,9 @@ def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, 
         raise UsageError(f"[{steps[0].verb}] of {file} comes before [{first.verb}]: it can only follow")
     recipe, config = recipe_of((first.verb, *first.words))
     if isinstance(recipe, SupportsInteractiveRun):
-        raise UsageError(f"{recipe.name} plans while it runs: it cannot be divided into tasks")
+        raise UsageError(
+            f"{recipe.name} is a script, whose units are unknown before it runs: run it on one machine by `eechips run`"
+        )
     after = tuple((step.verb, *step.words) for step in steps[1:])
     out = config.results or str(config.out)
     return ClusterJob(file.stem, first.verb, first.words, after, out, tasks, quota_folder, files)

@@ -82,7 +82,7 @@ def plot_regions(
     figure_class = _matplotlib()
     regions = [regions] if isinstance(regions, (str, int)) else list(regions)
     if len(regions) > MOST_PANELS:
-        raise UsageError(f"{len(regions)} regions are too many for one figure: the maximum is {MOST_PANELS}")
+        raise UsageError(f"{len(regions)} regions are too many for one figure: choose at most {MOST_PANELS}")
     run = open_run(run)
     path = None if out is None else output_path(run, out, PLOT_NAME)
     bands = [bands] if isinstance(bands, str) else list(bands)

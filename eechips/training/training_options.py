@@ -64,7 +64,7 @@ class CheckOptions:
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
         if self.bits is not None and not 0 <= self.bits <= 32:
-            raise UsageError(f"bits must be 0 to 32 of 128, not {self.bits}")
+            raise UsageError(f"bits must be 0 to 32, of the 128 bits of a chip's hash, not {self.bits}")
 
 
 @documented

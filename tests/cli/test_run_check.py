@@ -152,7 +152,10 @@ def test_positions_are_spread(first: int, count: int, wanted: int) -> None:
 @pytest.mark.slow
 def test_an_empty_plan_and_contradictions(demo_server: Server) -> None:
     done = check(demo_server, "-p", "count=0")
-    assert (done.exit_code, done.output) == (2, "Error: recipe asked for nothing: there is no unit to try\n")
+    assert (done.exit_code, done.output) == (
+        2,
+        "Error: get_requests of recipe returned no unit: there is nothing to try\n",
+    )
     for words in (["--dry-run"], ["--estimate", "3"]):
         done = check(demo_server, *words, status=2)
         assert "--check takes neither --dry-run nor --estimate" in done.output

@@ -232,7 +232,7 @@ def test_plots_have_their_own_files_and_replacements_are_reported(alone: eechips
     [
         ({"regions": "Bolder"}, "there is no region 'Bolder' in .*; did you mean 'Boulder'\\?"),
         ({"bands": "NDVI"}, "there is no column 'NDVI'; there are LST_Day_1km, count"),
-        ({"regions": range(61)}, "61 regions are too many for one figure: the maximum is 60"),
+        ({"regions": range(61)}, "61 regions are too many for one figure: choose at most 60"),
         ({"out": "lst.docx"}, "a plot is png, pdf or svg, not docx"),
     ],
 )

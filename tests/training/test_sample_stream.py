@@ -101,7 +101,7 @@ def test_calls_that_another_process_cannot_make_are_refused(
         eechips.stream(partial(fetch, on_empty="redraw"))
     with pytest.raises(UsageError, match="needs a local folder"):
         eechips.stream(partial(fetch, out="s3://bucket/folder"))
-    with pytest.raises(UsageError, match=r"is fetched by another process: .*<lambda>"):
+    with pytest.raises(UsageError, match=r"cannot receive its arguments: .*<lambda>"):
         eechips.stream(partial(fetch, confirm=lambda forecast: True))
     with pytest.raises(UsageError, match=r"functools\.partial"):
         eechips.stream(fetch.func)  # type: ignore[arg-type]

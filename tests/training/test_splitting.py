@@ -255,7 +255,7 @@ def test_chips_of_several_dates_stay_together(tmp_path: Path) -> None:
 
 def test_chips_of_one_day_are_not_split_by_time(tmp_path: Path) -> None:
     write_run(tmp_path, [chip(5000.0 * n, 0, date="2020-06-01") for n in range(3)])
-    with pytest.raises(UsageError, match="the chips are of 1 day, too few for 3 splits"):
+    with pytest.raises(UsageError, match="the chips are of 1 day, too few for 3 splits: give fewer `ratios`"):
         eechips.split(tmp_path, by="time")
 
 

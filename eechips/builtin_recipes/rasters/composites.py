@@ -102,7 +102,7 @@ class Composites(ImageryRecipe[CompositesOptions]):
         for place, grid, region_scenes in self._places(selection):
             dated = [scene for scene in region_scenes if scene.day is not None]
             if not dated:
-                raise UsageError(f"the images of {dataset} have no dates: there are no periods")
+                raise UsageError(f"the images of {dataset} have no dates, so no periods: use `eechips mosaic`")
             images += len(dated)
             for unit, scenes in self._periods(dated):
                 count, used = count + 1, used + bool(scenes)

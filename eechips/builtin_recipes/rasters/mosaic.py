@@ -319,7 +319,9 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         places = place_regions(about, band, images, self.regions, self.alignment)
         mosaic_places = list(warn_of_small(self.regions, places) if self.options.clip else places)
         if not mosaic_places:
-            raise UsageError(f"{about.id} has no image that meets a region")
+            raise UsageError(
+                f"{about.id} has no image that meets a region: check `start`, `end`, `where` and `regions`"
+            )
         return mosaic_places
 
     def _units(self, place: MosaicPlace, layout: MosaicLayout, tiling: Tiling) -> Iterator[Unit]:

@@ -98,7 +98,7 @@ def place_whole(
     base_grid = placement.base_grid(native, region_centre(region))
     grid = Overlap(region, placement).window(native) if has_end else cover_region(base_grid, region)
     if grid is None:
-        raise RegionError(f"the region does not meet {about.id}")
+        raise RegionError(f"the region does not meet {about.id}: give one that does, as W,S,E,N in degrees")
     return MosaicPlace(base_grid, grid, polygon)
 
 

@@ -131,7 +131,10 @@ def cuts_of(spans: Sequence[Span], ratios: Ratios) -> tuple[dt.date, ...]:
     counts = Counter(last for _, last in spans)
     days = sorted(counts)
     if len(days) < len(ratios.names):
-        raise UsageError(f"the chips are of {format_count(len(days), 'day')}, too few for {len(ratios.names)} splits")
+        raise UsageError(
+            f"the chips are of {format_count(len(days), 'day')}, too few for {len(ratios.names)} splits: give fewer"
+            " `ratios`, or another `by`"
+        )
     before = [0]  # chips that are over before a day
     for day in days:
         before.append(before[-1] + counts[day])

@@ -305,7 +305,10 @@ def _blocks(samples: Samples, where: FootprintMap, options: SplitOptions) -> lis
         missing = sum(value is None for value in values)
         if missing:
             verb = "has" if missing == 1 else "have"
-            raise UsageError(f"by={by!r}: {missing:,} of {format_count(len(values), 'chip')} {verb} no such field")
+            raise UsageError(
+                f"by={by!r}: {missing:,} of {format_count(len(values), 'chip')} {verb} no such field: choose one that"
+                " all chips have"
+            )
         return [str(value) for value in values]
     has_place = where.has_place
     if by == "random":
@@ -390,7 +393,8 @@ def _describe_nearness(count: int, metres: float) -> str:
 def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
     if buffer and leakage.unmeasured:
         raise UsageError(
-            f"buffer: {leakage.unmeasured:,} results have no crs and transform, so that their location is unknown"
+            f"buffer: {leakage.unmeasured:,} results have no crs and transform, so that their location is unknown:"
+            " leave `buffer` out"
         )
     if leakage:
         how = _describe_nearness(leakage.chips, metres)

@@ -38,7 +38,8 @@ def folder_of(fetch: partial[object]) -> Path:
     function, out = fetch.func, fetch.keywords.get("out")
     if function.__module__ == "__main__":
         raise UsageError(
-            f"{function.__qualname__} is fetched by another process: define it in a module, not in __main__"
+            f"another process calls {function.__qualname__}, and cannot import it: define it in a module, not in"
+            " __main__"
         )
     if out is None:
         raise UsageError("the run of a stream needs a folder: partial(…, out=DIR)")
@@ -109,7 +110,9 @@ class BackgroundRun:
                 self._process.start()
             except (pickle.PicklingError, AttributeError, TypeError) as error:
                 self._stack.close()
-                raise UsageError(f"the run of a stream is fetched by another process: {error}") from error
+                raise UsageError(
+                    f"another process fetches the run of a stream, and cannot receive its arguments: {error}"
+                ) from error
         theirs.close()
         # Before multiprocessing waits for its processes at the exit of this one; not in copies of it.
         self._finalizer = util.Finalize(self, _stop_at_exit, (self._process, self._stack), exitpriority=10)

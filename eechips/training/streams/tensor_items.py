@@ -112,7 +112,9 @@ class TensorItems:
         values = [numbers.get(value, value) if isinstance(value, str) else value for value in values]
         missing = sum(value is None for value in values)
         if missing:
-            raise UsageError(f"{missing:,} of {len(values):,} samples have no field '{self.label}'")
+            raise UsageError(
+                f"{missing:,} of {len(values):,} samples have no field '{self.label}': choose a label that all have"
+            )
         if not known:
             if any(isinstance(value, str) for value in values):
                 raise UsageError(f"'{self.label}' has too many values to be listed in the pack: give classes=")
