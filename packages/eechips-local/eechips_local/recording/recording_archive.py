@@ -11,7 +11,7 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from eechips_local.assets.store_files import commit, private_folder, workspace
@@ -21,6 +21,14 @@ _NAME = re.compile(r"recording\.json|results\.json|[A-Za-z][A-Za-z-]{0,60}/[0-9a
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the first that ZIP has; the same recording is the same file
 _MOST_FILES = 100_000
 _MOST_BYTES = 1 << 30  # of all files of an archive from others
+_COMPRESSIONS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # others may take gigabytes to unpack
+
+DAMAGES: tuple[type[Exception], ...] = (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError, OSError, ValueError)
+"""Errors of reading a damaged archive; RuntimeError is that of an encrypted one."""
+with suppress(ImportError):  # some builds of Python have no lzma
+    import lzma
+
+    DAMAGES += (lzma.LZMAError,)
 
 
 def list_recording(folder: Path) -> list[str]:
@@ -74,7 +82,7 @@ def unpacked_recording(path: Path) -> Iterator[Path]:
     folder = private_folder(unpacked)
     try:
         _unpack(path, folder)
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError, OSError) as error:
+    except DAMAGES as error:
         raise RecordingError(f"{path} is not the archive of a recording: {error}.") from error
     yield folder
     del unpacked
@@ -91,6 +99,8 @@ def _unpack(path: Path, folder: Path) -> None:
             kind = stat.S_IFMT(member.external_attr >> 16)
             if not _NAME.fullmatch(member.filename) or kind not in (0, stat.S_IFREG):
                 raise RecordingError(f"{path} has a file that no recording has ({member.filename[:80]!r}).")
+            if member.compress_type not in _COMPRESSIONS:
+                raise RecordingError(f"{path} has {member.filename} in a compression other than deflate.")
             with archive.open(member) as file:
                 content = file.read(left + 1)
             left -= len(content)

@@ -19,6 +19,8 @@ import PIL.Image
 import rasterio
 from rasterio.errors import RasterioError
 
+from eechips_local.recording.recording_archive import DAMAGES
+
 RELATIVE = 1e-6
 """Greatest relative difference of equal numbers, unless another is given."""
 ABSOLUTE = 1e-9
@@ -47,10 +49,7 @@ class ValueDifference:
     local: str
 
 
-_UNREADABLE = (
-    ValueError, OSError, EOFError, RecursionError, csv.Error, RasterioError, zipfile.BadZipFile,
-    PIL.Image.DecompressionBombError,
-)  # fmt: skip
+_UNREADABLE = (*DAMAGES, MemoryError, csv.Error, RasterioError, PIL.Image.DecompressionBombError)
 
 
 class _UndecodableError(ValueError):
@@ -127,9 +126,15 @@ def _parse_cell(cell: str) -> float | str:
 
 def _read_tiff(content: bytes) -> _Pixels:
     with rasterio.MemoryFile(content) as memory, memory.open(driver="GTiff") as file:
+        _check_size(file.width * file.height * sum(np.dtype(name).itemsize for name in file.dtypes))
         names = [file.descriptions[index] or str(index + 1) for index in range(file.count)]
         grid = f"{file.crs} {tuple(file.transform)[:6]} nodata {file.nodata}"
         return _Pixels(dict(zip(names, file.read(), strict=True)), grid)
+
+
+def _check_size(size: int) -> None:
+    if size > _MOST_UNPACKED:
+        raise _UndecodableError(f"it has more than {_MOST_UNPACKED >> 20} MiB")
 
 
 def _read_picture(content: bytes) -> _Pixels:
@@ -143,8 +148,7 @@ def _read_picture(content: bytes) -> _Pixels:
 
 def _read_archive(content: bytes) -> dict[str, Any]:
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if sum(member.file_size for member in archive.infolist()) > _MOST_UNPACKED:
-            raise _UndecodableError(f"it has more than {_MOST_UNPACKED >> 20} MiB")
+        _check_size(sum(member.file_size for member in archive.infolist()))
         return {
             member.filename: _decode(archive.read(member), is_json=False)
             for member in sorted(archive.infolist(), key=lambda zip_member: zip_member.filename)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import io
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from eechips_local.recording.recording_archive import list_recording
+from eechips_local.recording.recording_archive import DAMAGES, list_recording
 
 _SHORTEST = 6  # characters of a known secret; shorter ones occur in other words
 _TEXTS = (".json", ".csv", ".geojson", ".kml")
@@ -70,5 +69,5 @@ def _read_parts(content: bytes) -> Iterator[bytes]:
             with zipfile.ZipFile(io.BytesIO(content)) as archive:
                 for member in archive.infolist():
                     yield archive.read(member)
-        except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError):
+        except DAMAGES:
             return  # a damaged archive of the service is recorded as it is

@@ -66,11 +66,35 @@ def encode_png(pixels: Any, file_format: str = "PNG") -> bytes:
     return buffer.getvalue()
 
 
-def encode_zip(content: bytes) -> bytes:
+def encode_zip(content: bytes, compression: int = zipfile.ZIP_STORED) -> bytes:
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w") as archive:
+    with zipfile.ZipFile(buffer, "w", compression) as archive:
         archive.writestr("a.tif", content)
     return buffer.getvalue()
+
+
+def damage(packed: bytes) -> bytes:
+    """Change bytes of the compressed member of an archive."""
+    start = 30 + len("a.tif")
+    return packed[:start] + b"\xff" * 20 + packed[start + 20 :]
+
+
+def claim_npy(count: int) -> bytes:
+    """Write the header of an array that has more values than the file."""
+    buffer = io.BytesIO()
+    np.lib.format.write_array_header_1_0(buffer, {"descr": "<f8", "fortran_order": False, "shape": (count,)})
+    return buffer.getvalue()
+
+
+def sparse_tiff(side: int) -> bytes:
+    """Write a GeoTIFF of a few kilobytes that claims a square of pixels."""
+    with rasterio.MemoryFile() as memory:
+        with memory.open(
+            driver="GTiff", width=side, height=side, count=1, dtype="uint8", transform=Affine(10, 0, 0, 0, -10, 0),
+            tiled=True, blockxsize=4096, blockysize=4096, sparse_ok=True,
+        ):  # fmt: skip
+            pass
+        return bytes(memory.read())
 
 
 PIXELS = np.arange(1, 13, dtype="float32").reshape(3, 4)
@@ -140,6 +164,10 @@ def test_tables_are_compared_by_cells() -> None:
         b"\xff\xfe\xfd",
         b"{",
         b"[" * 100_000,
+        damage(encode_zip(bytes(range(256)) * 9, zipfile.ZIP_DEFLATED)),
+        damage(encode_zip(bytes(range(256)) * 9, zipfile.ZIP_LZMA)),
+        claim_npy(1 << 60),
+        sparse_tiff(40_000),
     ],
 )
 def test_results_that_cannot_be_decoded_differ(damaged: bytes) -> None:
