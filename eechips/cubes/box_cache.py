@@ -120,7 +120,7 @@ class BoxCache:
         """Keep other threads and processes from choosing boxes of this cube inside the block.
 
         Raises:
-            StorageError: if the folder cannot be written.
+            StorageError: if the folder cannot be written, or its file system has no locks.
         """
         with self._locked(self._folder / _PLAN):
             yield
@@ -130,7 +130,7 @@ class BoxCache:
         """Keep other threads and processes from fetching the same box inside the block.
 
         Raises:
-            StorageError: if the folder cannot be written.
+            StorageError: if the folder cannot be written, or its file system has no locks.
         """
         with self._locked(self._path(box).with_suffix(_LOCK)):
             yield
@@ -140,7 +140,7 @@ class BoxCache:
         is_held = False
         while not is_held:  # the holder removes the file: who has waited for that one has no lock
             with self._open(path) as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+                self._flock(file)
                 is_held = _is_file(path, file.fileno())
                 if is_held:
                     try:
@@ -155,6 +155,15 @@ class BoxCache:
             return path.open("ab")
         except OSError as error:
             raise StorageError.of_write(path, error) from error
+
+    def _flock(self, file: BinaryIO) -> None:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise StorageError(
+                f"{self._folder} cannot be locked ({error.strerror or error}): its file system has no working flock."
+                " Name a folder on a local disk (cache=DIR), or keep no pixels (cache=False)"
+            ) from error
 
     def _path(self, box: Box) -> Path:
         return self._folder / f"{box.name}{_SUFFIX}"
@@ -225,7 +234,7 @@ def _read_header(line: bytes, cube: str, box: Box) -> list[str] | None:
     try:
         content = json.loads(line)
         names, digests = (content["cube"], content["box"]), content["sha256"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         return None
     is_whole = names == (cube, box.name) and isinstance(digests, list) and len(digests) == math.prod(box.shape[:2])
     return digests if is_whole else None

@@ -39,7 +39,7 @@ def test_a_part_of_a_box_is_read_from_it(tmp_path: Path) -> None:
     assert BoxCache(CacheSettings(tmp_path, 1 << 20), "other").read(BOX) is None
 
 
-@pytest.mark.parametrize("damage", ["flipped", "truncated", "extended", "header", "empty"])
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "extended", "header", "nested", "empty"])
 def test_a_damaged_file_is_removed(tmp_path: Path, damage: str) -> None:
     cache = make_cache(tmp_path)
     cache.write(BOX, pixels(BOX))
@@ -49,7 +49,8 @@ def test_a_damaged_file_is_removed(tmp_path: Path, damage: str) -> None:
         data[-5] ^= 1
     elif damage == "header":
         data[2] ^= 1
-    path.write_bytes({"truncated": data[:-1], "extended": data + b"1", "empty": b""}.get(damage, data))
+    others = {"truncated": data[:-1], "extended": data + b"1", "nested": b"[" * 200_000, "empty": b""}
+    path.write_bytes(others.get(damage, data))
     assert cache.read(BOX) is None
     assert files(tmp_path) == []
 

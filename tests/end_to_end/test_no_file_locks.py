@@ -112,3 +112,19 @@ except AssetWriteError as error:
     print(error)
 """
     assert "No locks available" in told(without_locks, code)
+
+
+def test_a_cache_of_cubes_without_locks_is_refused(without_locks: dict[str, str], tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from eechips.cubes.box_cache import BoxCache, CacheSettings
+from eechips.errors import StorageError
+try:
+    with BoxCache(CacheSettings(Path({str(tmp_path)!r}), 1 << 20), "cube").planning():
+        pass
+except StorageError as error:
+    print(error)
+"""
+    found = told(without_locks, code)
+    assert "No locks available" in found
+    assert "cache=False" in found

@@ -35,6 +35,8 @@ VERBS: dict[str, list[str]] = {
     "check": [],
     "check --drop all": [],
     "split": ["--ratios", "0.5,0.5"],
+    "stats": [],
+    "georeference": [],
     "pack --to webdataset": ["--out", "{out}/pack"],
     "card": [],
     "catalog build": ["--out", "{out}/catalog"],
@@ -146,13 +148,15 @@ def link_log(run: Path, outside: Path) -> None:
 
 
 def link_tables(run: Path, outside: Path) -> None:
-    for name in ("quality.parquet", "splits.parquet", "manifest.parquet", ".quality.parquet.journal", "report.html"):
+    tables = ("quality.parquet", "splits.parquet", "manifest.parquet", ".quality.parquet.journal")
+    for name in (*tables, "report.html", "stats.json"):
         (run / name).unlink(missing_ok=True)
         (run / name).symlink_to(outside / "canary.json")
 
 
 def pipes(run: Path, outside: Path) -> None:
-    for name in ("run.log", ".eechips.lock", "quality.parquet", "splits.parquet", ".quality.parquet.journal"):
+    names = ("run.log", ".eechips.lock", "quality.parquet", "splits.parquet", "stats.json", ".quality.parquet.journal")
+    for name in names:
         os.mkfifo(run / name)
     first = sorted((run / "chips").iterdir())[0]
     first.unlink()

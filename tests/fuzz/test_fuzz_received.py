@@ -279,6 +279,7 @@ def replace(draw: random.Random, run: Path, outside: Path) -> None:
         "failures.csv",
         "quality.parquet",
         "splits.parquet",
+        "stats.json",
         "run.log",
         ".eechips.lock",
         ".quality.parquet.journal",

@@ -352,9 +352,10 @@ def test_a_changed_file_is_refused(tmp_path: Path) -> None:
 
 def test_a_foreign_file_is_not_replaced(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", pictures(2))
-    (run.path / "stats.json").write_text('{"mine": 1}')
-    with pytest.raises(UsageError, match=r"was not written by eechips stats and is not replaced"):
-        eechips.stats(run, quiet=True)
+    for content in ('{"mine": 1}', "[" * 200_000):
+        (run.path / "stats.json").write_text(content)
+        with pytest.raises(UsageError, match=r"was not written by eechips stats and is not replaced"):
+            eechips.stats(run, quiet=True)
     (run.path / "stats.json").unlink()
     eechips.stats(run, quiet=True)
     before = hashlib.sha256((run.path / "stats.json").read_bytes()).hexdigest()

@@ -13,11 +13,12 @@ from typing import Any
 import pandas as pd
 
 from eechips import datasets
-from eechips.errors import UsageError
+from eechips.errors import StorageError, UsageError
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import write_file
+from eechips.storage.untrusted_files import read_json
 from eechips.text.progress_bar import progress_bar
 from eechips.training.quality.band_statistics import BandStatistics, BandTotals, count_fine
 from eechips.training.quality.chip_pixels import BandPixels
@@ -384,12 +385,12 @@ def _layer_json(layer: LayerStatistics) -> dict[str, Any]:
 
 
 def _check_target(path: Path) -> None:
-    """Raise UsageError if there is a file that eechips has not written."""
-    if not path.exists():
-        return
+    """Raise UsageError if there is a file that eechips has not written, or a link or pipe."""
     try:
-        is_own = json.loads(path.read_bytes())["schema"] == SCHEMA
-    except (OSError, ValueError, KeyError, TypeError):
+        is_own = read_json(path, path.parent)["schema"] == SCHEMA
+    except FileNotFoundError:
+        return
+    except (StorageError, KeyError, TypeError):
         is_own = False
     if not is_own:
         raise UsageError(f"{path} was not written by eechips stats and is not replaced: move it away")
