@@ -18,6 +18,7 @@ from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.graph_nodes import (
     NULL_NODE,
     Node,
+    add_name,
     child_nodes,
     complete_error,
     decode_constant,
@@ -47,7 +48,6 @@ from eechips_local.quota.compute_cost import charge_call
 from eechips_local.values.element_properties import BAND_TYPES
 from eechips_local.values.values import Value
 
-_UNNAMED = ("User memory", "Computation", "Collection query", "Reprojection output")
 """How messages begin that have no name of a function."""
 
 
@@ -274,7 +274,7 @@ class Evaluator:
                 value = implementation.call(**arguments)
             return described(value, signature, arguments, argument_nodes)
         except EarthEngineError as error:
-            raise _add_name(error, name) from error
+            raise add_name(error, name) from error
 
     def _call_value(self, key: str, argument_nodes: Mapping[str, Any], scope: _Scope) -> Value:
         """Call a function that is a value of the graph."""
@@ -334,7 +334,7 @@ class Evaluator:
             except TypeMismatchError as error:
                 raise complete_error(error) from None
             except EarthEngineError as error:
-                raise _add_name(error, signature.name) from error
+                raise add_name(error, signature.name) from error
         return arguments
 
     def _later(self, node: Any, scope: _Scope) -> Callable[[], Value]:
@@ -358,11 +358,3 @@ class Evaluator:
                 raise reduce(lambda inner, index: error_of_element(index, inner), mapped, error) from error
 
         return Later(compute)
-
-
-def _add_name(error: EarthEngineError, name: str) -> EarthEngineError:
-    """Put the function's name before a message that has none yet, as Earth Engine does."""
-    message = str(error)
-    if getattr(error, "named", False) or message.startswith(_UNNAMED):
-        return error
-    return complete_error(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))

@@ -36,12 +36,21 @@ NULL_NODE: Node = MappingProxyType({"constantValue": None})
 
 _EXACT = 2**53  # doubles do not hold every integer beyond it
 _INT64 = 2**63
+_UNNAMED = ("User memory", "Computation", "Collection query", "Reprojection output")
 
 
 def complete_error(error: Error) -> Error:
     """Mark an error whose message needs no function name before it."""
     error.named = True  # type: ignore[attr-defined]
     return error
+
+
+def add_name(error: EarthEngineError, name: str) -> EarthEngineError:
+    """Put the function's name before a message that has none yet, as Earth Engine does."""
+    message = str(error)
+    if getattr(error, "named", False) or message.startswith(_UNNAMED):
+        return error
+    return complete_error(type(error)(message if message.startswith(f"{name}:") else f"{name}: {message}"))
 
 
 def graph_of(expression: Any) -> tuple[str, Mapping[str, Any]]:

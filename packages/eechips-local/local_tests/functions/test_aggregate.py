@@ -72,7 +72,7 @@ def test_strings() -> None:
     assert aggregate("min", values) == "fig"
     assert aggregate("max", values) == "pear"
     assert aggregate("histogram", values) == {"fig": 2, "pear": 1}
-    with pytest.raises(InvalidError, match=r"AggregateFeatureCollection.sum: .*String"):
+    with pytest.raises(InvalidError, match=r"Collection.reduceColumns: .*String"):
         aggregate("sum", values)
 
 

@@ -314,7 +314,7 @@ MESSAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
         "Image.select: Band pattern 'pixel' did not match any bands. Available bands: [classification]"),
     "code 58409521042": (
         lambda ee: rows(ee, {"a": 1}).map(lambda row: row.set("b", ee.Number(row.get("q")).multiply(2)))
-            .reduceColumns(ee.Reducer.sum(), ["b"]),
+            .aggregate_mean("b"),
         "Collection.reduceColumns: Error in map(ID=0):\nNumber.multiply: Parameter 'left' is required and may not be"
         " null."),
 }

@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from eechips_local.evaluation.context import Context
+from eechips_local.evaluation.graph_nodes import add_name
 from eechips_local.evaluation.type_conversion import type_name
 from eechips_local.functions.registration import Implementation
-from eechips_local.protocol.request_errors import InvalidError
+from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.reducers import histogram_key
 from eechips_local.values.alike_elements import bare
 from eechips_local.values.element_properties import property_of
@@ -134,10 +135,17 @@ _REDUCTIONS: Mapping[str, Callable[[Sequence[Value]], Value]] = {
 
 
 def _aggregate(reduce: Callable[[Sequence[Value]], Value]) -> Implementation:
-    """Return the values of a property, without nulls and elements that lack it."""
+    """Return the values of a property, without nulls and elements that lack it.
+
+    Errors name ``Collection.reduceColumns``: a public script that calls ``aggregate_mean`` alone quotes it (code
+    58409521042).
+    """
 
     def call(context: Context, collection: Collection, property: str) -> Value:
-        return reduce([value for value in column(context, collection, property) if value is not None])
+        try:
+            return reduce([value for value in column(context, collection, property) if value is not None])
+        except EarthEngineError as error:
+            raise add_name(error, "Collection.reduceColumns") from error
 
     return Implementation(call, with_context=True)
 
