@@ -112,6 +112,11 @@ def _grid_of(name: str) -> Callable[[Any], Any]:
     return _collection(name, lambda _, images: images.first().select(0).projection().getInfo()["transform"])
 
 
+def _size_of(name: str) -> Callable[[Any], Any]:
+    """Columns and rows of the first image's first band."""
+    return _collection(name, lambda _, images: images.first().getInfo()["bands"][0]["dimensions"])
+
+
 def _span(name: str, first: str, after: str) -> Callable[[Any], Any]:
     """The number of images from a day to before another one, and when the first and the last begin."""
 
@@ -435,6 +440,17 @@ NOTED: dict[str, list[Example]] = {
         (_grid_of("ECMWF/ERA5/HOURLY"), [0.25, 0, -180.125, 0, -0.25, 90.125]),
         (_grid_of("NASA/SMAP/SPL4SMGP/008"),
             [0.09516256938937351, 0, -180, 0, -0.09516149300142858, 85.0445018795655]),
+    ],
+    "codes 55649796165 and 8383617597 (Open-ET), 37846976422": [
+        (_grid_of("NASA/NLDAS/FORA0125_H002"), [0.125, 0, -125, 0, -0.125, 53]),
+        (_size_of("NASA/NLDAS/FORA0125_H002"), [464, 224]),
+        (_grid_of("OREGONSTATE/PRISM/AN81d"),
+            [0.041666666666666664, 0, -125.02083333333333, 0, -0.041666666666666664, 49.9375]),
+        (_size_of("OREGONSTATE/PRISM/AN81d"), [1405, 621]),
+    ],
+    "google/earthengine-catalog: description of MODIS/061/MOD13C1": [  # "0.05 degree", "3600 rows and 7200 columns"
+        (_size_of("MODIS/061/MOD13C1"), [7200, 3600]),
+        (_grid_of("MODIS/061/MCD43C3"), [0.05, 0, -180, 0, -0.05, 90]),
     ],
     "code 1855454028": [
         (lambda ee: ee.Image("JRC/GSW1_4/GlobalSurfaceWater").bandNames(), [
