@@ -66,10 +66,12 @@ def test_the_atmosphere_adds_blue_light(demo_ee: Any) -> None:
 
 
 def test_cloud_scores_are_percentages(demo_ee: Any) -> None:
-    scored = demo_ee.Algorithms.Landsat.simpleCloudScore(scenes(demo_ee, "T1_TOA").first()).select("cloud")
-    found = pixels(demo_ee, scored)["cloud"]
-    assert found.min() >= 0
-    assert found.max() <= 100
+    overcast, cloudy = (demo_ee.Image(scenes(demo_ee, "T1_TOA").toList(1, n).get(0)) for n in (0, 1))
+    score = demo_ee.Algorithms.Landsat.simpleCloudScore
+    assert set(np.unique(pixels(demo_ee, score(overcast).select("cloud"))["cloud"])) == {100}
+    found = pixels(demo_ee, score(cloudy).select("cloud"))["cloud"]
+    assert (found.min(), found.max()) == (0, 100)
+    assert len(np.unique(found)) > 10, "edges of clouds are between"
 
 
 @pytest.mark.slow
