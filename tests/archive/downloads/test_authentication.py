@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -206,8 +207,7 @@ def test_endless_redirects_are_refused(hosts: HostSessions) -> None:
 def test_an_unreachable_host_is_transient(hosts: HostSessions) -> None:
     with pytest.raises(TransientError) as caught, hosts.get("http://127.0.0.1:9/x?sig=SECRET", {}, lambda _: {}):
         pass
-    assert "SECRET" not in str(caught.value)
-    assert "127.0.0.1:9" in str(caught.value)
+    assert re.fullmatch(r"127\.0\.0\.1:9: connection failed: \w+: .*Connection refused", str(caught.value))
 
 
 def test_oauth_tokens_are_refreshed(hosts: HostSessions) -> None:
