@@ -12,7 +12,8 @@ import requests
 
 _LONGEST = 4096  # bytes of a body that are searched
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
-_REGION = re.compile(rb"<Region>([a-z0-9-]{1,32})</Region>")
+_NAME = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"  # of a region
+_REGION = re.compile(rf"<Region>({_NAME})</Region>".encode())
 _RUN_OUT = frozenset({"ExpiredToken", "TokenRefreshRequired"})
 """Codes that S3 and Google Cloud Storage send with status 400 for an expired signature."""
 _GONE = (410, 498)
@@ -56,10 +57,11 @@ def parse_access_denial(response: requests.Response, *, may_expire: bool = False
 
 
 def parse_region_hint(headers: Mapping[str, str], body: bytes = b"") -> str | None:
-    """Return the region of an S3 bucket from the response to a request to another region.
+    """Return the region of an S3 bucket from the response to a request to another region; None for other texts.
 
     ``AuthorizationHeaderMalformed`` and ``AuthorizationQueryParametersError`` contain ``Region``, other responses have
     a header (https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html).
     """
     match = _REGION.search(body)
-    return match[1].decode() if match else headers.get("x-amz-bucket-region")
+    stated = match[1].decode() if match else headers.get("x-amz-bucket-region", "")
+    return stated if re.fullmatch(_NAME, stated) else None

@@ -322,6 +322,30 @@ def test_redirects_to_cloud_metadata_services_are_refused(target: str, hosts: Ho
             read_version(RasterLocation(f"/vsicurl/{url}/a.tif", "http", f"{url}/a.tif"), Timeouts())
 
 
+def scenes_of_bucket(endpoint: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> eechips.Run:
+    """Fetch an object of a store that speaks S3's protocol."""
+    for name, value in {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "very-secret"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    assets = {"a": {"href": "s3://bucket/a.bin", "roles": ["data"]}}
+    path = folder / "items.json"
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": [item("one", assets)]}))
+    return eechips.scenes(str(path), out=folder / "out", quiet=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("region", ["default region", "x@example.com/#", "-", ""])
+def test_a_region_that_no_bucket_can_have_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, region: str
+) -> None:
+    pytest.importorskip("botocore")
+    with serve_function(lambda *_: (403, {"x-amz-bucket-region": region}, b"")) as url:
+        run = scenes_of_bucket(url, tmp_path, monkeypatch)
+    (failure,) = eechips.failures(run)["error"]
+    assert "denies access with HTTP 403" in failure
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("region", ["eu-central-1", "us-west-2"])
 def test_redirects_to_the_region_of_a_bucket_are_followed(
@@ -340,13 +364,6 @@ def test_redirects_to_the_region_of_a_bucket_are_followed(
         return 400, {}, told.encode()
 
     with serve_function(answer) as url:
-        for name, value in {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "very-secret"}.items():
-            monkeypatch.setenv(name, value)
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
-        monkeypatch.setenv("AWS_ENDPOINT_URL", url)
-        assets = {"a": {"href": "s3://bucket/a.bin", "roles": ["data"]}}
-        path = tmp_path / "items.json"
-        path.write_text(json.dumps({"type": "FeatureCollection", "features": [item("one", assets)]}))
-        run = eechips.scenes(str(path), out=tmp_path / "out", quiet=True)
+        run = scenes_of_bucket(url, tmp_path, monkeypatch)
     assert run.counts == {"done": 1}
     assert asked == list(dict.fromkeys(["eu-central-1", region]))
