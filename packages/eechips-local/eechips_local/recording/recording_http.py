@@ -14,6 +14,7 @@ from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.recording.canonical_request import ReceivedRequest
 from eechips_local.recording.placeholders import Placeholders
 from eechips_local.recording.recorded_response import RecordedResponse
+from eechips_local.recording.upstream import gunzip
 
 ORIGIN_HEADER = "x-eechips-recording"
 """Header of responses.
@@ -47,13 +48,12 @@ def _decompress(content: bytes) -> bytes:
     Raises:
         InvalidError: if it is damaged or too large.
     """
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16)
     try:
-        decompressed = decompressor.decompress(content, _MOST_BYTES)
+        decompressed = gunzip(content, _MOST_BYTES)
     except zlib.error as error:
-        raise InvalidError(f"The body of the request is no gzip: {error}.") from error
-    if not decompressor.eof:
-        raise InvalidError("The body of the request is a part of a gzip file, or too large.")
+        raise InvalidError(f"The body of the request is no whole gzip file: {error}.") from error
+    if decompressed is None:
+        raise InvalidError(f"The body of the request has more than {_MOST_BYTES >> 20} MiB.")
     return decompressed
 
 

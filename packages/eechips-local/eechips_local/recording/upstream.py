@@ -25,6 +25,7 @@ LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SECONDS = (30.0, 600.0)  # to connect, and between two parts of a response
 _CONNECTIONS = 128
 _MOST_BYTES = 256 << 20
+_MOST_MEMBERS = 100  # of a gzip stream: what follows each is copied
 # Of one connection (RFC 9110, section 7.6.1), or set anew for the next one; and what authorises a client here.
 _NOT_FORWARDED = frozenset(
     {"accept-encoding", "authorization", "connection", "content-length", "cookie", "host", "keep-alive",
@@ -187,12 +188,39 @@ def _read(raw: urllib3.BaseHTTPResponse) -> bytes:
     encoding = raw.headers.get("content-encoding", "identity").lower()
     if encoding not in ("gzip", "identity"):
         raise zlib.error(f"encoded as {encoding[:20]}, which was not asked for")
-    decompressor = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-    content = bytearray()
+    body = bytearray()
     while part := raw.read(1 << 20, decode_content=False):
-        content += decompressor.decompress(part, _MOST_BYTES) if decompressor else part
-        if len(content) > _MOST_BYTES or (decompressor and decompressor.unconsumed_tail):
-            raise InvalidError(f"The response has more than {_MOST_BYTES >> 20} MiB: it is not recorded.")
-    if decompressor is not None and content and not decompressor.eof:
-        raise zlib.error("truncated")
-    return bytes(content)
+        body += part
+        if len(body) > _MOST_BYTES:
+            raise _too_large()
+    if encoding == "identity":
+        return bytes(body)
+    content = gunzip(bytes(body), _MOST_BYTES)
+    if content is None:
+        raise _too_large()
+    return content
+
+
+def _too_large() -> InvalidError:
+    return InvalidError(f"The response has more than {_MOST_BYTES >> 20} MiB: it is not recorded.")
+
+
+def gunzip(packed: bytes, most: int) -> bytes | None:
+    """Decompress gzip of one or several members (RFC 1952, section 2.2); None if it has more bytes than a limit.
+
+    Raises:
+        zlib.error: if it is damaged or truncated, or followed by something else.
+    """
+    pieces: list[bytes] = []
+    while packed:
+        if len(pieces) == _MOST_MEMBERS:
+            raise zlib.error(f"more than {_MOST_MEMBERS} members")
+        member = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        pieces.append(member.decompress(packed, most + 1))
+        most -= len(pieces[-1])
+        if most < 0:
+            return None
+        if not member.eof:
+            raise zlib.error("truncated")
+        packed = member.unused_data.lstrip(b"\0")
+    return b"".join(pieces)
