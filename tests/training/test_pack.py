@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -255,3 +256,7 @@ def test_a_foreign_index_is_refused(tmp_path: Path) -> None:
             read_index(tmp_path)
     (tmp_path / "shards.json").write_text(json.dumps(true))
     assert read_index(tmp_path) == index
+    (tmp_path / "shards.json").unlink()
+    os.mkfifo(tmp_path / "shards.json")
+    with pytest.raises(UsageError, match="no regular file"):
+        read_index(tmp_path)

@@ -252,6 +252,8 @@ def read_index(folder: str | Path) -> PackIndex:
     """
     path = Path(folder) / INDEX_NAME
     try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is no regular file")
         value = parse_json(path.read_bytes())
         value["layers"] = {
             name: PackLayer(
