@@ -264,6 +264,19 @@ def test_assets_of_very_many_names_are_stored_as_texts(tmp_path: Path) -> None:
     assert [(band.name, band.grid.width, band.grid.crs) for band in image.bands] == [("b7", 2, "EPSG:32613")]
 
 
+def test_assets_of_older_items_change_no_bands_of_others(tmp_path: Path) -> None:
+    """Lists of one field that are not alike are stored as texts: STAC 0.8 has positions of bands."""
+    tif = {"href": "/x/1.tif", "type": "image/tiff", "roles": ["data"], "eo:bands": [{"name": "B4"}]}
+    older = {"href": "/x/2.tif", "type": "image/tiff", "roles": "data", "eo:bands": [3], "proj:shape": "2x2"}
+    grid = {"proj:shape": [2, 2], "proj:transform": [1, 0, 5, 0, -1, 7], "proj:epsg": 32613}
+    tif |= {"raster:bands": [{"data_type": "int16"}], **grid}
+    box = (0.0, 0.0, 1.0, 1.0)
+    put(tmp_path / "c", [item("new", box, assets={"red": tif}), item("old", box, assets={"red": older})])
+    image = CatalogStore(tmp_path / "c").get("test/new")
+    assert isinstance(image, ImageAsset)
+    assert [(band.name, band.grid.width, band.grid.crs) for band in image.bands] == [("B4", 2, "EPSG:32613")]
+
+
 def test_properties_that_are_called_as_parts_of_paths_are(tmp_path: Path) -> None:
     items = [
         item(f"a{year}", (1, 1, 2, 2), when="2020-06-01T00:00:00Z", collection="test", year=year, cell="left")

@@ -33,6 +33,41 @@ def plain(value: Any) -> Any:
     return _to_json_scalar(value)
 
 
+_BANDS = frozenset(("bands", "eo:bands", "raster:bands"))
+# Fields of assets and bands that STAC defines as lists or objects: common metadata of 1.1, and the extensions
+# alternate-assets, classification, projection and raster.
+_LISTS = _BANDS | {
+    *("roles", "alternate", "classification:classes", "classification:bitfields", "statistics", "raster:histogram"),
+    *("proj:bbox", "proj:centroid", "proj:projjson", "proj:shape", "proj:transform"),
+}
+# Those that are numbers; ``nodata`` and statistics may also be "nan", "inf" or "-inf".
+_NUMBERS = frozenset((
+    *("nodata", "gsd", "file:size", "scale", "offset", "spatial_resolution", "bits_per_sample"),
+    *("raster:scale", "raster:offset", "raster:spatial_resolution", "minimum", "maximum", "mean", "stddev"),
+))  # fmt: skip
+
+
+def from_text(value: Any, name: str = "") -> Any:
+    """Return parts of assets as STAC defines them where a column of mixed kinds holds them as JSON text.
+
+    Args:
+        value: the assets, or a part of them.
+        name: name of the part.
+    """
+    if isinstance(value, dict):
+        return {key: from_text(part, key) for key, part in value.items()}
+    if isinstance(value, list):
+        return [from_text(part, name) for part in value]
+    is_structure = name in _LISTS and isinstance(value, str) and value[:1] in ("{", "[")
+    if is_structure or (name in _NUMBERS and isinstance(value, str)):
+        try:
+            parsed = json_reader()(value.encode())
+        except ValueError:  # "nan"
+            return value
+        return from_text(parsed, name) if is_structure or type(parsed) in (int, float) else value
+    return value
+
+
 def _to_json_scalar(value: Any) -> Any:
     """Convert a value of a type that JSON lacks."""
     if isinstance(value, datetime):

@@ -154,3 +154,25 @@ def test_boxes_of_three_dimensions_lose_their_heights() -> None:
 def test_timestamps_are_microseconds() -> None:
     assert stamps_of(table_of(ITEMS)).tolist()[0] == 1_620_284_889_123_456
     assert stamps_of(table_of(ITEMS[1:])).max() == -(2**63)
+
+
+@pytest.mark.parametrize(
+    "assets",
+    [
+        # The raster extension has numbers, "nan", "inf" and "-inf".
+        [{"raster:bands": [{"nodata": 0}]}, {"raster:bands": [{"nodata": "nan"}]}],
+        [{"raster:bands": [{"nodata": -9999.5, "offset": 2}, {"nodata": "-inf", "offset": "2 m"}]}],
+        [{"bands": [{"name": "a"}], "nodata": 0, "gsd": 10}, {"bands": [{"name": "b"}], "nodata": "nan", "gsd": "?"}],
+        # STAC 0.8 has positions of bands, and 0.6 their names.
+        [{"eo:bands": [{"name": "B4", "center_wavelength": 0.65}]}, {"eo:bands": ["B4"]}],
+        [{"roles": ["data"], "title": "[1]"}, {"roles": "data", "title": "{}"}],
+        [{"proj:shape": [3, 4], "alternate": {"s3": {"href": "s3://b/k"}}}, {"proj:shape": "3x4", "alternate": "s3:"}],
+    ],
+)
+def test_mixed_kinds_in_assets_change_no_other_item(assets: list[dict[str, Any]]) -> None:
+    items = [item(f"{n}", (7, 50, 8, 51), assets={"a": {"href": "x", **own}}) for n, own in enumerate(assets)]
+    assert [found["assets"] for found in items_of(table_of(items))] == [value["assets"] for value in items]
+    parts = [table_of([value]) for value in items]
+    schema = unified([part.schema for part in parts])
+    rows = pa.concat_tables([conformed(part, schema) for part in parts])
+    assert [found["assets"] for found in items_of(rows)] == [value["assets"] for value in items]

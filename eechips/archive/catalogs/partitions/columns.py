@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 import shapely
 
 from eechips.archive.catalogs.extents import Extent
-from eechips.archive.catalogs.item_json import json_reader, json_writer, plain
+from eechips.archive.catalogs.item_json import from_text, json_reader, json_writer, plain
 from eechips.archive.catalogs.partitions.column_types import (
     ITEM_FIELDS,
     MEMBERS,
@@ -182,7 +182,7 @@ def items_of(table: pa.Table) -> Iterator[dict[str, Any]]:
             "bbox": _bbox(fields["bbox"]),
             "properties": {"datetime": None, **{k: v for k, v in properties.items() if v is not None}},
             "links": plain(fields["links"]) or [],
-            "assets": plain(fields["assets"]) or {},
+            "assets": from_text(plain(fields["assets"])) or {},
             **({} if fields["collection"] is None else {"collection": fields["collection"]}),
         }
 

@@ -37,6 +37,8 @@ _NARROW = ("id", "geometry", "datetime", "start_datetime", "updated")
 _APART = ("geometry", "bbox", "links")
 # What has no column, or does not fit into its own, as JSON.
 _REST = "properties"
+# Fields of assets that are lists: STAC 1.1, and the extensions eo, raster and projection.
+_LISTS = frozenset(("roles", "bands", "eo:bands", "raster:bands", "proj:shape", "proj:transform"))
 # Columns of properties that are called as parts of a partition's path are, which engines take from there.
 _COLUMNS = {name: f"property:{name}" for name in ("cell", "year", "month", "day")}
 _NAMES = {column: name for name, column in _COLUMNS.items()}
@@ -233,7 +235,8 @@ class Block:
         row = self._row(position)
         rest = _parse_object(row.pop(_REST, None))
         own = {name: _structure(value, name) for name, value in row.items() if name not in MEMBERS}
-        return {"properties": {**rest, **own}, "assets": _structure(row.get("assets"), "assets") or {}}
+        assets = _structure(row.get("assets"), "assets") or {}
+        return {"properties": {**rest, **own}, "assets": {name: _asset(asset) for name, asset in assets.items()}}
 
     def links(self, position: int) -> list[Mapping[str, Any]]:
         """Return the links of a row."""
@@ -392,6 +395,18 @@ def _structure(value: Any, name: str) -> Any:
         except ValueError:
             return value
     return value
+
+
+def _asset(asset: Any) -> Any:
+    """Return an asset with those lists that a column of mixed kinds holds as JSON: one item may have no list there."""
+    if not isinstance(asset, Mapping):
+        return asset
+    return {name: _list(value) if name in _LISTS else value for name, value in asset.items()}
+
+
+def _list(value: Any) -> Any:
+    parsed = _structure(value, "assets")
+    return [_structure(part, "assets") for part in parsed] if isinstance(parsed, list) else parsed
 
 
 def _leaves(metadata: Any) -> dict[str, int]:
