@@ -74,17 +74,22 @@ def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
     if value is None:
         return ""
     encoded = encoder.encode(value)
-    if isinstance(value, Mapping):
-        return _java_map(encoded)
+    if isinstance(value, (Mapping, bool, float)):
+        return _java_text(value if isinstance(value, float) else encoded)
     return json.dumps(encoded) if isinstance(encoded, (dict, list)) else encoded
 
 
-def _java_map(value: Any) -> str:
-    """Return a dictionary as Java writes one: users parse "{10=123, 20=456}" (codes 54655260251 and 60297481616)."""
+def _java_text(value: Any) -> str:
+    """Return a value as Java writes it.
+
+    Users parse "{10=123, 20=456}" (codes 54655260251 and 60297481616). A table that the service exported has means of
+    0.0 and 9.128382136897204E-4 beside integers such as -1 (github.com/kaust-halo/geeet,
+    examples/data/ee_landsat_fc_reducer_demo.csv).
+    """
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={_java_map(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={_java_text(part)}" for key, part in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_java_map, value)) + "]"
+        return "[" + ", ".join(map(_java_text, value)) + "]"
     if isinstance(value, bool | None):
         return {None: "null", True: "true", False: "false"}[value]
     return value if isinstance(value, str) else java_text(value)

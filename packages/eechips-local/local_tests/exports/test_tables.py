@@ -39,6 +39,17 @@ def test_csv(ee: Any, folders: Folders, name: str) -> None:
         assert shapely.geometry.shape(json.loads(text)).equals(square)
 
 
+def test_doubles_are_written_as_java_writes_them(ee: Any, folders: Folders, name: str) -> None:
+    """Cells of a table that the service exported, where -1 stands for means that are missing.
+
+    See github.com/kaust-halo/geeet, examples/data/ee_landsat_fc_reducer_demo.csv.
+    """
+    place, image = ee.Geometry.Point([0, 0]), ee.Image([169, 9.128382136897204e-4]).rename("path", "cloud")
+    mean = image.reduceRegions([ee.Feature(place, {"missing": -1})], ee.Reducer.mean(), 30)
+    (path,) = export(ee, folders, mean, name, selectors=["path", "cloud", "missing"])
+    assert path.read_text() == "path,cloud,missing\n169.0,9.128382136897204E-4,-1\n"
+
+
 @pytest.mark.slow
 def test_selected_columns(ee: Any, folders: Folders, name: str) -> None:
     (path,) = export(ee, folders, ee.FeatureCollection(TABLE), name, selectors="n")

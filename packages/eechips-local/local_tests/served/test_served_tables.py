@@ -132,7 +132,7 @@ def test_kml(ee: Any, form: str) -> None:
             content = archive.read("doc.kml")
     placemarks = ElementTree.fromstring(content).findall(f".//{KML}Placemark")
     values = [[data.findtext(f"{KML}value") for data in mark.iter(f"{KML}Data")] for mark in placemarks]
-    assert values == [['a "quoted", <b>&amp;', "1.5"], ["line\nbreak", ""], ["日本 ünï", "1e+20"]]
+    assert values == [['a "quoted", <b>&amp;', "1.5"], ["line\nbreak", ""], ["日本 ünï", "1.0E20"]]
     assert placemarks[0].findtext(f"{KML}Point/{KML}coordinates") == "1.0,2.0"
     assert len(placemarks[2].findall(f"{KML}MultiGeometry/{KML}Polygon")) == 2
     assert placemarks[1].find(f"{KML}Point") is None
