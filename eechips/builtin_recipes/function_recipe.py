@@ -246,9 +246,9 @@ class _Reader:
             return {"again": self._seen[id(value)]}
         self._seen[id(value)] = len(self._seen)
         self._kept.append(value)
-        return self._told(value)
+        return self._describe(value)
 
-    def _told(self, value: Any) -> Any:
+    def _describe(self, value: Any) -> Any:
         if isinstance(value, types.ModuleType):
             return {"module": value.__name__}
         if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
