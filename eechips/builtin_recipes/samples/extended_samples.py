@@ -156,16 +156,10 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
     sample = plan.sample
     if sample.first_layers is None:
         return
-    completing: dict[str, list[Unit]] = {}
-    for unit in earlier.units:
-        if COMPLETES in unit:
-            completing.setdefault(unit[COMPLETES], []).append(unit)
     lacking: dict[tuple[str, ...], list[Unit]] = {}
     of_bands: dict[tuple[str, ...], list[Unit]] = {}
-    for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
-        if COMPLETES in unit or identifier in earlier.dropped:
-            continue
-        holders = [unit, *completing.get(identifier, ())]
+    for identifier, holders in _holders(earlier):
+        unit = holders[0]
         there = [{layer.name or sample.first.name for layer in sample.layers_of(holder)} for holder in holders]
         needed = [layer for layer in sample.layers if not any(layer.name in names for names in there)]
         datasets = tuple(layer.name for layer in needed if not layer.base)
@@ -179,6 +173,17 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
         yield from with_bands(plan.of_layers(bands), units)
     for datasets, units in lacking.items():
         yield from _with_files(plan.of_layers(datasets), units)
+
+
+def _holders(earlier: EarlierPlan) -> Iterator[tuple[str, list[Unit]]]:
+    """Yield the id of each unit that is not dropped, and the units that have its files: itself, and its completions."""
+    completing: dict[str, list[Unit]] = {}
+    for unit in earlier.units:
+        if COMPLETES in unit:
+            completing.setdefault(unit[COMPLETES], []).append(unit)
+    for identifier, unit in zip(earlier.ids, earlier.units, strict=True):
+        if COMPLETES not in unit and identifier not in earlier.dropped:
+            yield identifier, [unit, *completing.get(identifier, ())]
 
 
 def _with_files(plan: ChipPlan, units: Sequence[Unit]) -> Iterator[Unit]:
