@@ -233,16 +233,6 @@ def _summary(done: Run) -> list[str]:
         results = [*results, fileless] if wanted else [fileless]
     target = done.info.get("results")
     place = f"{target} (ledger in {done.path})" if target else str(done.path)
-    count, folders = status.outside
-    outside = []
-    if count:
-        common = os.path.commonpath(folders)
-        again = f"run the script again with --out {shlex.quote(common)}, or " if Path(common).is_dir() else ""
-        outside.append(
-            f"{format_count(count, 'file')} outside the run's folder, in {', '.join(folders[:_SHOWN])}"
-            f"{', …' if len(folders) > _SHOWN else ''}: not recorded and not verified. To record them,"
-            f" {again}let it write to relative paths."
-        )
     size = format_bytes(status.bytes)
     empties = status.dropped + empty
     returned = "get_result returned nothing. Files that it writes itself are not in the run: have it return their bytes"
@@ -252,7 +242,20 @@ def _summary(done: Run) -> list[str]:
         f"{', '.join(results)}{dropped}{unwanted}, {size}, in {place}",
         *([none] if empties and empties == status.total else []),
         *([returned] if is_recipe and 0 < status.without_file == status.total else []),
-        *outside,
+        *_files_outside(*status.outside),
+    ]
+
+
+def _files_outside(count: int, folders: Sequence[str]) -> list[str]:
+    """Name the folders of files that a script has written outside the run, and say how they are recorded."""
+    if not count:
+        return []
+    common = os.path.commonpath(folders)
+    again = f"run the script again with --out {shlex.quote(common)}, or " if Path(common).is_dir() else ""
+    return [
+        f"{format_count(count, 'file')} outside the run's folder, in {', '.join(folders[:_SHOWN])}"
+        f"{', …' if len(folders) > _SHOWN else ''}: not recorded and not verified. To record them,"
+        f" {again}let it write to relative paths."
     ]
 
 
