@@ -38,7 +38,7 @@ from eechips.formats import EncodedFile
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
-from eechips.recipe import Chip, NoData, SupportsWorkerStart, Table, request_window_of, traits_of, unit_value
+from eechips.recipe import Chip, NoData, Recipe, SupportsWorkerStart, Table, request_window_of, traits_of, unit_value
 from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names
 from eechips.storage import ID_LENGTH, StagedFile, StagingArea, fold_case, safe_component
 from eechips.web.redaction import collect_secrets
@@ -109,13 +109,7 @@ class Worker:
         self._spec, self._restore = spec, restore
         self._recipe = spec.recipe
         self.in_recipe: set[int] = set()
-        environment = {
-            name: value  # no path, as of PWD, and no word
-            for name, value in os.environ.items()
-            if len(value) >= _LEAST_OF_ENVIRONMENT and not Path(value).is_absolute() and not value.isalpha()
-        }
-        # Recipes take their tokens from either.
-        self._secrets = collect_secrets([environment, dict(spec.recipe.parameters)])
+        self._secrets = _secrets_of(spec.recipe)
         self._store: StagingArea = spec.store if stage is None else stage
         traits = traits_of(spec.recipe)
         if isinstance(spec.recipe, SupportsWorkerStart):
@@ -313,6 +307,16 @@ class Worker:
     def _is_exclusive(self, result: Any) -> bool:
         """Return whether the recipe has done all the work itself, so that no other unit could be fetched meanwhile."""
         return not self._is_concurrent and next(fetched_results(result), None) is None
+
+
+def _secrets_of(recipe: Recipe) -> frozenset[str]:
+    """Return the secrets of a recipe, whose tokens come from its parameters or from the environment."""
+    environment = {
+        name: value  # no path, as of PWD, and no word
+        for name, value in os.environ.items()
+        if len(value) >= _LEAST_OF_ENVIRONMENT and not Path(value).is_absolute() and not value.isalpha()
+    }
+    return collect_secrets([environment, dict(recipe.parameters)])
 
 
 def _layer_file(name: str, layer: str) -> str:
