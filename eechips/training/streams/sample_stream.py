@@ -60,21 +60,7 @@ class SampleStream:
         self._reader: StreamReader | None = None
         self._state: Mapping[str, Any] | None = None
         self._is_followed = not isinstance(source, partial)
-        if isinstance(source, partial):
-            if self.world_size > 1 and source.keywords.get("extend"):
-                raise UsageError(
-                    "processes that train together cannot tell when one of them has extended the run: call it with"
-                    " `extend=True` before, and stream its folder"
-                )
-            self.folder = folder_of(source)
-        elif isinstance(source, Run):
-            self.folder = source.path
-        elif isinstance(source, (str, Path)):
-            self.folder = local_path(source)
-        else:
-            raise UsageError(
-                "a stream reads the folder of a run, or fetches one: functools.partial(eechips.sample, …, out=DIR)"
-            )
+        self.folder = _source_folder(source, self.world_size)
         if split is not None:
             split_table.check_names(self.folder, split_table.read(self.folder), split)
         if isinstance(source, partial) and self.rank == 0:
@@ -213,6 +199,24 @@ def stream(
         ...         print(item.sample.id, item.pixels["image"].values.shape)
     """
     return SampleStream(source, seed=seed, rank=rank, world_size=world_size, max_disk=max_disk, split=split)
+
+
+def _source_folder(source: partial[object] | Run | str | Path, world_size: int) -> Path:
+    """Return the folder of the run that a stream reads, or fetches."""
+    if isinstance(source, partial):
+        if world_size > 1 and source.keywords.get("extend"):
+            raise UsageError(
+                "processes that train together cannot tell when one of them has extended the run: call it with"
+                " `extend=True` before, and stream its folder"
+            )
+        return folder_of(source)
+    if isinstance(source, Run):
+        return source.path
+    if isinstance(source, (str, Path)):
+        return local_path(source)
+    raise UsageError(
+        "a stream reads the folder of a run, or fetches one: functools.partial(eechips.sample, …, out=DIR)"
+    )
 
 
 def _check_bound(source: partial[object] | Run | str | Path, split: str | None) -> None:
