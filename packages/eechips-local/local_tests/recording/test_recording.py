@@ -118,6 +118,8 @@ def test_only_final_responses_are_kept(start: Start, tmp_path: Path) -> None:
         (200, {"Content-Type": "text/html"}, b"<html>please log in</html>"),
         (200, {"Content-Type": "application/json"}, b'{"result": '),
         (302, {"Location": "https://example.com/"}, b""),
+        (404, {"Content-Type": "text/plain"}, b"default backend - 404"),
+        (413, {}, b""),
     ]
     waiting = [*failures]
 
