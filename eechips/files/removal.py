@@ -226,7 +226,12 @@ def replace(source: Path | str, target: Path | str) -> None:
     Raises:
         OSError: if the file system refuses.
     """
-    os.replace(source, target)  # noqa: PTH105 - texts as well: paths cost time for each of a million results
+    about = os.lstat(source)
+    try:
+        os.replace(source, target)  # noqa: PTH105 - texts as well: paths cost time for each of a million results
+    except FileNotFoundError:
+        if not _is_same(about, target):  # NFS may repeat a request that has succeeded (rename(2), BUGS)
+            raise
 
 
 def place_new(source: Path, target: Path) -> bool:
@@ -241,14 +246,23 @@ def place_new(source: Path, target: Path) -> bool:
     try:
         target.hardlink_to(source)
     except FileExistsError:
-        return False
+        if not _is_same(os.lstat(source), target):  # as in `replace`
+            return False
     except OSError:  # no hard links: FAT, some network file systems
         if os.path.lexists(target):
             return False
-        source.replace(target)
+        replace(source, target)
         return True
-    source.unlink()
+    source.unlink(missing_ok=True)
     return True
+
+
+def _is_same(about: os.stat_result, target: Path | str) -> bool:
+    """Return whether a path is that of a file whose status is given; links are not followed."""
+    try:
+        return os.path.samestat(about, os.lstat(target))
+    except OSError:
+        return False
 
 
 def set_aside(path: Path) -> Path:
