@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from eechips.scripts.pooling.call_folder import Call
-from eechips.scripts.pooling.changed_objects import changed_argument, lost_change
+from eechips.scripts.pooling.changed_objects import changed_argument, lost_changes
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import plain, run
 
@@ -395,14 +395,14 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
     ],
 )  # fmt: skip
 def test_changes_that_a_copy_would_lose_are_found(name: str, lost: str, script: Any) -> None:
-    obstacle = lost_change(functools.partial(getattr(script, name)))
+    obstacle = lost_changes(functools.partial(getattr(script, name))).reason
     assert (f"a copy of {lost}," in obstacle) if lost else not obstacle
 
 
 def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     mosaic = script.Mosaic()
-    assert "a copy of self.canvas," in lost_change(mosaic)
-    assert not lost_change(mosaic.measures)
+    assert "a copy of self.canvas," in lost_changes(mosaic).reason
+    assert not lost_changes(mosaic.measures).reason
     assert "a copy of picture," in changed_argument(Call(script.given, (1, mosaic.canvas)))
     assert not changed_argument(Call(script.given, (1,)))
     assert "a copy of row," in changed_argument(Call(script.changes_its_row, (script.large,)))
@@ -421,14 +421,14 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     ],
 )  # fmt: skip
 def test_files_that_each_call_writes_again_are_found(name: str, path: str, script: Any) -> None:
-    assert f"each would write {path} with its own values only" in lost_change(getattr(script, name))
+    assert f"each would write {path} with its own values only" in lost_changes(getattr(script, name)).reason
 
 
 def test_changes_of_an_edited_script_are_found(tmp_path: Path) -> None:
     """A process that executes a script again read its first version: the removal was lost."""
     text = "todo = [1, 2]\n\ndef takes(n):\n    return todo.pop()\n"
     for version in (text, f"# edited\n\n{text}"):
-        assert "a copy of todo," in lost_change(_executed(tmp_path / "edited.py", version).takes)
+        assert "a copy of todo," in lost_changes(_executed(tmp_path / "edited.py", version).takes).reason
 
 
 def test_equal_functions_of_two_scripts_are_told_apart(tmp_path: Path) -> None:
@@ -436,8 +436,8 @@ def test_equal_functions_of_two_scripts_are_told_apart(tmp_path: Path) -> None:
     text = "todo = [1, 2]\n\ndef takes(n):\n    return todo.pop()\n"
     first, second = (_executed(tmp_path / name, text) for name in ("first.py", "second.py"))
     (tmp_path / "first.py").write_text("")
-    assert not lost_change(first.takes)
-    assert "a copy of todo," in lost_change(second.takes)
+    assert not lost_changes(first.takes).reason
+    assert "a copy of todo," in lost_changes(second.takes).reason
 
 
 _SCRIPT = """

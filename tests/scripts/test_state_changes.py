@@ -14,7 +14,8 @@ import pandas as pd
 import pytest
 
 from eechips.scripts.pooling.call_folder import Call
-from eechips.scripts.pooling.state_changes import StateChanges, apply
+from eechips.scripts.pooling.merged_changes import apply
+from eechips.scripts.pooling.state_changes import StateChanges
 from eechips.scripts.serialization import deserialize, serialize
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import plain, run
@@ -120,7 +121,7 @@ def test_variables_are_those_of_plain_python(demo_server: Server, tmp_path: Path
 
 
 _NAMESPACE = """
-items, flags, table, numbers = {items!r}, {{"seen": False, "at": None}}, {{"x": [1], "y": {{"z": 1}}}}, [0, 5]
+items, flags, table, numbers = {items}, {{"seen": False, "at": None}}, {{"x": [1], "y": {{"z": 1}}}}, [0, 5]
 rows = []
 session, name, grid, log, latest = None, "first", np.arange(6).reshape(2, 3), [], 100
 def work(n):
@@ -140,18 +141,19 @@ def work(n):
 """
 
 
-def _namespace(items: list[int]) -> ModuleType:
+def _executed(source: str, path: Path, **variables: Any) -> ModuleType:
     module = ModuleType("__main__")
-    module.__dict__["np"] = np
-    exec(_NAMESPACE.format(items=items), module.__dict__)
+    path.write_text(source)
+    module.__dict__.update(variables)
+    exec(compile(source, path, "exec"), module.__dict__)
     return module
 
 
 @pytest.mark.parametrize("length", [0, 3, 20_000, 200_000])
-def test_changes_of_two_workers_add_up(length: int) -> None:
+def test_changes_of_two_workers_add_up(length: int, tmp_path: Path) -> None:
     """The script has what threads would have left, calls being made one after the other."""
-    threads, parent = _namespace([0] * length), _namespace([0] * length)
-    workers = [_namespace([0] * length) for _ in range(2)]
+    source = _NAMESPACE.format(items=f"[0] * {length}")
+    threads, parent, *workers = (_executed(source, tmp_path / "script.py", np=np) for _ in range(4))
     for n in range(4):
         threads.work(n)
         worker = workers[n % 2]
@@ -182,20 +184,18 @@ def test_a_process_may_make_a_later_call_first() -> None:
     assert sorted(parent.by[1]["names"]) == [1, 3, 5]
 
 
-def _after_three_calls(source: str) -> Any:
+def _after_three_calls(source: str, path: Path) -> Any:
     """Return the variables of a script after three calls of its function ``work``, each in a worker of its own."""
-    parent = ModuleType("__main__")
-    exec(source, parent.__dict__)
+    parent = _executed(source, path)
     for n in range(3):
-        worker = ModuleType("__main__")
-        exec(source, worker.__dict__)
+        worker = _executed(source, path)
         changes = StateChanges(Call(worker.work))
         worker.work(n)
         apply((change, Call(parent.work)) for change in changes.found())
     return parent
 
 
-def test_equal_dicts_that_calls_assign_are_not_joined() -> None:
+def test_equal_dicts_that_calls_assign_are_not_joined(tmp_path: Path) -> None:
     """The list in them was three times as long, and a Counter in them was summed."""
     source = """
 from collections import Counter
@@ -203,7 +203,7 @@ profiles = {}
 def work(n):
     profiles["dem"] = {"transform": [1, 2], "classes": Counter(water=3), "crs": {"names": ["x"]}, n: n}
 """
-    profile = _after_three_calls(source).profiles["dem"]
+    profile = _after_three_calls(source, tmp_path / "script.py").profiles["dem"]
     assert (profile["transform"], profile["classes"], profile["crs"]) == ([1, 2], {"water": 3}, {"names": ["x"]})
 
 
@@ -214,10 +214,10 @@ def work(n):
         "if 'r' not in nest: nest['r'] = {2020: []}\n    nest['r'][2020].append(n)",
     ],
 )
-def test_what_calls_add_to_a_dict_that_each_has_made_is_joined(adds: str) -> None:
+def test_what_calls_add_to_a_dict_that_each_has_made_is_joined(adds: str, tmp_path: Path) -> None:
     """The dict of the last call overwrote those of earlier calls."""
     source = f"nest = {{}}\ndef work(n):\n    {adds}\n"
-    assert _after_three_calls(source).nest == {"r": {2020: [0, 1, 2]}}
+    assert _after_three_calls(source, tmp_path / "script.py").nest == {"r": {2020: [0, 1, 2]}}
 
 
 def test_cells_of_a_table_are_found_among_others() -> None:

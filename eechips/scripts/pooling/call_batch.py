@@ -8,7 +8,13 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.changed_objects import changed_argument, changed_file, lost_change
+from eechips.scripts.pooling.changed_objects import (
+    argument_objects,
+    changed_argument,
+    changed_file,
+    lost_changes,
+    lost_copy,
+)
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
 
@@ -29,7 +35,8 @@ class CallBatch:
         self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}
         self._added = 0
         self._executor: Any = None
-        self._functions: dict[int, tuple[Callable[..., Any], str]] = {}
+        self._functions: dict[int, tuple[Callable[..., Any], str, frozenset[str]]] = {}
+        self._passed: dict[int, tuple[Any, int]] = {}  # objects in arguments, and how many calls have them
 
     def add(
         self, call: Call, settle: Callable[[CallResult], None], started: concurrent.futures.Future[Any] | None = None
@@ -49,6 +56,13 @@ class CallBatch:
         Raises:
             RecipeError: if a call of a pool of processes changes a file through memory that they share.
         """
+        if self._note_objects(call):
+            for number, (earlier, settle, started) in self._waiting.items():
+                if started is None and self._obstacle(earlier):
+                    self._waiting[number] = earlier, settle, self._started(earlier)
+        return self._started(call)
+
+    def _started(self, call: Call) -> concurrent.futures.Future[Any] | None:
         if not (obstacle := self._obstacle(call)):
             return None
         if self._threads is None:
@@ -90,7 +104,9 @@ class CallBatch:
 
     def execute(self, calls: Sequence[Call]) -> list[CallResult]:
         """Make calls now, and return their results."""
-        return self._results([(call, self.start(call)) for call in calls])
+        for call in calls:
+            self._note_objects(call)
+        return self._results([(call, self._started(call)) for call in calls])
 
     def close(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """End the threads of this process; see ``concurrent.futures.Executor.shutdown``."""
@@ -111,16 +127,35 @@ class CallBatch:
 
     def _obstacle(self, call: Call) -> str:
         """Return why a call cannot be sent to another process; empty if it can."""
-        function, obstacle = self._functions.get(id(call.function), (None, ""))
-        is_of_processes = self._threads is None
-        if function is None and is_of_processes:
-            obstacle = changed_file(call.function)
-        elif function is None:
-            obstacle = _refusal(call.function, function_name(call.function)) or lost_change(call.function)
-        self._functions[id(call.function)] = call.function, obstacle
-        if is_of_processes:
+        _, obstacle, dependent = self._known(call.function)
+        if self._threads is None:
             return obstacle or changed_argument(call, is_of_processes=True)
-        return obstacle or _refusal((call.arguments, dict(call.keywords)), "an argument") or changed_argument(call)
+        shared = (item for item in argument_objects(call, dependent) if self._passed[id(item)][1] > 1)
+        return (
+            obstacle
+            or _refusal((call.arguments, dict(call.keywords)), "an argument")
+            or changed_argument(call)
+            or next((lost_copy(type(item).__name__) for item in shared), "")
+        )
+
+    def _known(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], str, frozenset[str]]:
+        """Return a function, why its calls cannot be sent, and its arguments that calls may not share if they are."""
+        known = self._functions.get(id(function))
+        if known is None and self._threads is None:
+            known = function, changed_file(function), frozenset()
+        elif known is None:
+            lost = lost_changes(function)
+            known = function, _refusal(function, function_name(function)) or lost.reason, lost.arguments
+        return self._functions.setdefault(id(function), known)
+
+    def _note_objects(self, call: Call) -> bool:
+        """Note what a call may change in its arguments; return whether an earlier call, only one, has it as well."""
+        counts = set[int]()
+        for item in argument_objects(call, self._known(call.function)[2]):
+            count = self._passed.get(id(item), (item, 0))[1] + 1
+            self._passed[id(item)] = item, count
+            counts.add(count)
+        return 2 in counts
 
 
 def _refusal(value: Any, what: str) -> str:

@@ -29,9 +29,9 @@ from eechips.scripts.pooling.appended_files import AppendedFiles
 from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
 from eechips.scripts.pooling.call_variables import closure
+from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
 from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_numbers
-from eechips.scripts.pooling.state_changes import apply
 from eechips.scripts.pooling.use_places import present_place
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed

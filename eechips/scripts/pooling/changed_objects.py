@@ -2,7 +2,7 @@
 
 Calls in other processes change copies. :mod:`eechips.scripts.pooling.state_changes` carries over changes of containers,
 arrays, tables and objects of the script's own classes. It finds no changes of pictures, tensors, labelled arrays or
-large ones, and nothing that is removed from a container: calls that make such changes stay in the script's threads.
+large ones: calls that make such changes stay in the script's threads.
 """
 
 from __future__ import annotations
@@ -12,61 +12,62 @@ import functools
 import inspect
 from collections import Counter
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import CodeType
 from typing import Any
 
 import numpy as np
 
-from eechips.errors import EechipsError
 from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables
-from eechips.scripts.pooling.original_pools import is_installed
+from eechips.scripts.pooling.dependent_changes import dependent_changes
+from eechips.scripts.pooling.script_functions import function_definitions, local_names, parameters, reached_functions
+from eechips.scripts.pooling.shared_places import is_argument, variable_name
 from eechips.scripts.pooling.state_changes import is_too_large
 from eechips.scripts.remade_objects import is_writing
-from eechips.scripts.script_source import last_name, read_source
+from eechips.scripts.script_source import last_name
 
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
 _CONTAINERS = (dict, list, set)
-_REPLACED = (str, bytes, tuple)
-"""What is replaced when something is added to it."""
 
 _OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
 _OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
 """Keywords of ``Path.open``."""
 
-_REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
-_ORDERING = frozenset({"appendleft", "extendleft", "insert", "reverse", "rotate", "sort"})
-_ORDERED = frozenset({"heapify", "heappush", "insort", "insort_left", "insort_right", "shuffle"})
-"""Functions that change the order of a list."""
 
-_CLOCKS = frozenset({"monotonic", "now", "perf_counter", "time", "utcnow"})
-_ORDERS = (ast.Gt, ast.GtE, ast.Lt, ast.LtE)
-_ADDED, _EXTENDED, _REMOVED, _REORDERED, _ORDER_DEPENDENT = "added", "extended", "removed", "reordered", "dependent"
-"""Kinds of changes; the last depends on the value that other calls have left, as a maximum."""
-_UNJOINED = frozenset({_REORDERED, _ORDER_DEPENDENT})
-"""Kinds of changes that cannot be merged if each call makes them to a copy."""
+@dataclass(frozen=True, slots=True)
+class LostChanges:
+    """What calls of a function lose if each changes copies of what threads share.
+
+    Attributes:
+        reason: why the calls stay in the script's threads; empty if they may be sent.
+        arguments: names of arguments whose objects only one call may have if the calls are sent.
+    """
+
+    reason: str
+    arguments: frozenset[str]
 
 
-def lost_change(function: Any) -> str:
-    """Return what a function of calls that threads make loses if each changes copies of it; empty for nothing.
+def lost_changes(function: Any) -> LostChanges:
+    """Return what calls of a function that threads make lose in other processes.
 
     It is an object that the threads share, or a file that each call writes again, as a list of what is done.
     """
-    for member in _reached(executed_function(function)):
+    places = dependent_changes(function)
+    arguments = frozenset(variable_name(place) for place in places if is_argument(place))
+    names = (variable_name(place) for place in places if not is_argument(place))
+    return LostChanges(_lost_object(function) or next(map(lost_copy, names), ""), arguments)
+
+
+def _lost_object(function: Any) -> str:
+    for member in reached_functions(executed_function(function)):
         code = member.__code__
         own = variables(member)
         path = Path(code.co_filename)
-        for name, kinds in _changed_names(code, path).items():
-            value = own.get(name)
-            if name not in _parameters(code) and (
-                _is_of(value, _PACKAGES, _CLASSES)
-                or (_REMOVED in kinds and isinstance(value, _CONTAINERS))
-                or (_EXTENDED in kinds and isinstance(value, _REPLACED))
-                or (kinds & _UNJOINED and not callable(value) and not isinstance(value, ModuleType))
-                or is_too_large(value, member.__module__)
-            ):
-                return _copied(name)
+        for name in sorted(_changed_names(code, path).difference(parameters(code))):
+            if _is_of(value := own.get(name), _PACKAGES, _CLASSES) or is_too_large(value, member.__module__):
+                return lost_copy(name)
         for file in _rewritten_files(code, path):
             return f"each would write {file} with its own values only. Return the values, and let the script write them"
     return ""
@@ -80,17 +81,17 @@ def changed_argument(call: SharedCall, *, is_of_processes: bool = False) -> str:
     """
     for name, value in _changed_arguments(call).items():
         if _is_file(value) if is_of_processes else _is_of(value, _PACKAGES) or is_too_large(value):
-            return _copied(name)
+            return lost_copy(name)
     return ""
 
 
 def changed_file(function: Any) -> str:
     """Return which file, mapped to memory, a function of a pool of processes changes; empty for none."""
-    for member in _reached(executed_function(function)):
+    for member in reached_functions(executed_function(function)):
         own = variables(member)
         for name in _changed_names(member.__code__, Path(member.__code__.co_filename)):
-            if name not in _parameters(member.__code__) and _is_file(own.get(name)):
-                return _copied(name)
+            if name not in parameters(member.__code__) and _is_file(own.get(name)):
+                return lost_copy(name)
     return ""
 
 
@@ -98,8 +99,20 @@ def _is_file(value: Any) -> bool:
     return isinstance(value, np.memmap) and value.mode in ("r+", "w+")
 
 
-def _copied(name: str) -> str:
+def lost_copy(name: str) -> str:
+    """Return why calls that change a variable stay in the script's threads."""
     return f"each would change a copy of {name}, which the script needs. Return the values instead"
+
+
+def argument_objects(call: SharedCall, names: Collection[str]) -> list[Any]:
+    """Return the objects that a call has in arguments, also in tuples, and may change.
+
+    Args:
+        names: names of the arguments.
+    """
+    values = _arguments(call, names).values()
+    inner = [item for value in values for item in (value if isinstance(value, tuple) else [value])]
+    return [item for item in inner if isinstance(item, (*_CONTAINERS, np.ndarray)) or hasattr(item, "__dict__")]
 
 
 def _changed_arguments(call: SharedCall) -> dict[str, Any]:
@@ -108,67 +121,26 @@ def _changed_arguments(call: SharedCall) -> dict[str, Any]:
     code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
     if not isinstance(code, CodeType):
         return {}
-    changed = [name for name in _changed_names(code, Path(code.co_filename)) if name in _parameters(code)]
-    if not changed:
+    return _arguments(call, [name for name in _changed_names(code, Path(code.co_filename)) if name in parameters(code)])
+
+
+def _arguments(call: SharedCall, names: Collection[str]) -> dict[str, Any]:
+    """Return the arguments of a call with names; nothing if they do not fit, for which the call raises an error."""
+    if not names:
         return {}
     partial, arguments, keywords = call.function, call.arguments, dict(call.keywords)
     while isinstance(partial, functools.partial):
         arguments, keywords = (*partial.args, *arguments), {**partial.keywords, **keywords}
         partial = partial.func
     try:
-        bound = inspect.signature(function).bind(*arguments, **keywords).arguments
-    except (TypeError, ValueError):  # the call itself raises the error
+        bound = inspect.signature(executed_function(call.function)).bind(*arguments, **keywords).arguments
+    except (TypeError, ValueError):
         return {}
-    return {name: bound[name] for name in changed if name in bound}
+    return {name: bound[name] for name in names if name in bound}
 
 
 def _is_of(value: Any, packages: Collection[str], classes: Collection[str] = ()) -> bool:
     return type(value).__module__.partition(".")[0] in packages or type(value).__name__ in classes
-
-
-def _reached(function: Any) -> Iterator[FunctionType | MethodType]:
-    """Yield a function, and those of the script and its modules that it uses."""
-    waiting, reached = [function], set[CodeType]()
-    while waiting:
-        member = waiting.pop()
-        owner = getattr(member, "__self__", None)
-        inner = inspect.unwrap(getattr(member, "__func__", member))
-        if (
-            not isinstance(inner, FunctionType)
-            or inner.__code__ in reached
-            or not _is_of_script(Path(inner.__code__.co_filename))
-        ):
-            continue
-        reached.add(inner.__code__)
-        yield inner if owner is None else MethodType(inner, owner)
-        for name in inner.__code__.co_names:
-            waiting.append(inner.__globals__.get(name))
-            if isinstance(method := getattr(type(owner), name, None), FunctionType):
-                waiting.append(MethodType(method, owner))
-
-
-def _is_of_script(path: Path) -> bool:
-    return path.is_file() and not is_installed(path)
-
-
-def _parameters(code: CodeType) -> tuple[str, ...]:
-    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-
-
-def _local_names(code: CodeType) -> set[str]:
-    """Return the variables of a function, and of the functions and comprehensions in it."""
-    inner = (part for part in code.co_consts if isinstance(part, CodeType))
-    return {*code.co_varnames, *code.co_cellvars}.union(*map(_local_names, inner))
-
-
-def _definitions(code: CodeType, path: Path) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]:
-    """Yield the definitions of a function in its file: two on one line are not told apart."""
-    if not _is_of_script(path):
-        return
-    status = path.stat()
-    for node in ast.walk(_tree(path, status.st_mtime_ns, status.st_size)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) and _has_place(node, code):
-            yield node
 
 
 @functools.cache
@@ -178,7 +150,7 @@ def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
     Equal codes of two files are told apart by the path of their file.
     """
     paths: list[str] = []
-    for definition in _definitions(code, path):
+    for definition in function_definitions(code, path):
         nodes = list(ast.walk(definition))
         assigned = {
             node.targets[0].id: node.value
@@ -187,7 +159,7 @@ def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
         }
         bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
         bound.update(node.arg for node in nodes if isinstance(node, ast.arg))
-        differing = _local_names(code).difference(_imported(nodes))
+        differing = local_names(code).difference(_imported(nodes))
         for name, value in assigned.items():  # in their order, as a name beside that of the file
             if bound[name] == 1 and _is_fixed(value, differing):
                 differing.discard(name)
@@ -259,101 +231,24 @@ def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
 
 
 @functools.cache
-def _changed_names(code: CodeType, path: Path) -> dict[str, set[str]]:
-    """Return the variables whose objects a function of the script may change, with the kinds of changes.
-
-    See `_rewritten_files`.
-    """
-    names: dict[str, set[str]] = {}
-    for definition in _definitions(code, path):
-        for name, kind in (*_changes(definition), *((name, _ORDER_DEPENDENT) for name in _order_dependent(definition))):
-            names.setdefault(name, set()).add(kind)
-    own = _local_names(code).difference(_parameters(code))
-    return {name: kinds for name, kinds in names.items() if name not in own}
+def _changed_names(code: CodeType, path: Path) -> frozenset[str]:
+    """Return the variables whose objects a function of the script may change. See `_rewritten_files`."""
+    definitions = function_definitions(code, path)
+    names = {name for part in definitions for node in _changed_expressions(part) for name in _variable_or_field(node)}
+    return frozenset(names - local_names(code).difference(parameters(code)))
 
 
-@functools.lru_cache
-def _tree(path: Path, _modified: int, _size: int) -> ast.AST:
-    """Return the tree of a version of a file: a process may execute a script again after it is edited."""
-    try:
-        return read_source(path).tree
-    except EechipsError:  # no script: a program that calls eechips
-        return ast.Module([], [])
-
-
-def _has_place(node: ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda, code: CodeType) -> bool:
-    decorators = () if isinstance(node, ast.Lambda) else node.decorator_list
-    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
-    return name == code.co_name and min(part.lineno for part in (node, *decorators)) == code.co_firstlineno
-
-
-def _changes(function: ast.AST) -> Iterator[tuple[str, str]]:
-    """Yield the variables whose objects a function changes by an assignment or a method, and the kind of change."""
+def _changed_expressions(function: ast.AST) -> Iterator[ast.expr]:
+    """Yield the expressions whose values a function may change: by an assignment or a method, or where it writes."""
     for node in ast.walk(function):
         if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            kind = _REMOVED if isinstance(node.ctx, ast.Del) else _ADDED
-            yield from ((name, kind) for name in _variable_or_field(node.value))
+            yield node.value
         elif isinstance(node, ast.AugAssign):
-            kind = _ADDED if isinstance(node.target, ast.Subscript) else _EXTENDED
-            yield from ((name, kind) for name in _variable_or_field(node.target))
-        elif isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp):
-            yield from ((name, _EXTENDED) for name in _names(*node.targets) & _names(node.value))
+            yield node.target
         elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            call = node.value
-            yield from ((name, _ADDED) for name in _variable_or_field(call.func))
-            ordered = call.args[:1] if last_name(call.func) in _ORDERED else []
-            if isinstance(call.func, ast.Attribute) and call.func.attr in _ORDERING:
-                ordered.append(call.func.value)
-            for value in ordered:  # not what a call returns
-                if not any(isinstance(part, (ast.Call, ast.Slice)) for part in ast.walk(value)):
-                    yield from ((name, _REORDERED) for name in _variable_or_field(value))
+            yield node.value.func
         if isinstance(node, ast.Call):
-            written = [keyword.value for keyword in node.keywords if keyword.arg in ("file", "out")]
-            yield from ((name, _ADDED) for value in written for name in _variable_or_field(value))
-            owner = [node.func.value] if isinstance(node.func, ast.Attribute) else []
-            if owner and last_name(node.func) in _REMOVING:
-                yield from ((name, _REMOVED) for name in _variable_or_field(*owner))
-
-
-def _order_dependent(function: ast.AST) -> Iterator[str]:
-    """Yield the variables that a function sets by what they are: to a maximum, or to a count that may be the first.
-
-    Copies of them do not add up. Items at a place that differs between calls are theirs alone.
-    """
-    nodes = list(ast.walk(function))
-    assigned = [(target, node.value) for node in nodes if isinstance(node, ast.Assign) for target in node.targets]
-    for target, value in assigned:
-        calls = [call for call in ast.walk(value) if isinstance(call, ast.Call)]
-        if _is_one_place(target):
-            yield from _names(target) & _names(
-                *(call for call in calls if last_name(call.func) in ("max", "min", "maximum", "minimum"))
-            )
-            yield from _names(target) & _names(*(part for part in ast.walk(value) if isinstance(part, ast.IfExp)))
-        if isinstance(target, ast.Subscript):
-            yield from _names(target) & _names(*(call.func for call in calls if last_name(call.func) == "get"))
-    first = {ast.unparse(target) for target, _ in assigned if isinstance(target, ast.Subscript)}
-    counted = (node.target for node in nodes if isinstance(node, ast.AugAssign))
-    yield from _names(*(target for target in counted if ast.unparse(target) in first))
-    clocked = _names(*(t for t, value in assigned if isinstance(value, ast.Call) and last_name(value.func) in _CLOCKS))
-    for node in nodes:
-        if isinstance(node, ast.If):
-            tests = (part for part in ast.walk(node.test) if isinstance(part, ast.Compare))
-            compared = [_names(test) for test in tests if isinstance(test.ops[0], _ORDERS)]
-            inner = [part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Assign)]
-            kept = _names(*(t for part in inner for t in part.targets if _is_one_place(t)))
-            for names in compared:
-                if not names & clocked:  # a clock only decides when a call prints again
-                    yield from names & kept
-
-
-def _is_one_place(target: ast.expr) -> bool:
-    """Return whether an assignment is to the same place in all calls."""
-    return all(isinstance(n.slice, ast.Constant) for n in ast.walk(target) if isinstance(n, ast.Subscript))
-
-
-def _names(*nodes: ast.AST) -> set[str]:
-    """Return the variables, and fields of ``self``, in expressions."""
-    return {name for node in nodes for part in ast.walk(node) for name in _variable_or_field(part)}
+            yield from (keyword.value for keyword in node.keywords if keyword.arg in ("file", "out"))
 
 
 def _variable_or_field(node: ast.AST) -> list[str]:

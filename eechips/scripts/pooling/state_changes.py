@@ -1,25 +1,22 @@
-"""Find the changes that a call of a thread pool makes to the script's variables, and make them in the parent.
+"""Find the changes that a call of a thread pool makes to the script's variables.
 
 Threads share variables; a call in a worker has a copy of each. What it adds to a container, assigns to an item of it or
-adds to a number is found by comparing the variables with how they were before, and is made to the parent's.
+adds to a number is found by comparing the variables with how they were before.
 """
 
 from __future__ import annotations
 
-import contextlib
-import dis
-import functools
 import itertools
 import types
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from numbers import Number
 from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import CallVariables, SharedCall, executed_function, variables_of
+from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables_of
 
 _MOST_OBJECTS = 10_000
 """Objects of a variable that are compared one by one before and after each call; of others, additions are found."""
@@ -51,7 +48,7 @@ def is_too_large(value: Any, module: str = "__main__") -> bool:
         if id(thing) in seen:
             continue
         seen.add(id(thing))
-        if isinstance(thing, np.ndarray) or _is_table(thing):
+        if isinstance(thing, np.ndarray) or is_table(thing):
             if (thing.nbytes if isinstance(thing, np.ndarray) else thing.memory_usage().sum()) > _MOST_BYTES:
                 return True
         elif isinstance(thing, _CONTAINERS) or type(thing).__module__ == module:
@@ -73,6 +70,7 @@ class StateChange:
         value: what was added to a container; or what a variable or item was set to, elements of an array, or cells of
             a column of a DataFrame.
         is_added: whether it was added.
+        is_removed: whether it was removed from a dict or set; or is all that is left of a list.
         before: former value of a number, or of these elements; None for other changes.
         where: indices of the elements of an array, one array for each axis; None for other values.
     """
@@ -80,6 +78,7 @@ class StateChange:
     path: tuple[Any, ...]
     value: Any
     is_added: bool = False
+    is_removed: bool = False
     before: Any = None
     where: tuple[np.ndarray[Any, Any], ...] | None = None
 
@@ -145,7 +144,7 @@ class StateChanges:
                 self.has_locked = True
                 value.flags.writeable = False  # an error, instead of a change that is lost
             return value.copy() if value.nbytes <= _MOST_BYTES and not value.dtype.hasobject else value
-        if _is_table(value):
+        if is_table(value):
             self._known[id(value)] = None
             return value.copy() if value.memory_usage().sum() <= _MOST_BYTES else value
         fields = self._fields(value)
@@ -185,16 +184,15 @@ class StateChanges:
             if now is before.of and before.is_alias:
                 return
             if now is before.of or (type(now) is type(before.of) and _extends(fields, before)):
-                if len(fields) >= before.size:
-                    yield from self._changed_items(path, before, fields)
+                yield from self._changed_items(path, before, fields)
             elif is_item or isinstance(now, _TRANSFERRED):
                 yield StateChange(path, now)
-        elif _is_table(before) and _is_table(now):
+        elif is_table(before) and is_table(now):
             if before is not now and now.index.is_unique and now.columns.is_unique:
                 yield from (replace(change, path=path) for change in _changed_cells(before, now))
         elif isinstance(before, np.ndarray) and np.shape(now) == before.shape and before.ndim:
             if before is not now:
-                where = np.nonzero(~_equal(before, now))
+                where = np.nonzero(~equal(before, now))
                 if where[0].size:
                     yield StateChange(path, now[where], before=before[where], where=where)
         elif before is not now and (
@@ -202,16 +200,23 @@ class StateChanges:
         ):
             is_plain = isinstance(before, _PLAIN) and isinstance(now, _PLAIN)
             if not is_plain or before != now:
-                yield StateChange(path, now, before=before if _is_number(before) else None)
+                yield StateChange(path, now, before=before if is_number(before) else None)
 
     def _changed_items(self, path: tuple[Any, ...], before: _Snapshot, fields: Any) -> Iterator[StateChange]:
+        if isinstance(fields, (list, deque)) and len(fields) < before.size:
+            yield StateChange(path, list(fields), is_removed=True)
+            return
+        is_item = isinstance(before.of, _CONTAINERS)
+        if isinstance(before.of, (dict, set)) and before.items is not None:
+            removed = [key for key in before.items if key not in fields]
+            if removed:
+                yield StateChange(path, removed, is_removed=True)
         if isinstance(fields, set):
             added: Any = fields - before.items.keys() if before.items is not None else set()
         elif isinstance(fields, _SEQUENCES):
             added = list(itertools.islice(fields, before.size, None))
         else:
             added = {key: item for key, item in fields.items() if key not in (before.items or ())}
-        is_item = isinstance(before.of, _CONTAINERS)
         if before.items is not None and not isinstance(fields, set):
             present = dict(_items(fields))
             for key, item in before.items.items():
@@ -236,12 +241,12 @@ def _extends(fields: Any, before: _Snapshot) -> bool:
     return all(one is other for one, other in zip(former, fields, strict=False))
 
 
-def _equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Any:
+def equal(one: np.ndarray[Any, Any], other: np.ndarray[Any, Any]) -> Any:
     """Return where arrays have the same values, NaN included."""
     return (one == other) | ((one != one) & (other != other))
 
 
-def _is_table(value: Any) -> bool:
+def is_table(value: Any) -> bool:
     """Return whether a value is a DataFrame, without an import of pandas."""
     return type(value).__name__ in ("DataFrame", "GeoDataFrame") and hasattr(value, "memory_usage")
 
@@ -265,7 +270,7 @@ def _differs(one: Any, other: Any) -> Any:
     if one.equals(other):
         return False
     if all(isinstance(cells.dtype, np.dtype) and not cells.dtype.hasobject for cells in (one, other)):
-        return ~_equal(np.asarray(one), np.asarray(other))
+        return ~equal(np.asarray(one), np.asarray(other))
     return [not _is_same(*cells) for cells in zip(one, other, strict=True)]
 
 
@@ -279,133 +284,6 @@ def _is_same(one: Any, other: Any) -> bool:
     return isinstance(is_equal, (bool, np.bool_)) and bool(is_equal or (one != one and other != other))
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number, and not a truth value."""
     return isinstance(value, Number) and not isinstance(value, (bool, np.bool_))
-
-
-def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> None:
-    """Make the changes that calls in other processes made to copies of their variables, in their order.
-
-    A process may have made a later call first: what that has added, an earlier one has changed. Such a change waits
-    until its place is there.
-
-    Args:
-        changes: with the call.
-    """
-    left = list(changes)
-    count = len(left) + 1
-    while len(left) < count:
-        count = len(left)
-        left = [(change, call) for change, call in left if not _is_made(change, call)]
-
-
-def _is_made(change: StateChange, call: SharedCall) -> bool:
-    """Make a change; return False if its place is not there: another call adds it, or the script has replaced it."""
-    holders: list[Any] = [CallVariables(call)]
-    try:
-        for step in change.path:
-            holders.append(_get(holders[-1], step))
-    except (LookupError, AttributeError):
-        return False
-    with contextlib.suppress(LookupError, AttributeError):  # the script has replaced a part of it meanwhile
-        _make(
-            change, holders, is_set=_is_only_set(call.function, change.path), is_shared=_adds_if_missing(call.function)
-        )
-    return True
-
-
-def _is_only_set(function: Callable[..., Any], path: tuple[Any, ...]) -> bool:
-    """Return whether a function sets a variable or field that it never reads: the value of the last call counts."""
-    accesses = _accesses(function)
-    return ("STORE", path[-1]) in accesses and ("LOAD", path[-1]) not in accesses
-
-
-def _adds_if_missing(function: Callable[..., Any]) -> bool:
-    """Return whether a function adds a container only if it is missing, as ``setdefault`` does.
-
-    Several calls may add the same container to their copies. Its items are merged.
-    """
-    return any(operation == "CONTAINS" or name == "setdefault" for operation, name in _accesses(function))
-
-
-def _accesses(function: Callable[..., Any]) -> frozenset[tuple[str, Any]]:
-    """Return the operations of a function's bytecode, such as LOAD and STORE, with the names that they access."""
-    called = executed_function(function)
-    code = getattr(getattr(called, "__func__", called), "__code__", None)
-    return frozenset() if code is None else _accesses_of(code)
-
-
-@functools.lru_cache(maxsize=256)
-def _accesses_of(code: types.CodeType) -> frozenset[tuple[str, Any]]:
-    return frozenset(
-        (instruction.opname.partition("_")[0], instruction.argval) for instruction in dis.get_instructions(code)
-    )
-
-
-def _make(change: StateChange, holders: Sequence[Any], *, is_set: bool, is_shared: bool) -> None:
-    """Make a change.
-
-    Args:
-        holders: the variables, and what each step of the path leads to.
-        is_set: whether a number replaces that of other calls, and is not added to it.
-    """
-    there, value = holders[-1], change.value
-    if change.where is not None:
-        present = there[change.where]
-        if value.dtype.kind in "iufc":  # what calls have added to an element is added up
-            value = np.where(_equal(present, change.before), value, present + (value - change.before))
-        there[change.where] = value
-    elif _is_table(there) and change.is_added:
-        for label, row in value.iterrows():
-            taken = isinstance(label, int) and label in there.index  # by the row that another call has added
-            place = there.index.max() + 1 if taken else label
-            if row.index.equals(there.columns) and not row.isna().any():
-                there.loc[place] = list(row)  # by names of columns, pandas before 3 makes whole numbers floats
-            else:
-                there.loc[place, list(row.index)] = list(row)
-    elif _is_table(there) and hasattr(value, "items"):
-        for label, cell in value.items():
-            there.at[label, value.name] = cell
-    elif change.is_added and isinstance(value, dict):
-        for key, item in value.items():
-            _add(there, key, item, is_shared=is_shared)
-    elif change.is_added:
-        there.update(value) if isinstance(there, set) else there.extend(value)
-    else:
-        is_counted = not is_set and there != change.before
-        is_sum = _is_number(change.before) and _is_number(value) and _is_number(there) and is_counted
-        _set(holders[-2], change.path[-1], there + (value - change.before) if is_sum else value)
-
-
-def _is_merged(present: Any, *, is_shared: bool) -> bool:
-    """Return whether items of calls are added to a dict one by one: a ``defaultdict``, or one that they share."""
-    return isinstance(present, defaultdict) or (
-        is_shared and isinstance(present, dict) and not isinstance(present, Counter)
-    )
-
-
-def _add(there: Any, key: Any, value: Any, *, is_shared: bool) -> None:
-    """Add an item to a dict, or an attribute to an object; calls may have added the same key to their copies."""
-    present = there.get(key) if isinstance(there, dict) else None
-    if isinstance(there, (Counter, defaultdict)) and _is_number(present):
-        _set(there, key, present + value)
-    elif isinstance(present, list) and isinstance(value, list):
-        present.extend(value)
-    elif isinstance(value, dict) and _is_merged(present, is_shared=is_shared):
-        for inner, item in value.items():
-            _add(present, inner, item, is_shared=is_shared)
-    elif isinstance(present, (dict, set)) and isinstance(value, type(present)):
-        present.update(value)
-    else:
-        _set(there, key, value)
-
-
-def _get(holder: Any, step: Any) -> Any:
-    return holder[step] if isinstance(holder, (dict, *_SEQUENCES, CallVariables)) else getattr(holder, step)
-
-
-def _set(holder: Any, step: Any, value: Any) -> None:
-    if isinstance(holder, (dict, list, deque, CallVariables)):
-        holder[step] = value
-    else:
-        setattr(holder, step, value)

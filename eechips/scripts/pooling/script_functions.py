@@ -1,0 +1,129 @@
+"""Find the definitions of a script's functions in its files, and the functions, classes and modules that they use."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import inspect
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
+from typing import Any
+
+from eechips.errors import EechipsError
+from eechips.scripts.pooling.call_variables import closure
+from eechips.scripts.pooling.original_pools import is_installed
+from eechips.scripts.script_source import read_source
+
+Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+
+
+class ScriptFunction:
+    """A function or method of a script.
+
+    Attributes:
+        code: its code; None for a function of C.
+        module: name of its module.
+    """
+
+    def __init__(self, member: Any) -> None:
+        self._function = inspect.unwrap(getattr(member, "__func__", member))
+        code = getattr(self._function, "__code__", None)
+        self.code: CodeType | None = code if isinstance(code, CodeType) else None
+        self.module: str = getattr(self._function, "__module__", None) or ""
+
+    def definitions(self) -> tuple[Definition, ...]:
+        """Return its definitions: see `function_definitions`."""
+        return () if self.code is None else function_definitions(self.code, Path(self.code.co_filename))
+
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names of its parameters."""
+        return () if self.code is None else parameters(self.code)
+
+    def variables(self) -> dict[str, Any]:
+        """Return its global variables, and those of the functions around it."""
+        if not isinstance(self._function, FunctionType):
+            return {}
+        return self._function.__globals__ | closure(self._function)
+
+    @property
+    def inherited(self) -> tuple[str, ...]:
+        """Names of variables of the functions around it."""
+        return () if self.code is None else self.code.co_freevars
+
+
+def function_definitions(code: CodeType, path: Path) -> tuple[Definition, ...]:
+    """Return the definitions of a function in its file: two on one line are not told apart."""
+    if not is_file_of_script(path):
+        return ()
+    status = path.stat()
+    return _definitions(code.co_name, code.co_firstlineno, path, status.st_mtime_ns, status.st_size)
+
+
+def is_of_script(value: Any) -> bool:
+    """Return whether a function, class or module is the script's, or of a module of its own."""
+    if isinstance(value, ModuleType):
+        path = getattr(value, "__file__", None)
+        return path is not None and is_file_of_script(Path(path))
+    if isinstance(value, type) and (module := sys.modules.get(value.__module__)) is not None:
+        return value.__module__ == "__main__" or is_of_script(module)
+    if isinstance(value, type):  # of a file that has been executed, as that of a script
+        return any(is_of_script(member) for member in vars(value).values() if isinstance(member, FunctionType))
+    inner = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else None
+    return isinstance(inner, FunctionType) and is_file_of_script(Path(inner.__code__.co_filename))
+
+
+def is_file_of_script(path: Path) -> bool:
+    """Return whether a file is neither of Python nor of an installed package."""
+    return not is_installed(path) and path.is_file()
+
+
+def reached_functions(function: Any) -> Iterator[FunctionType | MethodType]:
+    """Yield a function, and those of the script and its modules that it uses by their names."""
+    waiting, reached = [function], set[CodeType]()
+    while waiting:
+        member = waiting.pop()
+        owner = getattr(member, "__self__", None)
+        inner = inspect.unwrap(getattr(member, "__func__", member))
+        if not isinstance(inner, FunctionType) or inner.__code__ in reached or not is_of_script(inner):
+            continue
+        reached.add(inner.__code__)
+        yield inner if owner is None else MethodType(inner, owner)
+        for name in inner.__code__.co_names:
+            waiting.append(inner.__globals__.get(name))
+            if isinstance(method := getattr(type(owner), name, None), FunctionType):
+                waiting.append(MethodType(method, owner))
+
+
+def parameters(code: CodeType) -> tuple[str, ...]:
+    """Return the names of a function's parameters."""
+    return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+
+
+def local_names(code: CodeType) -> set[str]:
+    """Return the variables of a function, and of the functions and comprehensions in it."""
+    inner = (part for part in code.co_consts if isinstance(part, CodeType))
+    return {*code.co_varnames, *code.co_cellvars}.union(*map(local_names, inner))
+
+
+@functools.lru_cache(maxsize=1024)
+def _definitions(name: str, line: int, path: Path, modified: int, size: int) -> tuple[Definition, ...]:
+    nodes = ast.walk(_tree(path, modified, size))
+    return tuple(node for node in nodes if isinstance(node, Definition) and _place(node) == (name, line))
+
+
+@functools.lru_cache
+def _tree(path: Path, _modified: int, _size: int) -> ast.AST:
+    """Return the tree of a version of a file: a process may execute a script again after it is edited."""
+    try:
+        return read_source(path).tree
+    except EechipsError:  # no script: a program that calls eechips
+        return ast.Module([], [])
+
+
+def _place(node: Definition) -> tuple[str, int]:
+    """Return the name of a function's code and its first line, that of a decorator if it has one."""
+    decorators = () if isinstance(node, ast.Lambda) else node.decorator_list
+    name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
+    return name, min(part.lineno for part in (node, *decorators))
