@@ -4,6 +4,7 @@ prefer alternate URLs.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,6 +21,9 @@ _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
     """Yield the keys of the requested assets, selected by key or by the name of their only band.
 
+    Of several assets of one band, the finest GeoTIFF counts: archives have a band also in coarser files, and as the
+    JPEG 2000 that it was made of. A common name may be that of several bands, such as ``rededge``.
+
     Args:
         names: None for the assets with the role data, or for all if none has it.
     """
@@ -29,13 +33,39 @@ def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Itera
             (key for key, asset in assets.items() if _is_data(asset)) if any(map(_is_data, assets.values())) else assets
         )
         return
-    by_band = {band: key for key, asset in assets.items() for band in _bands(asset)}
     seen = set()
     for name in names:
-        key = name if name in assets else by_band.get(name)
-        if key is not None and key not in seen:
-            seen.add(key)
-            yield key
+        for key in [name] if name in assets else _of_band(assets, name):
+            if key not in seen:
+                seen.add(key)
+                yield key
+
+
+def _of_band(assets: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
+    """Return the key of the best asset of each band that has a name, or else a common name."""
+    by_band: dict[str, list[str]] = {}
+    for key, asset in assets.items():
+        names = _bands(asset)
+        if name in names:
+            by_band.setdefault(names[0], []).append(key)
+    bands = [by_band[name]] if name in by_band else by_band.values()
+    return [min(keys, key=lambda key: (_is_jpeg2000(assets[key]), _pixel_size(assets[key]))) for keys in bands]
+
+
+def _is_jpeg2000(asset: Mapping[str, Any]) -> bool:
+    kind = str(asset.get("type") or "")
+    return kind.startswith("image/jp2") if kind else str(asset.get("href")).lower().endswith(".jp2")
+
+
+def _pixel_size(asset: Mapping[str, Any]) -> float:
+    """Return the declared size of an asset's pixels; infinity if it declares none."""
+    transform, bands = asset.get("proj:transform"), asset.get("raster:bands")
+    band = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
+    sizes = (
+        transform[0] if isinstance(transform, list) and transform else None,
+        *(band.get("spatial_resolution"), asset.get("raster:spatial_resolution"), asset.get("gsd")),
+    )
+    return next((abs(size) for size in sizes if type(size) in (int, float) and size), math.inf)
 
 
 def _is_data(asset: Mapping[str, Any]) -> bool:

@@ -18,6 +18,7 @@ import shapely
 import eechips
 from eechips.archive.catalogs.ingestion.item_lists import find_lists
 from eechips.archive.catalogs.ingestion.list_readers import chunks
+from eechips.archive.downloads.assets import select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
 from eechips.archive.downloads.host_sessions import HostSessions
@@ -54,6 +55,34 @@ def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(tmp_path: 
     planned = eechips.scenes(str(tmp_path / "items.ndjson"), out=tmp_path / "out", dry_run=True, quiet=True)
     assert planned.units == 2
     assert "items.ndjson:2: not JSON: its values are nested too deep" in caplog.text
+
+
+def band_file(band: str, common: str, size: int, kind: str = "tif", **more: Any) -> dict[str, Any]:
+    media_type = {"tif": "image/tiff; application=geotiff", "jp2": "image/jp2"}[kind]
+    own = {"gsd": size, "proj:transform": [size, 0, 600000, 0, -size, 3300040], "roles": ["data"], **more}
+    bands = [{"name": band, "common_name": common}]
+    return {"href": f"https://127.0.0.1:9/{size}/{band}.{kind}", "type": media_type, "eo:bands": bands, **own}
+
+
+def test_the_finest_geotiff_of_a_band_is_chosen() -> None:
+    """Of the files that Earth Search (``blue-jp2``) and stactools for Sentinel-2 (``blue_60m``) have."""
+    assets = {
+        "blue_60m": band_file("B02", "blue", 60),
+        "blue": band_file("B02", "blue", 10),
+        "blue_20m": band_file("B02", "blue", 20),
+        "blue-jp2": band_file("B02", "blue", 10, "jp2"),
+        "rededge1": band_file("B05", "rededge", 20),
+        "rededge2": band_file("B06", "rededge", 20),
+        "rededge1-jp2": band_file("B05", "rededge", 20, "jp2"),
+        "cirrus_60m": {**band_file("B10", "cirrus", 60), "proj:transform": None, "gsd": None},
+        "cirrus": {**band_file("B10", "cirrus", 10), "proj:transform": None},
+        "aot-jp2": band_file("AOT", "", 20, "jp2"),
+    }
+    known = {"id": "a", "assets": assets}
+    wanted = {"B02": ["blue"], "blue_60m": ["blue_60m"], "B10": ["cirrus"], "AOT": ["aot-jp2"], "none": []}
+    for name, keys in wanted.items():
+        assert list(select_assets(known, [name])) == keys
+    assert list(select_assets(known, ["rededge", "B05", "rededge1-jp2"])) == ["rededge1", "rededge2", "rededge1-jp2"]
 
 
 @pytest.mark.parametrize("confused", ["a", "c"])
