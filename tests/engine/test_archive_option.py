@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -109,7 +110,7 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
             ServedArchives.ask(server.url)
 
 
-def test_doctor_reports_archives_that_cannot_be_read_and_passes_over_empty_ones() -> None:
+def test_doctor_reports_archives_that_cannot_be_read_or_serve_nothing() -> None:
     with raw_server() as server:
         server.answers["/_archives"] = lambda number, headers: message(502, b'{"error": {"message": "no route"}}')
         (found,) = check_archives(server.url)
@@ -119,8 +120,17 @@ def test_doctor_reports_archives_that_cannot_be_read_and_passes_over_empty_ones(
             "the open archive cannot be read: no route",
         )
         assert found.advice.startswith("check the network")
-        server.answers["/_archives"] = lambda number, headers: message(200, b'{"archives": [{"datasets": []}]}')
-        assert check_archives(server.url) == []
+        listed: list[dict[str, Any]] = [{"title": "Empty", "datasets": []}]
+        server.answers["/_archives"] = lambda number, headers: message(200, json.dumps({"archives": listed}).encode())
+        (found,) = check_archives(server.url)
+        assert (found.state, found.detail) == ("failed", "Empty serves no dataset")
+        listed.append({"title": "Full", "datasets": [{"id": "A/B"}]})
+        images = "/v1/projects/earthengine-public/assets/A/B:listImages?pageSize=1"
+        server.answers[images] = lambda number, headers: message(200, b'{"images": []}')
+        assert [(each.state, each.detail) for each in check_archives(server.url)] == [
+            ("warning", "Empty serves no dataset"),
+            ("ok", "Full answers"),
+        ]
 
 
 def test_redirect_of_another_service_is_not_followed() -> None:

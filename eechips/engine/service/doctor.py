@@ -41,6 +41,7 @@ from eechips.text.formatting import format_count, format_duration
 from eechips.text.timestamps import present
 from eechips.web.redaction import redact
 
+_SERVE = "run `eechips serve` with the same assets and archives to see more"
 State = Literal["ok", "warning", "failed", "skipped"]
 """``failed``: a run would fail. ``warning``: it would work, but not well. ``skipped``: unknown."""
 
@@ -122,7 +123,7 @@ def examine(config: RunConfig, now: Callable[[], datetime] = present) -> list[Fi
                 endpoint = stack.enter_context(server).url
                 findings += check_archives(endpoint) if config.archives else []
             except ConfigurationError as error:
-                return [*findings, Finding("endpoint", "failed", str(error), "run `eechips serve` to see more")]
+                return [*findings, Finding("endpoint", "failed", str(error), _SERVE)]
         return findings + _examine_service(config, endpoint, now)
 
 
@@ -148,14 +149,22 @@ def _examine_service(config: RunConfig, endpoint: str, now: Callable[[], datetim
 
 
 def check_archives(url: str) -> list[Finding]:
-    """Ask for an image of each open archive of a local Earth Engine that has datasets; this is one search."""
+    """Ask for an image of each open archive of a local Earth Engine that has datasets, which is one search.
+
+    A run fails if none has any.
+    """
     advice = "check the network, a proxy (HTTPS_PROXY) and the archive's address"
     try:
-        archives = [archive for archive in ServedArchives.ask(url).archives if archive["datasets"]]
+        archives = ServedArchives.ask(url).archives
     except ConfigurationError as error:
         return [Finding("archive", "failed", *_told(error, advice))]
     findings = []
+    without: State = "warning" if any(archive["datasets"] for archive in archives) else "failed"
     for archive in archives:
+        if not archive["datasets"]:
+            detail = f"{archive['title']} serves no dataset"
+            findings.append(Finding("archive", without, detail, "choose an archive that has your dataset (--archive)"))
+            continue
         named = f"v1/projects/earthengine-public/assets/{archive['datasets'][0]['id']}:listImages?pageSize=1"
         try:
             send_control(url, named)
