@@ -45,6 +45,11 @@ def is_text_table(path: Path) -> bool:
     return path.suffix.lower() in _TEXT_SUFFIXES
 
 
+def name_rows(path: Path) -> str:
+    """Return a file's path, for messages on its rows. Spreadsheets count those of text tables from the header."""
+    return f"{path} (row 1 is the first below the header)" if is_text_table(path) else str(path)
+
+
 def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
     """Read the columns of a file as text, so that values stay unchanged: ``007`` does not become 7.
 
@@ -154,7 +159,7 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
             continue
         srids.add(srid[1] if srid else None)
         if is_too_deep(plain):
-            raise RegionError(f"{path}: row {index + 1:,}: {name} is nested too deep")
+            raise RegionError(f"{name_rows(path)}: row {index + 1:,}: {name} is nested too deep")
         vertices += plain.count(",") + 1
         if vertices > _MOST_VERTICES:
             raise RegionError(f"{path} has more than {_MOST_VERTICES:,} vertices: divide it")
@@ -162,7 +167,9 @@ def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.ob
             geometries[index] = shapely.from_wkt(plain)
         except shapely.errors.GEOSException as error:
             reason = str(error).splitlines()[0][:100]
-            raise RegionError(f"{path}: row {index + 1:,}: {name} is not WKT: {plain[:40]!r} ({reason})") from None
+            raise RegionError(
+                f"{name_rows(path)}: row {index + 1:,}: {name} is not WKT: {plain[:40]!r} ({reason})"
+            ) from None
     if len(srids) > 1:
         raise RegionError(f"{path}: {name} has geometries in several coordinate reference systems (SRID)")
     known = srids.pop() if srids else None

@@ -22,7 +22,7 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
-from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, with_decimal_points
+from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, name_rows, with_decimal_points
 from eechips.geo.vector_paths import hash_vectors
 from eechips.geo.vectors import read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
@@ -194,12 +194,16 @@ class Places:
         values = self.table.column(field).to_pandas()
         without = np.flatnonzero(values.isna() | (values.astype(str) == ""))
         if len(without):
-            raise RegionError(f"{self.path}: {_rows(without)}: {field} is empty, but it must identify the row")
+            raise RegionError(
+                f"{name_rows(self.path)}: {_rows(without)}: {field} is empty, but it must identify the row"
+            )
         twice = values[values.duplicated()]
         again = np.flatnonzero((values == twice.iloc[0]).to_numpy()) if len(twice) else twice.to_numpy()
         if len(again):
             others = f", and {len(twice):,} rows repeat an earlier one" if len(twice) >= len(again) else ""
-            raise RegionError(f"{self.path}: {_rows(again)} have the same {field}: {values[again[0]]!r}{others}")
+            raise RegionError(
+                f"{name_rows(self.path)}: {_rows(again)} have the same {field}: {values[again[0]]!r}{others}"
+            )
 
 
 def read_places(
@@ -262,9 +266,9 @@ def read_places(
 def _raise_faults(path: Path, faults: Sequence[_Fault]) -> None:
     """Raise RegionError with all faults; nothing if there are none."""
     if len(faults) == 1:
-        raise RegionError(f"{path}: {faults[0]}")
+        raise RegionError(f"{name_rows(path)}: {faults[0]}")
     if faults:
-        raise RegionError(f"{path} has {len(faults)} faults", list(map(str, faults)))
+        raise RegionError(f"{name_rows(path)} has {len(faults)} faults", list(map(str, faults)))
 
 
 def _missing(is_missing: npt.NDArray[np.bool_], faults: Sequence[_Fault], reason: str) -> list[_Fault]:
@@ -404,12 +408,14 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     if not others:
         return fault
     parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
+    separator = parts[0][1] if parts else "/"
     is_month_first = any(int(second) > 12 for _, _, second in parts)
-    order = ("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y")
-    example = (parts[0][1] if parts else "/").join(order)
+    is_unclear = bool(parts) and not is_month_first and all(int(first) <= 12 for first, _, _ in parts)
+    example = separator.join(("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y"))
+    other = f" (with the month first {separator.join(('%m', '%d', '%Y'))})" if is_unclear else ""
     return (
-        f"{fault}; give its format, as in columns='date={field}:{example}', or, if there are several, write all as"
-        " YYYY-MM-DD"
+        f"{fault}; give its format, as in columns='date={field}:{example}'{other}, or, if there are several, write all"
+        " as YYYY-MM-DD"
     )
 
 

@@ -103,7 +103,10 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ),
         ("lat,lon\n-105,40\n", "row 1: the latitude -105 .* degrees; are longitude and latitude swapped"),
         ("id;lon;lat\n1;8,5;47\n2;8.5;47\n", "row 1: lon is not a number: '8,5'; write a decimal point, not a comma"),
-        ("id;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n", "csv: row 2: lon is not a number: '-'$"),
+        (
+            "id;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n",
+            r"csv \(row 1 is the first below the header\): row 2: lon is not a number: '-'$",
+        ),
         ("id;lon;lat\n1;8,5;47\n2;8°30'0,0\"E;47\n", "row 2: lon is not .*; write degrees as a decimal number"),
         ("id,lon,lat\n1,8,5,47,1\n", "if its numbers have decimal commas, separate the columns by semicolons"),
         ("lon,lat\n-181,0\n", "row 1: the longitude -181 is not within"),
@@ -119,7 +122,10 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("", "is empty: a table has a header, and a row for each place"),
         ("lon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
         ("sep=,\nlon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 4, saw 4"),
-        ("\nid;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n", "csv: row 2: lon is not a number: '-'$"),
+        (
+            "\nid;lon;lat\n1;8,5;47\n2;-;47\n3;7,5;47,5\n",
+            r"csv \(row 1 is the first below the header\): row 2: lon is not a number: '-'$",
+        ),
         ("\t\t\nid\tlon\tlat\na\t2\t3\n", "has more than one column ''"),
         ("lon,lat\n1,2,3\n", "cannot be read as CSV: a row has more values than the header has names: 'lon,lat'"),
     ],
@@ -140,7 +146,10 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
     path = written(tmp_path, text)
     with pytest.raises(RegionError) as wrong:
         read_places(path, dates=("day", None), is_complete=True)
-    assert str(wrong.value) == f"{path} has 7 faults: {'; '.join(wrong.value.mistakes)}"
+    assert (
+        str(wrong.value)
+        == f"{path} (row 1 is the first below the header) has 7 faults: {'; '.join(wrong.value.mistakes)}"
+    )
     assert list(wrong.value.mistakes) == [
         "row 2: lon is not a number: 'abc'",
         "row 4: one coordinate without the other",
@@ -180,6 +189,9 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     assert np.isnan(found[1])
     with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
         places.moments("day")
+    unclear = read_places(written(tmp_path, "lon,lat,day\n8,47,6/1/2021\n8,47,6/12/2021\n"))
+    with pytest.raises(RegionError, match=r"'date=day:%d/%m/%Y' \(with the month first %m/%d/%Y\), or, if there"):
+        unclear.moments("day")
     mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,03 Aug 2019\n8,47,12.31.2020\n"))
     with pytest.raises(RegionError, match=r"'03 Aug 2019'; .*columns='date=day:%m.%d.%Y', or, if there"):
         mixed.moments("day")
@@ -191,7 +203,10 @@ def test_a_day_that_does_not_exist_needs_no_format(tmp_path: Path) -> None:
     path = written(tmp_path, "lon,lat,day\n8,47,2020-13-01\n8,47,2020-02-30\n")
     with pytest.raises(RegionError) as wrong:
         read_places(path).moments("day")
-    assert str(wrong.value) == f"{path}: rows 1, 2: day is not a date (YYYY-MM-DD): '2020-13-01'"
+    assert (
+        str(wrong.value)
+        == f"{path} (row 1 is the first below the header): rows 1, 2: day is not a date (YYYY-MM-DD): '2020-13-01'"
+    )
     mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,2020-13-01\n8,47,31/12/2020\n"))
     with pytest.raises(RegionError, match=r"rows 1, 2: day is not .*: '31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
         mixed.moments("day")
