@@ -194,16 +194,21 @@ def _fields(value: Any, collection: str | None) -> tuple[dict[str, Any], list[st
             mended.append(name)
     _details(item, mended)
     _signatures(item, mended)
-    if not item.get("collection") and collection is not None:
-        item["collection"] = collection
+    _collection(item, collection, mended)
+    _properties(item, mended)
+    return item, mended
+
+
+def _collection(item: dict[str, Any], default: str | None, mended: list[str]) -> None:
+    """Ensure that the collection, if there is one, is a string that is not empty."""
+    if not item.get("collection") and default is not None:
+        item["collection"] = default
         mended.append("collection")
     elif item.get("collection") == "":
         del item["collection"]
         mended.append("collection")
     elif not isinstance(item.get("collection"), str | None):
         raise InvalidItemError("bad collection", f"the collection is not a string: {str(item['collection'])[:40]}")
-    _properties(item, mended)
-    return item, mended
 
 
 def _properties(item: dict[str, Any], mended: list[str]) -> None:
