@@ -199,13 +199,7 @@ class SeriesPlan:
         zones = zones or self.regions.fetch()
         has_base_grid = self.periods is not None or not self.alignment.is_native  # otherwise each image has its own
         base_grids: Sequence[Grid | None] = [None] * len(zones)
-        if is_file:
-            shapes = measure_zones(zones)
-        elif self.options.output == "region" and not has_base_grid:
-            shapes = None
-        else:
-            table, id_field = self.regions.source, str(self.regions.id_field)
-            shapes = fetch_zone_shapes(table, id_field, zones, is_whole=self.regions.is_whole)
+        shapes = measure_zones(zones) if is_file else self._fetch_shapes(zones, has_base_grid=has_base_grid)
         if shapes is not None and has_base_grid:
             base_grids = self._base_grids(about, shapes)
         if is_file and shapes is not None:
@@ -216,6 +210,13 @@ class SeriesPlan:
             return
         for some in self._batches(about, shapes, base_grids):
             yield {**_joint_region(zones, shapes, some), **_placed(base_grids[some[0]]), **extra}
+
+    def _fetch_shapes(self, zones: Zones, *, has_base_grid: bool) -> ZoneShapes | None:
+        """Fetch where the regions of a table on the server are; None if neither a grid nor a batch depends on it."""
+        if self.options.output == "region" and not has_base_grid:
+            return None
+        table, id_field = self.regions.source, str(self.regions.id_field)
+        return fetch_zone_shapes(table, id_field, zones, is_whole=self.regions.is_whole)
 
     def _images(self, about: AssetMetadata) -> ee.ImageCollection:
         options = self.options
