@@ -104,10 +104,7 @@ class ConnectedRun:
             if not self._begins(planner_seconds=time.monotonic() - began):
                 return FetchEnd.PAUSED
             run.sweep()
-            run.exports = None
-            if config.export_to is not None and run.compute is not None:
-                monitor = ExportMonitor(self._ledger, self._log, run.compute.note_exports)
-                run.exports = stack.enter_context(contextlib.closing(monitor))
+            run.exports = self._monitor_exports(stack)
             minutes = config.limits.minutes
             run.deadline = time.monotonic() + 60.0 * (math.inf if minutes is None else minutes)
             return self._settle_all()
@@ -234,6 +231,14 @@ class ConnectedRun:
         )
         stack.callback(monitor.close)
         return monitor
+
+    def _monitor_exports(self, stack: contextlib.ExitStack) -> ExportMonitor | None:
+        """Begin to wait for the batch tasks of units; None if none is exported."""
+        compute = self._components.compute
+        if self._config.export_to is None or compute is None:
+            return None
+        monitor = ExportMonitor(self._ledger, self._log, compute.note_exports)
+        return stack.enter_context(contextlib.closing(monitor))
 
     def _make_planner(self, stack: contextlib.ExitStack) -> tuple[Planner | None, PartialPlan | None]:
         """Return the planner that works while units are fetched; None if the plan is complete, or is made first.
