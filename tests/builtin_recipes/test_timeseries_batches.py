@@ -268,7 +268,7 @@ def test_images_have_rows_for_the_regions_that_they_meet(real_server: Server, tm
     initialize(real_server)
     recipe = TimeSeries(dataset="NAIP", regions=str(path), columns="id=place", bands="R,N", output="one")
     units = list(recipe.get_requests())
-    assert len(units) == 2, "what no image joins should not come together"
+    assert len(units) == 3, "what no image joins should not come together"
     found = rows_together(recipe, units).set_index("place")
     alone = TimeSeries(**{**vars(recipe.options), "output": "region"})
     for unit in alone.get_requests():
