@@ -58,7 +58,8 @@ from eechips.scripts.working_folder import WorkingFolder
 from eechips.text.formatting import describe_exception, format_count, some_of
 
 _RECORDED = (
-    "Pools of multiprocessing, concurrent.futures, joblib, loky, multiprocess, pathos, pqdm and tqdm are recorded"
+    "Pools of multiprocessing, concurrent.futures, joblib, loky, multiprocess, pathos, pqdm and tqdm are recorded if"
+    " the script or a module of its folder opens them, not if an installed package does"
 )
 _PROCESSES_APART = (
     "Processes that Dask, Ray or subprocess start have neither the endpoint nor the credentials of the run. Let Dask"

@@ -294,10 +294,17 @@ def test_a_script_without_results_is_not_a_success(name: str, said: str, demo_se
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Server, home: Path) -> None:
+    package = home / "site-packages" / "chips.py"
+    package.parent.mkdir()
+    package.write_text(
+        "from multiprocessing import Pool\n"
+        "def add(number):\n    return number + 1\n"
+        "def fetch():\n    with Pool(2) as pool:\n        return sum(pool.map(add, [1, 2]))\n"
+    )
     script = home / "script.py"
     script.write_text(
-        "import ee\nfrom multiprocessing import Pool\nee.Initialize()\nPool(1).map(print, [])\n"
-        "open('sum.csv', 'w').write(str(ee.Number(1).getInfo()))\n"
+        f"import sys, ee\nsys.path.append({str(package.parent)!r})\nimport chips\nee.Initialize()\n"
+        "open('sum.csv', 'w').write(str(ee.Number(chips.fetch()).getInfo()))\n"
     )
     done = run(script, demo_server, home)
     assert done.returncode == 0, done.stderr
@@ -305,6 +312,7 @@ def test_a_script_without_a_pool_is_told_which_files_it_has_left(demo_server: Se
         "passed no call to a pool that a run records: nothing is known of what it did. It left sum.csv" in done.stderr
     )
     assert "joblib" in done.stderr  # whose pools are recorded
+    assert "not if an installed package does" in done.stderr
 
 
 @pytest.mark.exhaustive
