@@ -24,6 +24,7 @@ PREFIX = "EECHIPS_SCENES_"
 """Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""
 NAMES = ("token", "username", "password", "client_id", "client_secret")
 """Names of secrets."""
+_YES = frozenset({"YES", "TRUE", "ON", "1"})  # for GDAL, whose variable AWS_NO_SIGN_REQUEST is
 
 
 class Secrets:
@@ -242,12 +243,14 @@ class S3Signer(Signer):
             wanted["RequestPayer"] = "requester"
         client = self._s3(parts.netloc)
         self._last.value = client.meta.region_name
-        from botocore.exceptions import ParamValidationError
+        from botocore.exceptions import BotoCoreError, ParamValidationError
 
         try:
             return str(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
         except ParamValidationError:
             raise PermanentError(f"{display_url(href)} names no object of S3, as s3://bucket/key does") from None
+        except BotoCoreError as error:  # keys that a session renews
+            raise _unusable(str(error)) from error
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Return whether the bucket is in another region than the one that was signed for."""
@@ -275,14 +278,31 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
         from botocore.config import Config
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"s3:// needs botocore: pip install 'eechips[s3]' ({error})") from None
-    session = botocore.session.get_session()
-    is_anonymous = session.get_credentials() is None
-    if is_anonymous and requester_pays:
-        raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
-    version: Any = UNSIGNED if is_anonymous else "s3v4"
-    client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
-    if not client.meta.endpoint_url.endswith(".amazonaws.com"):
-        return client  # a store other than AWS
-    # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
-    regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
-    return session.create_client("s3", region_name=region, config=regional)
+    from botocore.exceptions import BotoCoreError
+
+    try:
+        session = botocore.session.get_session()
+        # A public bucket refuses keys that have expired, although it wants none.
+        is_public = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in _YES
+        is_anonymous = is_public or session.get_credentials() is None
+        if is_anonymous and requester_pays:
+            raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
+        version: Any = UNSIGNED if is_anonymous else "s3v4"
+        client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
+        if not client.meta.endpoint_url.endswith(".amazonaws.com"):
+            return client  # a store other than AWS
+        # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
+        regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
+        return session.create_client("s3", region_name=region, config=regional)
+    except BotoCoreError as error:
+        raise _unusable(str(error)) from error
+    except ValueError as error:  # its text may have a password
+        raise _unusable("AWS_ENDPOINT_URL is no URL") from error
+
+
+def _unusable(reason: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"s3:// cannot be read with this configuration of AWS: {reason.strip().rstrip('.:')}. Correct AWS_PROFILE,"
+        " AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL or ~/.aws; public buckets need no keys with"
+        " AWS_NO_SIGN_REQUEST=YES"
+    )

@@ -281,7 +281,10 @@ def test_s3_urls_are_signed_for_requester_pays(hosts: HostSessions, monkeypatch:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent")
     monkeypatch.setenv("AWS_CONFIG_FILE", "/nonexistent")
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"):
+    for name in (
+        *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE"),
+        *("AWS_NO_SIGN_REQUEST", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"),
+    ):
         monkeypatch.delenv(name, raising=False)
     anonymous = make_signer(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
     assert anonymous == "https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif"
@@ -297,6 +300,40 @@ def test_s3_urls_are_signed_for_requester_pays(hosts: HostSessions, monkeypatch:
     assert signer.headers(paid) == {"x-amz-request-payer": "requester"}
     assert signer.headers("https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif") == {}
     assert "very-secret" not in paid
+    monkeypatch.setenv("AWS_NO_SIGN_REQUEST", "YES")  # keys that have expired close public buckets
+    assert make_signer(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c") == anonymous
+    with pytest.raises(ConfigurationError, match="bills"):
+        make_signer(Auth(requester_pays=True), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"AWS_PROFILE": "nobody"}, r"profile \(nobody\)"),
+        ({"AWS_PROFILE": "away"}, "SSO Token"),
+        ({"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": ""}, "AWS_SECRET_ACCESS_KEY"),
+        ({"AWS_DEFAULT_REGION": "eu west"}, "eu west"),
+        ({"AWS_ENDPOINT_URL": "u:pw@127.0.0.1"}, "AWS_ENDPOINT_URL is no URL"),
+    ],
+)
+def test_an_unusable_configuration_of_aws_is_reported(
+    variables: dict[str, str], reason: str, hosts: HostSessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("botocore")
+    sso = "sso_start_url=https://x.awsapps.com/start\nsso_region=us-east-1\nsso_account_id=1\nsso_role_name=r\n"
+    (tmp_path / "config").write_text(f"[profile away]\n{sso}", encoding="utf-8")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    keys = {} if "AWS_PROFILE" in variables else {"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "very-secret"}
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_NO_SIGN_REQUEST"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {**keys, **variables}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=reason) as raised:
+        make_signer(Auth(), Secrets({}), hosts).sign("s3://bucket/a/x.tif", "c")
+    assert "pw" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
