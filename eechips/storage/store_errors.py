@@ -12,6 +12,11 @@ from eechips.text.formatting import parse_count
 
 _SAID_NO = (PermissionError, FileNotFoundError, ValueError, TypeError, LookupError)
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
+_MISCONFIGURED = frozenset((
+    *("ConfigNotFound", "ConfigParseError", "InvalidConfigError", "InvalidRegionError", "NoRegionError"),
+    *("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError"),
+))  # fmt: skip
+"""Exceptions of botocore for AWS profiles, regions and logins: only the user can mend these."""
 _PASSING = frozenset({408, 409, 429})
 """Statuses 4xx that are transient: timeout, concurrent operation on the object, too many requests."""
 _DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTimeout", "RequestTimeTooSkewed")
@@ -47,7 +52,7 @@ def is_permanent(error: Exception) -> bool:
     """Return whether the same request would fail again."""
     if isinstance(error, JSONDecodeError):  # the response was not the store's
         return False
-    if isinstance(error, _SAID_NO) or type(error).__name__ in (*_NO_CREDENTIALS, *_OBSTORE_NEVER):
+    if isinstance(error, _SAID_NO) or type(error).__name__ in (*_NO_CREDENTIALS, *_MISCONFIGURED, *_OBSTORE_NEVER):
         return True
     if _is_of_obstore(error) and _REDIRECT in str(error):
         return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -52,6 +53,35 @@ def gcs_error(status: int) -> Exception:
 )
 def test_s3_errors_are_classified(code: str, status: int, final: bool) -> None:
     assert is_permanent(botocore_error(code, status)) is final
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"AWS_PROFILE": "nobody"},
+        {"AWS_CONFIG_FILE": "damaged"},
+        {"AWS_DEFAULT_REGION": "eu west"},
+        {"AWS_CONFIG_FILE": "login", "AWS_PROFILE": "away"},
+        {"AWS_ACCESS_KEY_ID": "id"},
+    ],
+)
+def test_configurations_of_aws_that_only_users_can_mend_are_permanent(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = pytest.importorskip("botocore.session")
+    login = "[profile away]\nsso_start_url=https://x.org\nsso_region=a\nsso_account_id=1\nsso_role_name=r\n"
+    (tmp_path / "damaged").write_text("no configuration", encoding="utf-8")
+    (tmp_path / "login").write_text(login, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "AWS_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(Exception, match=r"\S") as raised:
+        session.get_session().create_client("s3").list_objects_v2(Bucket="b")
+    assert is_permanent(raised.value)
 
 
 @pytest.mark.parametrize(
