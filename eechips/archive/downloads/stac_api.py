@@ -40,7 +40,7 @@ _MISUNDERSTOOD = (400, 422)
 _WAYS = (("POST", "cql2-json"), ("GET", "cql2-text"), ("GET", "cql2-json"), ("POST", "cql2-text"))
 """Methods and filter languages, the most common first."""
 _EMPTY_PAGES = 20
-"""Empty pages in a row before a search stops: some APIs always link to a next page."""
+"""Pages in a row without a new item before a search stops: some APIs always link to a next page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,6 +226,7 @@ def item_pages(
     url, body = (address, dict(parameters)) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
     seen: set[int] = set()
+    contents: set[int] = set()
     empty = 0
     while True:
         page, first = reader.ask(method, url, body, headers) if first is None else first, None
@@ -242,10 +243,13 @@ def item_pages(
         link = next_of(page)
         if link is None:
             return
-        empty = 0 if features else empty + 1
+        names = [str((item.get("collection"), item.get("id"))) for item in features if isinstance(item, dict)]
+        content = hash(canonical_json(names))
+        empty = 0 if features and content not in contents else empty + 1
+        contents.add(content)
         if empty == _EMPTY_PAGES:
             reader.note_unread(
-                url, f"{empty} pages in a row were empty and linked to another: the search stopped there"
+                url, f"{empty} pages in a row were empty or repeated, and linked to another: the search stopped there"
             )
             return
         following = _next_url(url, link, address)

@@ -227,6 +227,16 @@ def test_endless_next_pages_end_the_search() -> None:
     assert ["20 pages in a row" in reason for _, reason in found.unread] == [True]
 
 
+def test_an_api_that_ignores_its_tokens_ends_the_search() -> None:
+    def first_page(number: int, answer: dict[str, Any]) -> Answer:
+        return as_json({"features": MANY[:2], "links": [{"rel": "next", "href": f"/search?token={number}"}]})
+
+    with serve_function(Api(MANY, change=first_page)) as url:
+        found = search(url)
+    assert found.ids == ["i00", "i01"]
+    assert ["20 pages in a row were empty or repeated" in reason for _, reason in found.unread] == [True]
+
+
 def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
     api = Api([feature("in"), feature("out")])
     api.found[1]["geometry"] = {"type": "Point", "coordinates": [-105.99, 40.99]}
