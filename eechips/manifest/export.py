@@ -64,22 +64,9 @@ class ValueColumns:
     """
 
     def __init__(self, units: Iterable[str], taken: Collection[str]) -> None:
-        kinds: dict[str, set[type]] = {}
-        wide: set[str] = set()
-        for unit in units:
-            for name, value in unit_values(json.loads(unit)).items():
-                is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
-                kinds.setdefault(name, set()).add(str if is_large else type(value))
-                if isinstance(value, int) and abs(value) > _EXACT:
-                    wide.add(name)
-                if len(kinds) > _MOST_COLUMNS:
-                    del kinds[name]
-        for name in wide & kinds.keys():
-            if float in kinds[name]:  # which would lose digits of integers
-                kinds[name].add(str)
-        self._kinds = kinds
+        self._kinds = _kinds_of_values(units)
         self.names: dict[str, str] = {}
-        for name in kinds:
+        for name in self._kinds:
             column = name
             while column in taken or column in self.names.values():
                 column = f"unit_{column}"
@@ -110,6 +97,24 @@ class ValueColumns:
         if kinds == {int}:
             return pyarrow.int64()
         return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
+
+
+def _kinds_of_values(units: Iterable[str]) -> dict[str, set[type]]:
+    """Return the types of the values of units, by name; with ``str`` if no type of numbers holds all of them."""
+    kinds: dict[str, set[type]] = {}
+    wide: set[str] = set()
+    for unit in units:
+        for name, value in unit_values(json.loads(unit)).items():
+            is_large = isinstance(value, int) and not -_LARGEST <= value < _LARGEST
+            kinds.setdefault(name, set()).add(str if is_large else type(value))
+            if isinstance(value, int) and abs(value) > _EXACT:
+                wide.add(name)
+            if len(kinds) > _MOST_COLUMNS:
+                del kinds[name]
+    for name in wide & kinds.keys():
+        if float in kinds[name]:  # which would lose digits of integers
+            kinds[name].add(str)
+    return kinds
 
 
 def unit_geometries(units: Sequence[Mapping[str, Any]], grids: Sequence[tuple[Any, ...]]) -> list[bytes | None]:
