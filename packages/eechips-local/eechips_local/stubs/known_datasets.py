@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from functools import cache
@@ -114,35 +114,14 @@ class Entry:
     def apply(self, dataset: DatasetDescription, *, is_recorded: bool) -> DatasetDescription:
         """Return a description with these facts in the place of others; see :func:`complete`."""
         facts = {key: value for key, value in self.facts.items() if not is_recorded or key not in _RECORDED}
-        changes: dict[str, Any] = {}
-        if "start" in facts:
-            changes["start"] = midnight_of(facts["start"])
-        if "end" in facts:
-            changes["end"] = midnight_of(facts["end"]) + timedelta(days=1)
+        changes = {field: convert(facts[name]) for name, (field, convert) in _CONVERSIONS.items() if name in facts}
         start = changes.get("start", dataset.start)
         if "hour" in facts and start is not None:
             changes["start"] = start.replace(hour=facts["hour"])
-        if "interval" in facts:
-            changes["interval"] = _interval(facts["interval"])
         if "images" in facts:
             images = changes["images"] = tuple((index, *years) for index, years in facts["images"].items())
             changes["interval"] = Interval(1, "year", "year")
             changes["start"], changes["end"] = (midnight_of(date(y, 1, 1)) for y in (images[0][1], images[-1][2] + 1))
-        if "bounds" in facts:
-            west, south, east, north = facts["bounds"]
-            changes["bounds"] = (west, south, east, north)
-        if "transform" in facts:
-            changes["transform"] = tuple(facts["transform"])
-        if "index" in facts:
-            changes["index"] = facts["index"]
-        if "composite" in facts:
-            changes["is_composite"] = facts["composite"]
-        if "columns" in facts:
-            changes["columns"] = _columns(facts["columns"])
-        if "projected_from" in facts:
-            changes["projected_from"] = midnight_of(facts["projected_from"])
-        if "properties" in facts:
-            changes["properties"] = facts["properties"]
         if "variants" in facts:
             columns = {column.name: column for column in dataset.columns}
             changes["variants"] = tuple(
@@ -216,6 +195,25 @@ def _interval(text: str) -> Interval:
     if match is None:
         raise ValueError(f"known_datasets.toml: {text!r} is no interval")
     return Interval(int(match[1]), match[2], match[3])  # type: ignore[arg-type]
+
+
+def _unchanged(fact: Any) -> Any:
+    return fact
+
+
+_CONVERSIONS: Mapping[str, tuple[str, Callable[[Any], Any]]] = {
+    "start": ("start", midnight_of),
+    "end": ("end", lambda day: midnight_of(day) + timedelta(days=1)),
+    "interval": ("interval", _interval),
+    "bounds": ("bounds", tuple),
+    "transform": ("transform", tuple),
+    "index": ("index", _unchanged),
+    "composite": ("is_composite", _unchanged),
+    "columns": ("columns", _columns),
+    "projected_from": ("projected_from", midnight_of),
+    "properties": ("properties", _unchanged),
+}
+"""The field of a description that a fact replaces, and the conversion of the fact."""
 
 
 @cache
