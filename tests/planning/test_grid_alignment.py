@@ -159,6 +159,17 @@ def test_placements_align_pixel_corners() -> None:
     assert rescale_grid(NATIVE, None) == NATIVE
 
 
+def test_rows_run_from_north_to_south() -> None:
+    """An image may have them from south to north: its chips have the same pixels, with north at the top."""
+    image = Grid("EPSG:32733", (30.0, 0.0, 500_000.0, 0.0, 30.0, 6_997_000.0), 100, 100)
+    base_grid = GridAlignment().base_grid(image, (15.0, -27.0))
+    assert base_grid.transform == (30.0, 0.0, 500_000.0, 0.0, -30.0, 7_000_000.0)
+    assert (
+        base_grid.transform
+        == GridAlignment().base_grid(Grid(image.crs, base_grid.transform, 100, 100), (15.0, -27.0)).transform
+    )
+
+
 def test_a_scale_is_metres_in_feet_and_degrees_too() -> None:
     assert aligned_grid("EPSG:2263", 30.0).resolution[0] == pytest.approx(30.0 / 0.3048006096, rel=1e-9)
     assert aligned_grid("EPSG:4326", METRES_PER_DEGREE).resolution[0] == pytest.approx(1.0)
