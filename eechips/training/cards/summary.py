@@ -224,9 +224,8 @@ def summarize(samples: Samples) -> Summary:
 def bounds_of(grids: Sequence[Grid]) -> Bounds | None:
     """Return the smallest box of longitude and latitude around grids; it may cross the antimeridian."""
     outlines = footprints(grids)
-    part_bounds = shapely.bounds(shapely.get_parts(outlines[[outline is not None for outline in outlines]])).reshape(
-        -1, 4
-    )
+    located = outlines[[outline is not None for outline in outlines]]
+    part_bounds = shapely.bounds(shapely.get_parts(located)).reshape(-1, 4)
     if not len(part_bounds):
         return None
     west, east = _around(part_bounds[:, 0], part_bounds[:, 2])
