@@ -6,6 +6,7 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
+import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,8 @@ def _fetch(context: click.Context, /, **values: Any) -> None:
     from eechips.cli.recipe_execution import finish
 
     command = _command_of(context)
+    if not values["quiet"]:  # files of places are read while the recipe is made
+        logging.getLogger("eechips").setLevel(logging.INFO)
     finish(*command.make(command.options(values)))
 
 

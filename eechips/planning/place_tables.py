@@ -410,7 +410,8 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
     separator = parts[0][1] if parts else "/"
     is_month_first = any(int(second) > 12 for _, _, second in parts)
-    is_unclear = bool(parts) and not is_month_first and all(int(first) <= 12 for first, _, _ in parts)
+    has_small_days = bool(parts) and all(int(first) <= 12 for first, _, _ in parts)
+    is_unclear = has_small_days and not is_month_first and separator != "."  # after a dot, the month is second
     example = separator.join(("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y"))
     other = f" (with the month first {separator.join(('%m', '%d', '%Y'))})" if is_unclear else ""
     return (
