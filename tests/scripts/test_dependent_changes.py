@@ -20,7 +20,7 @@ from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import run
 
 _SETUP = """
-import datetime, json, math, random, threading, time
+import datetime, functools, itertools, json, math, random, threading, time
 from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
 from dataclasses import dataclass, field, replace
 import numpy as np
@@ -66,6 +66,55 @@ class Stats:
         return f"{self.n}.txt"
 
 stats = Stats()
+recent, numbers = deque(maxlen=3), itertools.count()
+
+def counting(function):
+    @functools.wraps(function)
+    def wrapper(*arguments):
+        state["n"] += 1
+        return function(*arguments)
+    return wrapper
+
+def watching(function):
+    @functools.wraps(function)
+    def wrapper(n):
+        keep(VALUES[n])
+        return function(n)
+    return wrapper
+
+@counting
+def counted(n):
+    rows.append(n)
+
+@watching
+def watched(n):
+    rows.append(n)
+
+class Tally:
+    total = 0
+
+    def __call__(self, n):
+        self.total += n
+
+    def __enter__(self):
+        self.total += 1
+
+    def __exit__(self, *_):
+        pass
+
+class Highest:
+    best = -1
+
+    def __call__(self, n):
+        self.best = max(self.best, VALUES[n])
+
+    def __enter__(self):
+        self.best = max(self.best, 0)
+
+    def __exit__(self, *_):
+        pass
+
+tally, highest = Tally(), Highest()
 
 def keep(value):
     global best
@@ -75,6 +124,9 @@ def keep(value):
 def keep_in(there, value):
     if value > there["best"]:
         there["best"] = value
+
+def there():
+    return state
 
 def put(there, name, value):
     there[name] = value
@@ -186,6 +238,12 @@ _MERGED = {
     "the first list": 'if "dem" not in by:\n    by["dem"] = [1]',
     "keys that are known": "if n not in seen:\n    seen.add(n)\nseen.add(n % 3)",
     "a union": "global seen\nseen |= {n % 3}",
+    "numbers in cells": 'table.loc[n % 2, "a"] += n; table.loc[n, "b"] += 2',
+    "elements of an array": "np.add.at(grid, [n % 2], n)",
+    "calls that a decorator counts": "counted(n)",
+    "an object that is called": "tally(n)",
+    "a number of a class": "plain.n += n + 1; plain.low -= 1",
+    "a context": "with tally:\n    pass",
     "what is passed on": "put(by, n, n); put(state, f'{n}', n)",
     "another name of it": "there = state['rows']; there.append(n); part = by.setdefault(n % 2, {}); part[n] = n",
 }
@@ -247,6 +305,12 @@ _DEPENDENT = {
     "all rows so far": "rows.append(n)\nby[n] = len(rows), list(rows)",
     "what is left": "state['rows'].append(n)\nfor row in state['rows']:\n    by[row] = n",
     "what the first call sets": "global first\nif first is None:\n    first = n\nby[n] = first",
+    "the last three": "recent.append(n)",
+    "the next number": "by[n] = next(numbers)",
+    "a maximum into elements": "np.maximum.at(grid, [0], VALUES[n])",
+    "a maximum by a decorator": "watched(n)",
+    "a maximum by an object that is called": "highest(n)",
+    "a maximum by a context": "with highest:\n    pass",
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""
@@ -266,7 +330,9 @@ def _state(module: ModuleType) -> dict[str, Any]:
     )
     values = {name: getattr(module, name) for name in (*names.split(), "sums", "latest", "last")}
     values |= {"grid": module.grid.tolist(), "table": module.table.to_dict("list"), "point": tuple(module.point)}
-    return copy.deepcopy(values | {"plain": vars(module.plain), "stats": vars(module.stats)})
+    return copy.deepcopy(
+        values | {"plain": vars(module.plain), "stats": vars(module.stats), "tally": vars(module.tally)}
+    )
 
 
 @pytest.mark.parametrize("name", _MERGED)
@@ -277,7 +343,8 @@ def test_changes_that_add_up_leave_what_threads_leave(name: str, tmp_path: Path)
         threads.work(n)
         changes = StateChanges(Call(workers[n % 2].work, (n,)))
         workers[n % 2].work(n)
-        apply((change, Call(parent.work, (n,))) for change in deserialize(serialize(changes.found(), "changes")))
+        found = deserialize(serialize(changes.found(), "changes"))
+        assert not apply((change, Call(parent.work, (n,))) for change in found)
     assert _state(parent) == _state(threads)
 
 
@@ -285,6 +352,27 @@ def test_changes_that_add_up_leave_what_threads_leave(name: str, tmp_path: Path)
 def test_changes_that_depend_on_others_stay_in_threads(name: str, tmp_path: Path) -> None:
     """Copies were merged by guesses: maxima were summed, texts were cut, and the run succeeded."""
     assert "would change a copy of" in lost_changes(_module(_DEPENDENT[name], tmp_path / "script.py").work).reason
+
+
+@pytest.mark.parametrize(
+    ("body", "name"),
+    [
+        ('there()["text"] += str(n)', "state"),
+        ('globals()["best"] = max(globals()["best"], VALUES[n])', "best"),
+        ("vars(plain).update(low=min(plain.low, VALUES[n]))", "plain"),
+        ('there()["rows"].append(n)', ""),
+        ('there()["text"] = "done"', ""),
+    ],
+)
+def test_different_values_that_the_source_does_not_show_are_named(body: str, name: str, tmp_path: Path) -> None:
+    """The script went on with one of them, without a word."""
+    parent, *workers = (_module(body, tmp_path / "script.py") for _ in range(9))
+    changes: list[tuple[Any, Call]] = []
+    for n, worker in enumerate(workers):
+        found = StateChanges(Call(worker.work, (n,)))
+        worker.work(n)
+        changes += [(change, Call(parent.work, (n,))) for change in found.found()]
+    assert apply(changes) == ({name} if name else set())
 
 
 _OWN_ARGUMENT = """

@@ -18,6 +18,7 @@ class CallNotes:
     Attributes:
         uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
         unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
+        unclear: variables that calls of threads have set to different values, in a way that their source does not show.
         lost_results: errors of the script's own requests for results.
         has_failures: whether calls have failed.
         status: exit status of the script, and the text with which it has ended; empty after success.
@@ -26,6 +27,7 @@ class CallNotes:
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
         self.unrecorded: set[str] = set()
+        self.unclear: set[str] = set()
         self.lost_results: list[str] = []
         self.has_failures = False
         self.status = ""
@@ -99,6 +101,12 @@ class CallNotes:
         yield from self.of_requests()
         if self.status:
             yield f"The script ended with status {self.status.rstrip('.')}."
+        if self.unclear:
+            names = " and ".join(sorted(self.unclear))
+            yield (
+                f"Calls of threads have set {names} to different values: the script may have another one than plain"
+                " threads leave. Return the values instead."
+            )
         if self.lost_results:
             requests = format_count(len(self.lost_results), "request")
             yield f"{requests} of the script itself failed, and it may lack data: {self.lost_results[0]}"

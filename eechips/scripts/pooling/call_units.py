@@ -158,7 +158,7 @@ class ScriptHost:
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
-        apply((change, call) for result, call in call_results for change in result.changes)
+        self.call_notes.unclear |= apply((change, call) for result, call in call_results for change in result.changes)
         for position, (result, call) in enumerate(zip(results, slots, strict=True), first):
             if call is not None:
                 repeat_numbers(result.added, call, program.initargs)

@@ -15,7 +15,7 @@ from eechips.scripts.pooling.shared_uses import ADDED, EXTENDED, shared_uses
 from eechips.scripts.pooling.state_changes import StateChange, equal, is_number, is_table
 
 
-def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> None:
+def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> set[str]:
     """Make the changes that calls in other processes made to copies of their variables, in their order.
 
     A process may have made a later call first: what that has added, an earlier one has changed. Such a change waits
@@ -23,28 +23,54 @@ def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> None:
 
     Args:
         changes: with the call.
+
+    Returns:
+        Names of variables in which calls have set one place to different values, and no source of their function shows
+        how: that of the last call remains, or the sum of numbers.
     """
     left, merging = list(changes), dict[int, _Merging]()
     for _, call in left:
         if id(call.function) not in merging:
             merging[id(call.function)] = _Merging(call.function)
-    count = len(left) + 1
+    count, values = len(left) + 1, dict[Any, tuple[int, Any]]()
+    unclear = set[str]()
     while len(left) < count:
-        count = len(left)
-        left = [(change, call) for change, call in left if not _is_made(change, call, merging[id(call.function)])]
+        count, waiting = len(left), list[tuple[StateChange, SharedCall]]()
+        for change, call in left:
+            rules = merging[id(call.function)]
+            if (holder := _holder(change, call, rules)) is None:
+                waiting.append((change, call))
+            elif rules.is_unclear(change):
+                place = (id(holder) if len(change.path) > 1 else 0, change.path[-1])
+                first, value = values.setdefault(place, (id(call), change.value))
+                if first != id(call) and not _is_same(value, change.value):
+                    unclear.add(str(change.path[0]))
+        left = waiting
+    return unclear
 
 
-def _is_made(change: StateChange, call: SharedCall, merging: _Merging) -> bool:
-    """Make a change; return False if its place is not there: another call adds it, or the script has replaced it."""
+def _holder(change: StateChange, call: SharedCall, merging: _Merging) -> Any:
+    """Make a change; return what holds its place, or None if that is not there.
+
+    Another call adds it, or the script has replaced it.
+    """
     holders: list[Any] = [CallVariables(call)]
     try:
         for step in change.path:
             holders.append(_get(holders[-1], step))
     except (LookupError, AttributeError):
-        return False
+        return None
     with contextlib.suppress(LookupError, AttributeError):  # the script has replaced a part of it meanwhile
         _make(change, holders, merging)
-    return True
+    return holders[-2]
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    """Return whether two values that calls have set are equal; what cannot be compared differs."""
+    try:
+        return type(one) is type(other) and bool(one == other)
+    except (TypeError, ValueError):
+        return False
 
 
 class _Merging:
@@ -52,6 +78,11 @@ class _Merging:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._changes = [(change.place, change.kind) for change in shared_uses(function).changes]
+
+    def is_unclear(self, change: StateChange) -> bool:
+        """Return whether a change sets a value, and nothing in the source of the function does so."""
+        is_set = not (change.is_added or change.is_removed) and change.where is None
+        return is_set and not hasattr(change.value, "iloc") and next(self._within(change.path), None) is None
 
     def is_sum(self, path: tuple[Any, ...]) -> bool:
         """Return whether numbers at a path are added up; otherwise that of the last call remains."""
@@ -88,9 +119,7 @@ def _make(change: StateChange, holders: Sequence[Any], merging: _Merging) -> Non
     there, value = holders[-1], change.value
     if change.where is not None:
         present = there[change.where]
-        if value.dtype.kind in "iufc" and merging.is_sum(
-            change.path
-        ):  # what calls have added to an element is added up
+        if value.dtype.kind in "iufc" and merging.is_sum(change.path):
             value = np.where(equal(present, change.before), value, present + (value - change.before))
         there[change.where] = value
     elif change.is_removed and isinstance(there, (list, deque)):
@@ -108,6 +137,9 @@ def _make(change: StateChange, holders: Sequence[Any], merging: _Merging) -> Non
             else:
                 there.loc[place, list(row.index)] = list(row)
     elif is_table(there) and hasattr(value, "items"):
+        if change.before is not None and merging.is_sum(change.path) and value.name in there.columns:
+            present = there[value.name].reindex(value.index)
+            value = value.where(equal(present, change.before), present + (value - change.before))
         for label, cell in value.items():
             there.at[label, value.name] = cell
     elif change.is_added and isinstance(value, dict):

@@ -20,7 +20,7 @@ Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class ScriptFunction:
-    """A function or method of a script.
+    """A function or method of a script, without the functions that it wraps.
 
     Attributes:
         code: its code; None for a function of C.
@@ -28,7 +28,7 @@ class ScriptFunction:
     """
 
     def __init__(self, member: Any) -> None:
-        self._function = inspect.unwrap(getattr(member, "__func__", member))
+        self._function = getattr(member, "__func__", member)
         code = getattr(self._function, "__code__", None)
         self.code: CodeType | None = code if isinstance(code, CodeType) else None
         self.module: str = getattr(self._function, "__module__", None) or ""
@@ -51,6 +51,13 @@ class ScriptFunction:
     def inherited(self) -> tuple[str, ...]:
         """Names of variables of the functions around it."""
         return () if self.code is None else self.code.co_freevars
+
+
+def wrapped_functions(member: Any) -> Iterator[Any]:
+    """Yield a function or method, and the functions that it wraps as a decorator does."""
+    while member is not None:
+        yield member
+        member = getattr(getattr(member, "__func__", member), "__wrapped__", None)
 
 
 def function_definitions(code: CodeType, path: Path) -> tuple[Definition, ...]:

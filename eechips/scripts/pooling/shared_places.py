@@ -197,7 +197,7 @@ class Scope:
         if isinstance(func, ast.Name):
             value = None if func.id in self._locals else self._variables.get(func.id)
             value = vars(value).get("__init__") if isinstance(value, type) else value
-            return [(value, {})] if is_of_script(value) else []
+            return [(value, {})] if is_of_script(value) else self.methods(func, "__call__")
         if not isinstance(func, ast.Attribute):
             return []
         name = last_name(func.value)
@@ -206,14 +206,17 @@ class Scope:
             member = vars(owner).get(func.attr)
             member = getattr(member, "__func__", member)  # of a class or static method
             return [(member, {"cls": (name,)} if isinstance(owner, type) else {})] if is_of_script(member) else []
-        if (place := self.place(func.value)) is None:
+        return self.methods(func.value, func.attr)
+
+    def methods(self, owner: ast.expr, name: str) -> list[tuple[Any, Mapping[str, Place]]]:
+        """Return the methods of the script that an object at a shared place may have, with the place of ``self``."""
+        if (place := self.place(owner)) is None:
             return []
         value = self.value(place)
-        classes = (
-            [type(value)] if value is not UNKNOWN else [v for v in self._variables.values() if isinstance(v, type)]
-        )
-        methods = (getattr(one, func.attr, None) for one in classes)
-        return [(m, {"self": place}) for m in methods if isinstance(m, FunctionType) and is_of_script(m)]
+        is_known = value is not UNKNOWN or name.startswith("__")
+        classes = [type(value)] if is_known else [m for m in self._variables.values() if isinstance(m, type)]
+        members = (getattr(one, name, None) for one in classes)
+        return [(m, {"self": place}) for m in members if isinstance(m, FunctionType) and is_of_script(m)]
 
     def given(self, member: Any, node: ast.Call) -> dict[str, Place]:
         """Return the places that a call passes to parameters of a function."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Number
 from types import MethodType
@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from eechips.scripts.pooling.call_variables import executed_function
+from eechips.scripts.pooling.script_functions import wrapped_functions
 from eechips.scripts.pooling.shared_places import (
     CONTAINERS,
     UNKNOWN,
@@ -42,7 +43,7 @@ _ADDING = frozenset({"append", "extend", "add", "update"})
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 _ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
 _CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
-_CHANGING |= {"insort", "insort_left", "insort_right"}
+_CHANGING |= {"at", "copyto", "fill_diagonal", "insort", "insort_left", "insort_right", "next", "place", "putmask"}
 """Functions that change their first argument."""
 _OF_ARRAYS = frozenset({"fill", "itemset", "partition", "put", "resize", "sort"})
 _OF_TABLES = frozenset({"drop", "fillna", "insert", "pop", "rename", "replace", "sort_values", "update"})
@@ -115,7 +116,8 @@ def shared_uses(function: Any) -> SharedUses:
     """Return what a call of a function uses; nothing for a function that is not in a file of the script."""
     uses, member = SharedUses(), executed_function(function)
     context = {"self": ("self",)} if isinstance(member, MethodType) else {}
-    _Reader(member, context, SharedPlaces(function), uses, (), frozenset()).read(is_first=True)
+    for part in wrapped_functions(member):
+        _Reader(part, context, SharedPlaces(function), uses, (), frozenset()).read(is_first=True)
     return uses
 
 
@@ -175,7 +177,9 @@ class _Reader:
                 return self._block(node.orelse, self._block(node.body, tests))
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
-                    self._expression(item.context_expr, tests)
+                    self._argument(item.context_expr, tests, is_read=self._scope.place(item.context_expr) is None)
+                    for name in ("__enter__", "__exit__"):
+                        self._read_members(self._scope.methods(item.context_expr, name), None, tests)
                 return self._block(node.body, tests)
             case ast.Try():
                 handlers = [line for handler in node.handlers for line in handler.body]
@@ -331,23 +335,44 @@ class _Reader:
 
     def _call(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
         called = self._scope.called(node.func)
-        for member, context in called:
-            own = {**context, **self._scope.given(member, node)}
-            _Reader(member, own, self._places, self._uses, tests, self._callers).read()
-        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-            if called and self._scope.place(argument) is not None:
-                self._keys(argument, tests)  # the called function reads and changes it
-            else:
-                self._expression(argument, tests)
+        self._read_members(called, node, tests)
+        is_changing = last_name(node.func) in _CHANGING
+        for number, argument in enumerate((*node.args, *(keyword.value for keyword in node.keywords))):
+            self._argument(argument, tests, is_read=not (called or (is_changing and number == 0)))
         if isinstance(node.func, ast.Attribute):
             self._method(node, node.func, tests)
         else:
-            self._expression(node.func, tests)
+            self._argument(node.func, tests, is_read=not called)
         written = [keyword.value for keyword in node.keywords if keyword.arg == "out"]
-        written += node.args[:1] if last_name(node.func) in _CHANGING else []
+        written += node.args[:1] if is_changing else []
+        is_sum = ast.unparse(node.func).endswith(("add.at", "subtract.at"))
         for place in map(self._scope.place, written):
             if place is not None and not isinstance(self._scope.value(place), (str, Number)):
-                self._uses.change(place, OTHER, tests)
+                self._uses.change(place, ADDED if is_sum else OTHER, tests)
+
+    def _argument(self, node: ast.expr, tests: tuple[Test, ...], *, is_read: bool) -> None:
+        """Read an expression whose value is passed on.
+
+        Args:
+            is_read: whether that reads a shared place; otherwise what receives it, reads it.
+        """
+        if is_read or self._scope.place(node) is None:
+            self._expression(node, tests)
+        else:
+            self._keys(node, tests)
+
+    def _read_members(
+        self, members: Iterable[tuple[Any, Mapping[str, Place]]], node: ast.Call | None, tests: tuple[Test, ...]
+    ) -> None:
+        """Read functions that are called, with what they wrap.
+
+        Args:
+            node: the call that has their arguments; None for none.
+        """
+        for member, context in members:
+            for part in wrapped_functions(member):
+                passed = {} if node is None else self._scope.given(part, node)
+                _Reader(part, {**context, **passed}, self._places, self._uses, tests, self._callers).read()
 
     def _method(self, node: ast.Call, func: ast.Attribute, tests: tuple[Test, ...]) -> None:
         """Read a call of a method: of a container, it may change it."""
@@ -369,10 +394,11 @@ class _Reader:
             return  # of a library
         elif isinstance(func.value, ast.Subscript) and isinstance(func.value.slice, ast.Slice):
             is_changed = False  # a copy
+        is_bounded = isinstance(value, deque) and value.maxlen is not None
         if name == "setdefault" and node.args:
             self._uses.change((*place, step(node.args[0])), SET, tests)
         elif is_changed and not (name == "update" and is_argument(place)):  # of a bar that shows progress
-            is_added = name in _ADDING and not (isinstance(value, np.ndarray) or is_table(value))
+            is_added = name in _ADDING and not (isinstance(value, np.ndarray) or is_table(value) or is_bounded)
             self._uses.change(place, EXTENDED if is_added else OTHER, tests)
         elif value is not UNKNOWN or name == "get":
             self._uses.read((*place, step(node.args[0])) if name == "get" and node.args else place, tests)

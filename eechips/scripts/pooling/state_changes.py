@@ -71,7 +71,7 @@ class StateChange:
             a column of a DataFrame.
         is_added: whether it was added.
         is_removed: whether it was removed from a dict or set; or is all that is left of a list.
-        before: former value of a number, or of these elements; None for other changes.
+        before: former value of a number, of these elements or of cells with numbers; None for other changes.
         where: indices of the elements of an array, one array for each axis; None for other values.
     """
 
@@ -223,6 +223,8 @@ class StateChanges:
                 yield from self._changes((*path, key), item, present.get(key, item), is_item=is_item)
         if not is_item:
             added = {key: item for key, item in added.items() if isinstance(item, _TRANSFERRED)}
+            for key in [key for key in added if is_number(getattr(type(before.of), key, None))]:
+                yield StateChange((*path, key), added.pop(key), before=getattr(type(before.of), key))
         if added:
             yield StateChange(path, added, is_added=True)
 
@@ -260,7 +262,9 @@ def _changed_cells(before: Any, now: Any) -> Iterator[StateChange]:
         changed = np.zeros(len(now), bool)
         changed[kept] = _differs(known.iloc[former[kept]], now[name][kept])
         if changed.any():
-            yield StateChange((), now.loc[changed, name])
+            cells = now.loc[changed, name]
+            is_numeric = all(isinstance(s.dtype, np.dtype) and s.dtype.kind in "iuf" for s in (cells, known))
+            yield StateChange((), cells, before=known.reindex(cells.index) if is_numeric else None)
     if not kept.all():
         yield StateChange((), now[~kept], is_added=True)
 
