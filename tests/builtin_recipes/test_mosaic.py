@@ -294,6 +294,20 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     return folder / "store", pixels
 
 
+def test_north_is_at_the_top_whatever_the_order_of_rows(tmp_path: Path, serve: Callable[..., Server]) -> None:
+    pixels = np.arange(1, 1201, dtype=np.uint16).reshape(1, 30, 40)
+    transform = Affine(10, 0, 500_000, 0, 10, 4_399_700)  # the first row is the southernmost
+    profile = {"driver": "GTiff", "width": 40, "height": 30, "count": 1, "dtype": "uint16"}
+    with rasterio.open(tmp_path / "a.tif", "w", crs=CRS, transform=transform, **profile) as file:
+        file.write(pixels)
+    ingest(tmp_path / "a.tif", tmp_path / "store", "users/someone/a")
+    server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none")
+    found, valid, placed_at = read(make(server, tmp_path / "whole", "users/someone/a"))
+    assert valid.all()
+    assert placed_at == Affine(10, 0, 500_000, 0, -10, 4_400_000)
+    np.testing.assert_array_equal(found, pixels[:, ::-1])
+
+
 @pytest.fixture(scope="module")
 def large_server(large: tuple[Path, np.ndarray], serve: Callable[..., Server]) -> Server:
     return serve("--assets", str(large[0]), "--no-demo", "--rate", "none")

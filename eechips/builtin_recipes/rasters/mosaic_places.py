@@ -146,10 +146,9 @@ def _place_in_image(
 
 
 def _covering(base_grid: Grid, grid: Grid) -> Grid:
-    """Return the window of a base grid that contains a grid with the same origin and axes."""
-    (left, top), (right, bottom) = (
-        base_grid.pixel(*grid.xy(*corner)) for corner in ((0, 0), (grid.width, grid.height))
-    )
+    """Return the window of a base grid that contains a grid with parallel axes and a corner at the origin."""
+    corners = [base_grid.pixel(*grid.xy(*corner)) for corner in ((0, 0), (grid.width, grid.height))]
+    (left, right), (top, bottom) = map(sorted, zip(*corners, strict=True))
     width, height = math.ceil(right - left - _CLOSE), math.ceil(bottom - top - _CLOSE)
     return base_grid.window(round(left), round(top), width, height)
 
