@@ -1,11 +1,12 @@
-"""Select assets of STAC items by key or by band (by default data and rasters, no thumbnails) and turn them into units;
-prefer alternate URLs.
+"""Select assets of STAC items by key or by band (by default data and rasters, no thumbnails and no JPEG 2000 beside a
+GeoTIFF of the same band) and turn them into units; prefer alternate URLs.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterator, Mapping, Sequence
+from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -14,7 +15,8 @@ from eechips.recipe import Unit
 from eechips.web.urls import file_suffix, strip_signature
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
-_RASTERS = ("image/tiff", "image/jp2", "image/vnd.stac.geotiff")
+_GEOTIFF = ("image/tiff", "image/vnd.stac.geotiff")
+_JPEG2000 = ("image/jp2",)
 _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 
 
@@ -25,13 +27,14 @@ def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Itera
     JPEG 2000 that it was made of. A common name may be that of several bands, such as ``rededge``.
 
     Args:
-        names: None for the assets with the role data, or for all if none has it.
+        names: None for the assets with the role data, or for all if none has it; without the JPEG 2000 of which there
+            is the same as a GeoTIFF.
     """
     assets: Mapping[str, Mapping[str, Any]] = item["assets"]
     if names is None:
-        yield from (
-            (key for key, asset in assets.items() if _is_data(asset)) if any(map(_is_data, assets.values())) else assets
-        )
+        data = {key: asset for key, asset in assets.items() if _is_data(asset)} or assets
+        of_geotiffs = {_content(asset) for asset in data.values() if _is_geotiff(asset)}
+        yield from (key for key, asset in data.items() if not (_is_jpeg2000(asset) and _content(asset) in of_geotiffs))
         return
     seen = set()
     for name in names:
@@ -52,9 +55,31 @@ def _of_band(assets: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
     return [min(keys, key=lambda key: (_is_jpeg2000(assets[key]), _pixel_size(assets[key]))) for keys in bands]
 
 
+def _content(asset: Mapping[str, Any]) -> Hashable:
+    """Return what two files of the same pixels have in common: the band, or else the file's name; pixel size and roles.
+
+    Earth Search's ``AOT.tif`` and ``AOT.jp2`` name no band.
+    """
+    roles = asset.get("roles")
+    band = tuple(_bands(asset)[:1]) or _file_name(asset).stem
+    return band, _pixel_size(asset), frozenset(map(str, roles)) if isinstance(roles, list) else frozenset()
+
+
+def _file_name(asset: Mapping[str, Any]) -> PurePosixPath:
+    return PurePosixPath(str(asset.get("href")).partition("?")[0])
+
+
+def _is_geotiff(asset: Mapping[str, Any]) -> bool:
+    return _is_of_type(asset, _GEOTIFF, (".tif", ".tiff"))
+
+
 def _is_jpeg2000(asset: Mapping[str, Any]) -> bool:
+    return _is_of_type(asset, _JPEG2000, (".jp2",))
+
+
+def _is_of_type(asset: Mapping[str, Any], types: tuple[str, ...], suffixes: tuple[str, ...]) -> bool:
     kind = str(asset.get("type") or "")
-    return kind.startswith("image/jp2") if kind else str(asset.get("href")).lower().endswith(".jp2")
+    return kind.startswith(types) if kind else _file_name(asset).suffix.lower() in suffixes
 
 
 def _pixel_size(asset: Mapping[str, Any]) -> float:
@@ -71,7 +96,7 @@ def _pixel_size(asset: Mapping[str, Any]) -> float:
 def _is_data(asset: Mapping[str, Any]) -> bool:
     listed = asset.get("roles")
     roles = set(map(str, listed)) if isinstance(listed, list) else set()
-    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_RASTERS))
+    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_GEOTIFF + _JPEG2000))
 
 
 def _bands(asset: Mapping[str, Any]) -> list[str]:

@@ -50,7 +50,11 @@ class ScenesOptions:
         is_multiple=True,
     )
     assets: str | Sequence[str] | None = data_field(
-        None, "Keys of assets, or names of their bands.", SEARCH, kind="names", default="those with the role data"
+        None,
+        "Keys of assets, or names of their bands.",
+        SEARCH,
+        kind="names",
+        default="those with the role data, but no JPEG 2000 that is there as a GeoTIFF",
     )
     max_items: int | None = data_field(None, "Only the first N items.", SEARCH, metavar="N", least=1)
     per_host: int = option_field(

@@ -85,6 +85,31 @@ def test_the_finest_geotiff_of_a_band_is_chosen() -> None:
     assert list(select_assets(known, ["rededge", "B05", "rededge1-jp2"])) == ["rededge1", "rededge2", "rededge1-jp2"]
 
 
+def test_a_jpeg_2000_beside_its_geotiff_is_no_data() -> None:
+    """An item of Earth Search, as pystac-client's cassette of ``test_filter`` has it, shortened.
+
+    Its clouds and snow are JPEG 2000 only.
+    """
+    recorded = json.loads((Path(__file__).parent / "earth_search_item.json").read_text())
+    keys = list(select_assets(recorded, None))
+    geotiffs = [key for key, asset in recorded["assets"].items() if ".tif" in asset["href"] and key != "visual"]
+    assert sorted(keys) == sorted([*geotiffs, "cloud", "snow"])
+    assert list(select_assets(recorded, ["blue-jp2"])) == ["blue-jp2"]
+
+
+def test_a_jpeg_2000_of_other_pixels_than_the_geotiffs_is_data() -> None:
+    assets = {
+        "blue": band_file("B02", "blue", 10),
+        "blue-jp2": band_file("B02", "blue", 10, "jp2"),
+        "finer": band_file("B02", "blue", 5, "jp2"),
+        "green": band_file("B03", "green", 10, "jp2"),
+        "errors": band_file("B02", "blue", 10, "jp2", roles=["data", "uncertainty"]),
+        "plain": {"href": "a/plain.tif?sig=x", "roles": ["data"]},
+        "plain-jp2": {"href": "b/plain.JP2?sig=x", "roles": ["data"]},
+    }
+    assert list(select_assets({"assets": assets}, None)) == ["blue", "finer", "green", "errors", "plain"]
+
+
 @pytest.mark.parametrize("confused", ["a", "c"])
 @pytest.mark.parametrize("times", [1, 9])
 def test_the_document_of_another_item_is_requested_again(confused: str, times: int) -> None:
