@@ -23,6 +23,8 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MADE_UP = "synthetic {}"
 _NAMES_DATE = re.compile(r"(^|_)date(_|$)|[a-z]Date$", re.IGNORECASE)
 """Names of texts that are dates: Google's example of USGS/LIMA/SR_METADATA parses ACQ_DATE as yyyy-MM-dd."""
+_NAMES_SIZE = re.compile(r"area(sqkm|acres)|shape_(area|leng)")
+"""Names of texts that are numbers: Google's guide of filters of a FeatureCollection parses areasqkm of USGS/WBD."""
 _TIME_PARTS: Mapping[str, str] = {"year": "%Y", "month": "%m", "day": "%d", "doy": "%j", "hour": "%H"}
 """Names of numbers that are of the time of an image, also after "creation_", as in records of forecasts."""
 _CREATION = "creation_"
@@ -102,6 +104,8 @@ def _value(column: Column, word: int, start: datetime | None) -> Any:
         value = ((start or EARLIEST) + (_GRANULE if name.endswith("end") else timedelta())).strftime(_TIME)
     elif _NAMES_DATE.search(name) is not None:
         value = (start or EARLIEST).strftime("%Y-%m-%d")
+    elif _NAMES_SIZE.fullmatch(name) is not None:
+        value = str((word % 10_000_000) / 100.0)
     else:
         value = _MADE_UP.format(word % 10)
     return [value] * 3 if is_list else value

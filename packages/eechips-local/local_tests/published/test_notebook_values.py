@@ -452,6 +452,11 @@ NOTED: dict[str, list[Example]] = {
         (_size_of("MODIS/061/MOD13C1"), [7200, 3600]),
         (_grid_of("MODIS/061/MCD43C3"), [0.05, 0, -180, 0, -0.05, 90]),
     ],
+    "giswqs/earthengine-py-examples: FeatureCollection/filtering_feature_collection.py, of Google's guide": [
+        (lambda ee: ee.FeatureCollection("USGS/WBD/2017/HUC06").limit(5).map(
+            lambda basin: basin.set("area", ee.Number.parse(basin.get("areasqkm")))
+        ).filter(ee.Filter.gte("area", 0)).size(), 5),
+    ],
     "code 1855454028": [
         (lambda ee: ee.Image("JRC/GSW1_4/GlobalSurfaceWater").bandNames(), [
             "occurrence", "change_abs", "change_norm", "seasonality", "recurrence", "transition", "max_extent",
