@@ -240,6 +240,14 @@ def test_collections_are_listed_and_kept(tmp_path: Path) -> None:
         assert server.paths == ["GET /collections"]
 
 
+def test_an_archive_without_collections_is_asked_again(tmp_path: Path) -> None:
+    with stac_server() as server:
+        search = search_of(server, tmp_path)
+        assert not search.collections()
+        server.items = days(1)
+        assert list(search.collections()) == ["s2"]
+
+
 def test_the_same_search_is_sent_once_by_chips_runs_and_threads(tmp_path: Path) -> None:
     with stac_server(days(30)) as server:
         first = search_of(server, tmp_path)

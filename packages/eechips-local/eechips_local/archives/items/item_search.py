@@ -159,6 +159,8 @@ class ApiSearch:
                 )  # fmt: skip
                 return pages
             self._responses.note()
+            if not answer:  # an archive that is being filled may have collections a minute later
+                return answer
             try:
                 self._kept.add(collection, query, answer, is_whole=is_whole)
             except sqlite3.Error as error:  # a full disk, or another process that writes for long
@@ -198,7 +200,8 @@ class ApiSearch:
     def _ask(self, collection: str, query: ItemQuery, patience: float | None) -> tuple[list[bytes], bool]:
         """Return the pages of the archive's answer, and whether they are all."""
         if collection == _COLLECTIONS:
-            return [pack_items(list(self._source.collections(patience).values()))], True
+            collections = list(self._source.collections(patience).values())
+            return [pack_items(collections)] if collections else [], True
         seen: set[str] = set()
         pages: list[bytes] = []
         size = matched = idle = 0
