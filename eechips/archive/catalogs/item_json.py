@@ -57,9 +57,10 @@ def from_text(value: Any, name: str = "") -> Any:
     if isinstance(value, dict):
         return {key: from_text(part, key) for key, part in value.items()}
     if isinstance(value, list):
-        return [from_text(part, name) for part in value]
+        # A band without fields is null in a column; in STAC 0.8 a band is its position.
+        return [{} if part is None and name in _BANDS else from_text(part, name) for part in value]
     is_structure = name in _LISTS and isinstance(value, str) and value[:1] in ("{", "[")
-    if is_structure or (name in _NUMBERS and isinstance(value, str)):
+    if is_structure or (name in _NUMBERS | _BANDS and isinstance(value, str)):
         try:
             parsed = json_reader()(value.encode())
         except ValueError:  # "nan"

@@ -165,6 +165,8 @@ def test_timestamps_are_microseconds() -> None:
         [{"bands": [{"name": "a"}], "nodata": 0, "gsd": 10}, {"bands": [{"name": "b"}], "nodata": "nan", "gsd": "?"}],
         # STAC 0.8 has positions of bands, and 0.6 their names.
         [{"eo:bands": [{"name": "B4", "center_wavelength": 0.65}]}, {"eo:bands": ["B4"]}],
+        [{"eo:bands": [{"name": "B4"}]}, {"eo:bands": [0, 3]}],
+        [{"raster:bands": [{}, {"nodata": 0}]}, {"raster:bands": [{}]}],
         [{"roles": ["data"], "title": "[1]"}, {"roles": "data", "title": "{}"}],
         [{"proj:shape": [3, 4], "alternate": {"s3": {"href": "s3://b/k"}}}, {"proj:shape": "3x4", "alternate": "s3:"}],
     ],
