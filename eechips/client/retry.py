@@ -39,6 +39,7 @@ class RetryPolicy:
         offline: seconds to wait for a network that is away.
         longest_wait: seconds that Retry-After headers may make one request wait in all; if the service asks for more,
             the run stops.
+        is_of_run: whether the run needs the service; a request to one of many hosts, which asks for more, fails alone.
     """
 
     retries: int = 10
@@ -47,6 +48,7 @@ class RetryPolicy:
     total: float = 600.0
     offline: float = 0.0
     longest_wait: float = 7200.0
+    is_of_run: bool = True
 
 
 class _RetriesExhaustedError(Exception):
@@ -193,6 +195,10 @@ class _RetryWaits:
         asked = error.retry_after or 0.0
         self._waited += asked if asked > self._policy.max_delay else 0.0  # shorter ones count towards the total
         if self._waited > self._policy.longest_wait:
+            if not self._policy.is_of_run:
+                message = f"{error}: the host asks to wait {format_duration(asked)}"
+                last = TransientError(message, status=error.status, retry_after=asked)
+                raise _RetriesExhaustedError(last) from error
             moment = datetime.now(timezone.utc) + timedelta(seconds=min(asked, _MOST_ASKED))
             what = f"Earth Engine asks to wait {format_duration(asked)} ({str(error).rstrip('.')})"
             raise unavailable_until(what, moment) from error

@@ -92,6 +92,13 @@ def test_a_service_that_asks_to_wait_too_long_stops_the_run_until_then(asked: fl
     assert caught.value.until is not None
 
 
+def test_one_of_many_hosts_that_asks_to_wait_too_long_fails_its_request_alone() -> None:
+    attempt, calls = failing(99, TransientError("Busy.", status=503, retry_after=86400.0))
+    with pytest.raises(TransientError, match=r"Busy\.: the host asks to wait 24\.0 h") as caught:
+        call(attempt, RetryPolicy(is_of_run=False), pause=lambda _: None)
+    assert (len(calls), caught.value.status, caught.value.retry_after) == (1, 503, 86400.0)
+
+
 def test_repeated_short_retry_afters_are_bounded_by_the_total_time() -> None:
     attempt, _ = failing(10**6, TransientError("x", status=429, retry_after=1.0))
     waits: list[float] = []

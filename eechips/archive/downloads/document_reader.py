@@ -183,7 +183,7 @@ class DocumentReader:
                 raise
 
         # One unreachable host does not mean that the network is down: it counts as an attempt.
-        return retry.call(attempt, replace(self.policy, offline=0.0), pause=self.pause)
+        return retry.call(attempt, replace(self.policy, offline=0.0, is_of_run=False), pause=self.pause)
 
     def _exchange(
         self, method: str, address: str, headers: Mapping[str, str], data: bytes | None, most: int

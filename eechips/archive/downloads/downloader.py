@@ -142,7 +142,7 @@ class Downloader:
         self._limiter, self._folder, self._allows_files = limiter, folder, allows_files
         policy = transport.policy
         # With many hosts, one that cannot be reached does not mean that the network is down.
-        self._policy = replace(policy, offline=0.0)
+        self._policy = replace(policy, offline=0.0, is_of_run=False)
         self._header_pool = ThreadPoolExecutor(_HEADER_THREADS, "eechips-header")
 
     def __enter__(self) -> Self:

@@ -20,6 +20,7 @@ from eechips.errors import PermanentError, TransientError
 from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.network import is_public_host
+from eechips.web.retry_after import parse_retry_after
 from eechips.web.urls import display_url, host_of, split_checked
 
 _REDIRECTIONS = 10
@@ -134,9 +135,9 @@ class HostSessions:
         try:
             body = self.read(response, url, _LARGEST_TOKEN)
             if is_transient_status(response.status_code):
-                raise TransientError(
-                    f"{display_url(url)} answered HTTP {response.status_code}", status=response.status_code
-                )
+                after = parse_retry_after({name.lower(): value for name, value in response.headers.items()})
+                text = f"{display_url(url)} answered HTTP {response.status_code}"
+                raise TransientError(text, status=response.status_code, retry_after=after)
             if response.status_code != 200:
                 text = f"{display_url(url)} refused with HTTP {response.status_code}"
                 raise PermanentError(text, status=response.status_code)

@@ -36,7 +36,8 @@ _BLOBS = ("*.blob.core.windows.net",)
 _UNKNOWN_SECONDS = 300.0  # assumed validity of a signature without an expiry
 _MARGIN, _SHARE = 30.0, 0.1
 """A signature is renewed so many seconds before it expires, or at this share of its validity, whichever is later."""
-_POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0)
+_POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=8.0, total=60.0, longest_wait=60.0, is_of_run=False)
+"""Longer waits are left to the repeats of the transfer, which a stop of the run ends."""
 
 
 @dataclass(slots=True)

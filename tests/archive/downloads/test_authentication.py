@@ -275,6 +275,22 @@ def test_sas_tokens_are_cached_and_renewed(hosts: HostSessions, way: str) -> Non
     assert asked == [wanted] * 3
 
 
+def test_an_endpoint_is_asked_when_it_says(hosts: HostSessions) -> None:
+    """As Azure API Management, which the Planetary Computer's is behind (policy ``rate-limit``)."""
+    told = b'{"statusCode": 429, "message": "Rate limit is exceeded. Try again in 3600 seconds."}'
+    asked: list[str] = []
+
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        asked.append(path)
+        return 429, {"Retry-After": "3600"}, told
+
+    with serve_function(answer) as url:
+        signer = make_signer(Auth(kind="sas", token_url=f"{url}/{{collection}}"), Secrets({}), hosts)
+        with pytest.raises(TransientError, match=r"HTTP 429: the host asks to wait 60 min") as caught:
+            signer.sign("https://a.blob.core.windows.net/x.tif", "c")
+    assert (asked, caught.value.retry_after) == (["/c"], 3600.0)
+
+
 def test_s3_urls_are_signed_for_requester_pays(hosts: HostSessions, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("botocore")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-central-1")

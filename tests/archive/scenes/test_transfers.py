@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from local_tests.support.function_server import Answer, serve_function
 from tests.support.raw_server import RawAnswer, RawServer, chunked, message, raw_server
 from tests.support.scene_runs import TIFF, catalogue, fetch, write
 from tests.support.scene_servers import item
@@ -287,6 +288,17 @@ def served(server: RawServer, folder: Path, answers: Mapping[str, RawAnswer], **
         kind = {"type": TIFF} if path.endswith("tif") else {}
         found.append(item(path.strip("/"), {"data": {"href": server.url + path, "roles": ["data"], **kind, **more}}))
     return catalogue(folder, found), folder / "out"
+
+
+def test_a_host_that_asks_to_wait_for_days_fails_its_files_alone(data: bytes, tmp_path: Path) -> None:
+    def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return (200, {}, data) if path == "/s0.tif" else (503, {"Retry-After": "172800"}, b"")
+
+    with serve_function(answer) as url:
+        found = [item(f"s{n}", {"B04": {"href": f"{url}/s{n}.tif", "type": TIFF}}) for n in range(2)]
+        run = fetch(catalogue(tmp_path, found), tmp_path / "out")
+    assert run.counts == {"done": 1, "failed_transient": 1}
+    assert "the host asks to wait 48.0 h" in run.failures.iloc[0]["error"]
 
 
 def test_a_gzip_file_is_not_uncompressed(tmp_path: Path) -> None:
