@@ -5,6 +5,7 @@ block.
 from __future__ import annotations
 
 import contextlib
+import os
 import tempfile
 import weakref
 from collections.abc import Iterator
@@ -53,7 +54,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 def temporary_folder_of(owner: object) -> Path:
-    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process.
+    """Make a folder as :func:`temporary_folder` does, for the lifetime of an object, or of the process that makes it.
 
     Raises:
         OSError: if it cannot be made.
@@ -61,5 +62,11 @@ def temporary_folder_of(owner: object) -> Path:
     parent = Path(tempfile.gettempdir())
     sweep_scratch(parent)
     folder = make_scratch(parent)
-    weakref.finalize(owner, remove_tree, folder, NamedPath())
+    weakref.finalize(owner, _remove_of, os.getpid(), folder)
     return folder
+
+
+def _remove_of(process: int, folder: Path) -> None:
+    """Remove a folder of a process, unless this is a fork of it: the process still uses the folder."""
+    if os.getpid() == process:
+        remove_tree(folder, NamedPath())

@@ -234,3 +234,23 @@ def test_names_of_a_clock_before_1970_have_their_writer(monkeypatch: pytest.Monk
         found = writer_of(name)
         assert found is not None
         assert replace(found, number="") == replace(writer, number="")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="the system has no forks")
+def test_a_fork_leaves_the_folder_of_its_parent() -> None:
+    code = """
+import os
+from eechips.files.scratch_folders import temporary_folder_of
+class Owner: pass
+owner = Owner()
+folder = temporary_folder_of(owner)
+child = os.fork()
+if child == 0:
+    del owner
+    os._exit(not folder.exists())
+assert os.waitpid(child, 0)[1] == 0
+del owner
+print(folder.exists())
+"""
+    done = run_program(sys.executable, "-c", code, status=0)
+    assert (done.stdout, done.stderr) == ("False\n", "")
