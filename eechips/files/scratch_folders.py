@@ -18,7 +18,7 @@ from eechips.files.temporary_names import Writer, scratch_name
 
 @contextlib.contextmanager
 def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]:
-    """Make a scratch folder for the duration of the block.
+    """Make a scratch folder for the duration of the block. A fork that leaves the block keeps it.
 
     Args:
         writer: its writer; None for a new writer of this process.
@@ -26,11 +26,11 @@ def scratch_folder(parent: Path, writer: Writer | None = None) -> Iterator[Path]
     Raises:
         OSError: if it cannot be made.
     """
-    folder = make_scratch(parent, writer)
+    folder, process = make_scratch(parent, writer), os.getpid()
     try:
         yield folder
     finally:
-        remove_tree(folder, NamedPath(writer))
+        _remove_of(process, folder, writer)
 
 
 def make_scratch(parent: Path, writer: Writer | None = None) -> Path:
@@ -66,7 +66,7 @@ def temporary_folder_of(owner: object) -> Path:
     return folder
 
 
-def _remove_of(process: int, folder: Path) -> None:
+def _remove_of(process: int, folder: Path, writer: Writer | None = None) -> None:
     """Remove a folder of a process, unless this is a fork of it: the process still uses the folder."""
     if os.getpid() == process:
-        remove_tree(folder, NamedPath())
+        remove_tree(folder, NamedPath(writer))

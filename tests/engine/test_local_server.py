@@ -145,6 +145,22 @@ with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_a_fork_that_leaves_the_block_keeps_the_server_and_its_files() -> None:
+    """The fork ended the server, and waited for ever."""
+    program = """
+import os, sys, urllib.request
+from eechips.engine.service.local_server import local_earth_engine
+with local_earth_engine(demo=False, in_flight=8, workers=1) as server:
+    process = os.fork()
+    if process == 0:
+        sys.exit(3)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), server.stubs(), server._process.poll())
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (result.stdout, result.stderr, result.returncode) == ("3 [] None\n", "", 0)
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_a_server_that_is_killed_is_started_again_at_its_address(caplog: CapturedLog) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import selectors
 import subprocess
@@ -58,6 +59,7 @@ class LocalServer:
 
     def __init__(self, command: Sequence[str], errors: IO[bytes], stubs: Path) -> None:
         self._command, self._errors, self._stubs = list(command), errors, stubs
+        self._owner = os.getpid()
         self._restarts = 0
         self._is_closing = False
         self._turn = threading.Lock()
@@ -85,7 +87,9 @@ class LocalServer:
         raise ConfigurationError(f"the local Earth Engine has ended (status {status}): {last_error(self._errors)}")
 
     def close(self) -> None:
-        """End the server."""
+        """End the server, unless this is a fork of the process that started it, and which still uses it."""
+        if os.getpid() != self._owner:
+            return
         with self._turn:
             self._is_closing = True
         _stop(self._process)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -124,6 +125,7 @@ def server_process(*arguments: str) -> Iterator[ServerProcess]:
     ):
         assert process.stdin is not None
         assert process.stdout is not None
+        owner = os.getpid()
         try:
             line = process.stdout.readline()
             if not line:
@@ -131,11 +133,12 @@ def server_process(*arguments: str) -> Iterator[ServerProcess]:
             yield ServerProcess(json.loads(line)["url"])
         finally:
             process.stdin.close()  # it ends with its input, unless a fork of this process holds that open
-            process.terminate()
-            try:
-                process.wait(_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                process.kill()
+            if os.getpid() == owner:  # a fork that leaves the block keeps it
+                process.terminate()
+                try:
+                    process.wait(_TIMEOUT)
+                except subprocess.TimeoutExpired:
+                    process.kill()
 
 
 def _last_line(errors: IO[bytes]) -> str:

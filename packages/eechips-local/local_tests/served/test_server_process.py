@@ -41,3 +41,19 @@ def test_neither_the_server_nor_a_worker_without_archives_loads_what_only_others
     )
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
     assert loaded.splitlines() == ["set()", '{"archives":[]} 0', "set()"]
+
+
+@pytest.mark.slow
+def test_a_fork_that_leaves_the_block_keeps_the_server() -> None:
+    """The fork ended the server that its parent used."""
+    program = (
+        "import os, sys\n"
+        "from eechips_local.server_process import server_process\n"
+        "with server_process('--no-demo') as server:\n"
+        "    process = os.fork()\n"
+        "    if process == 0:\n"
+        "        sys.exit(3)\n"
+        "    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), server.requests())\n"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert (result.stdout, result.stderr, result.returncode) == ("3 []\n", "", 0)
