@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,9 @@ from eechips_local.assets import InvalidStoreError
 from eechips_local.assets.ingestion.item_metadata import band_names, rasters
 from eechips_local.catalogs import CatalogStore
 from eechips_local.catalogs.catalog_schema import DamagedError
-from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, Query, Range
+from eechips_local.evaluation.asset_model import FolderAsset, ImageAsset, PixelWindow, Query, Range
 from eechips_local.protocol.request_errors import InvalidError
+from local_tests.support.ingested_rasters import noise, raster
 from tests.support.catalog_items import item, put
 from tests.support.catalog_scenes import COUNT, PLATFORMS, Scenes, collection, scenes, start
 
@@ -275,6 +277,29 @@ def test_assets_of_older_items_change_no_bands_of_others(tmp_path: Path) -> None
     image = CatalogStore(tmp_path / "c").get("test/new")
     assert isinstance(image, ImageAsset)
     assert [(band.name, band.grid.width, band.grid.crs) for band in image.bands] == [("B4", 2, "EPSG:32613")]
+
+
+@pytest.mark.parametrize("way", ["renamed", "written over"])
+def test_files_that_change_are_opened_again(tmp_path: Path, way: str) -> None:
+    file = raster(tmp_path / "a.tif", noise(1, 256, 256, seed=1))
+    asset = {"red": {"href": str(file), "type": "image/tiff", "roles": ["data"]}}
+    put(tmp_path / "c", [item("a", (-100.0, 30.0, -98.0, 41.0), assets=asset)])
+    with CatalogStore(tmp_path / "c") as store:
+        for size, seed in ((256, 1), (256, 2), (192, 3)):
+            values = noise(1, size, size, seed=seed)
+            new = raster(tmp_path / "new.tif", values)
+            if way == "renamed":
+                new.replace(file)
+            else:
+                shutil.copyfile(new, file)
+            image = store.get("test/a")
+            assert isinstance(image, ImageAsset)
+            assert (image.bands[0].grid.width, image.bands[0].grid.height) == (size, size)
+            found, _ = image.bands[0].source.read((0,), PixelWindow(9, 5, 150, 150), 0)
+            assert np.array_equal(found, values[:, 5:155, 9:159])
+        file.unlink()
+        with pytest.raises(InvalidError, match=r"a\.tif cannot be read"):
+            image.bands[0].source.read((0,), PixelWindow(9, 5, 1, 1), 0)
 
 
 def test_properties_that_are_called_as_parts_of_paths_are(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from eechips_local.assets.ingestion.raster_files import crs_of
 from eechips_local.assets.ingestion.remote_rasters import ALONE, is_remote_name, reading, shown_name, translated, url_of
 from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
+from eechips_local.catalogs.catalog_schema import Stamp
 from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
@@ -63,6 +65,8 @@ class RasterHeader:
 class ItemRasters:
     """The files of a catalogue's items. Threads may share it; headers are remembered, the last few thousand.
 
+    A local file that has changed is opened again. Of remote files, that would cost a request for each read.
+
     Args:
         places: which files may be read.
         reads: counts the headers that are.
@@ -72,7 +76,7 @@ class ItemRasters:
         self._places = places
         self._reads = reads
         self._lock = threading.Lock()
-        self._headers: OrderedDict[str, RasterHeader] = OrderedDict()
+        self._headers: OrderedDict[str, tuple[Stamp | None, RasterHeader]] = OrderedDict()
         self.pool: DatasetPool = StorePool(_OPEN_FILES)
 
     def bands(self, asset_id: str, document: Mapping[str, Any], links: Links) -> tuple[BandInfo, ...]:
@@ -125,13 +129,19 @@ class ItemRasters:
             InvalidError: if it cannot be read.
             EarthEngineError: if its server does not answer.
         """
+        stamp = _stamp_of(place)
         with self._lock:
-            if place in self._headers:
+            known_stamp, known = self._headers.get(place, (None, None))
+            if known is not None and known_stamp == stamp:
                 self._headers.move_to_end(place)
-                return self._headers[place]
+                return known
+            if known is not None:
+                del self._headers[place]
+                self.pool.clear()
+                self.pool = StorePool(_OPEN_FILES)  # datasets in use go back to the other
         raster_header = self._read(place)
         with self._lock:
-            self._headers[place] = raster_header
+            self._headers[place] = stamp, raster_header
             while len(self._headers) > _REMEMBERED:
                 self._headers.popitem(last=False)
         return raster_header
@@ -253,6 +263,15 @@ class ItemRaster:
         if problem is not None:
             raise InvalidError(f"Image asset '{self.asset_id}': {shown_name(place)} {problem}.")
         return place, header
+
+
+def _stamp_of(place: str) -> Stamp | None:
+    """Return what changes with a local file; None for remote ones, and where there is none."""
+    try:
+        status = None if is_remote_name(place) else Path(place).stat()
+    except OSError:
+        return None
+    return None if status is None else (status.st_ino, status.st_mtime_ns, status.st_size)
 
 
 def _said(error: RasterioError, place: str) -> EarthEngineError:
