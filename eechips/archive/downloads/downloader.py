@@ -232,7 +232,10 @@ class Downloader:
                 denials += 1
                 record("sign", status=denial.status, code=denial.code, again=can_help)
                 if not can_help or denials >= _MAX_DENIALS:
-                    text = f"{display_url(request.href)} denies access with {denial}: set `auth` and `auth_host`"
+                    cure = "set `auth` and `auth_host`"
+                    if urlsplit(request.href).scheme == "s3":
+                        cure = "use AWS credentials that may read it, with `requester_pays` where the reader pays"
+                    text = f"{display_url(request.href)} denies access with {denial}: {cure}"
                     raise PermanentError(text, status=denial.status) from None
             else:
                 denials = 0

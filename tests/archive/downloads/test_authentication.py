@@ -397,6 +397,7 @@ def test_a_region_that_no_bucket_can_have_is_passed_over(
         run = scenes_of_bucket(url, tmp_path, monkeypatch)
     (failure,) = eechips.failures(run)["error"]
     assert "denies access with HTTP 403" in failure
+    assert "AWS credentials that may read it, with `requester_pays` where the reader pays" in failure
 
 
 @pytest.mark.slow
