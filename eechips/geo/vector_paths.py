@@ -29,6 +29,16 @@ def is_vector_file(path: str | Path) -> bool:
     return is_file(split_layer(path)[0])
 
 
+def describe_missing(path: str | Path) -> str:
+    """Return why a path, perhaps with a layer, is not that of a regular file, for an error."""
+    file = split_layer(path)[0]
+    if file.is_dir():
+        return f"{file} is a folder: name a file in it"
+    if file.exists():
+        return f"{file} is a pipe or a device, which is not read: write its content to a file first"
+    return f"there is no file {file}"
+
+
 def hash_vectors(path: Path) -> str:
     """Return the SHA-256 of a vector file, hexadecimal; of a Shapefile that of the hashes of all its files.
 

@@ -26,7 +26,7 @@ from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import WKT_NAMES, find_wkt, is_text_table, parse_wkt, read_text_table
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
-from eechips.geo.vector_paths import join_layer, split_layer
+from eechips.geo.vector_paths import describe_missing, join_layer, split_layer
 from eechips.text.formatting import format_count
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ _SHOWN_COLUMNS = 3
 _MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
+_GZIP = b"\x1f\x8b"  # the first bytes of a file, RFC 1952
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
 _POLYGONS = (shapely.GeometryType.POLYGON, shapely.GeometryType.MULTIPOLYGON)
 
@@ -187,7 +188,7 @@ def read_table(
     """
     file, chosen = split_layer(path)
     if not file.is_file():
-        raise RegionError(f"there is no file {file}")
+        raise RegionError(describe_missing(path))
     if file.suffix.lower() in _SPREADSHEETS:
         raise RegionError(f"{path} is a spreadsheet, which is not read: save it as CSV")
     if is_text_table(path):
@@ -201,6 +202,8 @@ def read_table(
         with temporary_folder() as folder:
             layer = read_layer(file, folder, layer=chosen, needs_geometry=False)
     except RefusedFileError as error:
+        if _is_gzip(file):
+            raise RegionError(f"{path} is compressed by gzip, which is not read: decompress it first") from error
         raise RegionError(f"{path} cannot be read as a vector file: {error}") from error
     if len(layer.layers) > 1 and chosen is None:
         first, second = layer.layers[:2]
@@ -215,6 +218,11 @@ def read_table(
     except (shapely.errors.GEOSException, TypeError) as error:
         raise RegionError(f"{path} cannot be read as a vector file: {str(error).splitlines()[0]}") from error
     return _flat(path, geometries), layer.table.drop_columns([layer.geometry]), layer.crs
+
+
+def _is_gzip(path: Path) -> bool:
+    with path.open("rb") as stream:
+        return stream.read(len(_GZIP)) == _GZIP
 
 
 def _read(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import os
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,11 @@ WRONG = {
     "composites --dataset S2 --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "mosaic --dataset DEM --roi flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "points --dataset DEM --points none.csv": "there is no file none.csv",
+    "points --dataset DEM --points folder": "folder is a folder: name a file in it",
+    "sample --dataset NAIP --points folder": "folder is a folder: name a file in it",
+    "points --dataset DEM --points pipe": "pipe is a pipe or a device, which is not read",
+    "points --dataset DEM --points plots.csv.gz": "plots.csv.gz is compressed by gzip, which is not read",
+    "sample --dataset NAIP --total 1 --roi good.geojson.gz": "good.geojson.gz is compressed by gzip",
     "points --dataset DEM --points plots.xlsx": "plots.xlsx is a spreadsheet, which is not read: save it as CSV",
     "timeseries --dataset MODIS_LST --regions plots.xlsx --columns id=a": "plots.xlsx is a spreadsheet",
     "points --dataset DEM --points flat.geojson": "row 2 cannot be repaired: it has no area",
@@ -83,6 +90,10 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     write(tmp_path / "good.geojson", SQUARE)
     Path("plots.csv").write_text("species,lon,lat\noak,-105.1,39.9\n")
     Path("plots.xlsx").write_bytes(b"PK\3\4")
+    Path("folder").mkdir()
+    os.mkfifo("pipe")
+    for name in "plots.csv", "good.geojson":
+        Path(f"{name}.gz").write_bytes(gzip.compress(Path(name).read_bytes()))
     Path("faulty.csv").write_text("lon,lat,day\n-105.1,x,\n-105.1,39.9,06/07/2023\n-105.1,39.9,06/15/2023\n")
     found = run_command(*command.split(), "--local", "--out", "out", status=2)
     assert message in found.output

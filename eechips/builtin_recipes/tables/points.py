@@ -35,7 +35,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
-from eechips.geo.vector_paths import hash_vectors, is_vector_file
+from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.place_groups import divide_shapes, merge_duplicates
@@ -429,4 +429,4 @@ def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | Non
         raise UsageError(f"a band is asked for twice: {','.join(source.bands)}")
     source.selection  # noqa: B018 - parsed to be checked
     if not is_vector_file(options.points):
-        raise RegionError(f"there is no file {options.points}")
+        raise RegionError(describe_missing(options.points))
