@@ -248,9 +248,11 @@ def place_new(source: Path, target: Path) -> bool:
     except FileExistsError:
         if not _is_same(os.lstat(source), target):  # as in `replace`
             return False
+        if _is_one_entry(source, target):
+            return True
     except OSError:  # no hard links: FAT, some network file systems
         if os.path.lexists(target):
-            return False
+            return _is_one_entry(source, target)
         replace(source, target)
         return True
     source.unlink(missing_ok=True)
@@ -263,6 +265,11 @@ def _is_same(about: os.stat_result, target: Path | str) -> bool:
         return os.path.samestat(about, os.lstat(target))
     except OSError:
         return False
+
+
+def _is_one_entry(source: Path, target: Path) -> bool:
+    """Return whether two paths name the same entry of the same folder, however they are written."""
+    return source.name == target.name and source.parent.samefile(target.parent)
 
 
 def set_aside(path: Path) -> Path:

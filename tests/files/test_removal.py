@@ -141,6 +141,14 @@ def test_a_file_gets_a_new_name_only_if_that_is_free(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["free", "old"]
 
 
+@pytest.mark.parametrize("folder", [".", "link"], ids=["same", "link"])
+def test_a_file_that_has_its_new_name_already_stays(tmp_path: Path, folder: str) -> None:
+    (tmp_path / "link").symlink_to(".")
+    (tmp_path / "file").write_bytes(b"content")
+    assert place_new(tmp_path / "file", tmp_path / folder / "file")
+    assert (tmp_path / "file").read_bytes() == b"content"
+
+
 def test_folders_of_killed_processes_among_the_temporary_files_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Writer
 ) -> None:
