@@ -99,14 +99,16 @@ class GridAlignment:
         return {"crs": self.crs, "scale": self.scale, "align": self.align, "transform": transform}
 
     def resolved(self) -> GridAlignment:
-        """Replace ``align`` by the CRS and transform of that image's first band. ``ee`` must be initialised.
+        """Replace ``align`` by the CRS and transform of that image's first band, with north at the top.
+
+        ``ee`` must be initialised.
 
         Raises:
             UnknownDatasetError: if there is no such image.
         """
         if self.align is None:
             return self
-        grid = fetch_metadata(self.align).bands[0].grid
+        grid = _north_up(fetch_metadata(self.align).bands[0].grid)
         return replace(self, align=None, crs=grid.crs, transform=grid.transform)
 
     def base_grid(self, native: Grid, place: tuple[float, float]) -> Grid:

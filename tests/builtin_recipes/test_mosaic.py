@@ -302,10 +302,12 @@ def test_north_is_at_the_top_whatever_the_order_of_rows(tmp_path: Path, serve: C
         file.write(pixels)
     ingest(tmp_path / "a.tif", tmp_path / "store", "users/someone/a")
     server = serve("--assets", str(tmp_path / "store"), "--no-demo", "--rate", "none")
-    found, valid, placed_at = read(make(server, tmp_path / "whole", "users/someone/a"))
-    assert valid.all()
-    assert placed_at == Affine(10, 0, 500_000, 0, -10, 4_400_000)
-    np.testing.assert_array_equal(found, pixels[:, ::-1])
+    for grid in (None, "users/someone/a"):
+        found, valid, placed_at = read(make(server, tmp_path / str(grid), "users/someone/a", grid=grid))
+        row, column = np.argwhere(valid)[0].tolist()  # another grid has some pixels without data around the image
+        assert placed_at * (column, row) == (500_000, 4_400_000)
+        assert (placed_at.a, placed_at.e, valid.sum()) == (10, -10, pixels.size)
+        np.testing.assert_array_equal(found[:, row : row + 30, column : column + 40], pixels[:, ::-1])
 
 
 @pytest.fixture(scope="module")
