@@ -7,23 +7,19 @@ of its copy.
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+import inspect
+from argparse import Namespace
+from collections import ChainMap, Counter, UserDict, UserList, defaultdict
+from types import FunctionType, MemberDescriptorType, SimpleNamespace
 from typing import Any
 
-from eechips.scripts.pooling.shared_places import UNKNOWN, Place, SharedPlaces, is_argument, overlap
-from eechips.scripts.pooling.shared_uses import (
-    ADDED,
-    COMPARED,
-    EXTENDED,
-    MEMBERSHIP,
-    OTHER,
-    SET,
-    UNSET,
-    Change,
-    Reading,
-    SharedUses,
-    shared_uses,
-)
+import numpy as np
+
+from eechips.scripts.pooling.called_functions import Place, is_own
+from eechips.scripts.pooling.script_functions import fields
+from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, SharedPlaces, is_argument, overlap
+from eechips.scripts.pooling.shared_uses import ADDED, EXTENDED, OTHER, SET, Change, Reading, SharedUses, shared_uses
+from eechips.scripts.pooling.statement_kinds import COMPARED, MEMBERSHIP, UNSET
 
 
 def dependent_changes(function: Any) -> list[Place]:
@@ -38,10 +34,36 @@ def dependent_changes(function: Any) -> list[Place]:
 def _is_dependent(change: Change, uses: SharedUses, places: SharedPlaces) -> bool:
     return (
         change.kind == OTHER
+        or is_unseen(change.place, places)
         or (change.kind == ADDED and _may_begin(change.place, uses, places))
         or any(not _is_own(reading, change, uses) for reading in uses.readings if overlap(reading.place, change.place))
         or any(_decides(change, uses, places, *read) for test in change.tests for read in test.reads)
     )
+
+
+def is_unseen(place: Place, places: SharedPlaces) -> bool:
+    """Return whether a change is made in an object whose changes a run does not find: see `StateChanges`."""
+    holders = [(places.value(place[:n]), place[n]) for n in range(1, len(place))]
+    return any(_hides(holder, step) for holder, step in holders) or _hides(places.value(place), "")
+
+
+def _hides(holder: Any, step: str) -> bool:
+    if isinstance(holder, np.ndarray):
+        return holder.dtype.hasobject or not holder.ndim
+    if isinstance(holder, CONTAINERS):
+        return step.startswith(".") and bool(step.strip("_.")) and type(holder) not in CONTAINERS
+    if not step:
+        return isinstance(holder, (UserDict, UserList, ChainMap))
+    if is_own(holder):
+        return step.startswith(".") and step[1:] not in fields(holder) and is_slot(type(holder), step[1:])
+    return isinstance(holder, (FunctionType, Namespace, SimpleNamespace, UserDict, UserList, ChainMap)) or (
+        step.startswith("[") and type(holder).__name__ in ("Series", "GeoSeries")
+    )
+
+
+def is_slot(kind: type, name: str) -> bool:
+    """Return whether an attribute is in ``__slots__`` of a class."""
+    return isinstance(inspect.getattr_static(kind, name, None), MemberDescriptorType)
 
 
 def _may_begin(place: Place, uses: SharedUses, places: SharedPlaces) -> bool:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from eechips.scripts.pooling.call_variables import CallVariables, SharedCall
-from eechips.scripts.pooling.shared_places import Place, may_equal, variable_name
+from eechips.scripts.pooling.called_functions import Place
+from eechips.scripts.pooling.shared_places import may_equal, variable_name
 from eechips.scripts.pooling.shared_uses import ADDED, EXTENDED, shared_uses
 from eechips.scripts.pooling.state_changes import StateChange, equal, is_number, is_table
 
@@ -160,7 +161,10 @@ def _add(there: Any, key: Any, value: Any, path: tuple[Any, ...], merging: _Merg
         path: path to the item.
     """
     present: Any = there.get(key) if isinstance(there, dict) else None
-    if isinstance(there, (Counter, defaultdict)) and is_number(present):
+    former = None if isinstance(there, dict) else getattr(type(there), key, None)  # the value of its class before
+    if is_number(former) and is_number(value) and merging.is_sum(path):
+        _set(there, key, getattr(there, key) + (value - former))
+    elif isinstance(there, (Counter, defaultdict)) and is_number(present):
         _set(there, key, present + value)
     elif type(value) is not type(present) or not merging.is_joined(path):
         _set(there, key, value)

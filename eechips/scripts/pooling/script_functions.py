@@ -6,7 +6,7 @@ import ast
 import functools
 import inspect
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
@@ -16,19 +16,25 @@ from eechips.scripts.pooling.call_variables import closure
 from eechips.scripts.pooling.original_pools import is_installed
 from eechips.scripts.script_source import read_source
 
+_MOST_DECORATORS = 20
+
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class ScriptFunction:
-    """A function or method of a script, without the functions that it wraps.
+    """A function or method of a script.
 
     Attributes:
         code: its code; None for a function of C.
         module: name of its module.
+
+    Args:
+        is_unwrapped: whether the function inside its decorators is meant.
     """
 
-    def __init__(self, member: Any) -> None:
-        self._function = getattr(member, "__func__", member)
+    def __init__(self, member: Any, *, is_unwrapped: bool = True) -> None:
+        function = getattr(member, "__func__", member)
+        self._function = unwrapped(function) if is_unwrapped else function
         code = getattr(self._function, "__code__", None)
         self.code: CodeType | None = code if isinstance(code, CodeType) else None
         self.module: str = getattr(self._function, "__module__", None) or ""
@@ -47,17 +53,18 @@ class ScriptFunction:
             return {}
         return self._function.__globals__ | closure(self._function)
 
+    def defaults(self) -> dict[str, Any]:
+        """Return the values that its parameters have if a call gives none."""
+        names = self.parameters()
+        positional = names[: self.code.co_argcount] if self.code is not None else ()
+        given = getattr(self._function, "__defaults__", None) or ()
+        pairs = zip(positional[len(positional) - len(given) :], given, strict=True)
+        return dict(pairs) | (getattr(self._function, "__kwdefaults__", None) or {})
+
     @property
     def inherited(self) -> tuple[str, ...]:
         """Names of variables of the functions around it."""
         return () if self.code is None else self.code.co_freevars
-
-
-def wrapped_functions(member: Any) -> Iterator[Any]:
-    """Yield a function or method, and the functions that it wraps as a decorator does."""
-    while member is not None:
-        yield member
-        member = getattr(getattr(member, "__func__", member), "__wrapped__", None)
 
 
 def function_definitions(code: CodeType, path: Path) -> tuple[Definition, ...]:
@@ -65,7 +72,7 @@ def function_definitions(code: CodeType, path: Path) -> tuple[Definition, ...]:
     if not is_file_of_script(path):
         return ()
     status = path.stat()
-    return _definitions(code.co_name, code.co_firstlineno, path, status.st_mtime_ns, status.st_size)
+    return _definitions(path, status.st_mtime_ns, status.st_size).get((code.co_name, code.co_firstlineno), ())
 
 
 def is_of_script(value: Any) -> bool:
@@ -77,8 +84,28 @@ def is_of_script(value: Any) -> bool:
         return value.__module__ == "__main__" or is_of_script(module)
     if isinstance(value, type):  # of a file that has been executed, as that of a script
         return any(is_of_script(member) for member in vars(value).values() if isinstance(member, FunctionType))
-    inner = inspect.unwrap(getattr(value, "__func__", value)) if callable(value) else None
+    inner = unwrapped(value)
     return isinstance(inner, FunctionType) and is_file_of_script(Path(inner.__code__.co_filename))
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the function inside decorators, without executing code of an object."""
+    for _ in range(_MOST_DECORATORS):
+        value = value.__func__ if isinstance(value, (MethodType, classmethod, staticmethod)) else value
+        inner = fields(value).get("__wrapped__")
+        if inner is None:
+            return value
+        value = inner
+    return value
+
+
+def fields(value: Any) -> Mapping[str, Any]:
+    """Return the attributes that an object has of its own, without executing its code."""
+    try:
+        own = object.__getattribute__(value, "__dict__")
+    except AttributeError:
+        return {}
+    return own if isinstance(own, Mapping) else {}
 
 
 def is_file_of_script(path: Path) -> bool:
@@ -91,15 +118,15 @@ def reached_functions(function: Any) -> Iterator[FunctionType | MethodType]:
     waiting, reached = [function], set[CodeType]()
     while waiting:
         member = waiting.pop()
-        owner = getattr(member, "__self__", None)
-        inner = inspect.unwrap(getattr(member, "__func__", member))
+        owner = member.__self__ if isinstance(member, MethodType) else None
+        inner = unwrapped(member)
         if not isinstance(inner, FunctionType) or inner.__code__ in reached or not is_of_script(inner):
             continue
         reached.add(inner.__code__)
         yield inner if owner is None else MethodType(inner, owner)
         for name in inner.__code__.co_names:
             waiting.append(inner.__globals__.get(name))
-            if isinstance(method := getattr(type(owner), name, None), FunctionType):
+            if isinstance(method := inspect.getattr_static(type(owner), name, None), FunctionType):
                 waiting.append(MethodType(method, owner))
 
 
@@ -114,10 +141,14 @@ def local_names(code: CodeType) -> set[str]:
     return {*code.co_varnames, *code.co_cellvars}.union(*map(local_names, inner))
 
 
-@functools.lru_cache(maxsize=1024)
-def _definitions(name: str, line: int, path: Path, modified: int, size: int) -> tuple[Definition, ...]:
-    nodes = ast.walk(_tree(path, modified, size))
-    return tuple(node for node in nodes if isinstance(node, Definition) and _place(node) == (name, line))
+@functools.lru_cache
+def _definitions(path: Path, modified: int, size: int) -> dict[tuple[str, int], tuple[Definition, ...]]:
+    """Return the definitions in a file by their names and lines."""
+    found: dict[tuple[str, int], tuple[Definition, ...]] = {}
+    for node in ast.walk(_tree(path, modified, size)):
+        if isinstance(node, Definition):
+            found[_place(node)] = (*found.get(_place(node), ()), node)
+    return found
 
 
 @functools.lru_cache

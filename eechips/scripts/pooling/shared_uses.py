@@ -1,13 +1,10 @@
-"""Find what a function of a script reads and changes of variables that threads share, in its source.
-
-Functions and methods of the script that it calls are read too. What it prints or logs is left out.
-"""
+"""Find what a function of a script, and those that it calls, read and change of variables that threads share."""
 
 from __future__ import annotations
 
 import ast
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import ChainMap, Counter, UserDict, UserList, deque
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Number
 from types import MethodType
@@ -16,35 +13,26 @@ from typing import Any
 import numpy as np
 
 from eechips.scripts.pooling.call_variables import executed_function
-from eechips.scripts.pooling.script_functions import wrapped_functions
-from eechips.scripts.pooling.shared_places import (
-    CONTAINERS,
-    UNKNOWN,
-    Place,
-    Scope,
-    SharedPlaces,
-    is_argument,
-    overlap,
-    step,
-)
+from eechips.scripts.pooling.called_functions import Place, layers
+from eechips.scripts.pooling.script_functions import ScriptFunction
+from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, Scope, SharedPlaces, is_argument, overlap, step
 from eechips.scripts.pooling.state_changes import is_table
+from eechips.scripts.pooling.statement_kinds import COMPARED, is_message, leaves, only_prints, tested
 from eechips.scripts.script_source import last_name
 
 ADDED, EXTENDED, SET, OTHER = "added", "extended", "set", "other"
 """Changes: a number is added; items are added to a container; a value is set; any other."""
 
-MEMBERSHIP, UNSET, COMPARED = "membership", "unset", "compared"
-"""Tests: whether a key is there; whether a value is None, empty or false; any other."""
-
-_MESSAGES = frozenset({"print", "debug", "info", "warning", "error", "exception", "critical", "log", "display"})
-_MESSAGES |= {"set_description", "set_description_str", "set_postfix", "set_postfix_str"}
-_WRITERS = frozenset({"bar.write", "pbar.write", "sys.stderr.write", "sys.stdout.write", "tqdm.write"})
 _ADDING = frozenset({"append", "extend", "add", "update"})
 _REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 _ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
+_ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_update"}
 _CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
-_CHANGING |= {"at", "copyto", "fill_diagonal", "insort", "insort_left", "insort_right", "next", "place", "putmask"}
+_CHANGING |= {"at", "copyto", "fill_diagonal", "place"} | {"insort", "insort_left", "insort_right", "next", "putmask", "setitem"}
 """Functions that change their first argument."""
+_SIGNALS = frozenset({"clear", "get", "get_nowait", "put", "put_nowait", "set"})
+_OF_THREADS = frozenset({"_queue", "queue", "threading"})
+"""Modules whose objects pass signals and items between threads."""
 _OF_ARRAYS = frozenset({"fill", "itemset", "partition", "put", "resize", "sort"})
 _OF_TABLES = frozenset({"drop", "fillna", "insert", "pop", "rename", "replace", "sort_values", "update"})
 _MOST_LEVELS = 12
@@ -90,10 +78,16 @@ class Reading:
 
 @dataclass(slots=True)
 class SharedUses:
-    """Changes and readings of shared places, in the order of the source."""
+    """Changes and readings of shared places, in the order of the source.
+
+    Attributes:
+        named, known: functions that are read, and what they read.
+    """
 
     changes: list[Change] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
+    named: set[Any] = field(default_factory=set)
+    known: dict[Any, Any] = field(default_factory=dict)
 
     def change(self, place: Place | None, kind: str, tests: tuple[Test, ...], sources: Sequence[Place] = ()) -> None:
         """Add a change; none if the place is not shared."""
@@ -115,9 +109,11 @@ class SharedUses:
 def shared_uses(function: Any) -> SharedUses:
     """Return what a call of a function uses; nothing for a function that is not in a file of the script."""
     uses, member = SharedUses(), executed_function(function)
-    context = {"self": ("self",)} if isinstance(member, MethodType) else {}
-    for part in wrapped_functions(member):
-        _Reader(part, context, SharedPlaces(function), uses, (), frozenset()).read(is_first=True)
+    places = SharedPlaces(function)
+    for layer in layers(getattr(member, "__func__", member)):
+        first = ScriptFunction(layer, is_unwrapped=False).parameters()[:1]
+        context = dict.fromkeys(first, ("self",)) if isinstance(member, MethodType) else {}
+        _Reader(layer, context, places, uses, (), frozenset()).read(is_first=True)
     return uses
 
 
@@ -139,6 +135,7 @@ class _Reader:
     ) -> None:  # fmt: skip
         self._places, self._uses, self._tests, self._callers = places, uses, tests, callers
         self._scope = Scope(member, context, places)
+        self._inner: dict[str, ast.AST] = {}
 
     def read(self, *, is_first: bool = False) -> None:
         """Read its definition.
@@ -148,12 +145,18 @@ class _Reader:
         """
         if self._scope.key in self._callers or len(self._callers) > _MOST_LEVELS:
             return
+        key, first = (self._scope.key, self._tests), len(self._uses.readings)
+        if not is_first and key in self._uses.known:
+            for place, tests in self._uses.known[key]:
+                self._uses.read(place, tests)
+            return
         self._callers |= {self._scope.key}
         for definition in self._scope.definitions(is_first=is_first):
             if isinstance(definition, ast.Lambda):
                 self._expression(definition.body, self._tests)
             else:
                 self._block(definition.body, self._tests)
+        self._uses.known[key] = dict.fromkeys((part.place, part.tests) for part in self._uses.readings[first:])
 
     def _block(self, statements: Sequence[ast.stmt], tests: tuple[Test, ...]) -> tuple[Test, ...]:
         """Read statements; return the tests for what follows them: one that may return decides on all after it."""
@@ -172,19 +175,17 @@ class _Reader:
                 return (*tests, self._test(node.test, tests))
             case ast.For() | ast.AsyncFor():
                 self._expression(node.iter, tests)
-                if (place := self._scope.place(node.iter)) is not None:
-                    self._scope.bind(node.target, (*place, "[*]"))
+                self._scope.bind_items(node.target, node.iter)
                 return self._block(node.orelse, self._block(node.body, tests))
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
-                    self._argument(item.context_expr, tests, is_read=self._scope.place(item.context_expr) is None)
-                    for name in ("__enter__", "__exit__"):
-                        self._read_members(self._scope.methods(item.context_expr, name), None, tests)
+                    self._entered(item, tests)
                 return self._block(node.body, tests)
-            case ast.Try():
+            case ast.Try() | ast.TryStar():
                 handlers = [line for handler in node.handlers for line in handler.body]
                 return self._block([*node.body, *handlers, *node.orelse, *node.finalbody], tests)
-            case ast.FunctionDef() | ast.AsyncFunctionDef():
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                self._inner[node.name] = node
                 self._block(node.body, tests)
             case ast.Assign() | ast.AnnAssign():
                 self._assignment(node, tests)
@@ -193,20 +194,28 @@ class _Reader:
             case ast.Delete():
                 for target in node.targets:
                     self._uses.change(self._scope.place(target), OTHER, tests)
-            case ast.Expr() if _is_message(node.value):
-                pass
+            case ast.Expr(value=ast.Call() as call) if is_message(call) or self._only_prints(call):
+                first, changes = len(self._uses.readings), len(self._uses.changes)
+                self._expression(call, tests)
+                if len(self._uses.changes) == changes:
+                    self._uses.take_readings(first)
             case _:
                 for child in ast.iter_child_nodes(node):
                     if isinstance(child, ast.expr):
                         self._expression(child, tests)
         return tests
 
+    def _only_prints(self, call: ast.Call) -> bool:
+        """Return whether a call is of a function of the script that only prints or logs."""
+        members = [ScriptFunction(member, is_unwrapped=False) for member, _ in self._scope.called(call.func)]
+        return bool(members) and all(only_prints(part) for member in members for part in member.definitions())
+
     def _branches(self, test: Test, blocks: Sequence[Sequence[ast.stmt]], tests: tuple[Test, ...]) -> tuple[Test, ...]:
         """Read the blocks of which a test chooses one; see `_block`."""
         inner = (*tests, test)
         ends = [end for block in blocks for end in self._block(block, inner) if end not in inner]
-        leaves = [test] if any(map(_leaves, blocks)) else []
-        return (*tests, *leaves, *dict.fromkeys(ends))
+        ending = [test] if any(map(leaves, blocks)) else []
+        return (*tests, *ending, *dict.fromkeys(ends))
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: tuple[Test, ...]) -> None:
         value = node.value
@@ -232,6 +241,9 @@ class _Reader:
             is_called = isinstance(value, ast.Call)
             derived = [] if source is not None and is_called else self._uses.take_readings(first)
             self._scope.bind(target, source, [] if source is not None else derived)
+            self._scope.link(target, value)
+            if isinstance(value, ast.Lambda) and isinstance(target, ast.Name):
+                self._inner[target.id] = value
             self._scope.note_clock(target, value)
         elif (added := self._addend(target, value)) is not None:
             if isinstance(value, ast.BinOp) and isinstance(value.left, ast.Call):
@@ -242,6 +254,7 @@ class _Reader:
         else:
             self._expression(value, tests)
             read = [reading.place for reading in self._uses.readings[first:]]
+            self._scope.link(target, value)
             place = self._changed_place(target, tests)
             is_own = place is not None and any(overlap(other, place) for other in read)
             self._uses.change(place, OTHER if is_own else SET, tests, read)
@@ -276,6 +289,8 @@ class _Reader:
         present = self._scope.value(place)
         if isinstance(present, (list, deque, Counter)):
             return EXTENDED
+        if isinstance(present, (bool, np.bool_)):
+            return OTHER
         if present is not UNKNOWN:
             return ADDED if isinstance(present, (Number, np.ndarray)) else OTHER
         if isinstance(value, (ast.List, ast.ListComp)):
@@ -286,11 +301,12 @@ class _Reader:
 
     def _changed_place(self, target: ast.expr, tests: tuple[Test, ...]) -> Place | None:
         """Return the place that an assignment changes. Its keys are read, but not in ``table.loc[len(table)]``."""
-        if self._scope.is_local(target):
+        if self._scope.is_local(target) or self._scope.is_of_call(target):
             return None
         owner = getattr(getattr(target, "value", target), "value", target)
         if not ast.unparse(target).endswith(f".loc[len({ast.unparse(owner)})]"):
             self._keys(target, tests)
+        self._named(target, tests)
         return self._scope.place(target)
 
     def _test(self, node: ast.expr, tests: tuple[Test, ...]) -> Test:
@@ -300,9 +316,9 @@ class _Reader:
         places = self._uses.take_readings(first)
         if self._scope.is_clocked(node):  # it only decides when a call prints again
             return Test(())
-        tested = [(place, kind) for part, kind in _tested(node) if (place := self._scope.place(part)) is not None]
-        compared = Counter(places) - Counter(place for place, _ in tested)
-        return Test((*tested, *((place, COMPARED) for place in compared)))
+        of_parts = [(place, kind) for part, kind in tested(node) if (place := self._scope.place(part)) is not None]
+        compared = Counter(places) - Counter(place for place, _ in of_parts)
+        return Test((*of_parts, *((place, COMPARED) for place in compared)))
 
     def _expression(self, node: ast.AST, tests: tuple[Test, ...]) -> None:
         scope = self._scope
@@ -319,7 +335,17 @@ class _Reader:
         elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and (place := scope.place(node)) is not None:
             self._uses.read(place, tests)
             self._keys(node, tests)
+            self._named(node, tests)
+        elif isinstance(node, (ast.ListComp, ast.SetComp, ast.GeneratorExp, ast.DictComp)):
+            for loop in node.generators:
+                self._expression(loop.iter, tests)
+                scope.bind_items(loop.target, loop.iter)
+                for condition in loop.ifs:
+                    self._expression(condition, tests)
+            for value in [node.key, node.value] if isinstance(node, ast.DictComp) else [node.elt]:
+                self._expression(value, tests)
         else:
+            self._named(node, tests)
             for place in scope.derived(node):
                 self._uses.read(place, tests)
             for child in ast.iter_child_nodes(node):
@@ -333,53 +359,68 @@ class _Reader:
                 self._expression(key, tests)
             node = node.func if isinstance(node, ast.Call) else node.value
 
+    def _named(self, node: ast.AST, tests: tuple[Test, ...]) -> None:
+        """Read the functions that a name means: what has them may call them."""
+        for member, context in self._scope.named(node):
+            key = getattr(member, "__code__", None), tuple(sorted(context.items())), tests
+            if key not in self._uses.named:
+                self._uses.named.add(key)
+                _Reader(member, context, self._places, self._uses, tests, self._callers).read()
+
+    def _call_inner(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
+        """Read a function in this one again, with what a call passes to it."""
+        name = node.func.id if isinstance(node.func, ast.Name) else ""
+        inner = self._inner.pop(name, None)
+        if not isinstance(inner, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            return
+        for parameter, value in zip(inner.args.args, node.args, strict=False):
+            if (place := self._scope.place(value)) is not None:
+                self._scope.bind(ast.Name(parameter.arg), place)
+        if isinstance(inner, ast.Lambda):
+            self._expression(inner.body, tests)
+        else:
+            self._block(inner.body, tests)
+        self._inner[name] = inner
+
+    def _entered(self, item: ast.withitem, tests: tuple[Test, ...]) -> None:
+        """Read a context manager: its methods, and the name that it gives."""
+        self._expression(item.context_expr, tests)
+        for name in ("__enter__", "__exit__", "__aenter__", "__aexit__"):
+            for member, context in self._scope.called(ast.Attribute(item.context_expr, name)):
+                _Reader(member, context, self._places, self._uses, tests, self._callers).read()
+        if item.optional_vars is not None and (place := self._scope.place(item.context_expr)) is not None:
+            self._scope.bind(item.optional_vars, place if self._scope.is_object(place) else None)
+
     def _call(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
+        if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
+            self._expression(node.func.value, tests)
         called = self._scope.called(node.func)
-        self._read_members(called, node, tests)
-        is_changing = last_name(node.func) in _CHANGING
-        for number, argument in enumerate((*node.args, *(keyword.value for keyword in node.keywords))):
-            self._argument(argument, tests, is_read=not (called or (is_changing and number == 0)))
+        for member, context in called:
+            own = {**context, **self._scope.given(member, node, context)}
+            _Reader(member, own, self._places, self._uses, tests, self._callers).read()
+        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
+            if called and self._scope.place(argument) is not None:
+                self._keys(argument, tests)  # the called function reads and changes it
+            else:
+                self._expression(argument, tests)
         if isinstance(node.func, ast.Attribute):
             self._method(node, node.func, tests)
-        else:
-            self._argument(node.func, tests, is_read=not called)
+        elif not called:
+            self._expression(node.func, tests)
+        self._call_inner(node, tests)
         written = [keyword.value for keyword in node.keywords if keyword.arg == "out"]
-        written += node.args[:1] if is_changing else []
-        is_sum = ast.unparse(node.func).endswith(("add.at", "subtract.at"))
+        written += node.args[:1] if self._scope.called_name(node.func) in _CHANGING else []
         for place in map(self._scope.place, written):
             if place is not None and not isinstance(self._scope.value(place), (str, Number)):
+                is_sum = ast.unparse(node.func).endswith(("add.at", "subtract.at"))
                 self._uses.change(place, ADDED if is_sum else OTHER, tests)
-
-    def _argument(self, node: ast.expr, tests: tuple[Test, ...], *, is_read: bool) -> None:
-        """Read an expression whose value is passed on.
-
-        Args:
-            is_read: whether that reads a shared place; otherwise what receives it, reads it.
-        """
-        if is_read or self._scope.place(node) is None:
-            self._expression(node, tests)
-        else:
-            self._keys(node, tests)
-
-    def _read_members(
-        self, members: Iterable[tuple[Any, Mapping[str, Place]]], node: ast.Call | None, tests: tuple[Test, ...]
-    ) -> None:
-        """Read functions that are called, with what they wrap.
-
-        Args:
-            node: the call that has their arguments; None for none.
-        """
-        for member, context in members:
-            for part in wrapped_functions(member):
-                passed = {} if node is None else self._scope.given(part, node)
-                _Reader(part, {**context, **passed}, self._places, self._uses, tests, self._callers).read()
 
     def _method(self, node: ast.Call, func: ast.Attribute, tests: tuple[Test, ...]) -> None:
         """Read a call of a method: of a container, it may change it."""
         place, name = self._scope.place(func.value), func.attr
-        if place is None or isinstance(func.value, ast.Call):  # as groups.setdefault(key, []).append(value)
+        if not isinstance(func.value, ast.Call) and place is None:
             self._expression(func.value, tests)
-        else:
+        elif not isinstance(func.value, ast.Call):
             self._keys(func.value, tests)
         if place is None:
             return
@@ -390,43 +431,20 @@ class _Reader:
         elif is_table(value):
             is_inplace = any(keyword.arg == "inplace" for keyword in node.keywords)
             is_changed = name in _OF_TABLES and (is_inplace or name in ("insert", "pop", "update"))
-        elif value is not UNKNOWN and not isinstance(value, CONTAINERS):
-            return  # of a library
+        elif isinstance(value, (UserDict, UserList, ChainMap)):
+            self._uses.change(place if is_changed or name == "setdefault" else None, OTHER, tests)
+            return
+        elif value is not UNKNOWN and not isinstance(value, CONTAINERS):  # of a library
+            if type(value).__module__ in _OF_THREADS and name in _SIGNALS:
+                self._uses.change(place, OTHER, tests)
+            return
         elif isinstance(func.value, ast.Subscript) and isinstance(func.value.slice, ast.Slice):
             is_changed = False  # a copy
-        is_bounded = isinstance(value, deque) and value.maxlen is not None
         if name == "setdefault" and node.args:
             self._uses.change((*place, step(node.args[0])), SET, tests)
         elif is_changed and not (name == "update" and is_argument(place)):  # of a bar that shows progress
-            is_added = name in _ADDING and not (isinstance(value, np.ndarray) or is_table(value) or is_bounded)
+            is_added = name in _ADDING and not (isinstance(value, np.ndarray) or is_table(value))
+            is_added = is_added and getattr(value, "maxlen", None) is None
             self._uses.change(place, EXTENDED if is_added else OTHER, tests)
         elif value is not UNKNOWN or name == "get":
             self._uses.read((*place, step(node.args[0])) if name == "get" and node.args else place, tests)
-
-
-def _tested(node: ast.expr) -> Iterator[tuple[ast.expr, str]]:
-    """Yield the expressions of which a condition tests whether they hold a key, or are set."""
-    if isinstance(node, ast.BoolOp):
-        for value in node.values:
-            yield from _tested(value)
-    elif isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
-        yield from _tested(node.operand)
-    elif isinstance(node, ast.Compare) and len(node.ops) == 1:
-        if isinstance(node.ops[0], (ast.In, ast.NotIn)):
-            yield node.comparators[0], MEMBERSHIP
-        elif isinstance(node.ops[0], (ast.Is, ast.IsNot)):
-            yield node.left, UNSET
-    elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)):
-        yield node, UNSET
-
-
-def _is_message(node: ast.expr) -> bool:
-    """Return whether an expression only prints or logs something."""
-    if not isinstance(node, ast.Call) or any(keyword.arg == "file" for keyword in node.keywords):
-        return False
-    return last_name(node.func) in _MESSAGES or ast.unparse(node.func) in _WRITERS
-
-
-def _leaves(block: Sequence[ast.stmt]) -> bool:
-    """Return whether statements end with a jump."""
-    return bool(block) and isinstance(block[-1], (ast.Return, ast.Raise, ast.Continue, ast.Break))

@@ -11,7 +11,10 @@ import types
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from datetime import date, time, timedelta, tzinfo
+from enum import Enum
 from numbers import Number
+from pathlib import PurePath
 from typing import Any
 
 import numpy as np
@@ -32,7 +35,7 @@ _MOST_BYTES = 16_000_000
 
 _SEQUENCES = (list, deque, tuple)
 _CONTAINERS = (dict, set, *_SEQUENCES)
-_PLAIN = (type(None), str, bytes, Number, np.generic)
+_PLAIN = (type(None), str, bytes, Number, np.generic, frozenset, date, time, timedelta, tzinfo, PurePath, Enum)
 _TRANSFERRED = (*_PLAIN, *_CONTAINERS, np.ndarray)
 
 
@@ -196,7 +199,7 @@ class StateChanges:
                 if where[0].size:
                     yield StateChange(path, now[where], before=before[where], where=where)
         elif before is not now and (
-            is_item or (isinstance(before, (*_PLAIN, tuple)) and isinstance(now, _TRANSFERRED))
+            is_item or (isinstance(before, (*_PLAIN, tuple)) and (isinstance(now, _TRANSFERRED) or is_table(now)))
         ):
             is_plain = isinstance(before, _PLAIN) and isinstance(now, _PLAIN)
             if not is_plain or before != now:
@@ -222,7 +225,7 @@ class StateChanges:
             for key, item in before.items.items():
                 yield from self._changes((*path, key), item, present.get(key, item), is_item=is_item)
         if not is_item:
-            added = {key: item for key, item in added.items() if isinstance(item, _TRANSFERRED)}
+            added = {key: item for key, item in added.items() if isinstance(item, _TRANSFERRED) or is_table(item)}
             for key in [key for key in added if is_number(getattr(type(before.of), key, None))]:
                 yield StateChange((*path, key), added.pop(key), before=getattr(type(before.of), key))
         if added:
