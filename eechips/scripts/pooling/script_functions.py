@@ -16,6 +16,7 @@ from eechips.scripts.pooling.call_variables import closure
 from eechips.scripts.pooling.original_pools import is_installed
 from eechips.scripts.script_source import read_source
 
+_PACKAGE = Path(__file__).parents[2]
 _MOST_DECORATORS = 20
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
@@ -110,7 +111,7 @@ def fields(value: Any) -> Mapping[str, Any]:
 
 def is_file_of_script(path: Path) -> bool:
     """Return whether a file is neither of Python nor of an installed package."""
-    return not is_installed(path) and path.is_file()
+    return not is_installed(path) and not path.is_relative_to(_PACKAGE) and path.is_file()
 
 
 def reached_functions(function: Any) -> Iterator[FunctionType | MethodType]:

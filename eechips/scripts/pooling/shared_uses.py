@@ -30,13 +30,12 @@ _ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_
 _CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
 _CHANGING |= {"at", "copyto", "fill_diagonal", "place"} | {"insort", "insort_left", "insort_right", "next", "putmask", "setitem"}
 """Functions that change their first argument."""
+_OF_PROCESSES = frozenset({"Pool", "Process", "ProcessPoolExecutor"})
 _SIGNALS = frozenset({"clear", "get", "get_nowait", "put", "put_nowait", "set"})
 _OF_THREADS = frozenset({"_queue", "queue", "threading"})
-"""Modules whose objects pass signals and items between threads."""
 _OF_ARRAYS = frozenset({"fill", "itemset", "partition", "put", "resize", "sort"})
 _OF_TABLES = frozenset({"drop", "fillna", "insert", "pop", "rename", "replace", "sort_values", "update"})
-_MOST_LEVELS = 12
-"""Functions that call each other and are read."""
+_MOST_LEVELS = 12  # functions that call each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ class _Reader:
         return tests
 
     def _statement(self, node: ast.stmt, tests: tuple[Test, ...]) -> tuple[Test, ...]:
-        """Read a statement; see `_block`."""
+        """See `_block`."""
         match node:
             case ast.If() | ast.While():
                 return self._branches(self._test(node.test, tests), [node.body, node.orelse], tests)
@@ -394,6 +393,8 @@ class _Reader:
     def _call(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
             self._expression(node.func.value, tests)
+        if last_name(node.func) in _OF_PROCESSES:  # its initializer changes other processes
+            return
         called = self._scope.called(node.func)
         for member, context in called:
             own = {**context, **self._scope.given(member, node, context)}
