@@ -357,8 +357,8 @@ def test_changes_that_depend_on_others_stay_in_threads(name: str, tmp_path: Path
 @pytest.mark.parametrize(
     ("body", "name"),
     [
-        ('there()["text"] += str(n)', "state"),
-        ('globals()["best"] = max(globals()["best"], VALUES[n])', "best"),
+        ("exec('state[\"text\"] += str(n)')", "state"),
+        ("exec('global best; best = max(best, VALUES[n])')", "best"),
         ("vars(plain).update(low=min(plain.low, VALUES[n]))", "plain"),
         ('there()["rows"].append(n)', ""),
         ('there()["text"] = "done"', ""),

@@ -30,6 +30,7 @@ from eechips.scripts.pooling.called_functions import (
 )
 from eechips.scripts.pooling.script_functions import Definition, ScriptFunction, fields, is_of_script
 from eechips.scripts.pooling.state_changes import is_table
+from eechips.scripts.pooling.statement_kinds import is_globals, is_namespace
 from eechips.scripts.script_source import last_name
 
 UNKNOWN: Any = object()
@@ -210,12 +211,12 @@ class Scope:
             function = self._variables.get(node.value.id)
             if isinstance(function, FunctionType) and node.attr in vars(function):
                 return (node.value.id, f".{node.attr}")
-        if isinstance(node, ast.Subscript) and _is_globals(node.value) and isinstance(node.slice, ast.Constant):
+        if isinstance(node, ast.Subscript) and is_globals(node.value) and isinstance(node.slice, ast.Constant):
             return (str(node.slice.value),)
         if inner is None:
             return None
         if isinstance(node, ast.Subscript):
-            if _is_namespace(node.value) and isinstance(node.slice, ast.Constant):
+            if is_namespace(node.value) and isinstance(node.slice, ast.Constant):
                 return (*inner, f".{node.slice.value!s}")
             return inner if isinstance(node.slice, ast.Slice) else (*inner, step(node.slice))
         if isinstance(node, ast.Attribute) and node.attr == "__dict__":
@@ -420,15 +421,6 @@ class Scope:
             named += [(str(key), value) for key, value in zip(keys, display.values, strict=True)]
         pairs = [*zip(names, values, strict=False), *named]
         return {name: place for name, value in pairs if (place := self.place(value)) is not None}
-
-
-def _is_globals(node: ast.expr) -> bool:
-    return isinstance(node, ast.Call) and last_name(node.func) == "globals"
-
-
-def _is_namespace(node: ast.expr) -> bool:
-    name = last_name(node.func) if isinstance(node, ast.Call) else getattr(node, "attr", "")
-    return name in ("vars", "__dict__")
 
 
 def step(key: ast.expr) -> str:

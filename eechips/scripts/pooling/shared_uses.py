@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from eechips.scripts.pooling import method_names
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place, layers
 from eechips.scripts.pooling.script_functions import ScriptFunction
@@ -23,18 +24,6 @@ from eechips.scripts.script_source import last_name
 ADDED, EXTENDED, SET, OTHER = "added", "extended", "set", "other"
 """Changes: a number is added; items are added to a container; a value is set; any other."""
 
-_ADDING = frozenset({"append", "extend", "add", "update"})
-_REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
-_ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
-_ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_update"}
-_CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
-_CHANGING |= {"at", "copyto", "fill_diagonal", "place"} | {"insort", "insort_left", "insort_right", "next", "putmask", "setitem"}
-"""Functions that change their first argument."""
-_OF_PROCESSES = frozenset({"Pool", "Process", "ProcessPoolExecutor"})
-_SIGNALS = frozenset({"clear", "get", "get_nowait", "put", "put_nowait", "set"})
-_OF_THREADS = frozenset({"_queue", "queue", "threading"})
-_OF_ARRAYS = frozenset({"fill", "itemset", "partition", "put", "resize", "sort"})
-_OF_TABLES = frozenset({"drop", "fillna", "insert", "pop", "rename", "replace", "sort_values", "update"})
 _MOST_LEVELS = 12  # functions that call each other
 
 
@@ -383,24 +372,27 @@ class _Reader:
 
     def _entered(self, item: ast.withitem, tests: tuple[Test, ...]) -> None:
         """Read a context manager: its methods, and the name that it gives."""
-        self._expression(item.context_expr, tests)
+        place = self._scope.place(item.context_expr)
+        if place is None or not self._scope.is_object(place):
+            self._expression(item.context_expr, tests)
         for name in ("__enter__", "__exit__", "__aenter__", "__aexit__"):
             for member, context in self._scope.called(ast.Attribute(item.context_expr, name)):
                 _Reader(member, context, self._places, self._uses, tests, self._callers).read()
-        if item.optional_vars is not None and (place := self._scope.place(item.context_expr)) is not None:
+        if item.optional_vars is not None and place is not None:
             self._scope.bind(item.optional_vars, place if self._scope.is_object(place) else None)
 
     def _call(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
             self._expression(node.func.value, tests)
-        if last_name(node.func) in _OF_PROCESSES:  # its initializer changes other processes
+        if last_name(node.func) in method_names.OF_PROCESSES:  # its initializer changes other processes
             return
         called = self._scope.called(node.func)
         for member, context in called:
             own = {**context, **self._scope.given(member, node, context)}
             _Reader(member, own, self._places, self._uses, tests, self._callers).read()
-        for argument in (*node.args, *(keyword.value for keyword in node.keywords)):
-            if called and self._scope.place(argument) is not None:
+        is_changing = self._scope.called_name(node.func) in method_names.CHANGING
+        for number, argument in enumerate((*node.args, *(keyword.value for keyword in node.keywords))):
+            if (called or (is_changing and not number)) and self._scope.place(argument) is not None:
                 self._keys(argument, tests)  # the called function reads and changes it
             else:
                 self._expression(argument, tests)
@@ -410,7 +402,7 @@ class _Reader:
             self._expression(node.func, tests)
         self._call_inner(node, tests)
         written = [keyword.value for keyword in node.keywords if keyword.arg == "out"]
-        written += node.args[:1] if self._scope.called_name(node.func) in _CHANGING else []
+        written += node.args[:1] if is_changing else []
         for place in map(self._scope.place, written):
             if place is not None and not isinstance(self._scope.value(place), (str, Number)):
                 is_sum = ast.unparse(node.func).endswith(("add.at", "subtract.at"))
@@ -426,17 +418,17 @@ class _Reader:
         if place is None:
             return
         value = self._scope.value(place)
-        is_changed = name in _ADDING | _REMOVING | _ORDERING
+        is_changed = name in method_names.ADDING | method_names.REMOVING | method_names.ORDERING
         if isinstance(value, np.ndarray):
-            is_changed = name in _OF_ARRAYS
+            is_changed = name in method_names.OF_ARRAYS
         elif is_table(value):
             is_inplace = any(keyword.arg == "inplace" for keyword in node.keywords)
-            is_changed = name in _OF_TABLES and (is_inplace or name in ("insert", "pop", "update"))
+            is_changed = name in method_names.OF_TABLES and (is_inplace or name in ("insert", "pop", "update"))
         elif isinstance(value, (UserDict, UserList, ChainMap)):
             self._uses.change(place if is_changed or name == "setdefault" else None, OTHER, tests)
             return
         elif value is not UNKNOWN and not isinstance(value, CONTAINERS):  # of a library
-            if type(value).__module__ in _OF_THREADS and name in _SIGNALS:
+            if type(value).__module__ in method_names.OF_THREADS and name in method_names.SIGNALS:
                 self._uses.change(place, OTHER, tests)
             return
         elif isinstance(func.value, ast.Subscript) and isinstance(func.value.slice, ast.Slice):
@@ -444,7 +436,7 @@ class _Reader:
         if name == "setdefault" and node.args:
             self._uses.change((*place, step(node.args[0])), SET, tests)
         elif is_changed and not (name == "update" and is_argument(place)):  # of a bar that shows progress
-            is_added = name in _ADDING and not (isinstance(value, np.ndarray) or is_table(value))
+            is_added = name in method_names.ADDING and not (isinstance(value, np.ndarray) or is_table(value))
             is_added = is_added and getattr(value, "maxlen", None) is None
             self._uses.change(place, EXTENDED if is_added else OTHER, tests)
         elif value is not UNKNOWN or name == "get":

@@ -54,3 +54,14 @@ def leaves(block: Sequence[ast.stmt]) -> bool:
     if isinstance(last, (ast.Try, ast.TryStar)):
         return any(map(leaves, (last.body, last.orelse, last.finalbody, *(h.body for h in last.handlers))))
     return isinstance(last, (ast.Return, ast.Raise, ast.Continue, ast.Break))
+
+
+def is_globals(node: ast.expr) -> bool:
+    """Return whether an expression is the dict of global variables."""
+    return isinstance(node, ast.Call) and last_name(node.func) == "globals"
+
+
+def is_namespace(node: ast.expr) -> bool:
+    """Return whether an expression is the dict of attributes of an object."""
+    name = last_name(node.func) if isinstance(node, ast.Call) else getattr(node, "attr", "")
+    return name in ("vars", "__dict__")
