@@ -31,20 +31,20 @@ def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
     """Return the functions of the script that a call of an object calls, with places of their parameters."""
     context: dict[str, Place] = {}
     if isinstance(value, partial):
-        found = functions_of(value.func, added)
-        for member, own in found:
+        functions = functions_of(value.func, added)
+        for member, own in functions:
             names = [name for name in ScriptFunction(member, is_unwrapped=False).parameters() if name not in own]
             pairs = [*zip(names, value.args, strict=False), *value.keywords.items()]
             context |= {n: added(v) for n, v in pairs if isinstance(v, MUTABLE) or is_own(v)}
-        return [(member, {**context, **own}) for member, own in found]
+        return [(member, {**context, **own}) for member, own in functions]
     if isinstance(value, MethodType):
         owner = value.__self__
         place = added(owner)
         return [(layer, {first_parameter(layer): place}) for layer in layers(value.__func__)]
     if isinstance(value, type):
         members = (vars(kind).get(n) for n in ("__new__", "__init__") for kind in value.__mro__ if is_of_script(kind))
-        made = [layer for member in members for layer in layers(getattr(member, "__func__", member))]
-        return [(layer, {first_parameter(layer): (f"{MADE}{value.__name__}",)}) for layer in made]
+        constructors = [layer for member in members for layer in layers(getattr(member, "__func__", member))]
+        return [(layer, {first_parameter(layer): (f"{MADE}{value.__name__}",)}) for layer in constructors]
     if is_own(value):
         return methods([type(value)], "__call__", added(value))
     return [(layer, {}) for layer in layers(value)]
@@ -52,22 +52,22 @@ def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
 
 def layers(value: Any) -> list[FunctionType]:
     """Return the functions of the script in a function: those of its decorators, and the decorated one."""
-    found: list[FunctionType] = []
-    while value is not None and len(found) < _MOST_DECORATORS:
+    functions: list[FunctionType] = []
+    while value is not None and len(functions) < _MOST_DECORATORS:
         if isinstance(value, FunctionType) and is_file_of_script(Path(value.__code__.co_filename)):
-            found.append(value)
+            functions.append(value)
         value = fields(value).get("__wrapped__")
-    return found
+    return functions
 
 
 def methods(classes: Sequence[type], name: str, place: Place | None, *, is_class: bool = False) -> list[Called]:
     """Return the methods with a name, each with the place of what it is of.
 
     Args:
-        place: of the object or class; None for an object that the call has made.
+        place: where the object or class is; None for an object that the call has made.
         is_class: whether it is the place of a class.
     """
-    found: list[Called] = []
+    functions: list[Called] = []
     for kind in classes:
         member = inspect.getattr_static(kind, name, None)
         if isinstance(member, property):
@@ -78,10 +78,10 @@ def methods(classes: Sequence[type], name: str, place: Place | None, *, is_class
             owner = (*owner, ".__class__")
         for layer in layers(getattr(member, "__func__", member)):
             is_bound = not isinstance(member, staticmethod) and (is_of_class or not is_class)
-            found.append((layer, {first_parameter(layer): owner} if is_bound else {}))
-        if found and place is not None:
+            functions.append((layer, {first_parameter(layer): owner} if is_bound else {}))
+        if functions and place is not None:
             break
-    return found
+    return functions
 
 
 def first_parameter(member: FunctionType) -> str:

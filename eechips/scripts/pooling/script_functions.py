@@ -58,8 +58,8 @@ class ScriptFunction:
         """Return the values that its parameters have if a call gives none."""
         names = self.parameters()
         positional = names[: self.code.co_argcount] if self.code is not None else ()
-        given = getattr(self._function, "__defaults__", None) or ()
-        pairs = zip(positional[len(positional) - len(given) :], given, strict=True)
+        values = getattr(self._function, "__defaults__", None) or ()
+        pairs = zip(positional[len(positional) - len(values) :], values, strict=True)
         return dict(pairs) | (getattr(self._function, "__kwdefaults__", None) or {})
 
     @property
@@ -145,11 +145,11 @@ def local_names(code: CodeType) -> set[str]:
 @functools.lru_cache
 def _definitions(path: Path, modified: int, size: int) -> dict[tuple[str, int], tuple[Definition, ...]]:
     """Return the definitions in a file by their names and lines."""
-    found: dict[tuple[str, int], tuple[Definition, ...]] = {}
+    by_place: dict[tuple[str, int], tuple[Definition, ...]] = {}
     for node in ast.walk(_tree(path, modified, size)):
         if isinstance(node, Definition):
-            found[_place(node)] = (*found.get(_place(node), ()), node)
-    return found
+            by_place[_place(node)] = (*by_place.get(_place(node), ()), node)
+    return by_place
 
 
 @functools.lru_cache

@@ -182,11 +182,11 @@ class Scope:
             parts = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
             if isinstance(value, (ast.List, ast.Tuple)):
                 parts = [(ast.Constant(number), part) for number, part in enumerate(value.elts)]
-            made: Place = (f"{MADE}{target.id}",)
+            display: Place = (f"{MADE}{target.id}",)
             for key, part in parts:
                 if key is not None and (place := self.place(part)) is not None and self.is_object(place):
-                    links[(*made, step(key))] = place
-                    self._aliases[target.id] = made
+                    links[(*display, step(key))] = place
+                    self._aliases[target.id] = display
         elif (raw := self._place(target)) is not None and raw[0].startswith(MADE):
             place = self.place(value)
             if place is not None and self.is_object(place):
@@ -262,8 +262,8 @@ class Scope:
                 scope = Scope(member, {**context, **self.given(member, node, context)}, self._places)
                 parts = [part for definition in scope.definitions(is_first=False) for part in ast.walk(definition)]
                 values = [p.value for p in parts if isinstance(p, (ast.Return, ast.Yield)) and p.value is not None]
-                found = (place for value in values if (place := scope.place(value)) is not None)
-                self._returns[id(node)] = next(filter(self.is_object, found), None)
+                returned = (place for value in values if (place := scope.place(value)) is not None)
+                self._returns[id(node)] = next(filter(self.is_object, returned), None)
             self._places.levels -= 1
         return self._returns[id(node)]
 
@@ -397,7 +397,7 @@ class Scope:
             return []
         if isinstance(value, (dict, list, tuple)) and len(value) < _MOST_FUNCTIONS:
             items = value.values() if isinstance(value, dict) else value
-            return [found for item in items if callable(item) for found in functions_of(item, self._places.added)]
+            return [called for item in items if callable(item) for called in functions_of(item, self._places.added)]
         return functions_of(value, self._places.added) if callable(value) else []
 
     def _bases(self, place: Place) -> list[type]:
