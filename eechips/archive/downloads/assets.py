@@ -23,8 +23,8 @@ _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Iterator[str]:
     """Yield the keys of the requested assets, selected by key or by the name of their only band.
 
-    Of several assets of one band, the finest GeoTIFF counts: archives have a band also in coarser files, and as the
-    JPEG 2000 that it was made of. A common name may be that of several bands, such as ``rededge``.
+    Of several assets of one band, the finest GeoTIFF of data counts: archives have a band also in coarser files, as the
+    JPEG 2000 that it was made of, and as a picture. A common name may be that of several bands, such as ``rededge``.
 
     Args:
         names: None for the assets with the role data, or for all if none has it; without the JPEG 2000 of which there
@@ -32,37 +32,73 @@ def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Itera
     """
     assets: Mapping[str, Mapping[str, Any]] = item["assets"]
     if names is None:
-        data = {key: asset for key, asset in assets.items() if _is_data(asset)} or assets
-        of_geotiffs = {_content(asset) for asset in data.values() if _is_geotiff(asset)}
-        yield from (key for key, asset in data.items() if not (_is_jpeg2000(asset) and _content(asset) in of_geotiffs))
+        copies = set(jpeg2000_copies(item))
+        yield from (key for key in _data(assets) if key not in copies)
         return
+    by_name = {} if all(name in assets for name in names) else _best_by_name(assets)
     seen = set()
     for name in names:
-        for key in [name] if name in assets else _of_band(assets, name):
+        bands = by_name.get(name, {})
+        for key in [name] if name in assets else [bands[name]] if name in bands else bands.values():
             if key not in seen:
                 seen.add(key)
                 yield key
 
 
-def _of_band(assets: Mapping[str, Mapping[str, Any]], name: str) -> list[str]:
-    """Return the key of the best asset of each band that has a name, or else a common name."""
-    by_band: dict[str, list[str]] = {}
+def jpeg2000_copies(item: Mapping[str, Any]) -> list[str]:
+    """Return the keys of JPEG 2000 of data that the item also has as a GeoTIFF.
+
+    Both declare the same size of pixels; or one declares none, and their URLs differ in the suffix only.
+    """
+    data = _data(item["assets"])
+    jpegs = [key for key, asset in data.items() if _is_jpeg2000(asset)]
+    if not jpegs:
+        return []
+    declared: set[Hashable] = set()
+    beside: dict[Hashable, set[float]] = {}
+    for asset in filter(_is_geotiff, data.values()):
+        content, size, file = _content(asset), _pixel_size(asset), _file_name(asset)
+        declared |= {(content, size)} if size < math.inf else set()
+        beside.setdefault((content, file.parent, file.stem), set()).add(size)
+
+    def is_copy(asset: Mapping[str, Any]) -> bool:
+        content, size, file = _content(asset), _pixel_size(asset), _file_name(asset)
+        sizes = beside.get((content, file.parent, file.stem), set())
+        return (content, size) in declared or (bool(sizes) and math.inf in {size, *sizes})
+
+    return [key for key in jpegs if is_copy(data[key])]
+
+
+def _data(assets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+    return {key: asset for key, asset in assets.items() if _is_data(asset)} or assets
+
+
+def _best_by_name(assets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
+    """Return the key of the best asset of each band, by the band's name and common name, then by its name."""
+    best: dict[str, dict[str, str]] = {}
+    ranks = {key: _rank(asset) for key, asset in assets.items()}
     for key, asset in assets.items():
         names = _bands(asset)
-        if name in names:
-            by_band.setdefault(names[0], []).append(key)
-    bands = [by_band[name]] if name in by_band else by_band.values()
-    return [min(keys, key=lambda key: (_is_jpeg2000(assets[key]), _pixel_size(assets[key]))) for keys in bands]
+        for name in names:
+            bands = best.setdefault(name, {})
+            if ranks[key] < ranks[bands.setdefault(names[0], key)]:
+                bands[names[0]] = key
+    return best
+
+
+def _rank(asset: Mapping[str, Any]) -> tuple[bool, int, float]:
+    """Return the rank of an asset among those of its band, the least for the best."""
+    is_geotiff, is_jpeg2000, roles = _is_geotiff(asset), _is_jpeg2000(asset), _roles(asset)
+    is_data = not roles & _PICTURES and ("data" in roles or is_geotiff or is_jpeg2000)
+    return not is_data, 0 if is_geotiff else 1 if is_jpeg2000 else 2, _pixel_size(asset)
 
 
 def _content(asset: Mapping[str, Any]) -> Hashable:
-    """Return what two files of the same pixels have in common: the band, or else the file's name; pixel size and roles.
+    """Return what two files of the same pixels have in common: roles and the band, or else the file's name.
 
     Earth Search's ``AOT.tif`` and ``AOT.jp2`` name no band.
     """
-    roles = asset.get("roles")
-    band = tuple(_bands(asset)[:1]) or _file_name(asset).stem
-    return band, _pixel_size(asset), frozenset(map(str, roles)) if isinstance(roles, list) else frozenset()
+    return tuple(_bands(asset)[:1]) or _file_name(asset).stem, _roles(asset)
 
 
 def _file_name(asset: Mapping[str, Any]) -> PurePosixPath:
@@ -83,19 +119,32 @@ def _is_of_type(asset: Mapping[str, Any], types: tuple[str, ...], suffixes: tupl
 
 
 def _pixel_size(asset: Mapping[str, Any]) -> float:
-    """Return the declared size of an asset's pixels; infinity if it declares none."""
-    transform, bands = asset.get("proj:transform"), asset.get("raster:bands")
-    band = bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
-    sizes = (
+    """Return the declared size of an asset's pixels; infinity if it declares none.
+
+    Fields of bands take precedence over those of the asset (STAC 1.1, common metadata).
+    """
+    transform = asset.get("proj:transform")
+    places = [*(_first_band(asset, name) for name in ("raster:bands", "bands", "eo:bands")), asset]
+    names = ("spatial_resolution", "raster:spatial_resolution", "gsd")
+    sizes: tuple[Any, ...] = (
         transform[0] if isinstance(transform, list) and transform else None,
-        *(band.get("spatial_resolution"), asset.get("raster:spatial_resolution"), asset.get("gsd")),
+        *(place.get(name) for name in names for place in places),
     )
-    return next((abs(size) for size in sizes if type(size) in (int, float) and size), math.inf)
+    return next((abs(size) for size in sizes if type(size) in (int, float) and 0 < abs(size) < math.inf), math.inf)
+
+
+def _first_band(asset: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    bands = asset.get(name)
+    return bands[0] if isinstance(bands, list) and bands and isinstance(bands[0], dict) else {}
+
+
+def _roles(asset: Mapping[str, Any]) -> frozenset[str]:
+    listed = asset.get("roles")
+    return frozenset(map(str, listed)) if isinstance(listed, list) else frozenset()
 
 
 def _is_data(asset: Mapping[str, Any]) -> bool:
-    listed = asset.get("roles")
-    roles = set(map(str, listed)) if isinstance(listed, list) else set()
+    roles = _roles(asset)
     return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_GEOTIFF + _JPEG2000))
 
 

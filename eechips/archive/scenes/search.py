@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from eechips.archive.catalogs.ingestion.item_lists import FORMATS, MAGIC, ItemList, find_lists
 from eechips.archive.catalogs.ingestion.list_readers import ListEntry, chunks
 from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
-from eechips.archive.downloads.assets import make_unit, select_assets
+from eechips.archive.downloads.assets import jpeg2000_copies, make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web, may_link
 from eechips.archive.downloads.expected_file import ExpectedFile
@@ -127,7 +127,7 @@ class SceneSearch:
         Raises:
             UsageError: if there is no item, or none has the requested assets.
         """
-        count = without = unknown = 0
+        count = without = unknown = copies = 0
         available: dict[str, None] = {}
         size = 0
         for item in stac_items:
@@ -135,6 +135,7 @@ class SceneSearch:
             available |= dict.fromkeys(item["assets"])
             count += 1
             without += not keys
+            copies += len(jpeg2000_copies(item)) if self.assets is None else 0
             for key in keys:
                 unit = make_unit(item, key, self.prefers, self.keep_query)
                 expected = ExpectedFile.from_json(unit["expected"])
@@ -150,6 +151,10 @@ class SceneSearch:
         sizes = f", {format_bytes(size)}" if size else ""
         many = format_count(count - without, "item")
         _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
+        if copies:
+            _log.info(
+                "%s left out, which are there as GeoTIFFs: name them in --assets to get them", f"{copies:,} JPEG 2000"
+            )
         if unknown:
             message = f"{format_count(unknown, 'checksum')} malformed or of an unsupported algorithm"
             _log.warning("%s: their files are checked by size and content only", message)

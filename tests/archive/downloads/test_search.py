@@ -105,9 +105,71 @@ def test_a_jpeg_2000_of_other_pixels_than_the_geotiffs_is_data() -> None:
         "green": band_file("B03", "green", 10, "jp2"),
         "errors": band_file("B02", "blue", 10, "jp2", roles=["data", "uncertainty"]),
         "plain": {"href": "a/plain.tif?sig=x", "roles": ["data"]},
-        "plain-jp2": {"href": "b/plain.JP2?sig=x", "roles": ["data"]},
+        "plain-jp2": {"href": "a/plain.JP2?sig=x", "roles": ["data"]},
+        "other year": {"href": "b/plain.jp2", "roles": ["data"]},
+        "coarse": band_file("B09", "nir09", 60, gsd=None, **{"proj:transform": None}),
+        "undeclared": band_file("B09", "nir09", 10, "jp2", gsd=None, **{"proj:transform": None}),
+        "half declared": band_file("B09", "nir09", 60, "jp2"),
+        "finer beside": {**band_file("B02", "blue", 10, "jp2"), "gsd": 5, "proj:transform": None},
     }
-    assert list(select_assets({"assets": assets}, None)) == ["blue", "finer", "green", "errors", "plain"]
+    kept = ["blue", "finer", "green", "errors", "plain", "other year", "coarse", "undeclared", "finer beside"]
+    assert list(select_assets({"assets": assets}, None)) == kept
+
+
+def test_left_out_jpeg_2000_are_counted(tmp_path: Path, caplog: CapturedLog) -> None:
+    caplog.set_level("INFO")
+    assets = {"blue": band_file("B02", "blue", 10), "blue-jp2": band_file("B02", "blue", 10, "jp2")}
+    (tmp_path / "items.json").write_text(json.dumps([item("one", assets), item("two", assets)]))
+    assert len(planned(tmp_path / "items.json")) == 2
+    assert "2 JPEG 2000 left out" in caplog.text
+    caplog.clear()
+    assert len(planned(tmp_path / "items.json", assets=("blue",))) == 2
+    assert "left out" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    "worse",
+    [
+        {"href": "a/meta.xml", "type": "application/xml", "roles": ["metadata"]},
+        {"href": "a/B02.jpg", "type": "image/jpeg", "roles": ["thumbnail"]},
+        {"href": "a/B02.png", "type": "image/png", "gsd": 1},
+        {"href": "a/B02.png", "type": "image/png", "roles": ["data"], "gsd": 1},
+        {"href": "a/small.tif", "type": "image/tiff", "roles": ["overview"], "gsd": 1},
+        {"href": "a/small.tif", "type": "image/tiff", "roles": ["data", "thumbnail"], "gsd": 1},
+    ],
+)
+@pytest.mark.parametrize(
+    "file", [{"href": "a/B02.tif", "type": "image/tiff", "roles": ["data"]}, {"href": "a/B02.jp2"}]
+)
+def test_the_data_of_a_band_come_before_its_pictures_and_metadata(worse: dict[str, Any], file: dict[str, Any]) -> None:
+    band = {"eo:bands": [{"name": "B02", "common_name": "blue"}]}
+    for name in ("B02", "blue"):
+        assert list(select_assets({"assets": {"worse": worse | band, "file": file | band}}, [name])) == ["file"]
+
+
+@pytest.mark.parametrize("field", ["gsd", "raster:spatial_resolution"])
+def test_the_pixel_size_of_a_band_is_compared(field: str) -> None:
+    """STAC 1.1 has fields of assets also in ``bands`` (best practices, bands); the common gsd is the finest."""
+
+    def asset(size: float, **more: Any) -> dict[str, Any]:
+        return {"href": f"{size}.tif", "type": "image/tiff", "bands": [{"name": "B02", field: size}], **more}
+
+    for more in ({}, {"gsd": 10}):
+        assets = {"coarse": asset(60, **more), "unknown": asset(float("nan")), "fine": asset(10, **more)}
+        assert list(select_assets({"assets": assets}, ["B02"])) == ["fine"]
+
+
+def test_many_names_of_many_bands_are_looked_up_once() -> None:
+    class Counted(dict[str, Any]):
+        reads = 0
+
+        def get(self, *name: Any) -> Any:
+            Counted.reads += 1
+            return super().get(*name)
+
+    assets = {f"key{n}": Counted(href=f"{n}.tif", bands=[{"name": f"b{n}"}]) for n in range(50)}
+    assert list(select_assets({"assets": assets}, [f"b{n}" for n in range(50)])) == list(assets)
+    assert Counted.reads < 50 * 50
 
 
 @pytest.mark.parametrize("confused", ["a", "c"])
