@@ -47,6 +47,9 @@ DISK_FAULTS = FULL_DISK | {errno.EROFS, errno.EIO, errno.ESTALE, errno.ENOTCONN,
 FILE_LIMIT = "a file has the largest size that `ulimit -f`, or the disk, allows. Raise the limit and repeat the command"
 """What is wrong if a file cannot grow, and what helps."""
 
+_NOT_MAPPED = "failed to map segment from shared object"
+"""What glibc says of a library on a file system without execution, and of one for which there is no memory."""
+
 BatchUse = Literal["never", "last", "first"]
 """When a batch task computes what was too large for a request: never, after its parts, or instead of its parts."""
 
@@ -314,6 +317,31 @@ class StorageError(EechipsError):
         is_taken = error.errno == errno.EEXIST
         reason = "it is a file, or a link that leads nowhere" if is_taken else error.strerror or error
         return cls(f"cannot use {folder} as output folder: {reason}. Name another by --out")
+
+
+def describe_shortage(error: BaseException, consumer: str, cure: str) -> str | None:
+    """Describe an exception that says that the machine gave too little memory, or mapped no shared library.
+
+    Args:
+        consumer: what lacks the memory.
+        cure: what helps if memory is lacking.
+
+    Returns:
+        None for all other exceptions.
+    """
+    lacks = f"this machine, or a limit (`ulimit -v`), gives {consumer} too little memory"
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        fault = f"{type(error).__name__}: {error}".removesuffix(": ")
+        return f"{lacks}: {cure} ({fault})"
+    if not isinstance(error, ImportError):
+        return None
+    library = next((line for line in str(error.msg).splitlines() if _NOT_MAPPED in line), None)  # numpy adds others
+    if library is None:
+        return None
+    denies = "its file system does not allow programs (`noexec`): install the packages on another one"
+    if "Operation not permitted" in library:
+        return f"{library.strip()}: {denies}"
+    return f"{library.strip()}: either {denies}; or {lacks}: {cure}"
 
 
 class Stopped(BaseException):

@@ -30,6 +30,7 @@ from eechips.errors import (
     RequestError,
     TooLargeError,
     UsageError,
+    describe_shortage,
 )
 from eechips.processes.deferred_imports import defer_imports
 from eechips.text.library_log import LineFormatter
@@ -274,15 +275,9 @@ def describe_fault(error: Exception) -> str:
     if sys.flags.optimize > 1:
         return f"earthengine-api needs docstrings: start Python without -OO, and without PYTHONOPTIMIZE=2 ({error})"
     fault = f"{type(error).__name__}: {error}"
-    if _lacks_memory(error):
-        return f"too little memory for this command, here or by `ulimit -v` ({fault}): allow more, and repeat it"
-    return f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
-
-
-def _lacks_memory(error: Exception) -> bool:
-    """Return whether an exception says that memory was refused, also by the loader of shared libraries (glibc)."""
-    is_import = isinstance(error, ImportError) and "failed to map segment from shared object" in str(error)
-    return is_import or isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM)
+    return describe_shortage(error, "this command", "allow more, and repeat it") or (
+        f"a bug in eechips, please report it: {fault} (eechips --debug shows the traceback)"
+    )
 
 
 def _has_working_directory() -> bool:

@@ -39,6 +39,7 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
     ValidationError,
+    describe_shortage,
 )
 from eechips.text.formatting import describe_exception, replace_control_characters
 from eechips.web.redaction import redact, redact_beginning
@@ -59,6 +60,7 @@ _OF_SERVICE = (ErrorAction.PERMANENT, ErrorAction.UNAVAILABLE, ErrorAction.CONFI
 _OF_GOOGLE = b"!!1"
 """End of the titles of Google's own pages, such as ``Error 413 (Request Entity Too Large)!!1``
 (https://github.com/widop/WidopGoogleAnalyticsBundle/issues/24)."""
+_FEWER_UNITS = "fetch fewer units at once (`processes`, `in_flight`)"
 _PACIFIC = "America/Los_Angeles"
 
 
@@ -206,24 +208,19 @@ def internal_error(error: BaseException) -> EechipsError:
     if classified is not None:
         return classified
     what = describe_exception(error)
-    if isinstance(error, MemoryError):
-        text = (
-            f"this machine has too little memory for the unit ({what}): fetch fewer units at once (`processes`,"
-            " `in_flight`)"
-        )
-    else:
-        text = f"a bug in eechips, please report it: {what}"
+    shortage = describe_shortage(error, "the unit", _FEWER_UNITS)
+    text = f"a bug in eechips, please report it: {what}" if shortage is None else shortage
     return InternalError(text, traceback="".join(traceback.format_exception(error)))
 
 
 @contextlib.contextmanager
-def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryError,)) -> Iterator[None]:
+def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = ()) -> Iterator[None]:
     """Mark the recipe's own code: what it raises inside the block is the recipe's error.
 
     What the service answered stays what it is.
 
     Args:
-        of_eechips: exceptions that the recipe is not to blame for.
+        of_eechips: exceptions that the recipe is not to blame for, besides a lack of memory.
 
     Raises:
         RequestError, ConfigurationError: classified, if a request of the recipe failed.
@@ -239,7 +236,7 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = (MemoryE
         classified = classify_exception(error)
         if classified is not None:
             raise classified from error
-        if isinstance(error, of_eechips):
+        if isinstance(error, of_eechips) or describe_shortage(error, "the unit", _FEWER_UNITS) is not None:
             raise
         raise RecipeError(describe_exception(error), traceback="".join(traceback.format_exception(error))) from error
 

@@ -203,7 +203,7 @@ def encode_rows(table: Table, rows: list[dict[str, Any]]) -> EncodedFile:
 
 def _encoding() -> contextlib.AbstractContextManager[None]:
     """Mark the encoding of a recipe's own values: a value that no format can hold is an error of the recipe."""
-    return raising_recipe_errors(of_eechips=(MemoryError, OSError, Warning))
+    return raising_recipe_errors(of_eechips=(OSError, Warning))
 
 
 def _receive(part: Chip, body: bytes) -> EncodedFile:

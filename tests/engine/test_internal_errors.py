@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -11,12 +12,36 @@ from typing import Any
 import pytest
 
 from eechips import Table
+from eechips.cli.group import describe_fault
+from eechips.client.error_classification import internal_error, raising_recipe_errors
 from eechips.engine.fetch_result import encode_rows
 from eechips.errors import InternalError, RecipeError, StorageError
 from eechips.manifest.run import open_run
 from tests.support.engine_recipes import run_script
 from tests.support.engine_service import Service, serving
 from tests.support.programs import run_program
+
+UNMAPPED = "Original error was: libparquet.so.2500: failed to map segment from shared object"
+"""What glibc says of a library for which memory is lacking, and of one on a file system without execution."""
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory", "is_noexec"),
+    [
+        (MemoryError(), True, False),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True, False),
+        (ImportError(f"Importing numpy failed.\n{UNMAPPED}\n"), True, True),
+        (ImportError(f"{UNMAPPED}: Operation not permitted"), False, True),
+    ],
+)
+def test_no_code_is_blamed_for_what_the_machine_refuses(error: Exception, is_memory: bool, is_noexec: bool) -> None:
+    with pytest.raises(type(error)), raising_recipe_errors():
+        raise error
+    for text in (str(internal_error(error)), describe_fault(error)):
+        assert "bug" not in text
+        assert ("too little memory" in text) is is_memory
+        assert ("`noexec`" in text) is is_noexec
+
 
 ARRAYS = """
 import resource
