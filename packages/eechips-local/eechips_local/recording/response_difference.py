@@ -31,6 +31,7 @@ JPEG_LEVELS = 8
 # Of assets and names: when and where they are stored, which says nothing of their values.
 _IGNORED = frozenset({"etag", "name", "nextPageToken", "quota", "sizeBytes", "updateTime"})
 _MOST_UNPACKED = 512 << 20
+_READ_AS = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
 _SHOWN = 60
 
 
@@ -126,7 +127,8 @@ def _parse_cell(cell: str) -> float | str:
 
 def _read_tiff(content: bytes) -> _Pixels:
     with rasterio.MemoryFile(content) as memory, memory.open(driver="GTiff") as file:
-        _check_size(file.width * file.height * sum(np.dtype(name).itemsize for name in file.dtypes))
+        sizes = [np.dtype(_READ_AS.get(name, name)).itemsize for name in file.dtypes]
+        _check_size(file.width * file.height * sum(sizes))
         names = [file.descriptions[index] or str(index + 1) for index in range(file.count)]
         grid = f"{file.crs} {tuple(file.transform)[:6]} nodata {file.nodata}"
         return _Pixels(dict(zip(names, file.read(), strict=True)), grid)

@@ -50,10 +50,10 @@ def encode_npy(pixels: Any) -> bytes:
     return buffer.getvalue()
 
 
-def encode_tiff(pixels: Any, corner: float = 0.0) -> bytes:
+def encode_tiff(pixels: Any, corner: float = 0.0, dtype: str | None = None) -> bytes:
     with rasterio.MemoryFile() as memory:
         with memory.open(
-            driver="GTiff", width=pixels.shape[1], height=pixels.shape[0], count=1, dtype=pixels.dtype,
+            driver="GTiff", width=pixels.shape[1], height=pixels.shape[0], count=1, dtype=dtype or pixels.dtype,
             crs="EPSG:32613", transform=Affine(10, 0, corner, 0, -10, 0),
         ) as file:  # fmt: skip
             file.write(pixels, 1)
@@ -136,6 +136,19 @@ def test_files_are_compared_by_grid_and_pixels() -> None:
     assert archived is not None
     assert archived.where == "a.tif band 1: 3 of 12 values, first at [0, 0]"
     assert differ(encode_npy(PIXELS), encode_tiff(PIXELS)) is not None
+
+
+def test_pixels_of_every_type_of_gdal_are_compared() -> None:
+    """Also of those that numpy lacks."""
+    names = [name for name in rasterio.dtypes.dtype_fwd.values() if name is not None]
+    assert "complex_int16" in names
+    for dtype in names:
+        held = np.dtype("complex64" if dtype == "complex_int16" else dtype)
+        one, other = encode_tiff(PIXELS.astype(held), dtype=dtype), encode_tiff((PIXELS + 1).astype(held), dtype=dtype)
+        assert differ(one, one) is None, dtype
+        found = differ(one, other)
+        assert found is not None, dtype
+        assert found.where.startswith("band 1"), dtype
 
 
 def test_pictures_are_equal_by_their_values_and_jpeg_within_some_levels() -> None:
