@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.values import Array, Collection, Feature
-from local_tests.support.graphs import Ready, evaluate, invoke
+from local_tests.support.graphs import Graph, Ready, evaluate, invoke
 
 
 def table(values: Sequence[Any], **more: Sequence[Any]) -> Ready:
@@ -74,6 +74,17 @@ def test_strings() -> None:
     assert aggregate("histogram", values) == {"fig": 2, "pear": 1}
     with pytest.raises(InvalidError, match=r"Collection.reduceColumns: .*String"):
         aggregate("sum", values)
+
+
+def test_errors_of_all_aggregations_name_one_function() -> None:
+    """``test_documented_rules`` has the recorded message, of ``aggregate_mean``."""
+    graph = Graph()
+    number = invoke("Number.parse", input="none")
+    wrong = graph.function(lambda row: invoke("Element.set", object=row, key="v", value=number), "row")
+    rows = invoke("Collection.map", collection=table([1]), baseAlgorithm=wrong)
+    for name in ("array", "first", "mean", "stats"):
+        with pytest.raises(InvalidError, match=r"^Collection\.reduceColumns: Error in map"):
+            evaluate(invoke(f"AggregateFeatureCollection.{name}", collection=rows, property="v"), graph=graph)
 
 
 def test_histogram_keys_are_written_as_java_does() -> None:

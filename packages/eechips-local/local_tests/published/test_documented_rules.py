@@ -52,6 +52,11 @@ def clustered(ee: Any, clusterer: Any) -> Any:
     return first(ee, ee.Image([1, 2]).rename("a", "b").cluster(clusterer.train(samples)))
 
 
+def without_property(ee: Any) -> Any:
+    """A collection whose mapped function multiplies a property that no row has."""
+    return rows(ee, {"a": 1}).map(lambda row: row.set("b", ee.Number(row.get("q")).multiply(2)))
+
+
 def kept(ee: Any, use: Callable[[Any], Any]) -> Any:
     return use(ee.Image(1).set("p", 1)).get("p")
 
@@ -313,8 +318,11 @@ MESSAGES: dict[str, tuple[Callable[[Any], Any], str]] = {
         lambda ee: ee.Image(1).rename("classification").select("pixel"),
         "Image.select: Band pattern 'pixel' did not match any bands. Available bands: [classification]"),
     "code 58409521042": (
-        lambda ee: rows(ee, {"a": 1}).map(lambda row: row.set("b", ee.Number(row.get("q")).multiply(2)))
-            .aggregate_mean("b"),
+        lambda ee: without_property(ee).aggregate_mean("b"),
+        "Collection.reduceColumns: Error in map(ID=0):\nNumber.multiply: Parameter 'left' is required and may not be"
+        " null."),
+    "code 58409521042, by the function that the message names": (
+        lambda ee: without_property(ee).reduceColumns(ee.Reducer.sum(), ["b"]),
         "Collection.reduceColumns: Error in map(ID=0):\nNumber.multiply: Parameter 'left' is required and may not be"
         " null."),
 }

@@ -134,31 +134,37 @@ _REDUCTIONS: Mapping[str, Callable[[Sequence[Value]], Value]] = {
 }
 
 
-def _aggregate(reduce: Callable[[Sequence[Value]], Value]) -> Implementation:
-    """Return the values of a property, without nulls and elements that lack it.
+def _aggregate(aggregate: Callable[[Iterator[Value]], Value]) -> Implementation:
+    """Return a function that aggregates the values of a property.
 
-    Errors name ``Collection.reduceColumns``: a public script that calls ``aggregate_mean`` alone quotes it (code
-    58409521042).
+    Its errors name ``Collection.reduceColumns``. This is recorded of ``aggregate_mean`` only: a public script that
+    calls no other aggregation quotes the message (code 58409521042). Of the others it is inferred, as the reference
+    describes all of them in the same words ("Aggregates over a given property of the objects in a collection").
     """
 
     def call(context: Context, collection: Collection, property: str) -> Value:
         try:
-            return reduce([value for value in column(context, collection, property) if value is not None])
+            return aggregate(column(context, collection, property))
         except EarthEngineError as error:
             raise add_name(error, "Collection.reduceColumns") from error
 
     return Implementation(call, with_context=True)
 
 
-def _first(context: Context, collection: Collection, property: str) -> Value:
-    """Return the property of the first element, null if that lacks it."""
-    return next(column(context, collection, property), None)
+def _of_known(reduce: Callable[[Sequence[Value]], Value]) -> Callable[[Iterator[Value]], Value]:
+    """Return a reduction of values without nulls."""
+    return lambda values: reduce([value for value in values if value is not None])
+
+
+def _first(values: Iterator[Value]) -> Value:
+    """Return the value of the first element, null if that lacks it."""
+    return next(values, None)
 
 
 _PREFIX = "AggregateFeatureCollection."
 FUNCTIONS: Mapping[str, Implementation] = {
-    **{_PREFIX + name: _aggregate(reduce) for name, reduce in _REDUCTIONS.items()},
-    f"{_PREFIX}first": Implementation(_first, with_context=True),
+    **{_PREFIX + name: _aggregate(_of_known(reduce)) for name, reduce in _REDUCTIONS.items()},
+    f"{_PREFIX}first": _aggregate(_first),
 }
 
 __all__ = ["FUNCTIONS", "column"]
