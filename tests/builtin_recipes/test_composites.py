@@ -142,6 +142,7 @@ def test_a_dry_run_counts_months_without_an_image(demo_server: Server, tmp_path:
     assert foreseen.units == 18
     assert foreseen.requests == 8  # from April 2017 on; Sentinel-2A does not pass from 28 to 31 March
     assert foreseen.least_requests == 8
+    assert foreseen.bytes > 0
     there = options | {"start": "2017-04-01"}
     assert (
         foreseen.bytes == eechips.composites("S2", endpoint=demo_server.url, out=tmp_path, dry_run=True, **there).bytes

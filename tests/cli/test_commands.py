@@ -63,6 +63,7 @@ def test_status_counts_the_units_of_a_run(sampled: Path) -> None:
     assert re.search(r"^done +\d+$", result.stdout, re.MULTILINE)
     found = json.loads(eechips("status", "outputs/sample-naip", "--json", cwd=sampled).stdout)
     assert found["counts"] == {"done": found["total"]}
+    assert found["bytes"] > 0
     assert found["bytes"] == sum(file.stat().st_size for file in (sampled / "outputs/sample-naip").rglob("*.png"))
     assert found["failures"] == {}
 

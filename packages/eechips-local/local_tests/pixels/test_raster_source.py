@@ -208,7 +208,7 @@ def test_many_threads_read_the_same_file(plain: Path, values: np.ndarray) -> Non
 def test_a_forked_child_opens_files_of_its_own(plain: Path, values: np.ndarray) -> None:
     source = FileSource.open(plain, DatasetPool(limit=8))
     source.read([0], PixelWindow(0, 0, 8, 8), 0)
-    assert len(source.pool) == len(source.levels)
+    assert len(source.pool) == len(source.levels) > 0
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
