@@ -48,8 +48,6 @@ from eechips_local.quota.compute_cost import charge_call
 from eechips_local.values.element_properties import BAND_TYPES
 from eechips_local.values.values import Value
 
-"""How messages begin that have no name of a function."""
-
 
 @runtime_checkable
 class _NamedCallable(Protocol):

@@ -37,6 +37,7 @@ NULL_NODE: Node = MappingProxyType({"constantValue": None})
 _EXACT = 2**53  # doubles do not hold every integer beyond it
 _INT64 = 2**63
 _UNNAMED = ("User memory", "Computation", "Collection query", "Reprojection output")
+"""How messages begin that have no name of a function."""
 
 
 def complete_error(error: Error) -> Error:

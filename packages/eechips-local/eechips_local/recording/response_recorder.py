@@ -148,7 +148,8 @@ class ResponseRecorder:
             return None
         recorded = RecordedResponse.from_headers(response.status, response.headers, response.content)
         if not recorded.is_json:
-            # Of proxies and portals: no response of the service is HTML; its errors are JSON (https://google.aip.dev/193).
+            # Of proxies and portals: no response of the service is HTML, and its errors are JSON:
+            # https://google.aip.dev/193.
             return None if is_error or recorded.media_type.startswith("text/html") else recorded
         try:
             value = json.loads(response.content)
