@@ -12,15 +12,45 @@ from eechips.text.formatting import parse_count
 
 _SAID_NO = (PermissionError, FileNotFoundError, ValueError, TypeError, LookupError)
 _NO_CREDENTIALS = frozenset({"NoCredentialsError", "PartialCredentialsError", "DefaultCredentialsError"})
-_MISCONFIGURED = frozenset((
-    *("ConfigNotFound", "ConfigParseError", "InvalidConfigError", "InvalidRegionError", "NoRegionError"),
-    *("ProfileNotFound", "SSOTokenLoadError", "UnauthorizedSSOTokenError"),
-))  # fmt: skip
+_MISCONFIGURED = frozenset(
+    {
+        "ConfigNotFound",
+        "ConfigParseError",
+        "EndpointProviderError",
+        "EndpointVariantError",
+        "InvalidChecksumConfigError",
+        "InvalidConfigError",
+        "InvalidDefaultsMode",
+        "InvalidIMDSEndpointError",
+        "InvalidIMDSEndpointModeError",
+        "InvalidProxiesConfigError",
+        "InvalidRegionError",
+        "InvalidRetryConfigurationError",
+        "InvalidS3AddressingStyleError",
+        "InvalidS3UsEast1RegionalEndpointConfigError",
+        "InvalidSTSRegionalEndpointsConfigError",
+        "LoginInsufficientPermissions",
+        "LoginRefreshRequired",
+        "LoginTokenLoadError",
+        "MissingDependencyException",
+        "NoAuthTokenError",
+        "NoRegionError",
+        "ProfileNotFound",
+        "RefreshWithMFAUnsupportedError",
+        "SSOTokenLoadError",
+        "UnauthorizedSSOTokenError",
+        "UnknownCredentialError",
+        "UnknownTokenProviderError",
+    }
+)
 """Exceptions of botocore for AWS profiles, regions and logins: only the user can mend these."""
 _PASSING = frozenset({408, 409, 429})
 """Statuses 4xx that are transient: timeout, concurrent operation on the object, too many requests."""
-_DAMAGED = ("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTimeout", "RequestTimeTooSkewed")
-"""Error codes with status 400 for correct requests that were damaged or delayed on the way."""
+_DAMAGED = (
+    *("BadDigest", "XAmzContentSHA256Mismatch", "Md5Mismatch", "RequestTimeout", "RequestTimeTooSkewed"),
+    *("Throttling", "IDPCommunicationError"),  # AWS STS, as botocore's _retry.json has them
+)
+"""Error codes with status 400 for correct requests that were damaged or delayed on the way, or are too many."""
 _OBSTORE_STATUS = re.compile(r"status code: (\d{3})")
 _OBSTORE_CAUSE = re.compile(r" in [\d.]+\S?s(?: after \d+ retries[^-]*)? - (.*)")
 _OBSTORE_NEVER = ("InvalidPathError", "NotSupportedError", "UnknownConfigurationKeyError")
@@ -52,7 +82,8 @@ def is_permanent(error: Exception) -> bool:
     """Return whether the same request would fail again."""
     if isinstance(error, JSONDecodeError):  # the response was not the store's
         return False
-    if isinstance(error, _SAID_NO) or type(error).__name__ in (*_NO_CREDENTIALS, *_MISCONFIGURED, *_OBSTORE_NEVER):
+    names = {kind.__name__ for kind in type(error).__mro__}  # of packages that may not be installed
+    if isinstance(error, _SAID_NO) or names & {*_NO_CREDENTIALS, *_MISCONFIGURED, *_OBSTORE_NEVER}:
         return True
     if _is_of_obstore(error) and _REDIRECT in str(error):
         return True

@@ -85,6 +85,25 @@ def test_configurations_of_aws_that_only_users_can_mend_are_permanent(
 
 
 @pytest.mark.parametrize(
+    ("name", "values", "final"),
+    [
+        ("InfiniteLoopConfigError", {"source_profile": "a", "visited_profiles": []}, True),
+        ("InvalidRetryModeError", {"provided_retry_mode": "a", "valid_modes": []}, True),
+        ("InvalidDefaultsMode", {"mode": "a", "valid_modes": []}, True),
+        ("UnknownCredentialError", {"name": "a"}, True),
+        ("RefreshWithMFAUnsupportedError", {}, True),
+        ("EndpointConnectionError", {"endpoint_url": "https://x.org"}, False),
+        ("MetadataRetrievalError", {"error_msg": "a"}, False),
+        ("ReadTimeoutError", {"endpoint_url": "https://x.org"}, False),
+    ],
+)
+def test_subclasses_of_errors_of_botocore_are_classified(name: str, values: dict[str, Any], final: bool) -> None:
+    exceptions = pytest.importorskip("botocore.exceptions")
+    assert is_permanent(getattr(exceptions, name)(**values)) is final
+    assert is_permanent(type("Own" + name, (getattr(exceptions, name),), {})(**values)) is final
+
+
+@pytest.mark.parametrize(
     ("status", "final"), [(400, True), (401, True), (403, True), (404, True), (429, False), (500, False), (503, False)]
 )
 def test_google_errors_are_classified(status: int, final: bool) -> None:

@@ -12,7 +12,7 @@ import requests
 
 _LONGEST = 4096  # bytes of a body that are searched
 _CODE = re.compile(rb"<Code>([A-Za-z]{1,64})</Code>")
-_NAME = "[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"  # of a region
+_NAME = "(?=[0-9-]*[a-z])[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?"  # of a region, which botocore wants to have a letter
 _REGION = re.compile(rf"<Region>({_NAME})</Region>".encode())
 _RUN_OUT = frozenset({"ExpiredToken", "TokenRefreshRequired"})
 """Codes that S3 and Google Cloud Storage send with status 400 for an expired signature."""

@@ -9,13 +9,16 @@ import netrc
 import os
 import threading
 from collections.abc import Mapping, Sequence
+from json import JSONDecodeError
 from pathlib import Path
 from typing import Any, Literal, get_args
 from urllib.parse import parse_qs, urlsplit
 
-from eechips.errors import ConfigurationError, PermanentError
+from eechips.errors import ConfigurationError, EechipsError, PermanentError, TransientError
+from eechips.storage.store_errors import is_permanent
 from eechips.storage.untrusted_files import parse_json
-from eechips.web.urls import display_url, host_of, is_loopback
+from eechips.web.redaction import redact
+from eechips.web.urls import display_url, host_of, is_http, is_loopback
 
 AuthName = Literal["none", "bearer", "basic", "netrc", "oauth", "sas"]
 AUTHS: tuple[AuthName, ...] = get_args(AuthName)
@@ -24,7 +27,12 @@ PREFIX = "EECHIPS_SCENES_"
 """Prefix of the environment variables: ``EECHIPS_SCENES_TOKEN``."""
 NAMES = ("token", "username", "password", "client_id", "client_secret")
 """Names of secrets."""
-_YES = frozenset({"YES", "TRUE", "ON", "1"})  # for GDAL, whose variable AWS_NO_SIGN_REQUEST is
+_YES = frozenset({"YES", "TRUE", "ON", "1"})
+
+
+def says_yes(name: str, environment: Mapping[str, str] = os.environ) -> bool:
+    """Return whether a variable of GDAL, such as ``AWS_NO_SIGN_REQUEST``, is set and true."""
+    return environment.get(name, "").upper() in _YES
 
 
 class Secrets:
@@ -243,14 +251,14 @@ class S3Signer(Signer):
             wanted["RequestPayer"] = "requester"
         client = self._s3(parts.netloc)
         self._last.value = client.meta.region_name
-        from botocore.exceptions import BotoCoreError, ParamValidationError
+        from botocore.exceptions import ParamValidationError
 
         try:
             return str(client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=_S3_SECONDS))
         except ParamValidationError:
             raise PermanentError(f"{display_url(href)} names no object of S3, as s3://bucket/key does") from None
-        except BotoCoreError as error:  # keys that a session renews
-            raise _unusable(str(error)) from error
+        except Exception as error:  # the session renews its keys, by programs, files and services
+            raise _translated(error) from error
 
     def renew(self, href: str, collection: str, region: str | None = None) -> bool:
         """Return whether the bucket is in another region than the one that was signed for."""
@@ -272,37 +280,93 @@ class S3Signer(Signer):
 
 
 def _s3_client(requester_pays: bool, region: str | None) -> Any:
+    """Return a client for a region that a host has stated, or for the configured one."""
     try:
         import botocore.session
-        from botocore import UNSIGNED
-        from botocore.config import Config
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"s3:// needs botocore: pip install 'eechips[s3]' ({error})") from None
-    from botocore.exceptions import BotoCoreError
-
+    # A public bucket refuses keys that have expired, although it wants none.
+    is_public = says_yes("AWS_NO_SIGN_REQUEST")
+    if is_public and requester_pays:
+        raise ConfigurationError(
+            "requester_pays needs AWS credentials, whose account S3 bills: unset AWS_NO_SIGN_REQUEST, which hides them"
+        )
     try:
-        session = botocore.session.get_session()
-        # A public bucket refuses keys that have expired, although it wants none.
-        is_public = os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in _YES
-        is_anonymous = is_public or session.get_credentials() is None
-        if is_anonymous and requester_pays:
-            raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
-        version: Any = UNSIGNED if is_anonymous else "s3v4"
-        client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
-        if not client.meta.endpoint_url.endswith(".amazonaws.com"):
-            return client  # a store other than AWS
-        # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
-        regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
-        return session.create_client("s3", region_name=region, config=regional)
-    except BotoCoreError as error:
-        raise _unusable(str(error)) from error
-    except ValueError as error:  # its text may have a password
-        raise _unusable("AWS_ENDPOINT_URL is no URL") from error
+        try:
+            return _client_of(botocore.session.get_session(), is_public, requester_pays, region)
+        except Exception:
+            if not is_public:
+                raise
+            return _client_of(_session_without_files(), is_public, requester_pays, region)
+    except EechipsError:
+        raise
+    except Exception as error:  # of programs, files and services that give keys, too
+        failure = _translated(error)
+        if region is not None and isinstance(failure, ConfigurationError):
+            raise PermanentError(f"the host states the region {region}, which cannot be used: {failure}") from error
+        raise failure from error
 
 
-def _unusable(reason: str) -> ConfigurationError:
+def _client_of(session: Any, is_public: bool, requester_pays: bool, region: str | None) -> Any:
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    is_anonymous = is_public or session.get_credentials() is None
+    if is_anonymous and requester_pays:
+        raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
+    version: Any = UNSIGNED if is_anonymous else "s3v4"
+    client = session.create_client("s3", region_name=region, config=Config(signature_version=version))
+    if not client.meta.endpoint_url.endswith(".amazonaws.com"):
+        return client  # a store other than AWS
+    # Without a regional endpoint S3 redirects to another host, for which the signature is not valid.
+    regional = Config(signature_version=version, s3={"addressing_style": "virtual"})
+    return session.create_client("s3", region_name=region, config=regional)
+
+
+def _session_without_files() -> Any:
+    """Return a session without the profile and the files of AWS, which may be missing or damaged."""
+    import botocore.session
+
+    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
+    return botocore.session.Session({"profile": (None, None, None, None), **files})
+
+
+def _translated(error: Exception) -> ConfigurationError | TransientError:
+    """Return the error of eechips for one of botocore: a service of keys that fails fails units, not the run."""
+    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.parsers import ResponseParserError
+
+    reason = _reason(error)
+    if isinstance(error, (BotoCoreError, ClientError, ResponseParserError, OSError)) and not is_permanent(error):
+        return TransientError(f"AWS gives no keys for s3:// now: {reason}")
+    is_public = says_yes("AWS_NO_SIGN_REQUEST")
     return ConfigurationError(
-        f"s3:// cannot be read with this configuration of AWS: {reason.strip().rstrip('.:')}. Correct AWS_PROFILE,"
-        " AWS_ACCESS_KEY_ID, AWS_DEFAULT_REGION, AWS_ENDPOINT_URL or ~/.aws; public buckets need no keys with"
-        " AWS_NO_SIGN_REQUEST=YES"
+        f"s3:// cannot be read with this configuration of AWS: {reason}. Correct AWS_PROFILE, AWS_ACCESS_KEY_ID,"
+        " AWS_DEFAULT_REGION, AWS_ENDPOINT_URL or ~/.aws"
+        + ("" if is_public else "; public buckets need no keys with AWS_NO_SIGN_REQUEST=YES")
     )
+
+
+def _reason(error: Exception) -> str:
+    """Return what an exception of botocore says, with the variable that it is about, and without passwords."""
+    text = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+    if isinstance(error, ValueError):
+        endpoints = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT_URL") and value}
+        is_endpoint = text.startswith("Invalid endpoint")
+        for name, value in sorted(endpoints.items()):
+            if (is_endpoint and value in text) or not _is_url(value):
+                return f"{name} is no URL"
+        if is_endpoint:
+            return "endpoint_url of the profile is no URL"
+        names = [name for name, value in os.environ.items() if name.startswith("AWS_") and repr(value) in text]
+        text = ", ".join(names) + (": " if names else "") + text
+    if isinstance(error, JSONDecodeError):
+        text = f"credential_process prints no JSON ({text})"
+    return redact(text)
+
+
+def _is_url(text: str) -> bool:
+    try:
+        return is_http(text) and bool(urlsplit(text).hostname)
+    except ValueError:
+        return False

@@ -17,6 +17,7 @@ import rasterio._base
 from rasterio.env import get_gdal_config, set_gdal_config
 from rasterio.session import DummySession
 
+from eechips.archive.downloads.signers import says_yes
 from eechips.archive.windows.locations import RasterLocation
 from eechips.client.http.http_messages import Timeouts
 
@@ -26,7 +27,6 @@ _SILENCE = 1  # bytes a second below which a transfer counts as stalled
 _BESIDE = (".aux.xml", ".hdr", ".prj", ".wld", ".tfw", ".tifw", ".pgw", ".pngw", ".jgw", ".jpgw", ".j2w", ".ige")
 """Suffixes of files beside a raster that affect its content and that GDAL may open: no masks."""
 _LISTED = re.compile(r'(?:[^,"]|"[^"]*")+')  # comma-separated headers
-_YES = frozenset({"YES", "TRUE", "ON", "1"})
 _AZURE = {
     "AZURE_STORAGE_ACCOUNT": "AZURE_STORAGE_ACCOUNT_NAME",
     "AZURE_STORAGE_ACCESS_KEY": "AZURE_STORAGE_ACCOUNT_KEY",
@@ -101,10 +101,6 @@ def _store_options(location: RasterLocation, environment: Mapping[str, str]) -> 
 
 def store_options(location: RasterLocation, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return the options of fsspec for a store that is set for GDAL by GDAL's own variables."""
-
-    def says(name: str) -> bool:
-        return environment.get(name, "").upper() in _YES
-
     options: dict[str, Any] = {"use_listings_cache": False}
     if location.scheme == "s3":
         endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
@@ -112,15 +108,15 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
             endpoint = (
                 own
                 if "://" in own
-                else f"http{'s' if says('AWS_HTTPS') or 'AWS_HTTPS' not in environment else ''}://{own}"
+                else f"http{'s' if says_yes('AWS_HTTPS', environment) or 'AWS_HTTPS' not in environment else ''}://{own}"
             )
-        options |= {"anon": True} if says("AWS_NO_SIGN_REQUEST") else {}
+        options |= {"anon": True} if says_yes("AWS_NO_SIGN_REQUEST", environment) else {}
         options |= {"requester_pays": True} if environment.get("AWS_REQUEST_PAYER") == "requester" else {}
         options |= {"endpoint_url": endpoint} if endpoint else {}
     elif location.scheme == "gs":
         emulator, payer = environment.get("STORAGE_EMULATOR_HOST"), environment.get("GS_USER_PROJECT")
         options |= {"endpoint_url": emulator} if emulator else {}
-        options |= {"token": "anon"} if emulator or says("GS_NO_SIGN_REQUEST") else {}
+        options |= {"token": "anon"} if emulator or says_yes("GS_NO_SIGN_REQUEST", environment) else {}
         options |= {"requester_pays": payer} if payer else {}
     elif location.scheme == "az":
         account = (
@@ -134,7 +130,7 @@ def store_options(location: RasterLocation, environment: Mapping[str, str] = os.
             "account_name": account,
             "account_key": key,
             "sas_token": environment.get("AZURE_STORAGE_SAS_TOKEN"),
-            "anon": True if says("AZURE_NO_SIGN_REQUEST") else None,
+            "anon": True if says_yes("AZURE_NO_SIGN_REQUEST", environment) else None,
         }
         options |= {name: value for name, value in derived.items() if value is not None}
     return options
