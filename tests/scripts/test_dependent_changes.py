@@ -244,6 +244,10 @@ _MERGED = {
     "an object that is called": "tally(n)",
     "a number of a class": "plain.n += n + 1; plain.low -= 1",
     "a context": "with tally:\n    pass",
+    "what is made once": "value = by.setdefault('k', 'made')\nrows.append(value)",
+    "what an error begins": "try:\n    return cache[n]\nexcept KeyError:\n    cache[n] = n * n\n    return cache[n]",
+    "what setdefault begins": "state.setdefault('all', [])\nstate['all'].append(n)",
+    "a method by its name": 'getattr(stats, "count")(n)',
     "what is passed on": "put(by, n, n); put(state, f'{n}', n)",
     "another name of it": "there = state['rows']; there.append(n); part = by.setdefault(n % 2, {}); part[n] = n",
 }
@@ -311,6 +315,13 @@ _DEPENDENT = {
     "a maximum by a decorator": "watched(n)",
     "a maximum by an object that is called": "highest(n)",
     "a maximum by a context": "with highest:\n    pass",
+    "a length in a condition": "if (length := len(rows)) < 3:\n    rows.append(length)",
+    "what setdefault returns": "value = by.setdefault('k', n)\nrows.append(value)",
+    "what setdefault returns in a condition": "if by.setdefault('owner', n) == n:\n    rows.append(n)",
+    "what an error begins": "try:\n    value = by['k']\nexcept KeyError:\n    value = by['k'] = n\nrows.append(value)",
+    "the last items": "rows[:] = rows[-2:] + [n]",
+    "removed items": "rows.append(n)\nrows[:-2] = []",
+    "a method by its name": 'getattr(stats, "lowest")(VALUES[n])',
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""

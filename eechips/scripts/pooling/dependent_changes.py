@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from eechips.scripts.pooling.called_functions import Place, is_own
+from eechips.scripts.pooling.place_uses import ADDED, EXTENDED, OTHER, SET, Change, Reading, SharedUses
 from eechips.scripts.pooling.script_functions import fields
 from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, SharedPlaces, is_argument, overlap
-from eechips.scripts.pooling.shared_uses import ADDED, EXTENDED, OTHER, SET, Change, Reading, SharedUses, shared_uses
+from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.statement_kinds import COMPARED, MEMBERSHIP, UNSET
 
 

@@ -156,9 +156,11 @@ def _definitions(path: Path, modified: int, size: int) -> dict[tuple[str, int], 
 def _tree(path: Path, _modified: int, _size: int) -> ast.AST:
     """Return the tree of a version of a file: a process may execute a script again after it is edited."""
     try:
-        return read_source(path).tree
+        tree = read_source(path).tree
     except EechipsError:  # no script: a program that calls eechips
         return ast.Module([], [])
+    _Attributes().visit(tree)
+    return tree
 
 
 def _place(node: Definition) -> tuple[str, int]:
@@ -166,3 +168,16 @@ def _place(node: Definition) -> tuple[str, int]:
     decorators = () if isinstance(node, ast.Lambda) else node.decorator_list
     name = "<lambda>" if isinstance(node, ast.Lambda) else node.name
     return name, min(part.lineno for part in (node, *decorators))
+
+
+class _Attributes(ast.NodeTransformer):
+    """Write ``getattr(value, "name")`` as ``value.name``."""
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        """Return an attribute for such a call."""
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
+            name = getattr(node.args[1], "value", None)
+            if isinstance(name, str):
+                return ast.copy_location(ast.Attribute(node.args[0], name, ast.Load()), node)
+        return node

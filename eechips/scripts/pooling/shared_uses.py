@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections import ChainMap, Counter, UserDict, UserList, deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from numbers import Number
 from types import MethodType
 from typing import Any
@@ -15,83 +14,23 @@ import numpy as np
 from eechips.scripts.pooling import method_names
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place, layers
+from eechips.scripts.pooling.place_uses import ADDED, EXTENDED, OTHER, SET, SharedUses, Test
 from eechips.scripts.pooling.script_functions import ScriptFunction
 from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, Scope, SharedPlaces, is_argument, overlap, step
 from eechips.scripts.pooling.state_changes import is_table
-from eechips.scripts.pooling.statement_kinds import COMPARED, is_message, leaves, only_prints, tested
+from eechips.scripts.pooling.statement_kinds import (
+    COMPARED,
+    TRY,
+    UNSET,
+    is_message,
+    is_slice,
+    leaves,
+    only_prints,
+    tested,
+)
 from eechips.scripts.script_source import last_name
 
-ADDED, EXTENDED, SET, OTHER = "added", "extended", "set", "other"
-"""Changes: a number is added; items are added to a container; a value is set; any other."""
-
 _MOST_LEVELS = 12  # functions that call each other
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """A condition under which something is done.
-
-    Attributes:
-        reads: places that it reads, with the kind of test.
-    """
-
-    reads: tuple[tuple[Place, str], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A change of a place.
-
-    Attributes:
-        tests: conditions under which it is made.
-        order: number of the change or reading in the order of the source.
-        sources: places from which a value that is set is made.
-    """
-
-    place: Place
-    kind: str
-    tests: tuple[Test, ...]
-    order: int
-    sources: tuple[Place, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Reading:
-    """A reading of a place. For the other attributes see `Change`."""
-
-    place: Place
-    tests: tuple[Test, ...]
-    order: int
-
-
-@dataclass(slots=True)
-class SharedUses:
-    """Changes and readings of shared places, in the order of the source.
-
-    Attributes:
-        named, known: functions that are read, and what they read.
-    """
-
-    changes: list[Change] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
-    named: set[Any] = field(default_factory=set)
-    known: dict[Any, Any] = field(default_factory=dict)
-
-    def change(self, place: Place | None, kind: str, tests: tuple[Test, ...], sources: Sequence[Place] = ()) -> None:
-        """Add a change; none if the place is not shared."""
-        if place is not None:
-            order = len(self.changes) + len(self.readings)
-            self.changes.append(Change(place, kind, tests, order, tuple(sources)))
-
-    def read(self, place: Place, tests: tuple[Test, ...]) -> None:
-        """Add a reading."""
-        self.readings.append(Reading(place, tests, len(self.changes) + len(self.readings)))
-
-    def take_readings(self, first: int) -> list[Place]:
-        """Remove the readings from a number on, and return their places."""
-        places = [reading.place for reading in self.readings[first:]]
-        del self.readings[first:]
-        return places
 
 
 def shared_uses(function: Any) -> SharedUses:
@@ -169,9 +108,10 @@ class _Reader:
                 for item in node.items:
                     self._entered(item, tests)
                 return self._block(node.body, tests)
-            case ast.Try() | ast.TryStar():
-                handlers = [line for handler in node.handlers for line in handler.body]
-                return self._block([*node.body, *handlers, *node.orelse, *node.finalbody], tests)
+            case _ if isinstance(node, TRY):
+                return self._attempt(node, tests)
+            case ast.Expr(value=ast.Call() as call) if not (is_message(call) or self._only_prints(call)):
+                self._call(call, tests)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
                 self._inner[node.name] = node
                 self._block(node.body, tests)
@@ -182,7 +122,7 @@ class _Reader:
             case ast.Delete():
                 for target in node.targets:
                     self._uses.change(self._scope.place(target), OTHER, tests)
-            case ast.Expr(value=ast.Call() as call) if is_message(call) or self._only_prints(call):
+            case ast.Expr(value=ast.Call() as call):
                 first, changes = len(self._uses.readings), len(self._uses.changes)
                 self._expression(call, tests)
                 if len(self._uses.changes) == changes:
@@ -205,6 +145,15 @@ class _Reader:
         ending = [test] if any(map(leaves, blocks)) else []
         return (*tests, *ending, *dict.fromkeys(ends))
 
+    def _attempt(self, node: ast.Try, tests: tuple[Test, ...]) -> tuple[Test, ...]:
+        """Read a block, and handlers of its errors: what it looks for may be missing. See `_block`."""
+        looked = (part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Subscript))
+        places = [place for part in looked if (place := self._scope.place(part)) is not None]
+        handlers = [line for handler in node.handlers for line in handler.body]
+        ends = self._block(handlers, (*tests, Test(tuple((place, UNSET) for place in places))))
+        tests = (*tests, *(end for end in ends[len(tests) + 1 :]))
+        return self._block([*node.body, *node.orelse, *node.finalbody], tests)
+
     def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: tuple[Test, ...]) -> None:
         value = node.value
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
@@ -225,8 +174,8 @@ class _Reader:
                 self._uses.change(self._changed_place(part, tests), SET, tests)
             self._scope.bind(target, source)
         elif self._scope.is_local(target):
-            self._expression(value, tests)
             is_called = isinstance(value, ast.Call)
+            self._call(value, tests) if isinstance(value, ast.Call) else self._expression(value, tests)
             derived = [] if source is not None and is_called else self._uses.take_readings(first)
             self._scope.bind(target, source, [] if source is not None else derived)
             self._scope.link(target, value)
@@ -245,13 +194,14 @@ class _Reader:
             self._scope.link(target, value)
             place = self._changed_place(target, tests)
             is_own = place is not None and any(overlap(other, place) for other in read)
-            self._uses.change(place, OTHER if is_own else SET, tests, read)
+            is_cut = is_slice(target) and place is not None and isinstance(self._scope.value(place), (list, deque))
+            self._uses.change(place, OTHER if is_own or is_cut else SET, tests, read)
 
     def _addend(self, target: ast.expr, value: ast.expr) -> ast.expr | None:
         """Return what an assignment adds to the value of its target; None if it does something else."""
         is_sum = isinstance(value, ast.BinOp) and isinstance(value.op, (ast.Add, ast.Sub))
         place = self._scope.place(target)
-        if not is_sum or place is None or not isinstance(value, ast.BinOp):
+        if not is_sum or place is None or not isinstance(value, ast.BinOp) or is_slice(target) or is_slice(value.left):
             return None
         return value.right if self._scope.place(value.left) == place else None
 
@@ -312,6 +262,8 @@ class _Reader:
         scope = self._scope
         if isinstance(node, ast.Call):
             self._call(node, tests)
+            if last_name(node.func) == "setdefault" and (place := scope.place(node)) is not None:
+                self._uses.read(place, tests)
         elif isinstance(node, (ast.IfExp, ast.BoolOp)):
             first, *rest = [node.test, node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values
             self._expression(first, tests)
@@ -320,6 +272,7 @@ class _Reader:
                 self._expression(part, inner)
         elif isinstance(node, ast.NamedExpr):
             self._assigned(node.target, node.value, tests)
+            self._expression(node.target, tests)
         elif isinstance(node, (ast.Name, ast.Attribute, ast.Subscript)) and (place := scope.place(node)) is not None:
             self._uses.read(place, tests)
             self._keys(node, tests)
@@ -382,8 +335,9 @@ class _Reader:
             self._scope.bind(item.optional_vars, place if self._scope.is_object(place) else None)
 
     def _call(self, node: ast.Call, tests: tuple[Test, ...]) -> None:
+        first = len(self._uses.readings)
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
-            self._expression(node.func.value, tests)
+            self._call(node.func.value, tests)
         if last_name(node.func) in method_names.OF_PROCESSES:  # its initializer changes other processes
             return
         called = self._scope.called(node.func)
@@ -397,7 +351,7 @@ class _Reader:
             else:
                 self._expression(argument, tests)
         if isinstance(node.func, ast.Attribute):
-            self._method(node, node.func, tests)
+            self._method(node, node.func, tests, [reading.place for reading in self._uses.readings[first:]])
         elif not called:
             self._expression(node.func, tests)
         self._call_inner(node, tests)
@@ -408,8 +362,12 @@ class _Reader:
                 is_sum = ast.unparse(node.func).endswith(("add.at", "subtract.at"))
                 self._uses.change(place, ADDED if is_sum else OTHER, tests)
 
-    def _method(self, node: ast.Call, func: ast.Attribute, tests: tuple[Test, ...]) -> None:
-        """Read a call of a method: of a container, it may change it."""
+    def _method(self, node: ast.Call, func: ast.Attribute, tests: tuple[Test, ...], read: Sequence[Place]) -> None:
+        """Read a call of a method: of a container, it may change it.
+
+        Args:
+            read: places that its arguments read.
+        """
         place, name = self._scope.place(func.value), func.attr
         if not isinstance(func.value, ast.Call) and place is None:
             self._expression(func.value, tests)
@@ -431,10 +389,11 @@ class _Reader:
             if type(value).__module__ in method_names.OF_THREADS and name in method_names.SIGNALS:
                 self._uses.change(place, OTHER, tests)
             return
-        elif isinstance(func.value, ast.Subscript) and isinstance(func.value.slice, ast.Slice):
+        elif is_slice(func.value):
             is_changed = False  # a copy
         if name == "setdefault" and node.args:
-            self._uses.change((*place, step(node.args[0])), SET, tests)
+            item = (*place, step(node.args[0]))
+            self._uses.change(item, SET, (*tests, Test(((item, UNSET),))), read)
         elif is_changed and not (name == "update" and is_argument(place)):  # of a bar that shows progress
             is_added = name in method_names.ADDING and not (isinstance(value, np.ndarray) or is_table(value))
             is_added = is_added and getattr(value, "maxlen", None) is None

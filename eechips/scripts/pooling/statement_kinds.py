@@ -10,6 +10,9 @@ from eechips.scripts.script_source import last_name
 MEMBERSHIP, UNSET, COMPARED = "membership", "unset", "compared"
 """Tests: whether a key is there; whether a value is None, empty or false; any other."""
 
+TRY: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
+"""Classes of ``try``; Python 3.11 has a second one for ``except*``."""
+
 _MESSAGES = frozenset({"print", "debug", "info", "warning", "error", "exception", "critical", "log", "display"})
 _MESSAGES |= {"set_description", "set_description_str", "set_postfix", "set_postfix_str"}
 _OF_TEXTS = frozenset({"flush", "float", "format", "int", "isoformat", "join", "len", "now", "round", "str"})
@@ -46,12 +49,17 @@ def only_prints(function: ast.AST) -> bool:
     return any(map(is_message, calls)) and all(is_message(call) or last_name(call.func) in _OF_TEXTS for call in calls)
 
 
+def is_slice(node: ast.expr) -> bool:
+    """Return whether an expression is a part of a sequence."""
+    return isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice)
+
+
 def leaves(block: Sequence[ast.stmt]) -> bool:
     """Return whether statements end with a jump, also within ``with`` or ``try``."""
     last = block[-1] if block else None
     if isinstance(last, (ast.With, ast.AsyncWith)):
         return leaves(last.body)
-    if isinstance(last, (ast.Try, ast.TryStar)):
+    if isinstance(last, TRY):
         return any(map(leaves, (last.body, last.orelse, last.finalbody, *(h.body for h in last.handlers))))
     return isinstance(last, (ast.Return, ast.Raise, ast.Continue, ast.Break))
 
