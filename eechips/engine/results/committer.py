@@ -69,7 +69,7 @@ class Committer:
         unit, files = event.assignment, event.outcome.staged
         shared: set[str] = set()
         for file in files:
-            other = self._other_owner(file.name, unit, owners)
+            other = self._claim_name(file.name, unit, owners)
             if other is not None and self._is_of_script and self._digest(file.name, owners) == file.sha256:
                 shared.add(file.name)
             elif other is not None or file.name in self._ambiguous_names:
@@ -91,8 +91,11 @@ class Committer:
                 owners[file.name] = unit.position, file.sha256
         return record.without(shared) if shared else record
 
-    def _other_owner(self, name: str, unit: WorkUnit, owners: Mapping[str, tuple[int, str]]) -> int | None:
-        """Return the position of another unit that has a name; None if the unit may have it."""
+    def _claim_name(self, name: str, unit: WorkUnit, owners: Mapping[str, tuple[int, str]]) -> int | None:
+        """Return the position of another unit that keeps a name; None if the unit may have it.
+
+        A name that the other unit no longer needs is released.
+        """
         if name in owners:
             owner: int | None = owners[name][0]
         else:
