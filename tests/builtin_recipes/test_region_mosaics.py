@@ -212,8 +212,11 @@ def test_regions_without_images_and_without_pixels_are_told(
             assert (file.shape, file.dataset_mask().tolist()) == ((1, 1), [[0]])
         caplog.clear()
     write_fields(tmp_path / "fields.gpkg", {"far": far})
-    for dataset in (SCENES, f"{SCENES}/a"):
-        with pytest.raises(UsageError, match="no image"):
+    for dataset, said in (
+        (SCENES, "has no image that meets a region: check `start`"),
+        (f"{SCENES}/a", "meets no region: check `regions`"),
+    ):
+        with pytest.raises(UsageError, match=said):
             _make(server, tmp_path, tmp_path / "none", dataset)
 
 

@@ -319,6 +319,8 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         places = place_regions(about, band, images, self.regions, self.alignment)
         mosaic_places = list(warn_of_small(self.regions, places) if self.options.clip else places)
         if not mosaic_places:
+            if about.kind == "image":
+                raise UsageError(f"{about.id} meets no region: check `regions`")
             raise UsageError(
                 f"{about.id} has no image that meets a region: check `start`, `end`, `where` and `regions`"
             )
