@@ -357,6 +357,10 @@ def test_a_foreign_file_is_not_replaced(tmp_path: Path) -> None:
         with pytest.raises(UsageError, match=r"was not written by eechips stats and is not replaced"):
             eechips.stats(run, quiet=True)
     (run.path / "stats.json").unlink()
+    (run.path / "stats.json").mkdir()
+    with pytest.raises(UsageError, match=r"was not written by eechips stats and is not replaced: move it away"):
+        eechips.stats(run, quiet=True)
+    (run.path / "stats.json").rmdir()
     eechips.stats(run, quiet=True)
     before = hashlib.sha256((run.path / "stats.json").read_bytes()).hexdigest()
     eechips.stats(run, quiet=True)

@@ -390,7 +390,7 @@ def _check_target(path: Path) -> None:
         is_own = read_json(path, path.parent)["schema"] == SCHEMA
     except FileNotFoundError:
         return
-    except (StorageError, KeyError, TypeError):
+    except (StorageError, UsageError, KeyError, TypeError):
         is_own = False
     if not is_own:
         raise UsageError(f"{path} was not written by eechips stats and is not replaced: move it away")
