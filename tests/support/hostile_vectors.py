@@ -283,7 +283,7 @@ HOSTILE: dict[str, tuple[Make, Expected]] = {
     "geojson with a mark": (text("a.geojson", geojson().encode("utf-8-sig")), ["a"]),
     "geojson in UTF-16": (text("a.geojson", geojson().encode("utf-16")), "of no format that is read"),
     # No files
-    "pipe": (fifo, "there is no file"),
+    "pipe": (fifo, "is a pipe or a device"),
     "database connection": (named("PG:dbname=postgres host=127.0.0.1"), "there is no file"),
     "address": (named("/vsicurl/{url}/a.geojson"), "there is no file"),
     "archive syntax": (named("/vsizip/{{{canary}}}"), "there is no file"),
