@@ -10,7 +10,7 @@ import io
 import logging
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ _MOST_VALUES = 100_000_000
 _MOST_VERTICES = 50_000_000
 _SEPARATOR = re.compile(r"""\A("?)sep=.\1(?=\r?\n)""", re.IGNORECASE)  # for Excel
 _HEADER = re.compile(r"^.*[^ \r\n].*", re.MULTILINE)  # pandas skips lines of blanks only
+_DATE = re.compile(r"(\d{1,4})([/.-])(\d{1,2})\2(\d{1,4})(?:([ T])\d{1,2}:\d\d(:\d\d)?( ?[AaPp][Mm])?)?")
 _SRID = re.compile(r"\s*SRID\s*=\s*(\d+)\s*;", re.IGNORECASE)
 _BYTE_ORDERS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 
@@ -48,6 +49,37 @@ def is_text_table(path: Path) -> bool:
 def name_rows(path: Path) -> str:
     """Return a file's path, for messages on its rows. Spreadsheets count those of text tables from the header."""
     return f"{path} (row 1 is the first below the header)" if is_text_table(path) else str(path)
+
+
+def guess_date_formats(texts: Iterable[str]) -> list[str]:
+    """Return formats of dates for ``datetime.strptime`` that fit texts such as ``6/1/20 10:00``, the likeliest first.
+
+    Args:
+        texts: dates that are not ISO 8601. The first that is recognised decides which others are considered.
+    """
+    dates = [(match.groups(), bool(match[5])) for match in map(_DATE.fullmatch, texts) if match]
+    if not dates:
+        return []
+    (first, separator, _, last, time, seconds, half), _ = dates[0]
+    alike = [parts for parts, has_time in dates if parts[1] == separator and has_time == bool(time)]
+    clock = "" if not time else f"{time[0]}{'%I' if half else '%H'}:%M{':%S' if seconds else ''}"
+    clock += "" if not half else " %p" if half[0] == " " else "%p"
+    year = "%Y" if max(len(first), len(last)) == 4 else "%y"
+    fits: dict[str, int] = {}
+    for order in (("%d", "%m", year), ("%m", "%d", year), (year, "%m", "%d")):
+        fits[separator.join(order) + clock] = sum(
+            all(map(_is_part, order, (one, two, three))) for one, _, two, three, *_ in alike
+        )
+    most = max(fits.values())
+    likely = [text for text, count in fits.items() if count == most]
+    return likely[:1] if separator == "." or most < len(alike) else likely  # after a dot, the month is second
+
+
+def _is_part(code: str, digits: str) -> bool:
+    """Return whether digits can be a day, a month or a year by the code of :meth:`datetime.datetime.strptime`."""
+    if code in ("%Y", "%y"):
+        return len(digits) == (4 if code == "%Y" else 2)
+    return len(digits) <= 2 and 1 <= int(digits) <= (31 if code == "%d" else 12)
 
 
 def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:

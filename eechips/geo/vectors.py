@@ -104,7 +104,7 @@ def read_vectors(
 
 
 def repair(
-    path: Path, geometries: npt.NDArray[np.object_], name: Callable[[int], str], *, needs_area: bool = True
+    path: Path | str, geometries: npt.NDArray[np.object_], name: Callable[[int], str], *, needs_area: bool = True
 ) -> tuple[npt.NDArray[np.object_], str]:
     """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 

@@ -22,7 +22,7 @@ import shapely
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
-from eechips.geo.text_tables import DECIMAL_COMMA, is_text_table, name_rows, with_decimal_points
+from eechips.geo.text_tables import DECIMAL_COMMA, guess_date_formats, is_text_table, name_rows, with_decimal_points
 from eechips.geo.vector_paths import hash_vectors
 from eechips.geo.vectors import read_table, repair, to_wgs84
 from eechips.text.suggestion import describe_choices
@@ -31,7 +31,7 @@ Kind = Literal["points", "polygons"]
 
 _DATE_NAMES = {"date", "datetime", "eventdate", "observed", "time", "timestamp"}  # eventDate: Darwin Core
 _YEAR_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
-_YEAR_LAST = re.compile(r"(\d{1,2})([/.-])(\d{1,2})\2\d{4}")
+_FIRST = {"m": "month", "y": "year"}
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
 _WANTED: Mapping[Kind, str] = {
@@ -252,7 +252,7 @@ def read_places(
         geometries = _single_points(geometries)
         kind = _kind(path, geometries)
         _check_kind(path, kind, only)
-        geometries, note = repair(path, geometries, lambda index: f"row {index + 1:,}")
+        geometries, note = repair(name_rows(path), geometries, lambda index: f"row {index + 1:,}")
         if note:
             _log.warning("%s", note)
         geometries = to_wgs84(path, geometries, known_crs)
@@ -403,21 +403,14 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     """Return the message about values that are no dates."""
     if date_format is not None:
         return f"{field} is not a date with the format {date_format}: {texts[0]!r}"
-    others = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
-    fault = f"{field} is not a date (YYYY-MM-DD): {(others or texts)[0]!r}"
-    if not others:
+    strange = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
+    fault = f"{field} is not a date (YYYY-MM-DD): {(strange or texts)[0]!r}"
+    if not strange:
         return fault
-    parts = [match.groups() for match in map(_YEAR_LAST.fullmatch, texts) if match]
-    separator = parts[0][1] if parts else "/"
-    is_month_first = any(int(second) > 12 for _, _, second in parts)
-    has_small_days = bool(parts) and all(int(first) <= 12 for first, _, _ in parts)
-    is_unclear = has_small_days and not is_month_first and separator != "."  # after a dot, the month is second
-    example = separator.join(("%m", "%d", "%Y") if is_month_first else ("%d", "%m", "%Y"))
-    other = f" (with the month first {separator.join(('%m', '%d', '%Y'))})" if is_unclear else ""
-    return (
-        f"{fault}; give its format, as in columns='date={field}:{example}'{other}, or, if there are several, write all"
-        " as YYYY-MM-DD"
-    )
+    likeliest, *others = guess_date_formats(strange) or ["%d/%m/%Y"]
+    alternatives = ", ".join(f"or, with the {_FIRST[text[1].lower()]} first, {text}" for text in others)
+    advice = f"'date={field}:{likeliest}'" + (f" ({alternatives})" if others else "")
+    return f"{fault}; give its format, as in columns={advice}, or, if there are several, write all as YYYY-MM-DD"
 
 
 def _rows(indices: npt.NDArray[np.int64]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import datetime
 from pathlib import Path
 
 import geopandas
@@ -18,6 +19,7 @@ from eechips.builtin_recipes.samples.resolved_sample import resolve_sample
 from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.tables.points import PointValues
 from eechips.errors import RegionError
+from eechips.geo.text_tables import guess_date_formats
 from eechips.geo.vectors import read_features
 from eechips.planning.place_tables import read_places
 from local_tests.support.captured_log import CapturedLog
@@ -190,13 +192,41 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"row 1: day is not a date .*'31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
         places.moments("day")
     unclear = read_places(written(tmp_path, "lon,lat,day\n8,47,6/1/2021\n8,47,6/12/2021\n"))
-    with pytest.raises(RegionError, match=r"'date=day:%d/%m/%Y' \(with the month first %m/%d/%Y\), or, if there"):
+    with pytest.raises(RegionError, match=r"'date=day:%d/%m/%Y' \(or, with the month first, %m/%d/%Y\), or, if"):
         unclear.moments("day")
     mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,03 Aug 2019\n8,47,12.31.2020\n"))
     with pytest.raises(RegionError, match=r"'03 Aug 2019'; .*columns='date=day:%m.%d.%Y', or, if there"):
         mixed.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
+
+
+@pytest.mark.parametrize(
+    ("texts", "formats"),
+    [
+        (["1/2/2020 10:00"], ["%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"]),
+        (["1/2/2020 9:05:00 PM", "1/31/2020 9:05:00 AM"], ["%m/%d/%Y %I:%M:%S %p"]),
+        (["6/1/20"], ["%d/%m/%y", "%m/%d/%y"]),
+        (["6/1/20", "6/13/20"], ["%m/%d/%y"]),
+        (["20-06-01", "20-06-02"], ["%d-%m-%y", "%y-%m-%d"]),
+        (["2020/6/1"], ["%Y/%m/%d"]),
+        (["03.04.20 08:00"], ["%d.%m.%y %H:%M"]),
+        (["yesterday"], []),
+    ],
+)
+def test_formats_of_dates_fit_the_dates(tmp_path: Path, texts: list[str], formats: list[str]) -> None:
+    assert guess_date_formats(texts) == formats
+    for each in formats:
+        for text in texts:
+            datetime.strptime(text, each)
+    rows = "".join(f"8,47,{text}\n" for text in texts)
+    for each in formats:
+        assert not np.isnan(read_places(written(tmp_path, f"lon,lat,day\n{rows}")).moments("day", each)).any()
+
+
+def test_repaired_polygons_of_a_text_table_are_counted_from_its_header(tmp_path: Path, caplog: CapturedLog) -> None:
+    read_places(written(tmp_path, 'wkt\n"POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))"\n'))
+    assert "(row 1 is the first below the header): repaired 1 of 1 polygons" in caplog.text
 
 
 def test_a_day_that_does_not_exist_needs_no_format(tmp_path: Path) -> None:
