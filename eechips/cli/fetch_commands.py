@@ -6,14 +6,13 @@ Each command is made when it is called: the modules of the recipes import numpy,
 
 from __future__ import annotations
 
-import logging
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 
-from eechips.cli.group import FAILURES
+from eechips.cli.group import FAILURES, show_notes
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import FetchCommand, VerbOption
 from eechips.commands.fetching import find_command
@@ -181,8 +180,7 @@ def _fetch(context: click.Context, /, **values: Any) -> None:
     from eechips.cli.recipe_execution import finish
 
     command = _command_of(context)
-    if not values["quiet"]:  # files of places are read while the recipe is made
-        logging.getLogger("eechips").setLevel(logging.INFO)
+    show_notes(is_quiet=values["quiet"])
     finish(*command.make(command.options(values)))
 
 

@@ -154,6 +154,11 @@ def show_messages(is_shown: Callable[[logging.LogRecord], bool] = lambda _: True
     logging.getLogger("eechips").handlers = [handler]
 
 
+def show_notes(*, is_quiet: bool) -> None:
+    """Show notes on files of places, which are read while a recipe is made, unless its run is quiet."""
+    logging.getLogger("eechips").setLevel(logging.WARNING if is_quiet else logging.INFO)
+
+
 def _show_warnings() -> None:
     """Show warnings before a run shows its messages, each text once: `eechips update` reads files for two plans."""
     shown: set[str] = set()

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.group import FAILURES
+from eechips.cli.group import FAILURES, show_notes
 from eechips.cli.terminal import echo, echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
@@ -53,6 +53,7 @@ def plan_command(context: click.Context, verb: str, words: tuple[str, ...], emit
 
     job = (verb, *words)
     files = hash_files(job)
+    show_notes(is_quiet=not {"-q", "--quiet"}.isdisjoint(words))
     recipe, config = recipe_of_job(job)
     if config.dry_run:
         finish(recipe, config)

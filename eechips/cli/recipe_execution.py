@@ -5,7 +5,6 @@ and advice; set the exit status.
 from __future__ import annotations
 
 import dataclasses
-import logging
 import os
 import shlex
 import sys
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import click
 
-from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages
+from eechips.cli.group import DEBUG, FAILURES, INTERRUPTED, show_messages, show_notes
 from eechips.cli.terminal import ask, echo, echo_lines, forgiving_output
 from eechips.commands.command import TYPED, UNFINISHED
 from eechips.commands.option_names import option_names
@@ -104,7 +103,7 @@ def _conclude(done: Run, config: RunConfig) -> None:
 def show_log(config: RunConfig) -> None:
     """Show the log of the planner on standard error, unless the run is quiet."""
     show_messages()
-    logging.getLogger("eechips").setLevel(logging.WARNING if config.quiet else logging.INFO)
+    show_notes(is_quiet=config.quiet)
 
 
 def _estimated(foreseen: Estimate, config: RunConfig) -> list[str]:

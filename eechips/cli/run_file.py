@@ -15,6 +15,7 @@ from typing import Any
 
 import click
 
+from eechips.cli.group import show_notes
 from eechips.cli.terminal import echo
 from eechips.commands.command import TYPED, UNFINISHED, FetchCommand
 from eechips.commands.fetching import recipe_of
@@ -251,6 +252,7 @@ class _Reader:
         """
         name = command.name or ""
         if isinstance(command, FetchCommand):
+            show_notes(is_quiet="--quiet" in words)
             config = recipe_of((name, *words))[1]
             self._folder, self._place = config.out, config.results or str(config.out.resolve())
         else:

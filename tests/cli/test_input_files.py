@@ -101,14 +101,21 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     assert not Path("out").exists()
 
 
+@pytest.mark.parametrize("command", ["points", "plan", "run"])
 @pytest.mark.parametrize("is_quiet", [False, True])
 def test_decimal_commas_are_told_unless_the_run_is_quiet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: CapturedLog, is_quiet: bool
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: CapturedLog, is_quiet: bool, command: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     caplog.set_level(logging.WARNING, "eechips")
     Path("plots.csv").write_text("plot;lon;lat;day\n1;-105,1;39,9;yesterday\n")
     words = ["points", "--dataset", "S2", "--points", "plots.csv", "--columns", "date=day", "--near", "5d", "--local"]
+    if command == "plan":
+        words.insert(0, "plan")
+    if command == "run":
+        words = ["run", "run.toml"]
+        keys = 'dataset = "S2"\npoints = "plots.csv"\ncolumns = "date=day"\nnear = "5d"\nlocal = true\n'
+        Path("run.toml").write_text(f"[points]\n{keys}")
     assert "day is not a date" in run_command(*words, *["--quiet"] * is_quiet, status=2).output
     told = "plots.csv: decimal commas of lon and lat are read as decimal points"
     assert (told in caplog.text) is not is_quiet
