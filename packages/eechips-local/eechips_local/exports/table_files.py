@@ -19,7 +19,7 @@ from eechips_local.pixels.output.encode import zipped
 from eechips_local.protocol.request_errors import LimitError
 from eechips_local.values.number_format import java_text
 from eechips_local.values.value_json import Encoder
-from eechips_local.values.values import Feature, Geometry
+from eechips_local.values.values import Feature, Geometry, Value
 
 _GEO = ".geo"
 _NO_GEOMETRY = '{"type":"MultiPoint","coordinates":[]}'
@@ -73,26 +73,29 @@ def _cell(feature: Feature, column: str, encoder: Encoder) -> Any:
     value = feature.properties.get(column)
     if value is None:
         return ""
-    encoded = encoder.encode(value)
-    if isinstance(value, (Mapping, bool, float)):
-        return _java_text(value if isinstance(value, float) else encoded)
+    encoded = encoder.encode(value)  # refuses what is too large
+    if isinstance(value, (Mapping, list, bool, float)):
+        return _java_text(value, encoder)
     return json.dumps(encoded) if isinstance(encoded, (dict, list)) else encoded
 
 
-def _java_text(value: Any) -> str:
-    """Return a value as Java writes it.
+def _java_text(value: Value, encoder: Encoder) -> str:
+    """Return a value as Java writes it, with the doubles that :class:`Encoder` makes integers.
 
-    Users parse "{10=123, 20=456}" (codes 54655260251 and 60297481616). A table that the service exported has means of
-    0.0 and 9.128382136897204E-4 beside integers such as -1 (github.com/kaust-halo/geeet,
+    Users parse "{10=123, 20=456}" (codes 54655260251 and 60297481616), and in the list of a column ``groups``
+    "gain=-1, histogram={bucketMin=0.0, bucketWidth=0.5, histogram=[" (code 3811943780). A table that the service
+    exported has means of 0.0 and 9.128382136897204E-4 beside integers such as -1 (github.com/kaust-halo/geeet,
     examples/data/ee_landsat_fc_reducer_demo.csv).
     """
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}={_java_text(part)}" for key, part in value.items()) + "}"
+        return "{" + ", ".join(f"{key}={_java_text(part, encoder)}" for key, part in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(_java_text, value)) + "]"
+        return "[" + ", ".join(_java_text(part, encoder) for part in value) + "]"
     if isinstance(value, bool | None):
         return {None: "null", True: "true", False: "false"}[value]
-    return value if isinstance(value, str) else java_text(value)
+    if isinstance(value, (int, float)):
+        return java_text(value)
+    return value if isinstance(value, str) else _java_text(encoder.encode(value), encoder)
 
 
 def geojson(features: Iterable[Feature], selectors: Sequence[str] | None, context: Context) -> bytes:

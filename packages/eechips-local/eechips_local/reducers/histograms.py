@@ -244,16 +244,18 @@ class Buckets:
 
 
 def histogram(max_buckets: int | None, min_width: float | None) -> Reducer:
-    """Return a dictionary of bucketMin, bucketWidth, histogram (weights) and bucketMeans."""
+    """Return a dictionary of bucketMin, bucketWidth, histogram (weights) and bucketMeans, in the order of the service's
+    tables (code 3811943780 cuts the weights out between ``histogram=[`` and ``], bucketMeans=[``).
+    """
     buckets = Buckets.asked(max_buckets, min_width)
 
     def make(tally: ValueCounts) -> Mapping[str, Value]:
         lower, width, weights, means = buckets.fill(tally)
         return {
-            "bucketMeans": means.tolist(),
             "bucketMin": float(lower[0]),
             "bucketWidth": width,
             "histogram": weights.tolist(),
+            "bucketMeans": means.tolist(),
         }
 
     return _of_tally(OutputSpec("histogram", "object"), make, buckets.shorten, finite=True)

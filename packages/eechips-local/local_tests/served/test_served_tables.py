@@ -106,6 +106,23 @@ def test_dictionaries_of_a_csv_are_those_of_java(ee: Any) -> None:
     assert frame.counts[0] == "{10=123, 20=4.5, inner={1=2}, note=[a, null, true]}"
 
 
+def test_doubles_inside_cells_of_a_csv_are_those_of_java(ee: Any) -> None:
+    """A user parses "gain=-1, histogram={bucketMin=0.0, bucketWidth=0.5, histogram=[" (code 3811943780)."""
+    place, image = ee.Geometry.Point([13, 50]), ee.Image([0.25, -1]).rename("slope", "gain")
+    histogram = ee.Reducer.histogram(2, 0.5).group(1, "gain")
+    means = image.reduceRegion(ee.Reducer.mean(), place, 30)
+    cells = {
+        "groups": image.reduceRegion(histogram, place, 30).get("groups"), "means": means, "gain": means.get("gain"),
+        "xy": place.coordinates(), "mixed": ee.List([1, ee.Number(1).divide(1), True, None, "a", ee.Date(5)]),
+    }  # fmt: skip
+    frame = pd.read_csv(ee.FeatureCollection([ee.Feature(None, cells)]).getDownloadURL("csv", [*cells]), dtype=str)
+    assert frame.iloc[0].to_dict() == {
+        "groups": "[{gain=-1, histogram={bucketMin=0.0, bucketWidth=0.5, histogram=[1.0], bucketMeans=[0.25]}}]",
+        "means": "{slope=0.25, gain=-1.0}",
+        "gain": "-1.0", "xy": "[13.0, 50.0]", "mixed": "[1, 1.0, true, null, a, {type=Date, value=5}]",
+    }  # fmt: skip
+
+
 def test_an_empty_csv_has_a_header(ee: Any) -> None:
     response = requests.get(ee.FeatureCollection([]).getDownloadURL("csv"))
     assert response.text == "system:index,.geo\n"
