@@ -21,6 +21,7 @@ from local_tests.support.collection import (  # noqa: F401 - hooks
     pytest_pycollect_makeitem,
 )
 from local_tests.support.memory_folder import use_memory_folder
+from local_tests.support.object_server import remove_store_settings
 from local_tests.support.property_examples import limit_examples
 from local_tests.support.server_fixtures import register_fixtures
 from local_tests.support.service_results import is_service_recording
@@ -56,6 +57,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--live"):
         for name in ("EECHIPS_PROJECT", "EECHIPS_ENDPOINT", "EECHIPS_CACHE", "GOOGLE_CLOUD_PROJECT"):
             os.environ.pop(name, None)
+    remove_store_settings()
     # Tests in the background (nohup) may ignore these signals, and the processes that they start would inherit that.
     defaults = {"SIGINT": signal.default_int_handler, "SIGHUP": signal.SIG_DFL}
     for number, default in ((getattr(signal, name, None), default) for name, default in defaults.items()):

@@ -9,6 +9,7 @@ import pytest
 
 from local_tests.support.collection import pytest_collection, pytest_ignore_collect, pytest_pycollect_makeitem  # noqa: F401 - hooks
 from local_tests.support.memory_folder import use_memory_folder
+from local_tests.support.object_server import remove_store_settings
 from local_tests.support.property_examples import limit_examples
 from local_tests.support.server_fixtures import register_fixtures
 
@@ -21,6 +22,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.loadscopereorder = False  # pytest-xdist would start the files with the most tests first
     for name in ("GOOGLE_CLOUD_PROJECT", "PYTHONDONTWRITEBYTECODE"):
         os.environ.pop(name, None)
+    remove_store_settings()
     # The demo planet's data end today; results of tests must not depend on the day.
     os.environ["EECHIPS_DEMO_UNTIL"] = "2025-01-01"
     # gcsfs reads this when it is imported. It would otherwise try gRPC, which the emulator lacks, for minutes.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -30,6 +31,12 @@ _AZURITE = "azurite-blob"
 _AZURE_NAME = "devstoreaccount1"
 _AZURE_KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 _AZURE_LINE = re.compile(r'"(?P<method>[A-Z]+) /devstoreaccount1/(?P<path>\S*) HTTP/[\d.]+" (?P<status>\d+)')
+
+
+def remove_store_settings() -> None:
+    """Remove the user's own accounts and endpoints of object stores; tests set theirs."""
+    for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "STORAGE_EMULATOR_HOST"))]:
+        del os.environ[name]
 
 
 def missing_packages(store: str) -> str | None:
