@@ -168,6 +168,15 @@ class Grid:
         determinant = a * e - b * d
         return (e * dx - b * dy) / determinant, (a * dy - d * dx) / determinant
 
+    def north_up(self) -> Grid:
+        """Return the same pixels with their rows from north to south: pictures have no transform, and readers of arrays
+        expect north at the top. A rotated grid stays as it is.
+        """
+        a, b, c, d, e, f = self.transform
+        if b or d or e < 0:
+            return self
+        return Grid(self.crs, (a, b, c, d, -e, f + e * self.height), self.width, self.height)
+
     def window(self, column: int, row: int, width: int, height: int) -> Grid:
         """Return the grid of a rectangle of this grid's pixels, which may extend beyond this grid.
 

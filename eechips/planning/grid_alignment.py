@@ -108,7 +108,7 @@ class GridAlignment:
         """
         if self.align is None:
             return self
-        grid = _north_up(fetch_metadata(self.align).bands[0].grid)
+        grid = fetch_metadata(self.align).bands[0].grid.north_up()
         return replace(self, align=None, crs=grid.crs, transform=grid.transform)
 
     def base_grid(self, native: Grid, place: tuple[float, float]) -> Grid:
@@ -126,7 +126,7 @@ class GridAlignment:
         if self.transform is not None:
             return Grid(self.crs, self.transform, 1, 1)
         if self.crs == "native":
-            return rescale_grid(_north_up(native), self.scale)
+            return rescale_grid(native.north_up(), self.scale)
         scale = nominal_scale(native) if self.scale is None else self.scale
         return aligned_grid(find_utm_crs(*place) if self.crs == "utm" else self.crs, scale)
 
@@ -170,16 +170,6 @@ def aligned_grid(crs: str, scale: float) -> Grid:
     """
     edge = scale / metres_per_unit(parse_crs(crs))
     return Grid(crs, (edge, 0.0, 0.0, 0.0, -edge, 0.0), 1, 1)
-
-
-def _north_up(grid: Grid) -> Grid:
-    """Return the same pixels from north to south, if a grid has them from south to north: pictures have no transform,
-    and readers of arrays expect north at the top.
-    """
-    a, b, c, d, e, f = grid.transform
-    if b or d or e < 0:
-        return grid
-    return Grid(grid.crs, (a, b, c, d, -e, f + e * grid.height), grid.width, grid.height)
 
 
 def rescale_grid(grid: Grid, scale: float | None) -> Grid:

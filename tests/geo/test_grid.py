@@ -113,6 +113,16 @@ def test_snapped_odd_window_has_the_place_in_its_middle_pixel() -> None:
     assert (math.floor(column), math.floor(row)) == (2, 1)
 
 
+def test_rows_run_south_after_grids_are_turned_and_rotated_ones_stay() -> None:
+    south_up = Grid("EPSG:32633", (10.0, 0.0, 500_000.0, 0.0, 10.0, 4_399_700.0), 40, 30)
+    turned = south_up.north_up()
+    expected = rasterio.transform.from_bounds(500_000.0, 4_399_700.0, 500_400.0, 4_400_000.0, 40, 30)
+    assert (turned.affine, turned.width, turned.height) == (expected, 40, 30)
+    assert turned.north_up() == turned
+    rotated = Grid("EPSG:32633", (0.0, 10.0, 500_000.0, 10.0, 0.0, 4_399_700.0), 40, 30)
+    assert rotated.north_up() == rotated
+
+
 def test_pixels_of_a_window_are_those_that_rasterio_reads() -> None:
     values = np.arange(40 * 50, dtype="uint16").reshape(40, 50)
     grid = Grid("EPSG:26913", (0.6, 0.0, 500000.0, 0.0, -0.6, 4400000.0), 50, 40)

@@ -221,13 +221,11 @@ def read_chip(unit: Unit, *, policy: RetryPolicy | None = None) -> Pixels:
 
 
 def _north_up(raster: Raster) -> Grid:
-    """Return the grid of a raster with its rows from north to south."""
-    a, b, c, d, e, f = raster.grid.transform
-    if b != 0 or d != 0:
+    """Return the grid of a raster with its rows from north to south, or refuse a rotated one."""
+    _, b, _, d, _, _ = raster.grid.transform
+    if b or d:
         raise UsageError(f"{raster.href} is rotated: chips need pixels along the axes of the crs")
-    if e < 0:
-        return raster.grid
-    return Grid(raster.grid.crs, (a, b, c, d, -e, f + e * raster.grid.height), raster.grid.width, raster.grid.height)
+    return raster.grid.north_up()
 
 
 def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict[str, Any] | None:
