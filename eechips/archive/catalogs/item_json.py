@@ -6,7 +6,7 @@ import codecs
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.geometry_depth import is_too_deep
+from eechips.storage.untrusted_files import parse_json
 
 
 def plain(value: Any) -> Any:
@@ -40,32 +41,42 @@ _LISTS = _BANDS | {
     *("roles", "alternate", "classification:classes", "classification:bitfields", "statistics", "raster:histogram"),
     *("proj:bbox", "proj:centroid", "proj:projjson", "proj:shape", "proj:transform"),
 }
-# Those that are numbers; ``nodata`` and statistics may also be "nan", "inf" or "-inf".
-_NUMBERS = frozenset((
-    *("nodata", "gsd", "file:size", "scale", "offset", "spatial_resolution", "bits_per_sample"),
-    *("raster:scale", "raster:offset", "raster:spatial_resolution", "minimum", "maximum", "mean", "stddev"),
-))  # fmt: skip
+# Those that are numbers, in assets and anywhere in them; ``nodata`` and statistics may also be "nan", "inf" or "-inf".
+_NUMBERS = frozenset(("nodata", "gsd", "file:size", "raster:scale", "raster:offset", "raster:spatial_resolution"))
+# In bands and statistics only: elsewhere the scale of a map is a text.
+_NUMBERS_IN: Mapping[str, frozenset[str]] = {
+    **dict.fromkeys(_BANDS, frozenset(("scale", "offset", "spatial_resolution", "bits_per_sample"))),
+    "statistics": frozenset(("minimum", "maximum", "mean", "stddev")),
+}
 
 
-def from_text(value: Any, name: str = "") -> Any:
-    """Return parts of assets as STAC defines them where a column of mixed kinds holds them as JSON text.
+def from_text(value: Any, name: str = "", parent: str = "") -> Any:
+    """Return parts of assets as STAC defines them where a column holds them as JSON text, such as one of mixed kinds.
+
+    A column of texts does not say whether all were texts before: all numbers of fields that STAC defines as numbers
+    become numbers.
 
     Args:
         value: the assets, or a part of them.
         name: name of the part.
+        parent: name of the object that the part is in.
     """
     if isinstance(value, dict):
-        return {key: from_text(part, key) for key, part in value.items()}
+        return {key: from_text(part, key, name) for key, part in value.items()}
     if isinstance(value, list):
         # A band without fields is null in a column; in STAC 0.8 a band is its position.
-        return [{} if part is None and name in _BANDS else from_text(part, name) for part in value]
-    is_structure = name in _LISTS and isinstance(value, str) and value[:1] in ("{", "[")
-    if is_structure or (name in _NUMBERS | _BANDS and isinstance(value, str)):
+        return [{} if part is None and name in _BANDS else from_text(part, name, parent) for part in value]
+    if not isinstance(value, str):
+        return value
+    is_structure = name in _LISTS and value[:1] in ("{", "[")
+    if is_structure or name in _NUMBERS | _BANDS | _NUMBERS_IN.get(parent, frozenset()):
         try:
             parsed = json_reader()(value.encode())
+            if is_structure:
+                return from_text(parse_json(value), name, parent)  # refuses what is nested too deep
         except ValueError:  # "nan"
             return value
-        return from_text(parsed, name) if is_structure or type(parsed) in (int, float) else value
+        return parsed if type(parsed) in (int, float) else value
     return value
 
 

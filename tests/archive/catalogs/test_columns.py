@@ -178,3 +178,12 @@ def test_mixed_kinds_in_assets_change_no_other_item(assets: list[dict[str, Any]]
     schema = unified([part.schema for part in parts])
     rows = pa.concat_tables([conformed(part, schema) for part in parts])
     assert [found["assets"] for found in items_of(rows)] == [value["assets"] for value in items]
+
+
+def test_texts_of_assets_that_stand_for_no_field_of_stac_stay() -> None:
+    """Of text columns of other writers: nested too deep for any reader, and the scale of a map."""
+    assets = {"href": "x", "proj:shape": "[" * 600 + "]" * 600, "scale": "50000", "mean": "1", "roles": "[NaN]"}
+    numbers = {"raster:bands": [{"scale": "0.5", "statistics": {"mean": "1"}}], "gsd": "10"}
+    (found,) = items_of(table_of([item("a", (0, 0, 1, 1), assets={"a": assets | numbers})]))
+    expected = {"raster:bands": [{"scale": 0.5, "statistics": {"mean": 1}}], "gsd": 10}
+    assert found["assets"] == {"a": assets | expected}
