@@ -1,5 +1,5 @@
 """Search a STAC API page by page, in the method and filter language that it supports; ask for large regions by their
-box, and stop after empty pages.
+box, and stop after pages without new items.
 
 :mod:`.document_reader` repeats requests that fail, :mod:`.search` decides between an API, files and GeoParquet, and
 :mod:`.criteria` writes the filters.
@@ -39,7 +39,7 @@ _MISUNDERSTOOD = (400, 422)
 """Statuses of APIs for parameters they do not support, such as filters that they advertise."""
 _WAYS = (("POST", "cql2-json"), ("GET", "cql2-text"), ("GET", "cql2-json"), ("POST", "cql2-text"))
 """Methods and filter languages, the most common first."""
-_EMPTY_PAGES = 20
+_PAGES_WITHOUT_NEW = 20
 """Pages in a row without a new item before a search stops: some APIs always link to a next page."""
 
 
@@ -226,8 +226,8 @@ def item_pages(
     url, body = (address, dict(parameters)) if method == "POST" else (_with_query(address, parameters), None)
     headers: Mapping[str, str] = {}
     seen: set[int] = set()
-    contents: set[int] = set()
-    empty = 0
+    known: set[int] = set()
+    without_new = 0
     while True:
         page, first = reader.ask(method, url, body, headers) if first is None else first, None
         features = page.get("features") if isinstance(page, dict) else None
@@ -243,13 +243,14 @@ def item_pages(
         link = next_of(page)
         if link is None:
             return
-        names = [str((item.get("collection"), item.get("id"))) for item in features if isinstance(item, dict)]
-        content = hash(canonical_json(names))
-        empty = 0 if features and content not in contents else empty + 1
-        contents.add(content)
-        if empty == _EMPTY_PAGES:
+        names = {
+            hash((str(item.get("collection")), str(item.get("id")))) for item in features if isinstance(item, dict)
+        }
+        without_new = 0 if names - known else without_new + 1
+        known |= names
+        if without_new == _PAGES_WITHOUT_NEW:
             reader.note_unread(
-                url, f"{empty} pages in a row were empty or repeated, and linked to another: the search stopped there"
+                url, f"{without_new} pages in a row had no new item, and linked to another: the search stopped there"
             )
             return
         following = _next_url(url, link, address)
