@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
+from pathlib import Path
 
 from eechips.errors import StorageError, TransientError
 from eechips.text.formatting import parse_count
@@ -74,7 +75,9 @@ def translate_error(error: Exception, what: str) -> StorageError | TransientErro
     said = (isinstance(error, OSError) and error.strerror) or _message(error)  # without the number of an OSError
     text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
-        text = "the bucket does not exist"
+        # A program or file that gives keys.
+        is_local = isinstance(error.filename, str) and Path(error.filename).is_absolute()
+        text = f"{text}: {error.filename}" if is_local else "the bucket does not exist"
     return (StorageError if is_permanent(error) else TransientError)(f"could not {what}: {text.strip()}")
 
 

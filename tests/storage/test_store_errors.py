@@ -147,3 +147,20 @@ def test_the_message_says_what_and_why_in_a_line() -> None:
     assert str(found) == "could not list s3://bucket/run: first"
     assert translate_error(found, "read x") is found
     assert str(translate_error(TimeoutError(), "read x")) == "could not read x: TimeoutError"
+
+
+def test_a_missing_program_that_gives_keys_is_no_missing_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session = pytest.importorskip("botocore.session")
+    (tmp_path / "config").write_text("[profile a]\ncredential_process = /no/such/program\n", encoding="utf-8")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    monkeypatch.setenv("AWS_PROFILE", "a")
+    with pytest.raises(FileNotFoundError) as raised:
+        session.get_session().get_credentials()
+    assert "list b: No such file or directory: /no/such/program" in str(translate_error(raised.value, "list b"))
+    gone = FileNotFoundError("b/x")
+    assert str(translate_error(gone, "list b")) == "could not list b: the bucket does not exist"
