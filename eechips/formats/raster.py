@@ -33,6 +33,8 @@ def import_rasterio() -> None:
 
 
 _NAME_IN_MEMORY = re.compile(r"'?(/vsimem/[\w./-]+|[0-9a-f]{8}-[0-9a-f-]{27}\.\w*)'?[:,]? *")
+COMPLEX = {"complex_int16": "complex64"}
+"""Numpy's names of GDAL's types that numpy lacks, as they are read."""
 _MOST_BLOCK = 1 << 22
 """Pixels of a block, if the image has fewer: GDAL decodes whole blocks, whatever they have beyond the image."""
 
@@ -75,7 +77,7 @@ def check_size(source: Any, most: int = MAX_DECODED_BYTES) -> None:
     Raises:
         ValueError: if it is too large; the message has the size.
     """
-    depth = sum(np.dtype(name).itemsize for name in source.dtypes)
+    depth = sum(np.dtype(COMPLEX.get(name, name)).itemsize for name in source.dtypes)
     if source.height * source.width * depth > most:
         size = f"{source.width:,}x{source.height:,} pixels of {format_count(source.count, 'band')}"
         raise ValueError(f"it has {size}: more than {most >> 30} GiB")

@@ -7,6 +7,7 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def test_bytes_that_are_no_image_are_named_by_no_file_of_the_memory() -> None:
     refuse("tif", b'{"a": 1}', "^does not decode as GTiff: not recognized as being in a supported")
     data = image("GTiff", 24, 2)
     refuse("tif", data[: len(data) // 2], "^does not decode as GTiff: band 1: ")
+
+
+def test_complex_integers_are_refused_as_other_types_are() -> None:
+    """Numpy has no such type: Earth Engine sends none, but files of others have them, as Sentinel-1's SLC."""
+    pixels = {"driver": "GTiff", "width": 24, "height": 24, "count": 2, "dtype": "complex_int16"}
+    with MemoryFile() as memory:
+        with memory.open(crs="EPSG:32613", transform=Affine.scale(0.5), **pixels) as target:
+            target.write(np.ones((2, 24, 24), "complex64"))
+        refuse("tif", bytes(memory.read()), "complex64", replace(ASKED, dtype="uint8"))
 
 
 def test_bands_that_were_not_asked_for_are_not_decoded() -> None:

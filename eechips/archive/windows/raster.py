@@ -29,6 +29,7 @@ from eechips.client.http.transport import current_transport
 from eechips.client.quota.permits import Permit
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, PermanentError, TransientError, UsageError, ValidationError
+from eechips.formats.raster import COMPLEX
 from eechips.geo.grid import Grid, Window
 from eechips.geo.untrusted_rasters import check_mask, check_references, open_as
 from eechips.processes.warning_filters import ignore_warning
@@ -41,7 +42,6 @@ POLICY = RetryPolicy(retries=6, total=300.0)
 _log = logging.getLogger(__name__)
 _LEAST_CACHE = 8 << 20
 _OPENED = (RasterioError, CPLE_BaseError)
-_COMPLEX = {"complex_int16": "complex64"}  # GDAL's type, which numpy lacks
 _NEEDLESS = (".ovr", ".OVR")  # overviews: windows are read at full resolution
 _CHANGED = 412  # Precondition Failed (RFC 9110, 15.5.13)
 
@@ -316,7 +316,7 @@ def _others(source: Any) -> tuple[str, ...]:
 
 
 def _dtypes_of(source: Any) -> tuple[str, ...]:
-    return tuple(_COMPLEX.get(name, name) for name in map(str, source.dtypes))
+    return tuple(COMPLEX.get(name, name) for name in map(str, source.dtypes))
 
 
 def _grid(source: Any) -> Grid:
