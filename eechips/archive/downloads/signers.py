@@ -347,17 +347,19 @@ def _translated(error: Exception) -> ConfigurationError | TransientError:
     )
 
 
+_ENDPOINTS = tuple(f"AWS_ENDPOINT_URL{service}" for service in ("_S3", "_STS", "_SSO", ""))
+_NO_ENDPOINT = ("Invalid endpoint", "Custom endpoint", "Port ", "Invalid IPv6 URL", "netloc ")
+"""Beginnings of the errors of botocore and urllib about endpoints that are no URLs."""
+
+
 def _reason(error: Exception) -> str:
     """Return what an exception of botocore says, with the variable that it is about, and without passwords."""
     text = " ".join(str(error).split()).rstrip(".:") or type(error).__name__
+    if text.startswith(_NO_ENDPOINT):  # the text quotes the endpoint or a part of it
+        values = {} if _ignores_endpoints() else {name: os.environ.get(name, "") for name in _ENDPOINTS}
+        wrong = next((name for name, value in values.items() if value and (value in text or not _is_url(value))), None)
+        return f"{wrong or 'endpoint_url of the profile'} is no URL"
     if isinstance(error, ValueError):
-        endpoints = {name: value for name, value in os.environ.items() if name.startswith("AWS_ENDPOINT_URL") and value}
-        is_endpoint = text.startswith("Invalid endpoint")
-        for name, value in sorted(endpoints.items()):
-            if (is_endpoint and value in text) or not _is_url(value):
-                return f"{name} is no URL"
-        if is_endpoint:
-            return "endpoint_url of the profile is no URL"
         names = [name for name, value in os.environ.items() if name.startswith("AWS_") and repr(value) in text]
         text = ", ".join(names) + (": " if names else "") + text
     if isinstance(error, JSONDecodeError):
@@ -365,8 +367,13 @@ def _reason(error: Exception) -> str:
     return redact(text)
 
 
+def _ignores_endpoints() -> bool:
+    return os.environ.get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "").lower() == "true"  # as botocore reads it
+
+
 def _is_url(text: str) -> bool:
     try:
-        return is_http(text) and bool(urlsplit(text).hostname)
+        parts = urlsplit(text)
+        return is_http(text) and bool(parts.hostname) and parts.port != 0
     except ValueError:
         return False

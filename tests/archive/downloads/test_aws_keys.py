@@ -29,6 +29,14 @@ credential_process = /no/such/program
 credential_process = echo very-secret
 [profile list]
 credential_process = echo []
+[profile login]
+credential_process = sh -c "echo The login has expired >&2; exit 1"
+[profile half]
+credential_process = echo '{"Version": 1, "AccessKeyId": "id"}'
+[profile slash]
+aws_access_key_id = id
+aws_secret_access_key = very-secret
+endpoint_url = http://u:very-secret/x@host
 [profile no-token]
 role_arn = arn:aws:iam::123456789012:role/reader
 web_identity_token_file = /no/such/token
@@ -114,6 +122,13 @@ def test_a_service_of_keys_that_cannot_be_reached_fails_its_units_only(configure
         ({"AWS_PROFILE": "no-program"}, "/no/such/program"),
         ({"AWS_PROFILE": "text"}, "prints no JSON"),
         ({"AWS_PROFILE": "list"}, "list"),
+        ({"AWS_PROFILE": "login"}, "The login has expired"),
+        ({"AWS_PROFILE": "half"}, "'SecretAccessKey'"),
+        ({"AWS_PROFILE": "slash"}, "endpoint_url of the profile is no URL"),
+        ({"AWS_PROFILE": "source", "AWS_ENDPOINT_URL": "http://u:very-secret/x@host"}, "AWS: AWS_ENDPOINT_URL is no"),
+        ({"AWS_PROFILE": "source", "AWS_ENDPOINT_URL": "http://u:very-secret#x@host"}, "AWS: AWS_ENDPOINT_URL is no"),
+        ({"AWS_PROFILE": "role", "AWS_ENDPOINT_URL_STS": "http://u:very-secret/x@host"}, "AWS_ENDPOINT_URL_STS is no"),
+        ({"AWS_PROFILE": "source", "AWS_MAX_ATTEMPTS": "abc", "AWS_ENDPOINT_URL_DYNAMODB": "x:1"}, "AWS_MAX_ATTEMPTS"),
         ({"AWS_PROFILE": "no-token"}, "/no/such/token"),
         ({"AWS_PROFILE": "endpoint"}, "endpoint_url of the profile is no URL"),
         ({"AWS_PROFILE": "source", "AWS_MAX_ATTEMPTS": "abc"}, "AWS: AWS_MAX_ATTEMPTS: "),
