@@ -66,6 +66,7 @@ class Stats:
         return f"{self.n}.txt"
 
 stats = Stats()
+waiting, add = deque(), rows.append
 recent, numbers = deque(maxlen=3), itertools.count()
 
 def counting(function):
@@ -322,6 +323,8 @@ _DEPENDENT = {
     "the last items": "rows[:] = rows[-2:] + [n]",
     "removed items": "rows.append(n)\nrows[:-2] = []",
     "a method by its name": 'getattr(stats, "lowest")(VALUES[n])',
+    "a queue made anew": "global waiting\nwaiting = waiting + deque([n])",
+    "a method by another name": "add(n)",
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""

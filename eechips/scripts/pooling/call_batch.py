@@ -8,7 +8,9 @@ from typing import Any
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.changed_objects import (
+    LostChanges,
     argument_objects,
     changed_argument,
     changed_file,
@@ -36,6 +38,7 @@ class CallBatch:
         self._added = 0
         self._executor: Any = None
         self._functions: dict[int, tuple[Callable[..., Any], str, frozenset[str]]] = {}
+        self._lost: dict[tuple[int, int], tuple[Any, LostChanges]] = {}
         self._passed: dict[int, tuple[Any, int]] = {}  # objects in arguments, and how many calls have them
 
     def add(
@@ -144,9 +147,18 @@ class CallBatch:
         if known is None and self._threads is None:
             known = function, changed_file(function), frozenset()
         elif known is None:
-            lost = lost_changes(function)
+            lost = self._lost_changes(function)
             known = function, _refusal(function, function_name(function)) or lost.reason, lost.arguments
         return self._functions.setdefault(id(function), known)
+
+    def _lost_changes(self, function: Callable[..., Any]) -> LostChanges:
+        """Return what calls of a function lose, once for methods and partial functions that are new for each call."""
+        executed = executed_function(function)
+        parts = getattr(executed, "__func__", executed), getattr(executed, "__self__", None)
+        key = id(parts[0]), id(parts[1])
+        if key not in self._lost:
+            self._lost[key] = parts, lost_changes(function)
+        return self._lost[key][1]
 
     def _note_objects(self, call: Call) -> bool:
         """Note what a call may change in its arguments; return whether an earlier call, only one, has it as well."""

@@ -52,9 +52,13 @@ class LostChanges:
 def lost_changes(function: Any) -> LostChanges:
     """Return what calls of a function that threads make lose in other processes.
 
-    It is an object that the threads share, or a file that each call writes again, as a list of what is done.
+    It is an object that the threads share, or a file that each call writes again, as a list of what is done. Where this
+    cannot be told, as of objects that raise errors when they are looked at, the calls stay in the threads.
     """
-    places = dependent_changes(function)
+    try:
+        places = dependent_changes(function)
+    except Exception as error:  # noqa: BLE001 - of objects of the script
+        return LostChanges(f"what they share is not known ({type(error).__name__}: {error})", frozenset())
     arguments = frozenset(variable_name(place) for place in places if is_argument(place))
     names = (variable_name(place) for place in places if not is_argument(place))
     return LostChanges(_lost_object(function) or next(map(lost_copy, names), ""), arguments)

@@ -14,7 +14,7 @@ from eechips.scripts.pooling.called_functions import Place
 from eechips.scripts.pooling.place_uses import ADDED, EXTENDED
 from eechips.scripts.pooling.shared_places import may_equal, variable_name
 from eechips.scripts.pooling.shared_uses import shared_uses
-from eechips.scripts.pooling.state_changes import StateChange, equal, is_number, is_table
+from eechips.scripts.pooling.state_changes import Removal, StateChange, equal, is_number, is_table
 
 
 def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> set[str]:
@@ -83,7 +83,7 @@ class _Merging:
 
     def is_unclear(self, change: StateChange) -> bool:
         """Return whether a change sets a value, and nothing in the source of the function does so."""
-        is_set = not (change.is_added or change.is_removed) and change.where is None
+        is_set = not (change.is_added or isinstance(change.value, Removal)) and change.where is None
         return is_set and not hasattr(change.value, "iloc") and next(self._within(change.path), None) is None
 
     def is_sum(self, path: tuple[Any, ...]) -> bool:
@@ -124,11 +124,11 @@ def _make(change: StateChange, holders: Sequence[Any], merging: _Merging) -> Non
         if value.dtype.kind in "iufc" and merging.is_sum(change.path):
             value = np.where(equal(present, change.before), value, present + (value - change.before))
         there[change.where] = value
-    elif change.is_removed and isinstance(there, (list, deque)):
+    elif isinstance(value, Removal) and isinstance(there, (list, deque)):
         there.clear()
-        there.extend(value)
-    elif change.is_removed:
-        for key in value:
+        there.extend(value.items)
+    elif isinstance(value, Removal):
+        for key in value.items:
             there.pop(key, None) if isinstance(there, dict) else there.discard(key)
     elif is_table(there) and change.is_added:
         for label, row in value.iterrows():

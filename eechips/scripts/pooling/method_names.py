@@ -7,14 +7,8 @@ REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"}
 ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
 ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_update"}
 CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
-CHANGING |= {"at", "copyto", "fill_diagonal", "place"} | {
-    "insort",
-    "insort_left",
-    "insort_right",
-    "next",
-    "putmask",
-    "setitem",
-}
+CHANGING |= {"at", "copyto", "fill_diagonal", "insort", "insort_left", "insort_right", "next", "place", "putmask"}
+CHANGING |= {"setitem"}
 """Functions that change their first argument."""
 OF_PROCESSES = frozenset({"Pool", "Process", "ProcessPoolExecutor"})
 SIGNALS = frozenset({"clear", "get", "get_nowait", "put", "put_nowait", "set"})

@@ -1,4 +1,4 @@
-"""Name the places of variables that threads share, as a function of a script names them in its source.
+"""Hold the places of variables that threads share, with their values before the calls.
 
 A place is a variable, with the attributes and keys that lead from it to what is used: ``state.text`` and ``rows[n]``.
 """
@@ -8,41 +8,19 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-import threading
 from collections import defaultdict, deque
-from collections.abc import Collection, Iterator, Mapping
-from types import FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
 from eechips.scripts.pooling.call_variables import executed_function
-from eechips.scripts.pooling.called_functions import (
-    MADE,
-    MUTABLE,
-    Called,
-    Place,
-    first_parameter,
-    functions_of,
-    is_own,
-    layers,
-    methods,
-)
-from eechips.scripts.pooling.script_functions import Definition, ScriptFunction, fields, is_of_script
-from eechips.scripts.pooling.state_changes import is_table
-from eechips.scripts.pooling.statement_kinds import is_globals, is_namespace
-from eechips.scripts.script_source import last_name
+from eechips.scripts.pooling.called_functions import Place
+from eechips.scripts.pooling.script_functions import ScriptFunction, fields
 
 UNKNOWN: Any = object()
 CONTAINERS = (dict, list, set, deque, tuple)
-
-_MODULE, _ARGUMENT = "module ", "argument "
-_ACCESSORS = frozenset({"at", "flat", "iat", "iloc", "loc", "values"})
-_MOST_RETURNS = 3
-_MOST_FUNCTIONS = 100
-"""Items of a container that may be functions."""
-_ITERATORS = frozenset({"enumerate", "filter", "iter", "list", "next", "reversed", "sorted", "tuple", "zip"})
-_CLOCKS = frozenset({"monotonic", "now", "perf_counter", "time", "utcnow"})
+MODULE, ARGUMENT = "module ", "argument "
+"""Beginnings of the variables of other modules, and of arguments."""
 
 
 def overlap(one: Place, other: Place) -> bool:
@@ -58,7 +36,7 @@ def may_equal(one: str, other: str) -> bool:
 
 def is_argument(place: Place) -> bool:
     """Return whether a place is an argument of the call, or in one."""
-    return place[0].startswith(_ARGUMENT)
+    return place[0].startswith(ARGUMENT)
 
 
 def variable_name(place: Place) -> str:
@@ -93,8 +71,8 @@ class SharedPlaces:
     def value(self, place: Place) -> Any:
         """Return what is at a place; for a key that differs, one of the items; UNKNOWN for what is not known."""
         name, *steps = place
-        is_module = name.startswith(_MODULE)
-        value = sys.modules.get(name.removeprefix(_MODULE)) if is_module else self._variables.get(name, UNKNOWN)
+        is_module = name.startswith(MODULE)
+        value = sys.modules.get(name.removeprefix(MODULE)) if is_module else self._variables.get(name, UNKNOWN)
         for step in steps:
             value = _inner(value, step)
         return value
@@ -112,336 +90,15 @@ def _inner(value: Any, step: str) -> Any:
     if isinstance(value, defaultdict) and not value:
         return value.default_factory() if value.default_factory in (int, float, str, list, set, dict) else UNKNOWN
     if isinstance(value, dict) and not step.startswith("[*"):
-        return value.get(ast.literal_eval(step[1:-1]), UNKNOWN)
+        return dict.get(value, _key(step), UNKNOWN)
     if isinstance(value, CONTAINERS):
         return next(iter(value.values() if isinstance(value, dict) else value), UNKNOWN)
     return value.dtype.type(0) if isinstance(value, np.ndarray) and not value.dtype.hasobject else UNKNOWN
 
 
-class Scope:
-    """The names in a function of a script.
-
-    Args:
-        member: the function or method.
-        context: places of its parameters.
-        places: values at the places.
-    """
-
-    def __init__(self, member: Any, context: Mapping[str, Place], places: SharedPlaces) -> None:
-        self._places = places
-        self._source = ScriptFunction(member, is_unwrapped=False)
-        self._variables = self._source.variables()
-        self.first = next(iter(self._source.parameters()), "")
-        self._aliases = {
-            name: places.added(value)
-            for name, value in self._source.defaults().items()
-            if isinstance(value, MUTABLE) or is_own(value)
-        } | dict(context)
-        self._derived: dict[str, tuple[Place, ...]] = {}
-        self._locals, self._declared = set[str](), set[str]()
-        self._clocked = set[str]()
-        self._returns: dict[int, Place | None] = {}
-        self.key = self._source.code, tuple(sorted(context.items()))
-
-    def definitions(self, *, is_first: bool) -> Iterator[Definition]:
-        """Yield the definitions of the function in its file, each with its names.
-
-        Args:
-            is_first: whether calls of the pool have this function: its arguments are places, too.
-        """
-        for definition in self._source.definitions():
-            self._locals, self._declared = _names_of(definition, self._source.inherited)
-            if is_first:
-                self._aliases = dict(self._aliases)
-                names = [argument.arg for argument in ast.walk(definition.args) if isinstance(argument, ast.arg)]
-                self._aliases = {n: (f"{_ARGUMENT}{n}",) for n in names} | self._aliases
-            yield definition
-
-    def is_local(self, node: ast.AST) -> bool:
-        """Return whether an expression is a local name."""
-        return isinstance(node, ast.Name) and node.id in self._locals
-
-    def place(self, node: ast.AST) -> Place | None:
-        """Return the shared place that an expression means; None for another value."""
-        place = self._place(node)
-        while place is not None and place[0].startswith(MADE):
-            ends = (n for n in range(len(place), 1, -1) if place[:n] in self._places.links)
-            end = next(ends, 0)
-            place = (*self._places.links[place[:end]], *place[end:]) if end else None
-        return place
-
-    def link(self, target: ast.expr, value: ast.expr) -> None:
-        """Note that an item or attribute of an object of the call is a shared object, or which items of a display are.
-
-        Args:
-            target: name of the display, or the item or attribute.
-            value: what is assigned.
-        """
-        links = self._places.links
-        if isinstance(target, ast.Name):
-            parts = list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else []
-            if isinstance(value, (ast.List, ast.Tuple)):
-                parts = [(ast.Constant(number), part) for number, part in enumerate(value.elts)]
-            display: Place = (f"{MADE}{target.id}",)
-            for key, part in parts:
-                if key is not None and (place := self.place(part)) is not None and self.is_object(place):
-                    links[(*display, step(key))] = place
-                    self._aliases[target.id] = display
-        elif (raw := self._place(target)) is not None and raw[0].startswith(MADE):
-            place = self.place(value)
-            if place is not None and self.is_object(place):
-                links[raw] = place
-
-    def _place(self, node: ast.AST) -> Place | None:
-        if isinstance(node, ast.Name):
-            return self._aliases.get(node.id, self._variable(node.id))
-        if isinstance(node, (ast.IfExp, ast.BoolOp, ast.NamedExpr)):
-            return self._alternative(node)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
-            return self._of_builtin(node, node.func.id)
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.args:
-            inner = self.place(node.func.value) if node.func.attr in ("get", "setdefault") else None
-            is_dict = inner is not None and isinstance(self.value(inner), (dict, type(UNKNOWN)))
-            if inner is not None and is_dict:
-                return (*inner, step(node.args[0]))
-        if isinstance(node, ast.Call):
-            return self._returned(node)
-        inner = self._place(node.value) if isinstance(node, (ast.Attribute, ast.Subscript)) else None
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in self._locals:
-            function = self._variables.get(node.value.id)
-            if isinstance(function, FunctionType) and node.attr in vars(function):
-                return (node.value.id, f".{node.attr}")
-        if isinstance(node, ast.Subscript) and is_globals(node.value) and isinstance(node.slice, ast.Constant):
-            return (str(node.slice.value),)
-        if inner is None:
-            return None
-        if isinstance(node, ast.Subscript):
-            if is_namespace(node.value) and isinstance(node.slice, ast.Constant):
-                return (*inner, f".{node.slice.value!s}")
-            return inner if isinstance(node.slice, ast.Slice) else (*inner, step(node.slice))
-        if isinstance(node, ast.Attribute) and node.attr == "__dict__":
-            return inner
-        name = node.attr if isinstance(node, ast.Attribute) else ""
-        is_cells = isinstance(value := self.value(inner), np.ndarray) or is_table(value)
-        return inner if is_cells and name in _ACCESSORS else (*inner, f".{name}")
-
-    def is_of_call(self, target: ast.expr) -> bool:
-        """Return whether an attribute or item is of an object that the call has made."""
-        owner = target.value if isinstance(target, (ast.Attribute, ast.Subscript)) else None
-        raw = None if owner is None else self._place(owner)
-        return raw is not None and owner is not None and raw[0].startswith(MADE) and self.place(owner) is None
-
-    def _alternative(self, node: ast.IfExp | ast.BoolOp | ast.NamedExpr) -> Place | None:
-        """Return the shared object that one of several expressions means."""
-        if isinstance(node, ast.NamedExpr):
-            parts = [node.value]
-        else:
-            parts = [node.body, node.orelse] if isinstance(node, ast.IfExp) else node.values
-        places = [place for part in parts if (place := self.place(part)) is not None]
-        return next((place for place in sorted(places, key=is_argument) if self.is_object(place)), None)
-
-    def _of_builtin(self, node: ast.Call, name: str) -> Place | None:
-        """Return the place that a call of ``super``, ``vars``, ``type`` or a function of the script returns."""
-        if name == "super":
-            return self._aliases.get(self.first)
-        if name in ("getattr", "type", "vars") and node.args and (place := self.place(node.args[0])) is not None:
-            if name == "getattr":
-                key = node.args[1] if len(node.args) > 1 else None
-                return (*place, f".{key.value!s}") if isinstance(key, ast.Constant) else None
-            return (*place, ".__class__") if name == "type" else place
-        return self._returned(node)
-
-    def _returned(self, node: ast.Call) -> Place | None:
-        """Return the shared object that a function of the script returns or yields."""
-        if id(node) in self._returns:
-            return self._returns[id(node)]
-        self._returns[id(node)] = None  # if it calls itself
-        if self._places.levels < _MOST_RETURNS:
-            self._places.levels += 1
-            for member, context in self.called(node.func):
-                scope = Scope(member, {**context, **self.given(member, node, context)}, self._places)
-                parts = [part for definition in scope.definitions(is_first=False) for part in ast.walk(definition)]
-                values = [p.value for p in parts if isinstance(p, (ast.Return, ast.Yield)) and p.value is not None]
-                returned = (place for value in values if (place := scope.place(value)) is not None)
-                self._returns[id(node)] = next(filter(self.is_object, returned), None)
-            self._places.levels -= 1
-        return self._returns[id(node)]
-
-    def is_object(self, place: Place) -> bool:
-        """Return whether an object that calls may change is at a place."""
-        value = self.value(place)
-        return isinstance(value, MUTABLE) or is_own(value) or is_table(value)
-
-    def iterated(self, node: ast.expr) -> Place | None:
-        """Return the place whose items an expression yields, also by ``values()`` or ``enumerate``."""
-        while isinstance(node, ast.Call):
-            if isinstance(node.func, ast.Attribute) and node.func.attr in ("items", "values", "copy"):
-                node = node.func.value
-            elif isinstance(node.func, ast.Name) and node.func.id in _ITERATORS and node.args:
-                places = (place for part in node.args if (place := self.iterated(part)) is not None)
-                return next(places, None)
-            else:
-                return None
-        return self.place(node)
-
-    def bind_items(self, target: ast.expr, node: ast.expr) -> None:
-        """Note what the names of a loop mean."""
-        if isinstance(node, (ast.Tuple, ast.List)):
-            places = (place for part in node.elts if (place := self.place(part)) is not None)
-            if (inner := next(filter(self.is_object, places), None)) is not None:
-                self.bind(target, inner)
-        elif (place := self.place(node)) is not None:
-            self.bind(target, (*place, "[*]"))
-        elif (place := self.iterated(node)) is not None and self.is_object((*place, "[*]")):
-            for name in (part for part in ast.walk(target) if isinstance(part, ast.Name)):
-                self.bind(name, (*place, "[*]"))
-
-    def _variable(self, name: str) -> Place | None:
-        if name in self._locals or not (name in self._variables or name in self._declared):
-            return None
-        value = self._variables.get(name)
-        if isinstance(value, (threading.local, FunctionType)):
-            return None
-        if isinstance(value, (ModuleType, type)) and not is_of_script(value):
-            return None
-        if isinstance(value, ModuleType):
-            return (f"{_MODULE}{value.__name__}",)
-        is_own = self._source.module == self._places.module
-        return (name,) if is_own else (f"{_MODULE}{self._source.module}", f".{name}")
-
-    def value(self, place: Place) -> Any:
-        """Return what is at a place: see `SharedPlaces.value`."""
-        return self._places.value(place)
-
-    def bind(self, target: ast.expr, place: Place | None, derived: Collection[Place] = ()) -> None:
-        """Note what a local name means from here on.
-
-        Args:
-            place: the place that it is another name of; None for a value of the call's own.
-            derived: places from which the value is made.
-        """
-        if isinstance(target, ast.Name) and target.id in self._locals:
-            self._clocked.discard(target.id)
-            self._aliases.pop(target.id, None)
-            self._derived[target.id] = tuple(derived)
-            if place is not None:
-                self._aliases[target.id] = place
-        elif isinstance(target, (ast.Tuple, ast.List)):
-            for part in target.elts:
-                self.bind(part, None if place is None else (*place, "[*]"), derived)
-
-    def derived(self, node: ast.AST) -> tuple[Place, ...]:
-        """Return the places from which the value of a local name is made."""
-        return self._derived.get(node.id, ()) if isinstance(node, ast.Name) else ()
-
-    def note_clock(self, target: ast.expr, value: ast.expr) -> None:
-        """Note whether a local name has the time."""
-        if isinstance(target, ast.Name) and isinstance(value, ast.Call) and last_name(value.func) in _CLOCKS:
-            self._clocked.add(target.id)
-
-    def is_clocked(self, node: ast.expr) -> bool:
-        """Return whether an expression depends on the time."""
-        parts = list(ast.walk(node))
-        return any(isinstance(part, ast.Name) and part.id in self._clocked for part in parts) or any(
-            isinstance(part, ast.Call) and last_name(part.func) in _CLOCKS for part in parts
-        )
-
-    def called(self, func: ast.expr) -> list[Called]:
-        """Return the functions of the script that an expression may call, with the places of ``self`` or ``cls``."""
-        if isinstance(func, ast.Name):
-            value = UNKNOWN if func.id in self._locals else self._variables.get(func.id, UNKNOWN)
-            return functions_of(value, self._places.added)
-        if not isinstance(func, ast.Attribute):
-            return []
-        name = last_name(func.value)
-        owner = self._variables.get(name) if isinstance(func.value, ast.Name) and name not in self._locals else None
-        if isinstance(owner, ModuleType):
-            return functions_of(vars(owner).get(func.attr), self._places.added)
-        if isinstance(owner, type):
-            return methods([owner], func.attr, (name,), is_class=True)
-        place = self.place(func.value)
-        if place is not None and last_name(getattr(func.value, "func", func.value)) == "super":
-            return methods(self._bases(place), func.attr, place)
-        value = UNKNOWN if place is None else self.value(place)
-        if isinstance(value, type):
-            return methods([value], func.attr, place, is_class=True)
-        if value is not UNKNOWN:
-            held = fields(value).get(func.attr)  # a function that an object has, as a callback
-            return functions_of(held, self._places.added) or methods([type(value)], func.attr, place)
-        classes = [value for value in self._variables.values() if isinstance(value, type)]
-        own = [part for part in classes if is_of_script(part)]
-        return methods(own, func.attr, place) if own else []
-
-    def called_name(self, func: ast.expr) -> str:
-        """Return the name that a called function has where it is defined."""
-        value = self._variables.get(func.id) if isinstance(func, ast.Name) else None
-        return str(getattr(value, "__name__", "")) if callable(value) and not is_own(value) else last_name(func)
-
-    def named(self, node: ast.AST) -> list[Called]:
-        """Return the functions that a variable or attribute means, also those in a container of functions."""
-        value: Any = UNKNOWN
-        while isinstance(node, ast.Subscript):
-            node = node.value
-        if isinstance(node, ast.Name) and node.id not in self._locals:
-            value = self._variables.get(node.id, UNKNOWN)
-        elif isinstance(node, ast.Attribute):
-            place = self.place(node.value)
-            owner = UNKNOWN if place is None else self.value(place)
-            value = fields(owner).get(node.attr, UNKNOWN)
-            member = inspect.getattr_static(type(owner), node.attr, None)
-            if isinstance(member, property) and place is not None:
-                return [(m, {first_parameter(m): place}) for f in (member.fget, member.fset) for m in layers(f)]
-            if value is UNKNOWN and place is not None and isinstance(member, FunctionType):
-                return methods([type(owner)], node.attr, place)
-        if isinstance(value, type) or is_own(value):
-            return []
-        if isinstance(value, (dict, list, tuple)) and len(value) < _MOST_FUNCTIONS:
-            items = value.values() if isinstance(value, dict) else value
-            return [called for item in items if callable(item) for called in functions_of(item, self._places.added)]
-        return functions_of(value, self._places.added) if callable(value) else []
-
-    def _bases(self, place: Place) -> list[type]:
-        """Return the classes among which ``super`` finds a method."""
-        value, present = self.value(place), self._variables.get("__class__")
-        kinds = value.__mro__ if isinstance(value, type) else type(value).__mro__
-        if value is UNKNOWN or present not in kinds:
-            kinds = present.__mro__ if isinstance(present, type) else ()
-        return [*kinds[kinds.index(present) + 1 :]] if kinds else []
-
-    def given(self, member: Any, node: ast.Call, context: Mapping[str, Place]) -> dict[str, Place]:
-        """Return the places that a call passes to parameters of a function, beside those that it has."""
-        names = ScriptFunction(member, is_unwrapped=False).parameters()
-        names = names[1:] if names and names[0] in context else names
-        values, named = list[ast.expr](), [(k.arg, k.value) for k in node.keywords if k.arg]
-        for value in node.args:
-            display = getattr(value, "value", value) if isinstance(value, ast.Starred) else None
-            values += display.elts if isinstance(display, (ast.List, ast.Tuple)) else [value]
-        for display in (k.value for k in node.keywords if k.arg is None and isinstance(k.value, ast.Dict)):
-            keys = [key.value if isinstance(key, ast.Constant) else "" for key in display.keys]
-            named += [(str(key), value) for key, value in zip(keys, display.values, strict=True)]
-        pairs = [*zip(names, values, strict=False), *named]
-        return {name: place for name, value in pairs if (place := self.place(value)) is not None}
-
-
-def step(key: ast.expr) -> str:
-    """Return the step of a place to an item."""
-    return f"[{key.value!r}]" if isinstance(key, ast.Constant) and key.value is not ... else f"[*{ast.unparse(key)}]"
-
-
-def _names_of(definition: ast.AST, inherited: Collection[str]) -> tuple[set[str], set[str]]:
-    """Return the local names of a function, with those of functions in it, and names that it declares as not local.
-
-    Args:
-        inherited: names of variables of the functions around it.
-    """
-    nodes = list(ast.walk(definition))
-    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    declared |= {n for node in nodes if isinstance(node, ast.Nonlocal) for n in node.names if n in inherited}
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    inner = (node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)))
-    bound |= {node.name for node in inner if node is not definition}
-    bound |= {node.name for node in nodes if isinstance(node, ast.ExceptHandler) and node.name}
-    imports = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
-    bound |= {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
-    return bound - declared, declared
+def _key(step: str) -> Any:
+    """Return the key of a step to an item."""
+    try:
+        return ast.literal_eval(step[1:-1])
+    except ValueError:  # of an infinite number
+        return UNKNOWN

@@ -14,9 +14,10 @@ import numpy as np
 from eechips.scripts.pooling import method_names
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place, layers
+from eechips.scripts.pooling.function_scope import Scope, step
 from eechips.scripts.pooling.place_uses import ADDED, EXTENDED, OTHER, SET, SharedUses, Test
 from eechips.scripts.pooling.script_functions import ScriptFunction
-from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, Scope, SharedPlaces, is_argument, overlap, step
+from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, SharedPlaces, is_argument, overlap
 from eechips.scripts.pooling.state_changes import is_table
 from eechips.scripts.pooling.statement_kinds import (
     COMPARED,
@@ -95,7 +96,7 @@ class _Reader:
         """See `_block`."""
         match node:
             case ast.If() | ast.While():
-                return self._branches(self._test(node.test, tests), [node.body, node.orelse], tests)
+                return self._chain(node, tests)
             case ast.Match():
                 return self._branches(self._test(node.subject, tests), [case.body for case in node.cases], tests)
             case ast.Assert():
@@ -137,6 +138,16 @@ class _Reader:
         """Return whether a call is of a function of the script that only prints or logs."""
         members = [ScriptFunction(member, is_unwrapped=False) for member, _ in self._scope.called(call.func)]
         return bool(members) and all(only_prints(part) for member in members for part in member.definitions())
+
+    def _chain(self, node: ast.If | ast.While, tests: tuple[Test, ...]) -> tuple[Test, ...]:
+        """Read the branches of ``if`` and ``elif``, as one test of all that their conditions read. See `_block`."""
+        reads, blocks = list(self._test(node.test, tests).reads), [node.body]
+        rest = node.orelse
+        while len(rest) == 1 and isinstance(rest[0], ast.If):
+            reads += self._test(rest[0].test, tests).reads
+            blocks.append(rest[0].body)
+            rest = rest[0].orelse
+        return self._branches(Test(tuple(dict.fromkeys(reads))), [*blocks, rest], tests)
 
     def _branches(self, test: Test, blocks: Sequence[Sequence[ast.stmt]], tests: tuple[Test, ...]) -> tuple[Test, ...]:
         """Read the blocks of which a test chooses one; see `_block`."""
@@ -187,7 +198,8 @@ class _Reader:
                 self._expression(value.left, tests)
             self._expression(added, tests)
             place = self._changed_place(target, tests)
-            self._uses.change(place, OTHER if place is None else self._sum(place, added), tests)
+            is_new = place is not None and isinstance(self._scope.value(place), (deque, Counter))
+            self._uses.change(place, OTHER if place is None or is_new else self._sum(place, added), tests)
         else:
             self._expression(value, tests)
             read = [reading.place for reading in self._uses.readings[first:]]
@@ -218,7 +230,9 @@ class _Reader:
         elif place is not None:
             self._keys(node.target, tests)
         if place is not None:
-            kind = self._sum(place, node.value) if isinstance(node.op, (ast.Add, ast.Sub)) else OTHER
+            is_less = isinstance(node.op, ast.Sub) and isinstance(scope.value(place), Counter)
+            is_sum = isinstance(node.op, (ast.Add, ast.Sub)) and not is_less
+            kind = self._sum(place, node.value) if is_sum else OTHER
             is_union = isinstance(node.op, ast.BitOr) and isinstance(scope.value(place), (dict, set))
             self._uses.change(place, EXTENDED if is_union else kind, tests)
 
@@ -354,6 +368,8 @@ class _Reader:
             self._method(node, node.func, tests, [reading.place for reading in self._uses.readings[first:]])
         elif not called:
             self._expression(node.func, tests)
+            bound = self._scope.bound_container(node.func)
+            self._uses.change(bound, OTHER, tests)  # add = rows.append
         self._call_inner(node, tests)
         written = [keyword.value for keyword in node.keywords if keyword.arg == "out"]
         written += node.args[:1] if is_changing else []

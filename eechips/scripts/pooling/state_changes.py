@@ -65,6 +65,16 @@ def is_too_large(value: Any, module: str = "__main__") -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class Removal:
+    """Keys that were removed from a dict, or items from a set; or all that is left of a list.
+
+    It is a value of `StateChange`, whose records in folders of earlier versions have no further field.
+    """
+
+    items: list[Any]
+
+
+@dataclass(frozen=True, slots=True)
 class StateChange:
     """A change of a variable of the script by a call.
 
@@ -73,7 +83,6 @@ class StateChange:
         value: what was added to a container; or what a variable or item was set to, elements of an array, or cells of
             a column of a DataFrame.
         is_added: whether it was added.
-        is_removed: whether it was removed from a dict or set; or is all that is left of a list.
         before: former value of a number, of these elements or of cells with numbers; None for other changes.
         where: indices of the elements of an array, one array for each axis; None for other values.
     """
@@ -81,7 +90,6 @@ class StateChange:
     path: tuple[Any, ...]
     value: Any
     is_added: bool = False
-    is_removed: bool = False
     before: Any = None
     where: tuple[np.ndarray[Any, Any], ...] | None = None
 
@@ -207,13 +215,13 @@ class StateChanges:
 
     def _changed_items(self, path: tuple[Any, ...], before: _Snapshot, fields: Any) -> Iterator[StateChange]:
         if isinstance(fields, (list, deque)) and len(fields) < before.size:
-            yield StateChange(path, list(fields), is_removed=True)
+            yield StateChange(path, Removal(list(fields)))
             return
         is_item = isinstance(before.of, _CONTAINERS)
         if isinstance(before.of, (dict, set)) and before.items is not None:
             removed = [key for key in before.items if key not in fields]
             if removed:
-                yield StateChange(path, removed, is_removed=True)
+                yield StateChange(path, Removal(removed))
         if isinstance(fields, set):
             added: Any = fields - before.items.keys() if before.items is not None else set()
         elif isinstance(fields, _SEQUENCES):
@@ -234,8 +242,8 @@ class StateChanges:
 
 def _items(fields: Any) -> Iterable[tuple[Any, Any]]:
     if isinstance(fields, _SEQUENCES):
-        return enumerate(fields)
-    return dict.fromkeys(fields).items() if isinstance(fields, set) else fields.items()
+        return enumerate(list(fields))
+    return dict.fromkeys(fields).items() if isinstance(fields, set) else list(fields.items())
 
 
 def _extends(fields: Any, before: _Snapshot) -> bool:
