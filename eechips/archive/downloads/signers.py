@@ -283,6 +283,7 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
     """Return a client for a region that a host has stated, or for the configured one."""
     try:
         import botocore.session
+        from botocore.exceptions import ConfigParseError
     except ModuleNotFoundError as error:
         raise ConfigurationError(f"s3:// needs botocore: pip install 'eechips[s3]' ({error})") from None
     # A public bucket refuses keys that have expired, although it wants none.
@@ -294,10 +295,10 @@ def _s3_client(requester_pays: bool, region: str | None) -> Any:
     try:
         try:
             return _client_of(botocore.session.get_session(), is_public, requester_pays, region)
-        except Exception:
+        except ConfigParseError:
             if not is_public:
                 raise
-            return _client_of(_session_without_files(), is_public, requester_pays, region)
+            return _client_of(_session_without_keys(), is_public, requester_pays, region)
     except EechipsError:
         raise
     except Exception as error:  # of programs, files and services that give keys, too
@@ -311,6 +312,8 @@ def _client_of(session: Any, is_public: bool, requester_pays: bool, region: str 
     from botocore import UNSIGNED
     from botocore.config import Config
 
+    if is_public:
+        session.set_credentials("", "")  # so that botocore asks no program, file or service for keys
     is_anonymous = is_public or session.get_credentials() is None
     if is_anonymous and requester_pays:
         raise ConfigurationError("requester_pays needs AWS credentials: S3 bills their account")
@@ -323,12 +326,11 @@ def _client_of(session: Any, is_public: bool, requester_pays: bool, region: str 
     return session.create_client("s3", region_name=region, config=regional)
 
 
-def _session_without_files() -> Any:
-    """Return a session without the profile and the files of AWS, which may be missing or damaged."""
+def _session_without_keys() -> Any:
+    """Return a session without the file of keys, which may be damaged; the profile may have the store's endpoint."""
     import botocore.session
 
-    files = dict.fromkeys(("config_file", "credentials_file"), (None, None, os.devnull, None))
-    return botocore.session.Session({"profile": (None, None, None, None), **files})
+    return botocore.session.Session({"credentials_file": (None, None, os.devnull, None)})
 
 
 def _translated(error: Exception) -> ConfigurationError | TransientError:
@@ -343,7 +345,11 @@ def _translated(error: Exception) -> ConfigurationError | TransientError:
     return ConfigurationError(
         f"s3:// cannot be read with this configuration of AWS: {reason}. Correct AWS_PROFILE, AWS_ACCESS_KEY_ID,"
         " AWS_DEFAULT_REGION, AWS_ENDPOINT_URL or ~/.aws"
-        + ("" if is_public else "; public buckets need no keys with AWS_NO_SIGN_REQUEST=YES")
+        + (
+            "; unset AWS_PROFILE if the store is AWS"
+            if is_public
+            else "; public buckets need no keys with AWS_NO_SIGN_REQUEST=YES"
+        )
     )
 
 

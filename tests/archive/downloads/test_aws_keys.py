@@ -37,6 +37,9 @@ credential_process = echo '{"Version": 1, "AccessKeyId": "id"}'
 aws_access_key_id = id
 aws_secret_access_key = very-secret
 endpoint_url = http://u:very-secret/x@host
+[profile store]
+credential_process = /no/such/program
+endpoint_url = https://store.example.org
 [profile no-token]
 role_arn = arn:aws:iam::123456789012:role/reader
 web_identity_token_file = /no/such/token
@@ -147,18 +150,35 @@ def test_the_reason_of_an_unusable_configuration_is_named(
     assert "no keys with AWS_NO_SIGN_REQUEST=YES" in str(raised.value)
 
 
-@pytest.mark.parametrize(
-    "variables",
-    [
-        {"AWS_PROFILE": "missing"},
-        {"AWS_CONFIG_FILE": "damaged"},
-        {"AWS_SHARED_CREDENTIALS_FILE": "damaged"},
-        {"AWS_PROFILE": "no-program"},
-    ],
-)
-def test_public_buckets_need_neither_profile_nor_files(variables: dict[str, str], configure: Configure) -> None:
+@pytest.mark.parametrize("variables", [{"AWS_SHARED_CREDENTIALS_FILE": "damaged"}, {"AWS_PROFILE": "no-program"}])
+def test_public_buckets_need_no_keys(variables: dict[str, str], configure: Configure) -> None:
     configure(AWS_NO_SIGN_REQUEST="YES", **variables)
     assert sign() == "https://bucket.s3.eu-central-1.amazonaws.com/a/x.tif"
+
+
+@pytest.mark.parametrize("variables", [{}, {"AWS_SHARED_CREDENTIALS_FILE": "damaged"}])
+def test_requests_without_keys_go_to_the_endpoint_of_the_profile(
+    variables: dict[str, str], configure: Configure
+) -> None:
+    configure(AWS_NO_SIGN_REQUEST="YES", AWS_PROFILE="store", **variables)
+    assert sign() == "https://store.example.org/bucket/a/x.tif"
+
+
+@pytest.mark.parametrize(
+    ("variables", "reason"),
+    [
+        ({"AWS_PROFILE": "missing"}, r"\(missing\).*unset AWS_PROFILE"),
+        ({"AWS_CONFIG_FILE": "damaged"}, "damaged"),
+        ({"AWS_PROFILE": "endpoint"}, "endpoint_url of the profile is no URL"),
+        ({"AWS_PROFILE": "store", "AWS_MAX_ATTEMPTS": "abc"}, "AWS_MAX_ATTEMPTS"),
+    ],
+)
+def test_requests_go_nowhere_if_the_endpoint_of_the_profile_cannot_be_known(
+    variables: dict[str, str], reason: str, configure: Configure
+) -> None:
+    configure(AWS_NO_SIGN_REQUEST="YES", **variables)
+    with pytest.raises(ConfigurationError, match=reason):
+        sign()
 
 
 def test_variables_that_are_set_are_not_recommended(configure: Configure) -> None:
