@@ -73,7 +73,7 @@ def from_text(value: Any, name: str = "", parent: str = "") -> Any:
         try:
             parsed = json_reader()(value.encode())
             if is_structure:
-                return from_text(parse_json(value), name, parent)  # refuses what is nested too deep
+                return parse_json(value)  # refuses what is nested too deep
         except ValueError:  # "nan"
             return value
         return parsed if type(parsed) in (int, float) else value

@@ -187,3 +187,11 @@ def test_texts_of_assets_that_stand_for_no_field_of_stac_stay() -> None:
     (found,) = items_of(table_of([item("a", (0, 0, 1, 1), assets={"a": assets | numbers})]))
     expected = {"raster:bands": [{"scale": 0.5, "statistics": {"mean": 1}}], "gsd": 10}
     assert found["assets"] == {"a": assets | expected}
+
+
+def test_texts_in_texts_of_assets_stay() -> None:
+    shape = "1"
+    for level in range(8):
+        shape = "[" * 62 + (json.dumps(shape) if level else shape) + "]" * 62
+    (found,) = items_of(table_of([item("a", (0, 0, 1, 1), assets={"a": {"href": "x", "proj:shape": shape}})]))
+    assert found["assets"]["a"] == {"href": "x", "proj:shape": json.loads(shape)}
