@@ -6,7 +6,6 @@ import html
 import re
 from collections.abc import Iterator, Mapping
 from json import JSONDecodeError
-from pathlib import Path
 
 from eechips.errors import StorageError, TransientError
 from eechips.text.formatting import parse_count
@@ -75,8 +74,8 @@ def translate_error(error: Exception, what: str) -> StorageError | TransientErro
     said = (isinstance(error, OSError) and error.strerror) or _message(error)  # without the number of an OSError
     text = next((line for line in said.splitlines() if line.strip()), type(error).__name__)
     if isinstance(error, FileNotFoundError):
-        # A program or file that gives keys.
-        is_local = isinstance(error.filename, str) and Path(error.filename).is_absolute()
+        # A program or file that gives keys; the names of objects begin with their bucket.
+        is_local = isinstance(error.filename, str) and f"//{error.filename.partition('/')[0]}/" not in f"{what}/"
         text = f"{text}: {error.filename}" if is_local else "the bucket does not exist"
     return (StorageError if is_permanent(error) else TransientError)(f"could not {what}: {text.strip()}")
 

@@ -149,11 +149,12 @@ def test_the_message_says_what_and_why_in_a_line() -> None:
     assert str(translate_error(TimeoutError(), "read x")) == "could not read x: TimeoutError"
 
 
+@pytest.mark.parametrize("program", ["/no/such/program", "no-such-program", "no/such/program"])
 def test_a_missing_program_that_gives_keys_is_no_missing_bucket(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    program: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = pytest.importorskip("botocore.session")
-    (tmp_path / "config").write_text("[profile a]\ncredential_process = /no/such/program\n", encoding="utf-8")
+    (tmp_path / "config").write_text(f"[profile a]\ncredential_process = {program} a\n", encoding="utf-8")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
@@ -161,6 +162,10 @@ def test_a_missing_program_that_gives_keys_is_no_missing_bucket(
     monkeypatch.setenv("AWS_PROFILE", "a")
     with pytest.raises(FileNotFoundError) as raised:
         session.get_session().get_credentials()
-    assert "list b: No such file or directory: /no/such/program" in str(translate_error(raised.value, "list b"))
-    gone = FileNotFoundError("b/x")
-    assert str(translate_error(gone, "list b")) == "could not list b: the bucket does not exist"
+    assert f"list s3://b: No such file or directory: {program}" in str(translate_error(raised.value, "list s3://b"))
+    for gone in (
+        FileNotFoundError("b/x"),
+        FileNotFoundError(2, "No such file", "b/x"),
+        FileNotFoundError(2, "No", "b"),
+    ):
+        assert str(translate_error(gone, "list s3://b")) == "could not list s3://b: the bucket does not exist"
