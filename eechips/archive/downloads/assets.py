@@ -1,5 +1,5 @@
-"""Select assets of STAC items by key or by band (by default data and rasters, no thumbnails and no JPEG 2000 beside a
-GeoTIFF of the same band) and turn them into units; prefer alternate URLs.
+"""Select assets of STAC items by key or by band (by default data and rasters, no thumbnails and no JPEG 2000 with the
+pixels of a GeoTIFF) and turn them into units; prefer alternate URLs.
 """
 
 from __future__ import annotations
@@ -86,11 +86,12 @@ def _best_by_name(assets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
     return best
 
 
-def _rank(asset: Mapping[str, Any]) -> tuple[bool, int, float]:
+def _rank(asset: Mapping[str, Any]) -> tuple[int, int, float]:
     """Return the rank of an asset among those of its band, the least for the best."""
     is_geotiff, is_jpeg2000, roles = _is_geotiff(asset), _is_jpeg2000(asset), _roles(asset)
-    is_data = not roles & _PICTURES and ("data" in roles or is_geotiff or is_jpeg2000)
-    return not is_data, 0 if is_geotiff else 1 if is_jpeg2000 else 2, _pixel_size(asset)
+    is_picture = bool(roles & _PICTURES)
+    is_data = not is_picture and ("data" in roles or is_geotiff or is_jpeg2000)
+    return 0 if is_data else 2 if is_picture else 1, 0 if is_geotiff else 1 if is_jpeg2000 else 2, _pixel_size(asset)
 
 
 def _content(asset: Mapping[str, Any]) -> Hashable:

@@ -121,7 +121,7 @@ def test_left_out_jpeg_2000_are_counted(tmp_path: Path, caplog: CapturedLog) -> 
     assets = {"blue": band_file("B02", "blue", 10), "blue-jp2": band_file("B02", "blue", 10, "jp2")}
     (tmp_path / "items.json").write_text(json.dumps([item("one", assets), item("two", assets)]))
     assert len(planned(tmp_path / "items.json")) == 2
-    assert "2 JPEG 2000 left out" in caplog.text
+    assert "2 JPEG 2000 left out: GeoTIFFs have the same pixels" in caplog.text
     caplog.clear()
     assert len(planned(tmp_path / "items.json", assets=("blue",))) == 2
     assert "left out" not in caplog.text
@@ -145,6 +145,13 @@ def test_the_data_of_a_band_come_before_its_pictures_and_metadata(worse: dict[st
     band = {"eo:bands": [{"name": "B02", "common_name": "blue"}]}
     for name in ("B02", "blue"):
         assert list(select_assets({"assets": {"worse": worse | band, "file": file | band}}, [name])) == ["file"]
+
+
+@pytest.mark.parametrize("role", ["metadata", "thumbnail"])
+def test_a_file_without_roles_comes_before_metadata_and_pictures(role: str) -> None:
+    worse = {"href": "a/B02.x", "roles": [role], "gsd": 1, "eo:bands": [{"name": "B02"}]}
+    file = {"href": "a/B02.h5", "type": "application/x-hdf5", "eo:bands": [{"name": "B02"}]}
+    assert list(select_assets({"assets": {"worse": worse, "file": file}}, ["B02"])) == ["file"]
 
 
 @pytest.mark.parametrize("field", ["gsd", "raster:spatial_resolution"])
