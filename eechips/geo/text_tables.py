@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import datetime as dt
 import io
 import logging
 import re
@@ -51,35 +52,32 @@ def name_rows(path: Path) -> str:
     return f"{path} (row 1 is the first below the header)" if is_text_table(path) else str(path)
 
 
-def guess_date_formats(texts: Iterable[str]) -> list[str]:
-    """Return formats of dates for ``datetime.strptime`` that fit texts such as ``6/1/20 10:00``, the likeliest first.
+def guess_date_formats(texts: Sequence[str]) -> list[str]:
+    """Return formats of dates with which ``datetime.strptime`` parses all texts, such as ``6/1/20 10:00``.
 
     Args:
-        texts: dates that are not ISO 8601. The first that is recognised decides which others are considered.
+        texts: dates that are not ISO 8601.
     """
-    dates = [(match.groups(), bool(match[5])) for match in map(_DATE.fullmatch, texts) if match]
-    if not dates:
+    match = _DATE.fullmatch(texts[0])
+    if match is None:
         return []
-    (first, separator, _, last, time, seconds, half), _ = dates[0]
-    alike = [parts for parts, has_time in dates if parts[1] == separator and has_time == bool(time)]
+    first, separator, _, last, time, seconds, half = match.groups()
     clock = "" if not time else f"{time[0]}{'%I' if half else '%H'}:%M{':%S' if seconds else ''}"
     clock += "" if not half else " %p" if half[0] == " " else "%p"
     year = "%Y" if max(len(first), len(last)) == 4 else "%y"
-    fits: dict[str, int] = {}
-    for order in (("%d", "%m", year), ("%m", "%d", year), (year, "%m", "%d")):
-        fits[separator.join(order) + clock] = sum(
-            all(map(_is_part, order, (one, two, three))) for one, _, two, three, *_ in alike
-        )
-    most = max(fits.values())
-    likely = [text for text, count in fits.items() if count == most]
-    return likely[:1] if separator == "." or most < len(alike) else likely  # after a dot, the month is second
+    orders = (("%d", "%m", year), ("%m", "%d", year), (year, "%m", "%d"))
+    fits = [each for each in (separator.join(order) + clock for order in orders) if _parses(each, set(texts))]
+    return fits[:1] if separator == "." else fits  # after a dot, the month is second
 
 
-def _is_part(code: str, digits: str) -> bool:
-    """Return whether digits can be a day, a month or a year by the code of :meth:`datetime.datetime.strptime`."""
-    if code in ("%Y", "%y"):
-        return len(digits) == (4 if code == "%Y" else 2)
-    return len(digits) <= 2 and 1 <= int(digits) <= (31 if code == "%d" else 12)
+def _parses(date_format: str, texts: Iterable[str]) -> bool:
+    """Return whether all texts are dates of a format."""
+    try:
+        for text in texts:
+            dt.datetime.strptime(text, date_format)
+    except ValueError:
+        return False
+    return True
 
 
 def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:

@@ -407,7 +407,10 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
     fault = f"{field} is not a date (YYYY-MM-DD): {(strange or texts)[0]!r}"
     if not strange:
         return fault
-    likeliest, *others = guess_date_formats(strange) or ["%d/%m/%Y"]
+    formats = guess_date_formats(strange)
+    if not formats:
+        return f"{fault}; write all as YYYY-MM-DD"
+    likeliest, *others = formats
     alternatives = ", ".join(f"or, with the {_FIRST[text[1].lower()]} first, {text}" for text in others)
     advice = f"'date={field}:{likeliest}'" + (f" ({alternatives})" if others else "")
     return f"{fault}; give its format, as in columns={advice}, or, if there are several, write all as YYYY-MM-DD"
