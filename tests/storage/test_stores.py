@@ -18,7 +18,13 @@ from eechips.files.temporary_names import new_writer
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import ObjectStore, is_address
 from local_tests.support.local_earth_engine import wait_until
-from local_tests.support.object_server import STORES, ObjectServer, missing_packages, serving_objects
+from local_tests.support.object_server import (
+    STORES,
+    ObjectServer,
+    missing_packages,
+    remove_store_settings,
+    serving_objects,
+)
 from tests.support.programs import run_program
 
 MEGABYTES = Random(0).randbytes(6_400_000)
@@ -203,6 +209,16 @@ def test_a_package_that_is_not_installed_is_named_with_its_extra() -> None:
     )
     ended = run_program(sys.executable, "-c", program, status=0, timeout=60)
     assert "az://container/run needs a package that is not installed: pip install 'eechips[azure]'" in ended.stdout
+
+
+def test_tests_have_no_account_and_keep_certificates(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "certificates.pem")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "false")
+    remove_store_settings()
+    names = [name for name in os.environ if name.startswith(("AWS_", "AZURE_"))]
+    assert sorted(names) == ["AWS_CA_BUNDLE", "AWS_EC2_METADATA_DISABLED"]
+    assert os.environ["AWS_EC2_METADATA_DISABLED"] == "true"
 
 
 def test_unknown_schemes_are_refused() -> None:

@@ -34,9 +34,11 @@ _AZURE_LINE = re.compile(r'"(?P<method>[A-Z]+) /devstoreaccount1/(?P<path>\S*) H
 
 
 def remove_store_settings() -> None:
-    """Remove the user's own accounts and endpoints of object stores; tests set theirs."""
+    """Remove the user's own accounts and endpoints of object stores; tests set theirs. Certificates stay."""
     for name in [name for name in os.environ if name.startswith(("AWS_", "AZURE_", "STORAGE_EMULATOR_HOST"))]:
-        del os.environ[name]
+        if name != "AWS_CA_BUNDLE":
+            del os.environ[name]
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"  # clients without credentials would ask 169.254.169.254
 
 
 def missing_packages(store: str) -> str | None:
