@@ -128,11 +128,10 @@ def test_rejected_requests_do_not_use_the_rate() -> None:
     clock = Clock()
     quota = Quota(QuotaConfig(concurrency=1, rate=2), clock)
     quota.enter("a")
-    for reached in ("concurrency", "rate", "rate"):
+    for rejected in (0, 1, 2):
         with pytest.raises(TooManyRequestsError):
             quota.enter("a")
-        assert quota.report()["rejected"][reached] > 0
-    assert quota.report()["rejected"] == {"concurrency": 1, "rate": 2, "minute": 0}
+        assert quota.report()["rejected"] == {"concurrency": 1, "rate": rejected, "minute": 0}
     quota.leave()
     clock.now += 0.5
     quota.enter("a")
