@@ -268,8 +268,14 @@ def _is_same(about: os.stat_result, target: Path | str) -> bool:
 
 
 def _is_one_entry(source: Path, target: Path) -> bool:
-    """Return whether two paths name the same entry of the same folder, however they are written."""
-    return source.name == target.name and source.parent.samefile(target.parent)
+    """Return whether two paths name the same entry of a folder, in upper or lower case where the disk ignores it."""
+    if not source.parent.samefile(target.parent):
+        return False
+    if source.name == target.name:
+        return True
+    names = {path.name for path in source.parent.iterdir()}
+    has_both = {source.name, target.name} <= names  # hard links are two entries
+    return not has_both and _is_same(os.lstat(source), target)
 
 
 def set_aside(path: Path) -> Path:

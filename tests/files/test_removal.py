@@ -149,6 +149,23 @@ def test_a_file_that_has_its_new_name_already_stays(tmp_path: Path, folder: str)
     assert (tmp_path / "file").read_bytes() == b"content"
 
 
+@pytest.mark.parametrize("name", ["file", "FILE"])
+def test_a_name_that_differs_by_case_loses_no_file(tmp_path: Path, name: str) -> None:
+    (tmp_path / "File").write_bytes(b"content")
+    assert place_new(tmp_path / "File", tmp_path / name)
+    assert (tmp_path / name).read_bytes() == b"content"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_hard_link_whose_name_differs_by_case_is_another_entry(tmp_path: Path) -> None:
+    (tmp_path / "File").write_bytes(b"content")
+    if (tmp_path / "file").exists():
+        pytest.skip("the disk ignores upper and lower case")
+    (tmp_path / "file").hardlink_to(tmp_path / "File")
+    assert place_new(tmp_path / "File", tmp_path / "file")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
 def test_folders_of_killed_processes_among_the_temporary_files_are_removed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: Writer
 ) -> None:
