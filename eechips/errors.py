@@ -338,6 +338,8 @@ def describe_shortage(error: BaseException, consumer: str, cure: str) -> str | N
     library = next((line for line in str(error.msg).splitlines() if _NOT_MAPPED in line), None)  # numpy adds others
     if library is None:
         return None
+    if os.strerror(errno.ENOMEM) in library:
+        return f"{library.strip()}: {lacks}: {cure}"
     denies = "its file system does not allow programs (`noexec`): install the packages on another one"
     if "Operation not permitted" in library:
         return f"{library.strip()}: {denies}"

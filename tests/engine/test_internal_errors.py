@@ -31,6 +31,7 @@ UNMAPPED = "Original error was: libparquet.so.2500: failed to map segment from s
         (MemoryError(), True, False),
         (OSError(errno.ENOMEM, "Cannot allocate memory"), True, False),
         (ImportError(f"Importing numpy failed.\n{UNMAPPED}\n"), True, True),
+        (ImportError(f"{UNMAPPED}: Cannot allocate memory"), True, False),
         (ImportError(f"{UNMAPPED}: Operation not permitted"), False, True),
     ],
 )
