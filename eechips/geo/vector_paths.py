@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 
 from eechips.files.hashes import hash_file
@@ -32,9 +33,11 @@ def is_vector_file(path: str | Path) -> bool:
 def describe_missing(path: str | Path) -> str:
     """Return why a path, perhaps with a layer, is not that of a regular file, for an error."""
     file = split_layer(path)[0]
-    if file.is_dir():
+    if os.path.isdir(file):  # noqa: PTH112 - pathlib raises for a text that is too long
+        if file.suffix.lower() == ".gdb":
+            return f"{file} is a File Geodatabase, which is not read: export it to GeoPackage"
         return f"{file} is a folder: name a file in it"
-    if file.exists():
+    if os.path.exists(file):  # noqa: PTH110
         return f"{file} is a pipe or a device, which is not read: write its content to a file first"
     return f"there is no file {file}"
 

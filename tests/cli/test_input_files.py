@@ -71,6 +71,8 @@ WRONG = {
     "points --dataset DEM --points plots.csv --columns date=species --near 3d --dry-run": "species is not a date",
     "images --dataset S2 --regions good.geojson --columns id=fid": "Without --columns regions are numbered",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
+    "timeseries --dataset MODIS_LST --regions folder.gdb": "folder.gdb is a File Geodatabase, which is not read",
+    "points --dataset DEM --points folder.gdb": "folder.gdb is a File Geodatabase, which is not read: export it to",
     "timeseries --dataset MODIS_LST --regions flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
     "timeseries --dataset MODIS_LST --regions flat.geojson --dry-run": "(plot=B) cannot be repaired: it has no area",
     "timeseries --dataset DEM --regions good.geojson": "is a single image: it has no time series",
@@ -91,6 +93,7 @@ def test_files_are_read_before_the_local_earth_engine_is_started(
     Path("plots.csv").write_text("species,lon,lat\noak,-105.1,39.9\n")
     Path("plots.xlsx").write_bytes(b"PK\3\4")
     Path("folder").mkdir()
+    Path("folder.gdb").mkdir()
     os.mkfifo("pipe")
     for name in "plots.csv", "good.geojson":
         Path(f"{name}.gz").write_bytes(gzip.compress(Path(name).read_bytes()))

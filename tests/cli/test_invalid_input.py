@@ -113,7 +113,7 @@ def test_a_recipe_that_is_to_be_extended_says_what_to_do() -> None:
         (["--reducer", "maximum"], "unknown reducer 'maximum': there are mean,"),
         (["--bbox", "1,2"], "'1,2' is not W,S,E,N in degrees"),
         (["--regions", "nowhere.gpkg"], "there is no file nowhere.gpkg"),
-        (["--regions", "."], "'.' is a folder: name a vector file in it"),
+        (["--regions", "."], ". is a folder: name a file in it"),
         (["--columns", "Field ID"], "--columns Field ID: write NAME=COLUMN, as in --columns 'id=Field ID'"),
         (["--columns", "id=date"], "--columns id=date is also the name of another column"),
         (["--multiply", "often"], "'often' is not a number"),
@@ -126,7 +126,7 @@ def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentenc
 def test_a_folder_of_regions_as_a_shell_completes_it_is_refused() -> None:
     Path("fields").mkdir()
     result = run_command(*SERIES, "--regions", "fields/")
-    assert (result.exit_code, result.stderr) == (2, "Error: 'fields/' is a folder: name a vector file in it\n")
+    assert (result.exit_code, result.stderr) == (2, "Error: fields is a folder: name a file in it\n")
 
 
 def test_options_of_another_command_are_translated() -> None:

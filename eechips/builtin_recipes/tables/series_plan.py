@@ -4,6 +4,7 @@ request; refuse datasets of a single image.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from eechips.builtin_recipes.tables.embedding_means import warn_of_partial_vecto
 from eechips.builtin_recipes.tables.table_options import TimeSeriesOptions
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, nominal_scale
-from eechips.geo.vector_paths import hash_vectors, is_vector_file
+from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file, split_layer
 from eechips.planning.areas.place_groups import TILE, Cost, divide_regions, measure_images
 from eechips.planning.areas.region_overlaps import region_polygon
 from eechips.planning.areas.region_reducers import Statistics
@@ -149,10 +150,10 @@ def choose_regions(options: TimeSeriesOptions) -> SeriesRegions:
 def _check_source(regions: SeriesRegions) -> None:
     source = regions.source
     is_path = source.startswith((".", "/")) or source.endswith("/") or "\\" in source
-    if is_path and Path(source).is_dir():
-        raise RegionError(f"{source!r} is a folder: name a vector file in it")
-    if Path(source).suffix and not regions.is_local and "/" not in source:
-        raise RegionError(f"there is no file {source}")
+    file = split_layer(source)[0]
+    is_folder = os.path.isdir(file) and (is_path or bool(file.suffix))  # noqa: PTH112 - pathlib raises for long texts
+    if is_folder or (file.suffix and not regions.is_local and "/" not in source):
+        raise RegionError(describe_missing(source))
     regions.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
 
 
