@@ -66,7 +66,8 @@ def guess_date_formats(texts: Sequence[str]) -> list[str]:
     clock += "" if not half else " %p" if half[0] == " " else "%p"
     year = "%Y" if max(len(first), len(last)) == 4 else "%y"
     orders = (("%d", "%m", year), ("%m", "%d", year), (year, "%m", "%d"))
-    fits = [each for each in (separator.join(order) + clock for order in orders) if _parses(each, set(texts))]
+    formats = (separator.join(order) + clock for order in orders)
+    fits = [date_format for date_format in formats if _parses(date_format, set(texts))]
     return fits[:1] if separator == "." else fits  # after a dot, the month is second
 
 
