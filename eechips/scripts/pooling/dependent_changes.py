@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from eechips.scripts.pooling.called_functions import Place, is_own
-from eechips.scripts.pooling.place_uses import ADDED, EXTENDED, OTHER, SET, Change, Reading, SharedUses
+from eechips.scripts.pooling.place_uses import ADDED, EXTENDED, OTHER, SET, PlaceChange, Reading, SharedUses
 from eechips.scripts.pooling.script_functions import fields
 from eechips.scripts.pooling.shared_places import CONTAINERS, UNKNOWN, SharedPlaces, is_argument, overlap
 from eechips.scripts.pooling.shared_uses import shared_uses
@@ -32,7 +32,7 @@ def dependent_changes(function: Any) -> list[Place]:
     return [change.place for change in uses.changes if _is_dependent(change, uses, places)]
 
 
-def _is_dependent(change: Change, uses: SharedUses, places: SharedPlaces) -> bool:
+def _is_dependent(change: PlaceChange, uses: SharedUses, places: SharedPlaces) -> bool:
     return (
         change.kind == OTHER
         or is_unseen(change.place, places)
@@ -84,7 +84,7 @@ def _counts(factory: Any) -> bool:
     return bool(names) and {"defaultdict", "Counter", "int", "float"}.issuperset(names)
 
 
-def _is_own(reading: Reading, change: Change, uses: SharedUses) -> bool:
+def _is_own(reading: Reading, change: PlaceChange, uses: SharedUses) -> bool:
     """Return whether a call reads what it has set itself: in an item of its own, just before, or once for all calls."""
     if reading.place[-1].startswith("[*") and change.kind in (SET, EXTENDED) and change.place == reading.place:
         return True
@@ -104,7 +104,7 @@ def _is_own(reading: Reading, change: Change, uses: SharedUses) -> bool:
     )
 
 
-def _decides(change: Change, uses: SharedUses, places: SharedPlaces, place: Place, kind: str) -> bool:
+def _decides(change: PlaceChange, uses: SharedUses, places: SharedPlaces, place: Place, kind: str) -> bool:
     """Return whether what other calls change decides on a change. That a key or value is missing may only set it."""
     if not any(overlap(place, other.place) for other in uses.changes):
         return False

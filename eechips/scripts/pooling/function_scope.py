@@ -96,7 +96,7 @@ class Scope:
             place = (*self._places.links[place[:end]], *place[end:]) if end else None
         return place
 
-    def link(self, target: ast.expr, value: ast.expr) -> None:
+    def note_link(self, target: ast.expr, value: ast.expr) -> None:
         """Note that an item or attribute of an object of the call is a shared object, or which items of a display are.
 
         Args:

@@ -24,7 +24,7 @@ class Test:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class PlaceChange:
     """A change of a place.
 
     Attributes:
@@ -42,7 +42,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A reading of a place. For the other attributes see `Change`."""
+    """A reading of a place. For the other attributes see `PlaceChange`."""
 
     place: Place
     tests: tuple[Test, ...]
@@ -57,7 +57,7 @@ class SharedUses:
         named, known: functions that are read, and what they read.
     """
 
-    changes: list[Change] = field(default_factory=list)
+    changes: list[PlaceChange] = field(default_factory=list)
     readings: list[Reading] = field(default_factory=list)
     named: set[Any] = field(default_factory=set)
     known: dict[Any, Any] = field(default_factory=dict)
@@ -66,7 +66,7 @@ class SharedUses:
         """Add a change; none if the place is not shared."""
         if place is not None:
             order = len(self.changes) + len(self.readings)
-            self.changes.append(Change(place, kind, tests, order, tuple(sources)))
+            self.changes.append(PlaceChange(place, kind, tests, order, tuple(sources)))
 
     def read(self, place: Place, tests: tuple[Test, ...]) -> None:
         """Add a reading."""

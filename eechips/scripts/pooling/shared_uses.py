@@ -189,7 +189,7 @@ class _Reader:
             self._call(value, tests) if isinstance(value, ast.Call) else self._expression(value, tests)
             derived = [] if source is not None and is_called else self._uses.take_readings(first)
             self._scope.bind(target, source, [] if source is not None else derived)
-            self._scope.link(target, value)
+            self._scope.note_link(target, value)
             if isinstance(value, ast.Lambda) and isinstance(target, ast.Name):
                 self._inner[target.id] = value
             self._scope.note_clock(target, value)
@@ -203,7 +203,7 @@ class _Reader:
         else:
             self._expression(value, tests)
             read = [reading.place for reading in self._uses.readings[first:]]
-            self._scope.link(target, value)
+            self._scope.note_link(target, value)
             place = self._changed_place(target, tests)
             is_own = place is not None and any(overlap(other, place) for other in read)
             is_cut = is_slice(target) and place is not None and isinstance(self._scope.value(place), (list, deque))
