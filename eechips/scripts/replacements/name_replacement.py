@@ -102,7 +102,7 @@ def _original(thing: Any) -> Any:
 
 @contextlib.contextmanager
 def change_imported(changes: Mapping[str, Callable[[ModuleType], None]]) -> Iterator[None]:
-    """PlaceChange modules that are imported, now or inside the block.
+    """Change modules that are imported, now or inside the block.
 
     Args:
         changes: functions that change a module, by its name.

@@ -120,7 +120,7 @@ class RequestObserver:
         self._patches.callback(restore)
 
     def change_imported(self, changes: Mapping[str, Callable[[ModuleType], None]]) -> None:
-        """PlaceChange modules that are imported, now or until :meth:`close`."""
+        """Change modules that are imported, now or until :meth:`close`."""
         self._patches.enter_context(change_imported(changes))
 
     def close(self) -> None:
