@@ -273,9 +273,10 @@ def _is_one_entry(source: Path, target: Path) -> bool:
         return False
     if source.name == target.name:
         return True
+    if not _is_same(os.lstat(source), target):
+        return False
     names = {path.name for path in source.parent.iterdir()}
-    has_both = {source.name, target.name} <= names  # hard links are two entries
-    return not has_both and _is_same(os.lstat(source), target)
+    return not {source.name, target.name} <= names  # hard links are two entries
 
 
 def set_aside(path: Path) -> Path:

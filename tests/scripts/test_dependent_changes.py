@@ -66,7 +66,12 @@ class Stats:
         return f"{self.n}.txt"
 
 stats = Stats()
-waiting, add = deque(), rows.append
+waiting, add, value_at = deque(), rows.append, VALUES.__getitem__
+
+def store(n):
+    global best
+    best = VALUES[n]
+
 recent, numbers = deque(maxlen=3), itertools.count()
 
 def counting(function):
@@ -249,6 +254,8 @@ _MERGED = {
     "what an error begins": "try:\n    return cache[n]\nexcept KeyError:\n    cache[n] = n * n\n    return cache[n]",
     "what setdefault begins": "state.setdefault('all', [])\nstate['all'].append(n)",
     "a method by its name": 'getattr(stats, "count")(n)',
+    "methods that only read": "by[n] = value_at(n)",
+    "branches of their own": "if n in by:\n    return\nelif n > 3:\n    print(len(rows))\nby[n] = n",
     "what is passed on": "put(by, n, n); put(state, f'{n}', n)",
     "another name of it": "there = state['rows']; there.append(n); part = by.setdefault(n % 2, {}); part[n] = n",
 }
@@ -325,6 +332,7 @@ _DEPENDENT = {
     "a method by its name": 'getattr(stats, "lowest")(VALUES[n])',
     "a queue made anew": "global waiting\nwaiting = waiting + deque([n])",
     "a method by another name": "add(n)",
+    "a condition that changes after another": "if best > 8:\n    return 0\nelif store(n):\n    return 1",
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from eechips.scripts.pooling import method_names
 from eechips.scripts.pooling.called_functions import (
     MADE,
     MUTABLE,
@@ -77,11 +78,11 @@ class Scope:
             yield definition
 
     def bound_container(self, node: ast.AST) -> Place | None:
-        """Return the place of a variable that holds a method of a container, as ``add = rows.append``."""
+        """Return the place of a variable that holds a method which changes a container, as ``add = rows.append``."""
         place = self.place(node)
         value = UNKNOWN if place is None else self.value(place)
         is_bound = isinstance(value, BuiltinMethodType) and isinstance(value.__self__, (dict, list, set, deque))
-        return place if is_bound else None
+        return place if is_bound and value.__name__ in method_names.OF_CONTAINERS else None
 
     def is_local(self, node: ast.AST) -> bool:
         """Return whether an expression is a local name."""

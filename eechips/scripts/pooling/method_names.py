@@ -6,6 +6,7 @@ ADDING = frozenset({"append", "extend", "add", "update"})
 REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
 ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
 ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_update"}
+OF_CONTAINERS = ADDING | REMOVING | ORDERING | {"setdefault", "__setitem__", "__delitem__"}
 CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
 CHANGING |= {"at", "copyto", "fill_diagonal", "insort", "insort_left", "insort_right", "next", "place", "putmask"}
 CHANGING |= {"setitem"}

@@ -140,14 +140,17 @@ class _Reader:
         return bool(members) and all(only_prints(part) for member in members for part in member.definitions())
 
     def _chain(self, node: ast.If | ast.While, tests: tuple[Test, ...]) -> tuple[Test, ...]:
-        """Read the branches of ``if`` and ``elif``, as one test of all that their conditions read. See `_block`."""
-        reads, blocks = list(self._test(node.test, tests).reads), [node.body]
-        rest = node.orelse
-        while len(rest) == 1 and isinstance(rest[0], ast.If):
-            reads += self._test(rest[0].test, tests).reads
-            blocks.append(rest[0].body)
-            rest = rest[0].orelse
-        return self._branches(Test(tuple(dict.fromkeys(reads))), [*blocks, rest], tests)
+        """Read the branches of ``if`` and ``elif``: each depends on its condition and those before. See `_block`."""
+        reads, ends = dict[tuple[Place, str], None](), dict.fromkeys(tests)
+        while True:
+            known = (*tests, Test(tuple(reads))) if reads else tests
+            reads |= dict.fromkeys(self._test(node.test, known).reads)
+            following = node.orelse[0] if len(node.orelse) == 1 else None
+            blocks = [node.body] if isinstance(following, ast.If) else [node.body, node.orelse]
+            ends |= dict.fromkeys(self._branches(Test(tuple(reads)), blocks, tests))
+            if not isinstance(following, ast.If):
+                return tuple(ends)
+            node = following
 
     def _branches(self, test: Test, blocks: Sequence[Sequence[ast.stmt]], tests: tuple[Test, ...]) -> tuple[Test, ...]:
         """Read the blocks of which a test chooses one; see `_block`."""

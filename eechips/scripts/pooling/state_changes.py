@@ -227,7 +227,7 @@ class StateChanges:
         elif isinstance(fields, _SEQUENCES):
             added = list(itertools.islice(fields, before.size, None))
         else:
-            added = {key: item for key, item in fields.items() if key not in (before.items or ())}
+            added = {key: item for key, item in list(fields.items()) if key not in (before.items or ())}
         if before.items is not None and not isinstance(fields, set):
             present = dict(_items(fields))
             for key, item in before.items.items():
