@@ -63,6 +63,7 @@ def test_objects_of_scripts_are_looked_at_without_their_code(body: str, reason: 
     assert lost_changes(_module(f"def work(n):\n    {body}\n", tmp_path / "script.py").work).reason == reason
 
 
+@pytest.mark.slow
 def test_containers_that_other_threads_change_are_looked_at() -> None:
     """Variables of calls change while those of further calls are read: "dictionary changed size during iteration"."""
     shared: dict[int, Any] = {n: [n] for n in range(2000)}

@@ -16,6 +16,8 @@ from local_tests.support.function_server import serve_function
 from tests.support.scene_servers import item
 
 pytest.importorskip("botocore")
+pytestmark = pytest.mark.slow  # each makes a session of botocore, which reads its description of the services
+
 CONFIG = """
 [profile role]
 role_arn = arn:aws:iam::123456789012:role/reader
