@@ -48,7 +48,7 @@ def is_text_table(path: Path) -> bool:
 
 
 def name_rows(path: Path) -> str:
-    """Return a file's path, for messages on its rows. Spreadsheets count those of text tables from the header."""
+    """Return a file's path for messages on its rows. A spreadsheet counts the header of a text table as row 1."""
     return f"{path} (row 1 is the first below the header)" if is_text_table(path) else str(path)
 
 

@@ -85,7 +85,7 @@ def is_permanent(error: Exception) -> bool:
     if isinstance(error, JSONDecodeError):  # the response was not the store's
         return False
     names = {kind.__name__ for kind in type(error).__mro__}  # of packages that may not be installed
-    values = getattr(error, "kwargs", None)  # those of the message of an exception of botocore
+    values = getattr(error, "kwargs", None)  # values in the message of an exception of botocore
     if isinstance(values, dict) and values.get("provider") == "custom-process":
         return True  # credential_process has failed: most often a login has expired
     if isinstance(error, _SAID_NO) or names & {*_NO_CREDENTIALS, *_MISCONFIGURED, *_OBSTORE_NEVER}:

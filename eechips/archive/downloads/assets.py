@@ -87,7 +87,7 @@ def _best_by_name(assets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str
 
 
 def _rank(asset: Mapping[str, Any]) -> tuple[int, int, float]:
-    """Return the rank of an asset among those of its band, the least for the best."""
+    """Return a key by which the assets of a band are sorted, the best first."""
     is_geotiff, is_jpeg2000, roles = _is_geotiff(asset), _is_jpeg2000(asset), _roles(asset)
     is_picture = bool(roles & _PICTURES)
     is_data = not is_picture and ("data" in roles or is_geotiff or is_jpeg2000)

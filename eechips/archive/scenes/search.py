@@ -152,8 +152,8 @@ class SceneSearch:
         many = format_count(count - without, "item")
         _log.info("%s of %s%s%s", many, display_url(self.search.stac), sizes, lacking)
         if copies:
-            many = f"{copies:,} JPEG 2000"
-            _log.info("%s left out: GeoTIFFs have the same pixels; name their assets in --assets to get both", many)
+            text = f"{copies:,} JPEG 2000 left out: GeoTIFFs have the same pixels"
+            _log.info("%s; name their assets in --assets to get both", text)
         if unknown:
             message = f"{format_count(unknown, 'checksum')} malformed or of an unsupported algorithm"
             _log.warning("%s: their files are checked by size and content only", message)

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.script_functions import ScriptFunction, fields, is_file_of_script, is_of_script
+from eechips.scripts.pooling.script_functions import ScriptFunction, is_file_of_script, is_of_script, wrapped_functions
 
 Place = tuple[str, ...]
 """A variable, ``self`` or ``argument name``; then ``.attribute``, ``['key']``, or ``[*key]`` for a key that differs."""
@@ -24,7 +24,6 @@ MADE = "made "
 """Begins the place of an object that a call makes."""
 
 MUTABLE = (dict, list, set, deque, np.ndarray)
-_MOST_DECORATORS = 10
 
 
 def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
@@ -33,7 +32,7 @@ def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
     if isinstance(value, partial):
         functions = functions_of(value.func, added)
         for member, own in functions:
-            names = [name for name in ScriptFunction(member, is_unwrapped=False).parameters() if name not in own]
+            names = [name for name in ScriptFunction(member).parameters() if name not in own]
             pairs = [*zip(names, value.args, strict=False), *value.keywords.items()]
             context |= {n: added(v) for n, v in pairs if isinstance(v, MUTABLE) or is_own(v)}
         return [(member, {**context, **own}) for member, own in functions]
@@ -51,13 +50,9 @@ def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
 
 
 def layers(value: Any) -> list[FunctionType]:
-    """Return the functions of the script in a function: those of its decorators, and the decorated one."""
-    functions: list[FunctionType] = []
-    while value is not None and len(functions) < _MOST_DECORATORS:
-        if isinstance(value, FunctionType) and is_file_of_script(Path(value.__code__.co_filename)):
-            functions.append(value)
-        value = fields(value).get("__wrapped__")
-    return functions
+    """Return the functions of the script that a decorated function consists of: its decorators', and the inner one."""
+    functions = (part for part in wrapped_functions(value) if isinstance(part, FunctionType))
+    return [part for part in functions if is_file_of_script(Path(part.__code__.co_filename))]
 
 
 def methods(classes: Sequence[type], name: str, place: Place | None, *, is_class: bool = False) -> list[Called]:
@@ -86,7 +81,7 @@ def methods(classes: Sequence[type], name: str, place: Place | None, *, is_class
 
 def first_parameter(member: FunctionType) -> str:
     """Return the name of a method's first parameter."""
-    return next(iter(ScriptFunction(member, is_unwrapped=False).parameters()), "self")
+    return next(iter(ScriptFunction(member).parameters()), "self")
 
 
 def is_own(value: Any) -> bool:

@@ -52,8 +52,8 @@ class LostChanges:
 def lost_changes(function: Any) -> LostChanges:
     """Return what calls of a function that threads make lose in other processes.
 
-    It is an object that the threads share, or a file that each call writes again, as a list of what is done. Where this
-    cannot be told, as of objects that raise errors when they are looked at, the calls stay in the threads.
+    It is an object that the threads share, or a file that each call writes again, as a list of what is done. The calls
+    stay in the threads, too, if an object of the script raises an error when it is read.
     """
     try:
         places = dependent_changes(function)

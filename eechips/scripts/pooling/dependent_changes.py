@@ -1,4 +1,4 @@
-"""Find changes of shared variables that depend on those of other calls, as a maximum does.
+"""Find changes of shared variables that depend on the changes of other calls, such as a maximum.
 
 A call may be sent to another process if it only adds to shared numbers and containers, or sets what it does not read
 otherwise: such changes of copies are made to the script's variables afterwards. What a call only prints or logs may be

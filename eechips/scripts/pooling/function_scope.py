@@ -49,7 +49,7 @@ class Scope:
 
     def __init__(self, member: Any, context: Mapping[str, Place], places: SharedPlaces) -> None:
         self._places = places
-        self._source = ScriptFunction(member, is_unwrapped=False)
+        self._source = ScriptFunction(member)
         self._variables = self._source.variables()
         self.first = next(iter(self._source.parameters()), "")
         self._aliases = {
@@ -72,7 +72,6 @@ class Scope:
         for definition in self._source.definitions():
             self._locals, self._declared = _names_of(definition, self._source.inherited)
             if is_first:
-                self._aliases = dict(self._aliases)
                 names = [argument.arg for argument in ast.walk(definition.args) if isinstance(argument, ast.arg)]
                 self._aliases = {n: (f"{ARGUMENT}{n}",) for n in names} | self._aliases
             yield definition
@@ -337,7 +336,7 @@ class Scope:
 
     def given(self, member: Any, node: ast.Call, context: Mapping[str, Place]) -> dict[str, Place]:
         """Return the places that a call passes to parameters of a function, beside those that it has."""
-        names = ScriptFunction(member, is_unwrapped=False).parameters()
+        names = ScriptFunction(member).parameters()
         names = names[1:] if names and names[0] in context else names
         values, named = list[ast.expr](), [(k.arg, k.value) for k in node.keywords if k.arg]
         for value in node.args:
@@ -356,7 +355,7 @@ def step(key: ast.expr) -> str:
 
 
 def _names_of(definition: ast.AST, inherited: Collection[str]) -> tuple[set[str], set[str]]:
-    """Return the local names of a function, with those of functions in it, and names that it declares as not local.
+    """Return the local names of a function and of its inner functions, and the names that it declares as not local.
 
     Args:
         inherited: names of variables of the functions around it.

@@ -106,7 +106,7 @@ class _Merging:
 def _is_at(place: Place, path: tuple[Any, ...]) -> bool:
     """Return whether a place may be the end of a path: its variable may have another name, as of an argument."""
     if len(path) == 1:
-        return variable_name(place) == path[0] if place[0] != "self" or len(place) == 2 else False
+        return variable_name(place) == path[0] and (place[0] != "self" or len(place) == 2)
     steps = list(zip(reversed(place[1:]), reversed(path[1:]), strict=False))
     return bool(steps) and all(step == f".{key}" or may_equal(step, f"[{key!r}]") for step, key in steps)
 
@@ -116,7 +116,7 @@ def _make(change: StateChange, holders: Sequence[Any], merging: _Merging) -> Non
 
     Args:
         holders: the variables, and what each step of the path leads to.
-        merging: merges it with those of other calls.
+        merging: merges the change with the changes of other calls.
     """
     there, value = holders[-1], change.value
     if change.where is not None:
@@ -162,10 +162,7 @@ def _add(there: Any, key: Any, value: Any, path: tuple[Any, ...], merging: _Merg
         path: path to the item.
     """
     present: Any = there.get(key) if isinstance(there, dict) else None
-    former = None if isinstance(there, dict) else getattr(type(there), key, None)  # the value of its class before
-    if is_number(former) and is_number(value) and merging.is_sum(path):
-        _set(there, key, getattr(there, key) + (value - former))
-    elif isinstance(there, (Counter, defaultdict)) and is_number(present):
+    if isinstance(there, (Counter, defaultdict)) and is_number(present):
         _set(there, key, present + value)
     elif type(value) is not type(present) or not merging.is_joined(path):
         _set(there, key, value)

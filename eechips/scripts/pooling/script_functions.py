@@ -18,24 +18,21 @@ from eechips.scripts.script_source import read_source
 
 _PACKAGE = Path(__file__).parents[2]
 _MOST_DECORATORS = 20
+"""Functions that wrap each other; a cycle has no end."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
 
 class ScriptFunction:
-    """A function or method of a script.
+    """A function or method of a script. What it wraps as a decorator is another one: see `unwrapped`.
 
     Attributes:
         code: its code; None for a function of C.
         module: name of its module.
-
-    Args:
-        is_unwrapped: whether the function inside its decorators is meant.
     """
 
-    def __init__(self, member: Any, *, is_unwrapped: bool = True) -> None:
-        function = getattr(member, "__func__", member)
-        self._function = unwrapped(function) if is_unwrapped else function
+    def __init__(self, member: Any) -> None:
+        self._function = getattr(member, "__func__", member)
         code = getattr(self._function, "__code__", None)
         self.code: CodeType | None = code if isinstance(code, CodeType) else None
         self.module: str = getattr(self._function, "__module__", None) or ""
@@ -49,7 +46,7 @@ class ScriptFunction:
         return () if self.code is None else parameters(self.code)
 
     def variables(self) -> dict[str, Any]:
-        """Return its global variables, and those of the functions around it."""
+        """Return its global variables, and the variables of the functions around it."""
         if not isinstance(self._function, FunctionType):
             return {}
         return self._function.__globals__ | closure(self._function)
@@ -89,15 +86,19 @@ def is_of_script(value: Any) -> bool:
     return isinstance(inner, FunctionType) and is_file_of_script(Path(inner.__code__.co_filename))
 
 
-def unwrapped(value: Any) -> Any:
-    """Return the function inside decorators, without executing code of an object."""
+def wrapped_functions(value: Any) -> Iterator[Any]:
+    """Yield a function, and the functions that it wraps as a decorator does, without executing code of an object."""
     for _ in range(_MOST_DECORATORS):
         value = value.__func__ if isinstance(value, (MethodType, classmethod, staticmethod)) else value
-        inner = fields(value).get("__wrapped__")
-        if inner is None:
-            return value
-        value = inner
-    return value
+        yield value
+        value = fields(value).get("__wrapped__")
+        if value is None:
+            return
+
+
+def unwrapped(value: Any) -> Any:
+    """Return the function inside decorators."""
+    return list(wrapped_functions(value))[-1]
 
 
 def fields(value: Any) -> Mapping[str, Any]:
@@ -115,7 +116,7 @@ def is_file_of_script(path: Path) -> bool:
 
 
 def reached_functions(function: Any) -> Iterator[FunctionType | MethodType]:
-    """Yield a function, and those of the script and its modules that it uses by their names."""
+    """Yield a function, and the functions of the script and its modules that it uses by their names."""
     waiting, reached = [function], set[CodeType]()
     while waiting:
         member = waiting.pop()

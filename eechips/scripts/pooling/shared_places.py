@@ -15,7 +15,7 @@ import numpy as np
 
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place
-from eechips.scripts.pooling.script_functions import ScriptFunction, fields
+from eechips.scripts.pooling.script_functions import ScriptFunction, fields, unwrapped
 
 UNKNOWN: Any = object()
 CONTAINERS = (dict, list, set, deque, tuple)
@@ -55,7 +55,7 @@ class SharedPlaces:
 
     def __init__(self, function: Any) -> None:
         member = executed_function(function)
-        source = ScriptFunction(member)
+        source = ScriptFunction(unwrapped(member))
         self.module = source.module
         self.links: dict[Place, Place] = {}
         self.levels = 0

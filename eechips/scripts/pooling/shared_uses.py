@@ -39,7 +39,7 @@ def shared_uses(function: Any) -> SharedUses:
     uses, member = SharedUses(), executed_function(function)
     places = SharedPlaces(function)
     for layer in layers(getattr(member, "__func__", member)):
-        first = ScriptFunction(layer, is_unwrapped=False).parameters()[:1]
+        first = ScriptFunction(layer).parameters()[:1]
         context = dict.fromkeys(first, ("self",)) if isinstance(member, MethodType) else {}
         _Reader(layer, context, places, uses, (), frozenset()).read(is_first=True)
     return uses
@@ -136,7 +136,7 @@ class _Reader:
 
     def _only_prints(self, call: ast.Call) -> bool:
         """Return whether a call is of a function of the script that only prints or logs."""
-        members = [ScriptFunction(member, is_unwrapped=False) for member, _ in self._scope.called(call.func)]
+        members = [ScriptFunction(member) for member, _ in self._scope.called(call.func)]
         return bool(members) and all(only_prints(part) for member in members for part in member.definitions())
 
     def _chain(self, node: ast.If | ast.While, tests: tuple[Test, ...]) -> tuple[Test, ...]:
