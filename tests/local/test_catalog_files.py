@@ -127,6 +127,7 @@ def local(files: Path) -> Path:
             **{"proj:shape": [512, 384], "proj:transform": list(UTM)[:6]},
         ),
         scene("shared", {"swir": {**bare(str(files / "swir.tif")), "nodata": 0}}),
+        scene("default", {"swir": bare(str(files / "swir.tif"))}, nodata=0),
         scene("moved", {"red": {**wrong, "proj:transform": [2.0, 0.0, 0.0, 0.0, -2.0, 0.0]}}),
         scene("smaller", {"red": {**wrong, "proj:shape": [100, 100]}}),
         scene("typed", {"red": {**wrong, "raster:bands": [{"data_type": "float32"}]}}),
@@ -173,7 +174,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 11
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 12
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -184,8 +185,11 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     np.testing.assert_array_equal(chip(ee, image, "swir", 30, 50, -1), window(files / "swir.tif", 30, 50))
     assert reads(locally)["headers"] == headers  # remembered
     assert ee.Image("scenes/item").bandNames().getInfo() == ["B04"]
-    swir = window(files / "swir.tif", 30, 50)  # its asset states nodata, its bands do not
-    np.testing.assert_array_equal(chip(ee, ee.Image("scenes/shared"), "swir", 30, 50, -1), np.where(swir, swir, -1))
+    swir = window(files / "swir.tif", 30, 50)  # its asset or its item states nodata, its bands do not
+    for name in ("shared", "default"):
+        np.testing.assert_array_equal(
+            chip(ee, ee.Image(f"scenes/{name}"), "swir", 30, 50, -1), np.where(swir, swir, -1)
+        )
     assert not swir.all()
 
 

@@ -143,6 +143,21 @@ def test_values_of_all_bands_may_be_those_of_their_asset(tmp_path: Path, fields:
         ingest(tmp_path / "item.json", tmp_path / "store", "x", by_reference=True)
 
 
+def test_values_of_all_assets_may_be_those_of_their_item(tmp_path: Path) -> None:
+    """A field of an asset takes precedence; null is no value."""
+    cog(tmp_path / "nir.tif", NIR)
+    assets = {"a": asset("nir.tif"), "b": asset("nir.tif", nodata=9), "c": asset("nir.tif", nodata=None)}
+    write(tmp_path / "item.json", item("a", assets, **{"nodata": 7, "raster:scale": 0.5}))
+    ingest(tmp_path / "item.json", tmp_path / "store", "x")
+    found = image(FolderStore(tmp_path / "store"), "x")
+    assert {name: value for name, value in found.properties.items() if name.endswith("scale")} == {
+        "a_scale": 0.5, "b_scale": 0.5, "c_scale": 0.5,
+    }  # fmt: skip
+    for band, nodata in enumerate((7, 9, 7)):
+        _, valid = pixels(found, band)
+        np.testing.assert_array_equal(valid, NIR[0] != nodata)
+
+
 def test_external_masks_and_overviews_are_not_copied(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", noise(1, 600, 600))
     write(tmp_path / "item.json", item("a", {"a": asset("a.tif")}))

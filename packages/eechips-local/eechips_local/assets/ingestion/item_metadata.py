@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -89,28 +90,34 @@ def suffix_of(asset: Mapping[str, Any]) -> str:
     return PurePosixPath(re.split(r"[?#]", str(asset.get("href") or ""), maxsplit=1)[0]).suffix.lower()
 
 
-def bands_of(asset: Mapping[str, Any]) -> list[dict[str, Any]]:
+def bands_of(asset: Mapping[str, Any], properties: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:
     """Return the metadata of an asset's bands: STAC 1.1's ``bands``, or the extensions' lists side by side.
 
     What is no list counts as none, and what is no object in one as a band of which nothing is said.
+
+    Args:
+        properties: those of the item.
     """
     values = [asset.get(name) for name in ("eo:bands", "raster:bands", "bands")]
     lists = [value if isinstance(value, (list, tuple)) else [] for value in values]
     count = max(map(len, lists))
-    described = [shared_by_bands(asset) for _ in range(count)]
+    described = [shared_by_bands(asset, properties) for _ in range(count)]
     for listed in lists:
         for entry, more in zip(described, listed, strict=False):
             entry.update(more if isinstance(more, Mapping) else {})
     return described
 
 
-def shared_by_bands(asset: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the metadata that an asset has for all of its bands.
+def shared_by_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the metadata that an asset, or else its item, has for all of its bands.
 
     STAC 1.1 moves equal values of bands to their asset
-    (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/common-metadata.md#bands).
+    (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/common-metadata.md#bands), and those of an item hold
+    for its assets (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/assets.md#additional-fields).
     """
-    return {name: asset[name] for name in ("nodata", "raster:scale", "raster:offset") if asset.get(name) is not None}
+    places = (properties, asset)  # null states nothing: tables of items have it where others have a value
+    names = ("nodata", "raster:scale", "raster:offset")
+    return {name: place[name] for place in places for name in names if place.get(name) is not None}
 
 
 def rasters(document: Mapping[str, Any]) -> list[ItemMetadata]:
@@ -168,7 +175,7 @@ def _own(key: str, names: Sequence[str | None]) -> list[str]:
 
 
 def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]) -> ItemMetadata:
-    bands = bands_of(asset)
+    bands = bands_of(asset, properties)
     names = tuple(str(band["name"]) if band.get("name") else None for band in bands)
     common = asset.get("data_type") or properties.get("data_type")
     return ItemMetadata(
@@ -176,7 +183,7 @@ def _described(key: str, asset: Mapping[str, Any], properties: Mapping[str, Any]
         href=str(asset.get("href") or ""),
         names=names,
         dtypes=_dtypes([band.get("data_type") or common for band in bands]),
-        nodata=tuple(_number(band.get("nodata")) for band in bands or [shared_by_bands(asset)]),
+        nodata=tuple(_number(band.get("nodata")) for band in bands or [shared_by_bands(asset, properties)]),
         grid=grid_of(asset, properties),
     )
 

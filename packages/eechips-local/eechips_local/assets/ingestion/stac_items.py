@@ -175,7 +175,8 @@ def _sources(
     item: Item, key: str, asset: Mapping[str, Any], rasters: RasterFiles, remote: bool, options: Mapping[str, Any]
 ) -> list[BandSource]:
     path = _place(item, str(asset.get("href") or ""), remote)
-    shared, declared = item_metadata.shared_by_bands(asset), item_metadata.bands_of(asset)
+    properties = item.document.get("properties") or {}
+    shared, declared = item_metadata.shared_by_bands(asset, properties), item_metadata.bands_of(asset, properties)
     dataset = rasters.open(path)
     names = None
     if dataset.count == len(declared) and all("name" in band for band in declared) and len(declared) > 1:
