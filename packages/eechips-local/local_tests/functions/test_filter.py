@@ -414,6 +414,11 @@ def test_filtering_a_collection_asks_the_store_and_checks_again() -> None:
         ("system:index == 'i-1'", True),
         ("a == 1 && b == 'y' || a == 1", True),
         ("a == 1 && (b == 'y' || a == 2)", False),
+        ("a >= 1 AND a < 2", True),  # google/earthengine-catalog, examples/WRI/WRI_GPPD_power_plants_FeatureView.js
+        ("a > 1 or not b == 'y'", True),  # the signature of Collection.filter
+        ("b in ['x', \"z\"] and not a in (2, 3)", True),
+        ("b in ['y']", False),
+        ("order == 1 or and.a == 1 or notable == 1", False),
     ],
 )  # fmt: skip
 def test_expressions(text: str, expected: bool) -> None:

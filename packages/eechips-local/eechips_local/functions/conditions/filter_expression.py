@@ -1,4 +1,9 @@
-"""``Filter.expression``: filters written as text, such as ``CLOUD_COVER < 20 && (PATH == 44 || !(ROW > 34))``."""
+"""``Filter.expression``: filters written as text, such as ``CLOUD_COVER < 20 && (PATH == 44 || !(ROW > 34))``.
+
+``Collection.filter`` also takes "'and', 'or', 'not', and 'in' for inList" (its signature), which Google's examples
+write in capitals (earthengine-catalog, WRI_GPPD_power_plants_FeatureView: ``capacitymw >= 500 AND capacitymw < 1000``).
+How the list of ``in`` is written is not documented: it may stand in brackets or parentheses here.
+"""
 
 from __future__ import annotations
 
@@ -12,17 +17,21 @@ from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.filter_conditions import FilterCondition, Operand
 from eechips_local.values.formula import unquoted
-from eechips_local.values.values import Filter
+from eechips_local.values.values import Filter, Value
 
 _TOKEN = re.compile(
     r"""\s*(?:
       (?P<number>-?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)
     | (?P<text>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*')
+    | (?P<word>(?i:and|or|not|in)\b(?![.:-]))
     | (?P<name>[A-Za-z_.][\w.:-]*)
-    | (?P<sign>&&|\|\||==|!=|<=|>=|<|>|!|\(|\))
+    | (?P<sign>&&|\|\||==|!=|<=|>=|<|>|!|\(|\)|\[|\]|,)
     )""",
     re.VERBOSE,
 )
+
+_WORDS: Mapping[str, str] = {"and": "&&", "or": "||", "not": "!", "in": "in"}
+_CLOSING: Mapping[str | None, str] = {"[": "]", "(": ")"}
 
 _COMPARISONS: Mapping[str, str] = {
     "==": "Filter.eq",
@@ -31,6 +40,7 @@ _COMPARISONS: Mapping[str, str] = {
     "<=": "Filter.lte",
     ">": "Filter.gt",
     ">=": "Filter.gte",
+    "in": "Filter.listContains",
 }
 
 _DEEPEST = 100
@@ -51,9 +61,8 @@ def _tokens(text: str) -> list[_FilterToken]:
         if match is None:
             raise _unclear(text, position)
         kind, content = match.lastgroup, match.group(match.lastgroup or 0)
-        tokens.append(
-            _FilterToken(sign=content) if kind == "sign" else _FilterToken(operand=_operand(str(kind), content))
-        )
+        sign = _WORDS.get(content.lower()) if kind == "word" else content if kind == "sign" else None
+        tokens.append(_FilterToken(sign) if sign else _FilterToken(operand=_operand(str(kind), content)))
         position = match.end()
     return tokens
 
@@ -131,16 +140,32 @@ class _FilterParser:
             self._depth -= 1
 
     def _comparison(self) -> Filter:
-        left, sign, right = self._next().operand, self._next().sign, self._next().operand
+        left, sign = self._next().operand, self._next().sign
+        right = self._list() if sign == "in" else self._next().operand
         if left is None or right is None or sign is None or sign not in _COMPARISONS:
             self._at -= 1
             raise self._error()
         if left.field is None and right.field is None:
             raise InvalidError("A comparison in a filter expression must name a property.")
-        return BUILDERS[_COMPARISONS[sign]](left, right)
+        operands = (right, left) if sign == "in" else (left, right)
+        return BUILDERS[_COMPARISONS[sign]](*operands)
+
+    def _list(self) -> Operand:
+        closing = _CLOSING.get(self._next().sign)
+        values: list[Value] = []
+        while closing is not None:
+            operand = self._next().operand
+            if operand is None or operand.field is not None:
+                break
+            values.append(operand.value)
+            if self._follows(closing):
+                return Operand(None, values)
+            if not self._follows(","):
+                break
+        raise self._error()
 
 
 @function("Filter.expression")
 def expression(expression: str) -> Filter:
-    """Return a filter of comparisons (>, >=, <, <=, ==, !=), !, &&, || and parentheses."""
+    """Return a filter of comparisons (>, >=, <, <=, ==, !=, in), !, &&, ||, their words, and parentheses."""
     return _FilterParser(expression).whole()
