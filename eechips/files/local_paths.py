@@ -58,7 +58,7 @@ def local_path(path: str | Path) -> Path:
 
 def _address_hint(text: str) -> str:
     """Return what to write instead of an address, for the end of a message."""
-    if text.startswith(("http://", "https://")):
+    if text.startswith(("http:/", "https:/")):
         return "download it first"
     if _STORE.match(text):
         return (

@@ -6,12 +6,19 @@ import hashlib
 import os
 from pathlib import Path
 
+from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
-from eechips.files.local_paths import is_file
+from eechips.files.local_paths import is_file, local_path
 from eechips.geo.vector_formats import SIDECARS, RefusedFileError, check_beside
 
 _LAYER = "|layername="
 """As QGIS writes it: https://docs.qgis.org/latest/en/docs/pyqgis_developer_cookbook/loadlayer.html"""
+
+_FILE_SUFFIXES = (
+    *(".geojson", ".json", ".topojson", ".geojsonl", ".gpkg", ".shp", ".fgb", ".kml", ".kmz", ".gml", ".gpx", ".gdb"),
+    *(".parquet", ".geoparquet", ".zip", ".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods"),
+)
+"""Suffixes of files of places, also of those that are not read."""
 
 
 def split_layer(path: str | Path) -> tuple[Path, str | None]:
@@ -30,9 +37,21 @@ def is_vector_file(path: str | Path) -> bool:
     return is_file(split_layer(path)[0])
 
 
+def names_vector_file(path: str | Path) -> bool:
+    """Return whether a text is meant as the path of a file, also of none: from its form it is no id of an asset."""
+    file = split_layer(path)[0]
+    return str(file) == "-" or "://" in str(path) or file.suffix.lower() in _FILE_SUFFIXES
+
+
 def describe_missing(path: str | Path) -> str:
     """Return why a path, perhaps with a layer, is not that of a regular file, for an error."""
     file = split_layer(path)[0]
+    if str(file) == "-":
+        return "standard input is not read: write it to a file first"
+    try:
+        local_path(file)
+    except UsageError as error:
+        return str(error)
     if os.path.isdir(file):  # noqa: PTH112 - pathlib raises for a text that is too long
         if file.suffix.lower() == ".gdb":
             return f"{file} is a File Geodatabase, which is not read: export it to GeoPackage"

@@ -280,8 +280,8 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
             recipe(dataset=SCENES, **options)
     for options, message in (
         ({"regions": fields, "columns": "id=filed"}, "field"),
-        ({"regions": str(tmp_path / "none.gpkg")}, "there is no vector file"),
-        ({"regions": "FAO/GAUL/2015/level2", "columns": "id=ADM2_CODE"}, "there is no vector file"),
+        ({"regions": str(tmp_path / "none.gpkg")}, "there is no file"),
+        ({"regions": "FAO/GAUL/2015/level2", "columns": "id=ADM2_CODE"}, "takes the path of a vector file"),
     ):
         with pytest.raises(RegionError, match=message):
             recipe(dataset=SCENES, **options)

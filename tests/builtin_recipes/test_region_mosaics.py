@@ -231,7 +231,7 @@ def test_options_that_contradict_each_other_are_refused(folder: Path, tmp_path: 
     ):
         with pytest.raises(UsageError, match=message):
             MosaicRecipe(dataset=SCENES, **options)
-    with pytest.raises(RegionError, match="there is no vector file"):
+    with pytest.raises(RegionError, match="there is no file"):
         MosaicRecipe(dataset=SCENES, regions=str(tmp_path / "none.gpkg"))
 
 

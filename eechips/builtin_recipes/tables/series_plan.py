@@ -22,7 +22,7 @@ from eechips.builtin_recipes.tables.embedding_means import warn_of_partial_vecto
 from eechips.builtin_recipes.tables.table_options import TimeSeriesOptions
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid, nominal_scale
-from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file, split_layer
+from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file, names_vector_file, split_layer
 from eechips.planning.areas.place_groups import TILE, Cost, divide_regions, measure_images
 from eechips.planning.areas.region_overlaps import region_polygon
 from eechips.planning.areas.region_reducers import Statistics
@@ -152,7 +152,7 @@ def _check_source(regions: SeriesRegions) -> None:
     is_path = source.startswith((".", "/")) or source.endswith("/") or "\\" in source
     file = split_layer(source)[0]
     is_folder = os.path.isdir(file) and (is_path or bool(file.suffix))  # noqa: PTH112 - pathlib raises for long texts
-    if is_folder or (file.suffix and not regions.is_local and "/" not in source):
+    if is_folder or (not regions.is_local and ((file.suffix and "/" not in source) or names_vector_file(source))):
         raise RegionError(describe_missing(source))
     regions.sha256  # noqa: B018 - hashed now: the file may change while the recipe exists
 

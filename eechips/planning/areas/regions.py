@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from eechips.errors import RegionError
 from eechips.files.local_paths import local_path
 from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.polygons import list_polygons
-from eechips.geo.vector_paths import hash_vectors, is_vector_file
+from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
 from eechips.geo.vectors import read_vectors
 from eechips.planning import planning_requests
 from eechips.text.suggestion import describe_choices
@@ -206,6 +207,8 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
         numbers = str(text).split(",")
         if len(numbers) > 1 and all(re.fullmatch(_NUMBER, number) for number in numbers):
             raise RegionError(f"{str(text)!r} has {len(numbers)} numbers, and W,S,E,N are four, in degrees")
+        if text and os.path.exists(path):  # noqa: PTH110 - pathlib raises for a text that is too long
+            raise RegionError(describe_missing(path))
         raise RegionError(f"{str(text)!r} is not a file, and {_FORMS}")
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:

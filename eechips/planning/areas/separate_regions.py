@@ -20,7 +20,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
-from eechips.geo.vector_paths import hash_vectors, is_vector_file
+from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
 from eechips.planning.areas.regions import Region, parse_region, planar_geometry
 from eechips.planning.areas.zones import Zones, read_zones
 from eechips.planning.place_tables import json_columns
@@ -192,7 +192,7 @@ def read_separate_regions(
     if margin is not None and not 0.0 <= margin < math.inf:
         raise UsageError(f"`margin` must be 0 metres or more, not {margin:g}")
     if not is_vector_file(path):
-        raise RegionError(f"there is no vector file {path}: `regions` takes the path of one")
+        raise RegionError(f"{describe_missing(path)} (`regions` takes the path of a vector file)")
     zones = read_zones(path, id_field, crs=crs)
     _warn_of_equal_names(path, zones.ids)
     return SeparateRegions(path, zones, hash_vectors(path), id_field, margin or 0.0, crs)
