@@ -152,7 +152,8 @@ def _wanted(table: pa.Table, search: Search) -> npt.NDArray[np.bool_]:
         pc.struct_field(table["bbox"], name).to_numpy() for name in ("xmin", "ymin", "xmax", "ymax")
     )
     across = (xmin > xmax) & ((xmin <= east) | (xmax >= west))
-    meets = ((xmin <= east) & (xmax >= west)) | across
+    is_beyond = (xmin < -180) | (xmax > 180) | (xmax - xmin > 180)  # its outline may be one across the antimeridian
+    meets = ((xmin <= east) & (xmax >= west)) | across | is_beyond
     # A row without a box may match anywhere.
     wanted &= (meets & (ymin <= north) & (ymax >= south)) | np.isnan(xmin.astype(float))
     return wanted

@@ -16,6 +16,7 @@ from shapely.errors import ShapelyError
 from shapely.geometry import shape
 from shapely.geometry.base import BaseGeometry
 
+from eechips.archive.catalogs.ingestion.item_geometry import flat_bbox, is_across, within
 from eechips.archive.downloads.criteria import Search, meets
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument
 from eechips.archive.downloads.geoparquet import is_table, table_items
@@ -151,7 +152,10 @@ def _fits(item: Mapping[str, Any], search: Search) -> bool:
 
 
 def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
-    """Return whether an item's geometry, or else its box, meets a region. An item without either does not."""
+    """Return whether an item's geometry, or else its box, meets a region. An item without either does not.
+
+    Outlines across the antimeridian or around a pole are understood as catalogues ingest them.
+    """
     if region is None:
         return True
     geometry = item.get("geometry")
@@ -159,6 +163,9 @@ def _is_there(item: Mapping[str, Any], region: BaseGeometry | None) -> bool:
         outline = shape(geometry) if geometry is not None else _box(item.get("bbox"))
         if not np.isfinite(shapely.get_coordinates(outline)).all():
             raise ValueError("a coordinate is not a finite number")
+        box = flat_bbox(item.get("bbox"))
+        if is_across(outline, box):
+            outline = shapely.union_all([within(part, box) for part in shapely.get_parts(outline)])
         return bool(shapely.intersects(region, outline if outline.is_valid else shapely.make_valid(outline)))
     except (ShapelyError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise _MalformedError(f"the geometry cannot be read: {error!s:.100}") from None

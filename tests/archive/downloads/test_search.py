@@ -57,6 +57,47 @@ def test_an_item_nested_too_deep_is_reported_and_the_others_are_found(tmp_path: 
     assert "items.ndjson:2: not JSON: its values are nested too deep" in caplog.text
 
 
+ACROSS = {
+    "short": ([179, -17, -179, -16], [[179, -17], [-179, -17], [-179, -16], [179, -16], [179, -17]]),
+    "wide": ([-179, -17, 179, -16], [[179, -17], [-179, -17], [-179, -16], [179, -16], [179, -17]]),
+    "beyond": ([179, -17, 181, -16], [[179, -17], [181, -17], [181, -16], [179, -16], [179, -17]]),
+    "before": ([-181, -17, -179, -16], [[-181, -17], [-179, -17], [-179, -16], [-181, -16], [-181, -17]]),
+    "polar": ([-180, 80, 180, 90], [[0, 80], [90, 80], [180, 80], [-90, 80], [0, 80]]),
+}
+"""Outlines across the antimeridian or around a pole that are not cut there, with their boxes."""
+CROSSING = ["short", "wide", "beyond", "before"]
+AROUND = {(179.4, -16.6): CROSSING, (-179.6, -16.6): CROSSING, (0, -16.6): [], (10, 82): ["polar"], (10, 79): []}
+"""Items that meet a box of 0.2 degrees with this corner."""
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+@pytest.mark.parametrize("name", ["items.json", "items.parquet", "api"])
+def test_items_across_the_antimeridian_are_found_where_they_are(name: str, tmp_path: Path) -> None:
+    """Those that an API sent were lost on one or both sides, and found on the other side of the Earth."""
+    found = [
+        feature(key) | {"geometry": {"type": "Polygon", "coordinates": [ring]}, "bbox": box}
+        for key, (box, ring) in ACROSS.items()
+    ]
+    page = {"type": "FeatureCollection", "features": found}
+    (tmp_path / "items.json").write_text(json.dumps(page))
+    if name.endswith("parquet"):
+        arrow = pytest.importorskip("stac_geoparquet.arrow")
+        arrow.to_parquet(arrow.parse_stac_items_to_arrow(found), tmp_path / name)
+
+    landing = {
+        "type": "Catalog", "id": "a", "description": "a", "stac_version": "1.0.0",
+        "links": [{"rel": "search", "href": "/search"}],
+    }  # fmt: skip
+
+    def respond(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+        return as_json(page if path.startswith("/search") else landing)
+
+    with serve_function(respond) as url:
+        stac = url if name == "api" else str(tmp_path / name)
+        for (west, south), expected in AROUND.items():
+            assert search(stac, region=shapely.box(west, south, west + 0.2, south + 0.2)).ids == expected
+
+
 def band_file(band: str, common: str, size: int, kind: str = "tif", **more: Any) -> dict[str, Any]:
     media_type = {"tif": "image/tiff; application=geotiff", "jp2": "image/jp2"}[kind]
     own = {"gsd": size, "proj:transform": [size, 0, 600000, 0, -size, 3300040], "roles": ["data"], **more}

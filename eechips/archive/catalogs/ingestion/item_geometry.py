@@ -41,7 +41,7 @@ def ensure_geometry(item: dict[str, Any], mended: list[str]) -> None:
         if not isinstance(geometry.get("type"), str) or geometry["type"] not in _TYPES:
             raise InvalidItemError("bad geometry", f"unknown geometry type {str(geometry.get('type'))[:40]}")
         return
-    box = _flat(item.get("bbox"))
+    box = flat_bbox(item.get("bbox"))
     if geometry is not None or box is None:
         raise InvalidItemError("no geometry", "the item has neither geometry nor bbox")
     west, south, east, north = box
@@ -94,7 +94,7 @@ def repair_geometry(item: dict[str, Any], shape: BaseGeometry | None, mended: li
     if south < -_POLE - _NEAR or north > _POLE + _NEAR:
         raise InvalidItemError("bad geometry", f"latitudes range from {south} to {north}")
     shape = _rounded(_without_empty(_of_one_kind(_without_empty(shape))))
-    box = _flat(item.get("bbox"))
+    box = flat_bbox(item.get("bbox"))
     if is_across(shape, box):
         shape = within(shape, box)
         mended.append("antimeridian")
@@ -177,7 +177,7 @@ def _valid(shape: BaseGeometry) -> BaseGeometry:
     return repaired
 
 
-def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
+def flat_bbox(bbox: Any) -> tuple[float, float, float, float] | None:
     """Return west, south, east and north of a bbox; None if it is malformed."""
     if not isinstance(bbox, list) or len(bbox) not in (4, 6):
         return None
@@ -190,7 +190,7 @@ def _flat(bbox: Any) -> tuple[float, float, float, float] | None:
 
 def is_bbox_of(bbox: Any, own: Sequence[float]) -> bool:
     """Return whether a bbox is that of a geometry, but for rounding."""
-    flat = _flat(bbox)
+    flat = flat_bbox(bbox)
     return flat is not None and all(abs(number - other) <= _NEAR for number, other in zip(flat, own, strict=True))
 
 
