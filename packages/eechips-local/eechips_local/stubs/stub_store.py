@@ -13,13 +13,17 @@ from eechips_local.demo import synthetic_label
 from eechips_local.demo.demo_tables import DemoTable
 from eechips_local.evaluation.asset_model import Asset, FolderAsset, ImageAsset, Query, child_ids
 from eechips_local.quota.compute_cost import note_stub
-from eechips_local.stubs import chart_example
+from eechips_local.stubs import chart_example, classification_example
 from eechips_local.stubs.dataset_description import DatasetDescription
 from eechips_local.stubs.known_datasets import KnownSource
 from eechips_local.stubs.stac_descriptions import StacSource
 from eechips_local.stubs.stub_images import StubCollection, stub_image
 from eechips_local.stubs.stub_tables import stub_table
 
+_EXAMPLES: Mapping[str, Callable[[], DemoTable]] = {
+    chart_example.ID: chart_example.table,
+    classification_example.ID: classification_example.table,
+}
 _MONTH = re.compile(r"(?<=/)20\d\d[01]\d(?=/|$)")
 
 
@@ -56,9 +60,9 @@ class StubStore:
 
     def get(self, asset_id: str) -> Asset | None:
         """See ``AssetStore.get``."""
-        if asset_id == chart_example.ID:
+        if asset_id in _EXAMPLES:
             note_stub(asset_id)
-            return chart_example.table()
+            return _EXAMPLES[asset_id]()
         description = self._find(asset_id)
         if description is not None:
             note_stub(description.id)
@@ -89,7 +93,7 @@ class StubStore:
     def ids(self) -> list[str]:
         """Return the ids of all datasets that have a stub, in order."""
         return sorted(
-            {chart_example.ID, *(dataset_id for source in self.sources for dataset_id in source.ids())} - self.painted()
+            {*_EXAMPLES, *(dataset_id for source in self.sources for dataset_id in source.ids())} - self.painted()
         )
 
     def _find(self, id: str) -> DatasetDescription | None:

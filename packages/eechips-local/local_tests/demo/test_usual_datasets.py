@@ -194,6 +194,15 @@ def test_bands_types_and_images_are_those_of_the_catalogue(stub_server: Server, 
         assert set(np.unique(pixels).tolist()) <= facts.classes
 
 
+def test_points_of_the_guide_to_classification_lie_in_their_cover(stub_server: Server) -> None:
+    """https://developers.google.com/earth-engine/guides/classification paints the classes orange, green and blue."""
+    ee: Any = initialize(stub_server)
+    points = ee.FeatureCollection("GOOGLE/EE/DEMOS/demo_landcover_labels")
+    cover = ee.Image("ESA/WorldCover/v200/2021").remap([50, 60, 10, 20, 30, 80], [0, 0, 1, 1, 1, 2])
+    found = cover.sampleRegions(points, ["landcover"], 10).errorMatrix("landcover", "remapped").getInfo()
+    assert found == [[32, 0, 0], [0, 33, 0], [0, 0, 34]]
+
+
 @pytest.mark.parametrize("name", ["WRI/GPPD/power_plants", "USGS/SRTMGL1_003", "FAO/GAUL/2015/level0"])
 def test_only_folders_and_collections_are_listed(stub_server: Server, name: str) -> None:
     """Xee tells a collection from a table by it."""
