@@ -174,6 +174,13 @@ _MERGED = {
         counts["good"] += 1
         return n
     """,
+    "errors of what is kept": """
+        try:
+            by[n] = VALUES[n]
+            stats.paths[n] = n
+        except Exception as error:
+            rows.append((n, str(error)))
+    """,
     "groups": "groups[n % 2].append(n); by.setdefault(n % 2, []).append(n)",
     "groups that a test begins": """
         if n % 2 not in by:

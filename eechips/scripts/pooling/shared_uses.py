@@ -160,11 +160,10 @@ class _Reader:
         return (*tests, *ending, *dict.fromkeys(ends))
 
     def _attempt(self, node: ast.Try, tests: tuple[Test, ...]) -> tuple[Test, ...]:
-        """Read a block, and handlers of its errors: what it looks for may be missing. See `_block`."""
-        looked = (part for line in node.body for part in ast.walk(line) if isinstance(part, ast.Subscript))
-        places = [place for part in looked if (place := self._scope.place(part)) is not None]
+        """Read handlers of errors, which may set what follows them reads, or not, and their block. See `_block`."""
         handlers = [line for handler in node.handlers for line in handler.body]
-        ends = self._block(handlers, (*tests, Test(tuple((place, UNSET) for place in places))))
+        in_handler = Test((((f"handler {node.lineno}",), UNSET),))
+        ends = self._block(handlers, (*tests, in_handler))
         tests = (*tests, *(end for end in ends[len(tests) + 1 :]))
         return self._block([*node.body, *node.orelse, *node.finalbody], tests)
 
