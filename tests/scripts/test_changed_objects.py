@@ -384,7 +384,7 @@ def _executed(path: Path, text: str) -> SimpleNamespace:
         ("writes_text", "words"), ("counts_what_is_there", ""),
         ("chooses_an_image", ""), ("orders_copies", ""), ("shuffles", "ORDER"), ("sorts", "ORDER"),
         ("rotates", "waiting"), ("saves_with_keywords", ""), ("adds_to_a_list_in_a_tuple", ""),
-        ("adds_to_a_tuple", "FIRST"), ("prints_at_times", ""), ("keeps_what_is_measured", "most"),
+        ("adds_to_a_tuple", "FIRST"), ("prints_at_times", "last"), ("keeps_what_is_measured", "most"),
         ("empties_at_times", "rows"), ("adds_into_a_buffer", "buffer"),
         ("empties_otherwise", "rows"), ("keeps_what_is_better", "most"), ("keeps_a_product", "most"),
         ("chooses_in_a_line", "most"), ("keeps_the_maximum", "most"), ("adds_to_text", "words"),
@@ -403,11 +403,13 @@ def test_changes_of_fields_and_arguments_are_found(script: Any) -> None:
     mosaic = script.Mosaic()
     assert "a copy of self.canvas," in lost_changes(mosaic).reason
     assert not lost_changes(mosaic.measures).reason
-    assert "a copy of picture," in changed_argument(Call(script.given, (1, mosaic.canvas)))
-    assert not changed_argument(Call(script.given, (1,)))
-    assert "a copy of row," in changed_argument(Call(script.changes_its_row, (script.large,)))
+    given, changes = (lost_changes(f).changed for f in (script.given, script.changes_its_row))
+    assert (given, changes) == ({"picture"}, {"row"})
+    assert "a copy of picture," in changed_argument(Call(script.given, (1, mosaic.canvas)), given)
+    assert not changed_argument(Call(script.given, (1,)), given)
+    assert "a copy of row," in changed_argument(Call(script.changes_its_row, (script.large,)), changes)
     for row in (script.series, {"geometry": 1}):
-        assert not changed_argument(Call(script.changes_its_row, (row,)))
+        assert not changed_argument(Call(script.changes_its_row, (row,)), changes)
 
 
 @pytest.mark.parametrize(

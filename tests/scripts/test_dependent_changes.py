@@ -208,12 +208,6 @@ _MERGED = {
             first = "made"
         return first
     """,
-    "messages at times": """
-        global last
-        if time.time() - last > 1e12:
-            print(len(rows)); last = time.time()
-        rows.append(n)
-    """,
     "fields by methods": "stats.count(n)",
     "its own variables": """
         rows, best = [], None
@@ -340,6 +334,12 @@ _DEPENDENT = {
     "a queue made anew": "global waiting\nwaiting = waiting + deque([n])",
     "a method by another name": "add(n)",
     "a condition that changes after another": "if best > 8:\n    return 0\nelif store(n):\n    return 1",
+    "messages at times": """
+        global last
+        if time.time() - last > 1e12:
+            print(len(rows)); last = time.time()
+        rows.append(n)
+    """,
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""

@@ -107,9 +107,9 @@ def test_methods_are_analysed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     job = _module("", tmp_path / "script.py").job
     analysed: list[Any] = []
 
-    def count(function: Any) -> Any:
+    def count(function: Any, **options: Any) -> Any:
         analysed.append(function)
-        return lost_changes(function)
+        return lost_changes(function, **options)
 
     monkeypatch.setattr("eechips.scripts.pooling.call_batch.lost_changes", count)
     host = _Host()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from eechips.errors import RecipeError
@@ -13,7 +14,6 @@ from eechips.scripts.pooling.changed_objects import (
     LostChanges,
     argument_objects,
     changed_argument,
-    changed_file,
     lost_changes,
     lost_copy,
 )
@@ -37,7 +37,7 @@ class CallBatch:
         self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}
         self._added = 0
         self._executor: Any = None
-        self._functions: dict[int, tuple[Callable[..., Any], str, frozenset[str]]] = {}
+        self._functions: dict[int, tuple[Callable[..., Any], LostChanges]] = {}
         self._lost: dict[tuple[int, int], tuple[Any, LostChanges]] = {}
         self._passed: dict[int, tuple[Any, int]] = {}  # objects in arguments, and how many calls have them
 
@@ -130,40 +130,34 @@ class CallBatch:
 
     def _obstacle(self, call: Call) -> str:
         """Return why a call cannot be sent to another process; empty if it can."""
-        _, obstacle, dependent = self._known(call.function)
+        lost = self._lost_changes(call.function)
         if self._threads is None:
-            return obstacle or changed_argument(call, is_of_processes=True)
-        shared = (item for item in argument_objects(call, dependent) if self._passed[id(item)][1] > 1)
+            return lost.reason or changed_argument(call, lost.changed, is_of_processes=True)
+        shared = (item for item in argument_objects(call, lost.arguments) if self._passed[id(item)][1] > 1)
         return (
-            obstacle
+            lost.reason
             or _refusal((call.arguments, dict(call.keywords)), "an argument")
-            or changed_argument(call)
+            or changed_argument(call, lost.changed)
             or next((lost_copy(type(item).__name__) for item in shared), "")
         )
 
-    def _known(self, function: Callable[..., Any]) -> tuple[Callable[..., Any], str, frozenset[str]]:
-        """Return a function, why its calls cannot be sent, and its arguments that calls may not share if they are."""
-        known = self._functions.get(id(function))
-        if known is None and self._threads is None:
-            known = function, changed_file(function), frozenset()
-        elif known is None:
-            lost = self._lost_changes(function)
-            known = function, _refusal(function, function_name(function)) or lost.reason, lost.arguments
-        return self._functions.setdefault(id(function), known)
-
     def _lost_changes(self, function: Callable[..., Any]) -> LostChanges:
-        """Return what calls of a function lose, once for methods and partial functions that are new for each call."""
-        executed = executed_function(function)
-        parts = getattr(executed, "__func__", executed), getattr(executed, "__self__", None)
-        key = id(parts[0]), id(parts[1])
-        if key not in self._lost:
-            self._lost[key] = parts, lost_changes(function)
-        return self._lost[key][1]
+        """Return what calls of a function lose, found once for methods and partial functions that are new each time."""
+        if id(function) not in self._functions:
+            executed = executed_function(function)
+            parts = getattr(executed, "__func__", executed), getattr(executed, "__self__", None)
+            key, is_of_processes = (id(parts[0]), id(parts[1])), self._threads is None
+            if key not in self._lost:
+                self._lost[key] = parts, lost_changes(function, is_of_processes=is_of_processes)
+            lost = self._lost[key][1]
+            refusal = "" if is_of_processes else _refusal(function, function_name(function))
+            self._functions[id(function)] = function, replace(lost, reason=refusal or lost.reason)
+        return self._functions[id(function)][1]
 
     def _note_objects(self, call: Call) -> bool:
         """Note what a call may change in its arguments; return whether an earlier call, only one, has it as well."""
         counts = set[int]()
-        for item in argument_objects(call, self._known(call.function)[2]):
+        for item in argument_objects(call, self._lost_changes(call.function).arguments):
             count = self._passed.get(id(item), (item, 0))[1] + 1
             self._passed[id(item)] = item, count
             counts.add(count)

@@ -1,39 +1,49 @@
-"""Find objects that threads of a script share and change in a way that a run cannot carry over.
+"""Decide whether calls of threads may be sent to other processes: only if what they change of shared variables adds up.
 
-Calls in other processes change copies. :mod:`eechips.scripts.pooling.state_changes` carries over changes of containers,
-arrays, tables and objects of the script's own classes. It finds no changes of pictures, tensors, labelled arrays or
-large ones: calls that make such changes stay in the script's threads.
+A call may be sent if it only adds to shared numbers and containers, or sets what it does not read otherwise: such
+changes of copies are made to the script's variables afterwards. Calls that depend on each other, as by a maximum, stay
+in the script's threads, and so do those that change what :mod:`eechips.scripts.pooling.state_changes` does not compare:
+pictures, tensors, labelled arrays and large ones. What a call only prints or logs may be of its copy.
 """
 
 from __future__ import annotations
 
-import ast
 import functools
 import inspect
-from collections import Counter
-from collections.abc import Collection, Iterator
+from collections import ChainMap, Counter, UserDict, UserList, defaultdict
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType
+from types import FunctionType, MemberDescriptorType
 from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables
-from eechips.scripts.pooling.dependent_changes import dependent_changes
-from eechips.scripts.pooling.script_functions import function_definitions, local_names, parameters, reached_functions
-from eechips.scripts.pooling.shared_places import is_argument, variable_name
+from eechips.scripts.pooling.call_variables import SharedCall, executed_function
+from eechips.scripts.pooling.called_functions import Place, is_own
+from eechips.scripts.pooling.rewritten_files import rewritten_files
+from eechips.scripts.pooling.shared_places import (
+    ADDED,
+    CONTAINERS,
+    EXTENDED,
+    MODULE,
+    OTHER,
+    SET,
+    UNKNOWN,
+    SharedPlaces,
+    SharedUses,
+    Use,
+    is_argument,
+    overlap,
+    variable_name,
+)
+from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.state_changes import is_too_large
-from eechips.scripts.remade_objects import is_writing
-from eechips.scripts.script_source import last_name
+from eechips.scripts.pooling.statement_kinds import COMPARED, MEMBERSHIP, UNSET
 
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
-_CLASSES = frozenset({"MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
-_CONTAINERS = (dict, list, set)
-
-_OF_PATHS = frozenset({"Path", "abspath", "join", "str", "with_name", "with_suffix"})
-_OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
-"""Keywords of ``Path.open``."""
+_CLASSES = frozenset({"GeoSeries", "MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
+"""Of objects whose changes are not found."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,59 +53,55 @@ class LostChanges:
     Attributes:
         reason: why the calls stay in the script's threads; empty if they may be sent.
         arguments: names of arguments whose objects only one call may have if the calls are sent.
+        changed: names of arguments whose objects the calls may change.
     """
 
     reason: str
-    arguments: frozenset[str]
+    arguments: frozenset[str] = frozenset()
+    changed: frozenset[str] = frozenset()
 
 
-def lost_changes(function: Any) -> LostChanges:
+def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges:
     """Return what calls of a function that threads make lose in other processes.
 
     It is an object that the threads share, or a file that each call writes again, as a list of what is done. The calls
     stay in the threads, too, if an object of the script raises an error when it is read.
+
+    Args:
+        is_of_processes: whether the script calls it in processes, which share only files that are mapped to memory.
     """
     try:
-        places = dependent_changes(function)
+        uses = shared_uses(function)
+        changes = [change.place for change in uses.changes] + uses.called
+        changed = frozenset(variable_name(place) for place in changes if is_argument(place))
+        if is_of_processes:
+            mapped = (place for place in changes if _is_file(uses.places.value(place[:1])))
+            return LostChanges(next((lost_copy(variable_name(place)) for place in mapped), ""), changed=changed)
+        lost = [place for place in dict.fromkeys(changes) if _is_lost(place, uses.places)]
+        lost += [change.place for change in uses.changes if _is_dependent(change, uses)]
     except Exception as error:  # noqa: BLE001 - of objects of the script
-        return LostChanges(f"what they share is not known ({type(error).__name__}: {error})", frozenset())
-    arguments = frozenset(variable_name(place) for place in places if is_argument(place))
-    names = (variable_name(place) for place in places if not is_argument(place))
-    return LostChanges(_lost_object(function) or next(map(lost_copy, names), ""), arguments)
+        obstacle = f"what they share is not known ({type(error).__name__}: {error})"
+        return LostChanges("" if is_of_processes else obstacle)
+    files = [file for code in uses.codes for file in rewritten_files(code, Path(code.co_filename))]
+    reasons = [
+        f"each would write {file} with its own values only. Return the values, and let the script write them"
+        for file in files
+    ]
+    reasons += [lost_copy(variable_name(place)) for place in lost if not is_argument(place)]
+    arguments = frozenset(variable_name(place) for place in lost if is_argument(place))
+    return LostChanges(next(iter(reasons), ""), arguments, changed)
 
 
-def _lost_object(function: Any) -> str:
-    for member in reached_functions(executed_function(function)):
-        code = member.__code__
-        own = variables(member)
-        path = Path(code.co_filename)
-        for name in sorted(_changed_names(code, path).difference(parameters(code))):
-            if _is_of(value := own.get(name), _PACKAGES, _CLASSES) or is_too_large(value, member.__module__):
-                return lost_copy(name)
-        for file in _rewritten_files(code, path):
-            return f"each would write {file} with its own values only. Return the values, and let the script write them"
-    return ""
-
-
-def changed_argument(call: SharedCall, *, is_of_processes: bool = False) -> str:
+def changed_argument(call: SharedCall, names: Collection[str], *, is_of_processes: bool = False) -> str:
     """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none.
 
     Args:
+        names: names of the arguments that it may change.
         is_of_processes: whether only files, mapped to memory, are meant: processes have copies of others.
     """
-    for name, value in _changed_arguments(call).items():
+    for name, value in _arguments(call, names).items():
         if _is_file(value) if is_of_processes else _is_of(value, _PACKAGES) or is_too_large(value):
             return lost_copy(name)
-    return ""
-
-
-def changed_file(function: Any) -> str:
-    """Return which file, mapped to memory, a function of a pool of processes changes; empty for none."""
-    for member in reached_functions(executed_function(function)):
-        own = variables(member)
-        for name in _changed_names(member.__code__, Path(member.__code__.co_filename)):
-            if name not in parameters(member.__code__) and _is_file(own.get(name)):
-                return lost_copy(name)
     return ""
 
 
@@ -116,16 +122,7 @@ def argument_objects(call: SharedCall, names: Collection[str]) -> list[Any]:
     """
     values = _arguments(call, names).values()
     inner = [item for value in values for item in (value if isinstance(value, tuple) else [value])]
-    return [item for item in inner if isinstance(item, (*_CONTAINERS, np.ndarray)) or hasattr(item, "__dict__")]
-
-
-def _changed_arguments(call: SharedCall) -> dict[str, Any]:
-    """Return the arguments of a call that its function changes, by name."""
-    function = executed_function(call.function)
-    code = getattr(inspect.unwrap(getattr(function, "__func__", function)), "__code__", None)
-    if not isinstance(code, CodeType):
-        return {}
-    return _arguments(call, [name for name in _changed_names(code, Path(code.co_filename)) if name in parameters(code)])
+    return [item for item in inner if isinstance(item, (*CONTAINERS, np.ndarray)) or hasattr(item, "__dict__")]
 
 
 def _arguments(call: SharedCall, names: Collection[str]) -> dict[str, Any]:
@@ -140,126 +137,88 @@ def _arguments(call: SharedCall, names: Collection[str]) -> dict[str, Any]:
         bound = inspect.signature(executed_function(call.function)).bind(*arguments, **keywords).arguments
     except (TypeError, ValueError):
         return {}
-    return {name: bound[name] for name in names if name in bound}
+    return {name: bound[name] for name in sorted(names) if name in bound}
 
 
 def _is_of(value: Any, packages: Collection[str], classes: Collection[str] = ()) -> bool:
     return type(value).__module__.partition(".")[0] in packages or type(value).__name__ in classes
 
 
-@functools.cache
-def _rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
-    """Return the paths of files that a function empties and writes, and that are the same for all its calls.
-
-    Equal codes of two files are told apart by the path of their file.
-    """
-    paths: list[str] = []
-    for definition in function_definitions(code, path):
-        nodes = list(ast.walk(definition))
-        assigned = {
-            node.targets[0].id: node.value
-            for node in nodes
-            if isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-        }
-        bound = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-        bound.update(node.arg for node in nodes if isinstance(node, ast.arg))
-        differing = local_names(code).difference(_imported(nodes))
-        for name, value in assigned.items():  # in their order, as a name beside that of the file
-            if bound[name] == 1 and _is_fixed(value, differing):
-                differing.discard(name)
-        calls = [node for node in nodes if isinstance(node, ast.Call)]
-        files = (file for call in calls if (file := _written_path(call, differing)) is not None)
-        written = (file for file in files if _is_fixed(file, differing))
-        for text in map(ast.unparse, written):
-            if any(_is_read(call, text) for call in calls) or not any(_is_passing(c, text, differing) for c in calls):
-                paths.append(text)
-    return tuple(paths)
-
-
-def _is_read(call: ast.Call, path: str) -> bool:
-    """Return whether a call reads a file, as that of what is done before it is written again."""
-    if last_name(call.func) in ("read_text", "read_bytes"):
-        return isinstance(call.func, ast.Attribute) and ast.unparse(call.func.value) == path
-    is_opened = last_name(call.func) in ("open", "read_csv") and any(
-        ast.unparse(file) == path for file in call.args[:1]
+def _is_lost(place: Place, places: SharedPlaces) -> bool:
+    """Return whether changes of a place are not found, as `StateChanges` does not compare an object there."""
+    values = [places.value(place[:length]) for length in range(1, len(place) + 1)]
+    variable = values[1 if len(place) > 1 and (place[0] == "self" or place[0].startswith(MODULE)) else 0]
+    return (
+        ".__dict__" in place
+        or any(_is_of(value, _PACKAGES, _CLASSES) for value in values)
+        or any(map(_hides, values, (*place[1:], "")))
+        or is_too_large(variable, places.module)
     )
-    return is_opened and not any(map(_is_emptying, (*call.args[1:2], *(k.value for k in call.keywords))))
 
 
-def _is_passing(call: ast.Call, path: str, differing: set[str]) -> bool:
-    """Return whether a call removes a temporary file, renames it to a name of its own, or tests if it is there."""
-    name = last_name(call.func)
-    method = [call.func.value] if isinstance(call.func, ast.Attribute) else []
-    arguments = next((a for a in ([*method, *call.args], call.args) if a and ast.unparse(a[0]) == path), None)
-    if arguments is None:
+def _hides(holder: Any, step: str) -> bool:
+    """Return whether changes at a step within an object are not found; without a step, those of its content."""
+    if isinstance(holder, np.ndarray):
+        return holder.dtype.hasobject or not holder.ndim
+    if isinstance(holder, CONTAINERS):
+        return step.startswith(".") and bool(step.strip("_.")) and type(holder) not in CONTAINERS
+    is_slot = isinstance(inspect.getattr_static(type(holder), step[1:], None), MemberDescriptorType)
+    return isinstance(holder, (UserDict, UserList, ChainMap)) or (
+        step.startswith(".") and (isinstance(holder, FunctionType) or (is_own(holder) and is_slot))
+    )
+
+
+def _is_dependent(change: Use, uses: SharedUses) -> bool:
+    """Return whether a change depends on the changes of other calls."""
+    return (
+        change.kind == OTHER
+        or (change.kind == ADDED and _may_begin(change.place, uses))
+        or any(not _is_own(reading, change, uses) for reading in uses.readings if overlap(reading.place, change.place))
+        or any(_decides(change, uses, place, kind) for place, kind in change.tests)
+    )
+
+
+def _may_begin(place: Place, uses: SharedUses) -> bool:
+    """Return whether calls may set a number, or make what holds it, before they add to it: copies do not add up."""
+    if any(c.kind == SET and len(c.place) <= len(place) and overlap(c.place, place) for c in uses.changes):
+        return True
+    inner = next((place[:n] for n in range(1, len(place) - 1) if place[n].startswith("[*")), None)
+    holder = UNKNOWN if inner is None else uses.places.value(inner)
+    return isinstance(holder, defaultdict) and not _counts(holder.default_factory)
+
+
+def _counts(factory: Any) -> bool:
+    """Return whether what a defaultdict makes counts from nothing."""
+    if isinstance(factory, type):
+        return issubclass(factory, Counter)
+    names = getattr(getattr(factory, "__code__", None), "co_names", ())
+    return bool(names) and {"defaultdict", "Counter", "int", "float"}.issuperset(names)
+
+
+def _is_own(reading: Use, change: Use, uses: SharedUses) -> bool:
+    """Return whether a call reads what it has set itself: in an item of its own, just before, or once for all calls."""
+    if reading.place[-1].startswith("[*") and change.kind in (SET, EXTENDED) and change.place == reading.place:
+        return True
+    if change.kind != SET:
         return False
-    is_kept = len(arguments) > 1 and _is_fixed(arguments[1], differing)
-    return name in ("exists", "isfile", "is_file", "remove", "unlink") or (
-        name in ("move", "rename", "replace") and not is_kept
+    is_missing = any(kind == UNSET and overlap(place, change.place) for place, kind in change.tests)
+    if is_missing and not any(map(is_argument, change.sources)):
+        return True
+    return any(
+        c.kind == SET
+        and c.place == reading.place[: len(c.place)]
+        and c.order < reading.order
+        and c.tests <= reading.tests
+        for c in uses.changes
     )
 
 
-def _written_path(call: ast.Call, differing: set[str]) -> ast.expr | None:
-    """Return the path of the file that a call empties and writes; None for another call.
-
-    It is the first argument of ``open`` and of ``module.open``, and the owner of a method of a path.
-    """
-    owner = call.func.value if isinstance(call.func, ast.Attribute) else None
-    name = last_name(call.func)
-    if owner is not None and name in ("write_text", "write_bytes"):
-        return owner
-    is_options = {keyword.arg for keyword in call.keywords} <= _OPTIONS
-    is_method = owner is not None and (_is_emptying(call.args[0]) if call.args else is_options)
-    modes = [*call.args[0 if is_method else 1 :][:1], *(k.value for k in call.keywords if k.arg == "mode")]
-    if name != "open" or not any(map(_is_emptying, modes)):
-        return None
-    if is_method:
-        return owner
-    is_shared = owner is None or _is_fixed(owner, differing)  # not an archive of the call
-    return call.args[0] if is_shared and call.args else None
-
-
-def _is_emptying(mode: ast.expr) -> bool:
-    return isinstance(mode, ast.Constant) and is_writing(mode.value) and "w" in str(mode.value)
-
-
-def _imported(nodes: Collection[ast.AST]) -> set[str]:
-    imports = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
-    return {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
-
-
-def _is_fixed(node: ast.expr, differing: set[str]) -> bool:
-    """Return whether an expression has the same value in each call, as the path of a file beside another."""
-    is_path = all(last_name(part.func) in _OF_PATHS for part in ast.walk(node) if isinstance(part, ast.Call))
-    return is_path and differing.isdisjoint(part.id for part in ast.walk(node) if isinstance(part, ast.Name))
-
-
-@functools.cache
-def _changed_names(code: CodeType, path: Path) -> frozenset[str]:
-    """Return the variables whose objects a function of the script may change. See `_rewritten_files`."""
-    definitions = function_definitions(code, path)
-    names = {name for part in definitions for node in _changed_expressions(part) for name in _variable_or_field(node)}
-    return frozenset(names - local_names(code).difference(parameters(code)))
-
-
-def _changed_expressions(function: ast.AST) -> Iterator[ast.expr]:
-    """Yield the expressions whose values a function may change: by an assignment or a method, or where it writes."""
-    for node in ast.walk(function):
-        if isinstance(node, (ast.Attribute, ast.Subscript)) and not isinstance(node.ctx, ast.Load):
-            yield node.value
-        elif isinstance(node, ast.AugAssign):
-            yield node.target
-        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Call):
-            yield node.value.func
-        if isinstance(node, ast.Call):
-            yield from (keyword.value for keyword in node.keywords if keyword.arg in ("file", "out"))
-
-
-def _variable_or_field(node: ast.AST) -> list[str]:
-    """Return the variable at the beginning of attributes, items and calls; a field of ``self`` as ``self.name``."""
-    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
-        inner = node.func if isinstance(node, ast.Call) else node.value
-        if isinstance(node, ast.Attribute) and isinstance(inner, ast.Name) and inner.id == "self":
-            return [f"self.{node.attr}"]
-        node = inner
-    return [node.id] if isinstance(node, ast.Name) else []
+def _decides(change: Use, uses: SharedUses, place: Place, kind: str) -> bool:
+    """Return whether what other calls change decides on a change. That a key or value is missing may only set it."""
+    if not any(overlap(place, other.place) for other in uses.changes):
+        return False
+    if not overlap(place, change.place):
+        return True
+    if kind == MEMBERSHIP and change.kind == EXTENDED:
+        return not isinstance(uses.places.value(change.place), (set, dict))
+    return kind == COMPARED or change.kind != SET

@@ -6,13 +6,12 @@ import ast
 import inspect
 import threading
 from collections import deque
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from types import BuiltinMethodType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling import method_names
 from eechips.scripts.pooling.called_functions import (
     MADE,
     MUTABLE,
@@ -24,10 +23,10 @@ from eechips.scripts.pooling.called_functions import (
     layers,
     methods,
 )
-from eechips.scripts.pooling.script_functions import Definition, ScriptFunction, fields, is_of_script
+from eechips.scripts.pooling.script_functions import Definition, ScriptFunction, fields, is_of_script, local_names
 from eechips.scripts.pooling.shared_places import ARGUMENT, MODULE, UNKNOWN, SharedPlaces, is_argument
 from eechips.scripts.pooling.state_changes import is_table
-from eechips.scripts.pooling.statement_kinds import is_globals, is_namespace
+from eechips.scripts.pooling.statement_kinds import OF_CONTAINERS
 from eechips.scripts.script_source import last_name
 
 _ACCESSORS = frozenset({"at", "flat", "iat", "iloc", "loc", "values"})
@@ -35,7 +34,6 @@ _MOST_RETURNS = 3
 _MOST_FUNCTIONS = 100
 """Items of a container that may be functions."""
 _ITERATORS = frozenset({"enumerate", "filter", "iter", "list", "next", "reversed", "sorted", "tuple", "zip"})
-_CLOCKS = frozenset({"monotonic", "now", "perf_counter", "time", "utcnow"})
 
 
 class Scope:
@@ -58,30 +56,25 @@ class Scope:
             if isinstance(value, MUTABLE) or is_own(value)
         } | dict(context)
         self._derived: dict[str, tuple[Place, ...]] = {}
-        self._locals, self._declared = set[str](), set[str]()
-        self._clocked = set[str]()
+        self._locals = set[str]() if self._source.code is None else local_names(self._source.code)
         self._returns: dict[int, Place | None] = {}
         self.key = self._source.code, tuple(sorted(context.items()))
 
-    def definitions(self, *, is_first: bool) -> Iterator[Definition]:
-        """Yield the definitions of the function in its file, each with its names.
+    def definitions(self) -> tuple[Definition, ...]:
+        """Return the definitions of the function in its file."""
+        return self._source.definitions()
 
-        Args:
-            is_first: whether calls of the pool have this function: its arguments are places, too.
-        """
-        for definition in self._source.definitions():
-            self._locals, self._declared = _names_of(definition, self._source.inherited)
-            if is_first:
-                names = [argument.arg for argument in ast.walk(definition.args) if isinstance(argument, ast.arg)]
-                self._aliases = {n: (f"{ARGUMENT}{n}",) for n in names} | self._aliases
-            yield definition
+    def bind_arguments(self) -> None:
+        """Note that the arguments of the function are places: calls of the pool have it."""
+        names = {arg.arg for part in self.definitions() for arg in ast.walk(part.args) if isinstance(arg, ast.arg)}
+        self._aliases = {name: (f"{ARGUMENT}{name}",) for name in names} | self._aliases
 
     def bound_container(self, node: ast.AST) -> Place | None:
         """Return the place of a variable that holds a method which changes a container, as ``add = rows.append``."""
         place = self.place(node)
         value = UNKNOWN if place is None else self.value(place)
         is_bound = isinstance(value, BuiltinMethodType) and isinstance(value.__self__, (dict, list, set, deque))
-        return place if is_bound and value.__name__ in method_names.OF_CONTAINERS else None
+        return place if is_bound and value.__name__ in OF_CONTAINERS else None
 
     def is_local(self, node: ast.AST) -> bool:
         """Return whether an expression is a local name."""
@@ -133,20 +126,10 @@ class Scope:
         if isinstance(node, ast.Call):
             return self._returned(node)
         inner = self._place(node.value) if isinstance(node, (ast.Attribute, ast.Subscript)) else None
-        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id not in self._locals:
-            function = self._variables.get(node.value.id)
-            if isinstance(function, FunctionType) and node.attr in vars(function):
-                return (node.value.id, f".{node.attr}")
-        if isinstance(node, ast.Subscript) and is_globals(node.value) and isinstance(node.slice, ast.Constant):
-            return (str(node.slice.value),)
         if inner is None:
             return None
         if isinstance(node, ast.Subscript):
-            if is_namespace(node.value) and isinstance(node.slice, ast.Constant):
-                return (*inner, f".{node.slice.value!s}")
             return inner if isinstance(node.slice, ast.Slice) else (*inner, step(node.slice))
-        if isinstance(node, ast.Attribute) and node.attr == "__dict__":
-            return inner
         name = node.attr if isinstance(node, ast.Attribute) else ""
         is_cells = isinstance(value := self.value(inner), np.ndarray) or is_table(value)
         return inner if is_cells and name in _ACCESSORS else (*inner, f".{name}")
@@ -167,14 +150,12 @@ class Scope:
         return next((place for place in sorted(places, key=is_argument) if self.is_object(place)), None)
 
     def _of_builtin(self, node: ast.Call, name: str) -> Place | None:
-        """Return the place that a call of ``super``, ``vars``, ``type`` or a function of the script returns."""
+        """Return the place that a call of ``super``, ``type`` or a function of the script returns."""
         if name == "super":
             return self._aliases.get(self.first)
-        if name in ("getattr", "type", "vars") and node.args and (place := self.place(node.args[0])) is not None:
-            if name == "getattr":
-                key = node.args[1] if len(node.args) > 1 else None
-                return (*place, f".{key.value!s}") if isinstance(key, ast.Constant) else None
-            return (*place, ".__class__") if name == "type" else place
+        if name == "type" and node.args:
+            place = self.place(node.args[0])
+            return None if place is None else (*place, ".__class__")
         return self._returned(node)
 
     def _returned(self, node: ast.Call) -> Place | None:
@@ -186,7 +167,7 @@ class Scope:
             self._places.levels += 1
             for member, context in self.called(node.func):
                 scope = Scope(member, {**context, **self.given(member, node, context)}, self._places)
-                parts = [part for definition in scope.definitions(is_first=False) for part in ast.walk(definition)]
+                parts = [part for definition in scope.definitions() for part in ast.walk(definition)]
                 values = [p.value for p in parts if isinstance(p, (ast.Return, ast.Yield)) and p.value is not None]
                 returned = (place for value in values if (place := scope.place(value)) is not None)
                 self._returns[id(node)] = next(filter(self.is_object, returned), None)
@@ -223,10 +204,10 @@ class Scope:
                 self.bind(name, (*place, "[*]"))
 
     def _variable(self, name: str) -> Place | None:
-        if name in self._locals or not (name in self._variables or name in self._declared):
+        if name in self._locals or name not in self._variables:
             return None
-        value = self._variables.get(name)
-        if isinstance(value, (threading.local, FunctionType)):
+        value = self._variables[name]
+        if isinstance(value, threading.local):
             return None
         if isinstance(value, (ModuleType, type)) and not is_of_script(value):
             return None
@@ -247,7 +228,6 @@ class Scope:
             derived: places from which the value is made.
         """
         if isinstance(target, ast.Name) and target.id in self._locals:
-            self._clocked.discard(target.id)
             self._aliases.pop(target.id, None)
             self._derived[target.id] = tuple(derived)
             if place is not None:
@@ -259,18 +239,6 @@ class Scope:
     def derived(self, node: ast.AST) -> tuple[Place, ...]:
         """Return the places from which the value of a local name is made."""
         return self._derived.get(node.id, ()) if isinstance(node, ast.Name) else ()
-
-    def note_clock(self, target: ast.expr, value: ast.expr) -> None:
-        """Note whether a local name has the time."""
-        if isinstance(target, ast.Name) and isinstance(value, ast.Call) and last_name(value.func) in _CLOCKS:
-            self._clocked.add(target.id)
-
-    def is_clocked(self, node: ast.expr) -> bool:
-        """Return whether an expression depends on the time."""
-        parts = list(ast.walk(node))
-        return any(isinstance(part, ast.Name) and part.id in self._clocked for part in parts) or any(
-            isinstance(part, ast.Call) and last_name(part.func) in _CLOCKS for part in parts
-        )
 
     def called(self, func: ast.expr) -> list[Called]:
         """Return the functions of the script that an expression may call, with the places of ``self`` or ``cls``."""
@@ -287,7 +255,10 @@ class Scope:
             return methods([owner], func.attr, (name,), is_class=True)
         place = self.place(func.value)
         if place is not None and last_name(getattr(func.value, "func", func.value)) == "super":
-            return methods(self._bases(place), func.attr, place)
+            value = self.value(place)
+            kind = self._variables.get("__class__") if value is UNKNOWN else value
+            kinds = kind.__mro__ if isinstance(kind, type) else type(kind).__mro__
+            return [method for kind in kinds for method in methods([kind], func.attr, place)]
         value = UNKNOWN if place is None else self.value(place)
         if isinstance(value, type):
             return methods([value], func.attr, place, is_class=True)
@@ -326,48 +297,18 @@ class Scope:
             return [called for item in items if callable(item) for called in functions_of(item, self._places.added)]
         return functions_of(value, self._places.added) if callable(value) else []
 
-    def _bases(self, place: Place) -> list[type]:
-        """Return the classes among which ``super`` finds a method."""
-        value, present = self.value(place), self._variables.get("__class__")
-        kinds = value.__mro__ if isinstance(value, type) else type(value).__mro__
-        if value is UNKNOWN or present not in kinds:
-            kinds = present.__mro__ if isinstance(present, type) else ()
-        return [*kinds[kinds.index(present) + 1 :]] if kinds else []
-
     def given(self, member: Any, node: ast.Call, context: Mapping[str, Place]) -> dict[str, Place]:
         """Return the places that a call passes to parameters of a function, beside those that it has."""
         names = ScriptFunction(member).parameters()
         names = names[1:] if names and names[0] in context else names
-        values, named = list[ast.expr](), [(k.arg, k.value) for k in node.keywords if k.arg]
-        for value in node.args:
-            display = getattr(value, "value", value) if isinstance(value, ast.Starred) else None
-            values += display.elts if isinstance(display, (ast.List, ast.Tuple)) else [value]
-        for display in (k.value for k in node.keywords if k.arg is None and isinstance(k.value, ast.Dict)):
-            keys = [key.value if isinstance(key, ast.Constant) else "" for key in display.keys]
-            named += [(str(key), value) for key, value in zip(keys, display.values, strict=True)]
-        pairs = [*zip(names, values, strict=False), *named]
-        return {name: place for name, value in pairs if (place := self.place(value)) is not None}
+        pairs = [*zip(names, node.args, strict=False), *((word.arg or "", word.value) for word in node.keywords)]
+        places = {name: place for name, value in pairs if (place := self.place(value)) is not None}
+        for value in node.args[-1:]:
+            if isinstance(value, ast.Starred) and (place := self.place(value.value)) is not None:
+                places |= dict.fromkeys(names[len(node.args) - 1 :], (*place, "[*]"))
+        return places
 
 
 def step(key: ast.expr) -> str:
     """Return the step of a place to an item."""
     return f"[{key.value!r}]" if isinstance(key, ast.Constant) and key.value is not ... else f"[*{ast.unparse(key)}]"
-
-
-def _names_of(definition: ast.AST, inherited: Collection[str]) -> tuple[set[str], set[str]]:
-    """Return the local names of a function and of its inner functions, and the names that it declares as not local.
-
-    Args:
-        inherited: names of variables of the functions around it.
-    """
-    nodes = list(ast.walk(definition))
-    declared = {name for node in nodes if isinstance(node, ast.Global) for name in node.names}
-    declared |= {n for node in nodes if isinstance(node, ast.Nonlocal) for n in node.names if n in inherited}
-    bound = {node.id for node in nodes if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load)}
-    bound |= {node.arg for node in nodes if isinstance(node, ast.arg)}
-    inner = (node for node in nodes if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)))
-    bound |= {node.name for node in inner if node is not definition}
-    bound |= {node.name for node in nodes if isinstance(node, ast.ExceptHandler) and node.name}
-    imports = (node for node in nodes if isinstance(node, (ast.Import, ast.ImportFrom)))
-    bound |= {alias.asname or alias.name.partition(".")[0] for node in imports for alias in node.names}
-    return bound - declared, declared

@@ -11,8 +11,7 @@ import numpy as np
 
 from eechips.scripts.pooling.call_variables import CallVariables, SharedCall
 from eechips.scripts.pooling.called_functions import Place
-from eechips.scripts.pooling.place_uses import ADDED, EXTENDED
-from eechips.scripts.pooling.shared_places import may_equal, variable_name
+from eechips.scripts.pooling.shared_places import ADDED, EXTENDED, may_equal, variable_name
 from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.state_changes import Removal, StateChange, equal, is_number, is_table
 

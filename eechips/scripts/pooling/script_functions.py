@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import inspect
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -115,23 +114,6 @@ def is_file_of_script(path: Path) -> bool:
     return not is_installed(path) and not path.is_relative_to(_PACKAGE) and path.is_file()
 
 
-def reached_functions(function: Any) -> Iterator[FunctionType | MethodType]:
-    """Yield a function, and the functions of the script and its modules that it uses by their names."""
-    waiting, reached = [function], set[CodeType]()
-    while waiting:
-        member = waiting.pop()
-        owner = member.__self__ if isinstance(member, MethodType) else None
-        inner = unwrapped(member)
-        if not isinstance(inner, FunctionType) or inner.__code__ in reached or not is_of_script(inner):
-            continue
-        reached.add(inner.__code__)
-        yield inner if owner is None else MethodType(inner, owner)
-        for name in inner.__code__.co_names:
-            waiting.append(inner.__globals__.get(name))
-            if isinstance(method := inspect.getattr_static(type(owner), name, None), FunctionType):
-                waiting.append(MethodType(method, owner))
-
-
 def parameters(code: CodeType) -> tuple[str, ...]:
     """Return the names of a function's parameters."""
     return code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
@@ -172,13 +154,14 @@ def _place(node: Definition) -> tuple[str, int]:
 
 
 class _Attributes(ast.NodeTransformer):
-    """Write ``getattr(value, "name")`` as ``value.name``."""
+    """Write ``getattr(value, "name")`` as ``value.name``, and ``vars(value)`` as ``value.__dict__``."""
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         """Return an attribute for such a call."""
         self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id == "getattr" and len(node.args) == 2:
-            name = getattr(node.args[1], "value", None)
-            if isinstance(name, str):
-                return ast.copy_location(ast.Attribute(node.args[0], name, ast.Load()), node)
+        match node:
+            case ast.Call(ast.Name("getattr"), [value, ast.Constant(str(name)), *_]):
+                return ast.copy_location(ast.Attribute(value, name, ast.Load()), node)
+            case ast.Call(ast.Name("vars"), [value]):
+                return ast.copy_location(ast.Attribute(value, "__dict__", ast.Load()), node)
         return node

@@ -1,4 +1,4 @@
-"""Hold the places of variables that threads share, with their values before the calls.
+"""Hold the places of variables that threads share, with their values before the calls, and how a function uses them.
 
 A place is a variable, with the attributes and keys that lead from it to what is used: ``state.text`` and ``rows[n]``.
 """
@@ -9,6 +9,9 @@ import ast
 import inspect
 import sys
 from collections import defaultdict, deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from types import CodeType
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,9 @@ import numpy as np
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place
 from eechips.scripts.pooling.script_functions import ScriptFunction, fields, unwrapped
+
+READ, ADDED, EXTENDED, SET, OTHER = "read", "added", "extended", "set", "other"
+"""Uses: a value is read, a number is added, items are added to a container, a value is set; any other change."""
 
 UNKNOWN: Any = object()
 CONTAINERS = (dict, list, set, deque, tuple)
@@ -82,6 +88,8 @@ def _inner(value: Any, step: str) -> Any:
     """Return an attribute or item, without executing a property."""
     if step == ".__class__":
         return UNKNOWN if value is UNKNOWN else type(value)
+    if step == ".__dict__":
+        return dict(fields(value))
     if step.startswith("."):
         own = fields(value)
         return own.get(
@@ -102,3 +110,58 @@ def _key(step: str) -> Any:
         return ast.literal_eval(step[1:-1])
     except ValueError:  # of an infinite number
         return UNKNOWN
+
+
+Test = tuple[Place, str]
+"""What a condition reads, and the kind of test."""
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """A reading or change of a place.
+
+    Attributes:
+        tests: what the conditions read under which it is done.
+        order: its number in the order of the source.
+        sources: places from which a value that is set is made.
+    """
+
+    place: Place
+    kind: str
+    tests: frozenset[Test]
+    order: int
+    sources: tuple[Place, ...] = ()
+
+
+@dataclass(slots=True)
+class SharedUses:
+    """How a function uses shared places, in the order of the source.
+
+    Attributes:
+        called: places of objects by a method of which it may change them, or into which it prints.
+        named, known: functions that are read, and what they read.
+    """
+
+    places: SharedPlaces
+    changes: list[Use] = field(default_factory=list)
+    readings: list[Use] = field(default_factory=list)
+    called: list[Place] = field(default_factory=list)
+    named: set[Any] = field(default_factory=set)
+    known: dict[Any, list[Use]] = field(default_factory=dict)
+
+    def add(self, kind: str, place: Place | None, tests: frozenset[Test], sources: Iterable[Place] = ()) -> None:
+        """Add a use; none if the place is not shared."""
+        if place is not None:
+            uses = self.readings if kind == READ else self.changes
+            uses.append(Use(place, kind, tests, len(self.changes) + len(self.readings), tuple(sources)))
+
+    def take_readings(self, first: int) -> list[Place]:
+        """Remove the readings from a number on, and return their places."""
+        places = [reading.place for reading in self.readings[first:]]
+        del self.readings[first:]
+        return places
+
+    @property
+    def codes(self) -> set[CodeType]:
+        """Codes of the functions of the script that it consists of, with those that it calls."""
+        return {code for (code, _), _ in self.known}

@@ -1,4 +1,4 @@
-"""Tell what kind of a statement or condition of a script's function it is."""
+"""Tell what statements, conditions and methods in a script's function do."""
 
 from __future__ import annotations
 
@@ -9,6 +9,24 @@ from eechips.scripts.script_source import last_name
 
 MEMBERSHIP, UNSET, COMPARED = "membership", "unset", "compared"
 """Tests: whether a key is there; whether a value is None, empty or false; any other."""
+
+ADDING = frozenset({"append", "extend", "add", "update"})
+REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
+ORDERING = frozenset({"appendleft", "extendleft", "insert", "move_to_end", "reverse", "rotate", "sort", "subtract"})
+ORDERING |= {"difference_update", "intersection_update", "symmetric_difference_update"}
+OF_CONTAINERS = ADDING | REMOVING | ORDERING | {"setdefault", "__setitem__", "__delitem__"}
+"""Methods that change a container."""
+
+CHANGING = frozenset({"delattr", "heapify", "heappush", "heappop", "heapreplace", "heappushpop", "setattr", "shuffle"})
+CHANGING |= {"at", "copyto", "fill_diagonal", "insort", "insort_left", "insort_right", "next", "place", "putmask"}
+CHANGING |= {"setitem"}
+"""Functions that change their first argument."""
+
+OF_PROCESSES = frozenset({"Pool", "Process", "ProcessPoolExecutor"})
+SIGNALS = frozenset({"clear", "get", "get_nowait", "put", "put_nowait", "set"})
+OF_THREADS = frozenset({"_queue", "queue", "threading"})
+OF_ARRAYS = frozenset({"fill", "itemset", "partition", "put", "resize", "sort"})
+OF_TABLES = frozenset({"drop", "fillna", "insert", "pop", "rename", "replace", "sort_values", "update"})
 
 TRY: tuple[type[ast.Try], ...] = (ast.Try, getattr(ast, "TryStar", ast.Try))
 """Classes of ``try``; Python 3.11 has a second one for ``except*``."""
@@ -62,14 +80,3 @@ def leaves(block: Sequence[ast.stmt]) -> bool:
     if isinstance(last, TRY):
         return any(map(leaves, (last.body, last.orelse, last.finalbody, *(h.body for h in last.handlers))))
     return isinstance(last, (ast.Return, ast.Raise, ast.Continue, ast.Break))
-
-
-def is_globals(node: ast.expr) -> bool:
-    """Return whether an expression is the dict of global variables."""
-    return isinstance(node, ast.Call) and last_name(node.func) == "globals"
-
-
-def is_namespace(node: ast.expr) -> bool:
-    """Return whether an expression is the dict of attributes of an object."""
-    name = last_name(node.func) if isinstance(node, ast.Call) else getattr(node, "attr", "")
-    return name in ("vars", "__dict__")
