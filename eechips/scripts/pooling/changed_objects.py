@@ -78,7 +78,9 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
             mapped = (place for place in changes if _is_file(uses.places.value(place[:1])))
             return LostChanges(next((lost_copy(variable_name(place)) for place in mapped), ""), changed=changed)
         lost = [place for place in dict.fromkeys(changes) if _is_lost(place, uses.places)]
-        lost += [change.place for change in uses.changes if _is_dependent(change, uses)]
+        tested = {place for change in uses.changes for place, _ in change.tests}
+        varying = {place for place in tested if any(overlap(place, change.place) for change in uses.changes)}
+        lost += [change.place for change in uses.changes if _is_dependent(change, uses, varying)]
     except Exception as error:  # noqa: BLE001 - of objects of the script
         obstacle = f"what they share is not known ({type(error).__name__}: {error})"
         return LostChanges("" if is_of_processes else obstacle)
@@ -168,13 +170,17 @@ def _hides(holder: Any, step: str) -> bool:
     )
 
 
-def _is_dependent(change: Use, uses: SharedUses) -> bool:
-    """Return whether a change depends on the changes of other calls."""
+def _is_dependent(change: Use, uses: SharedUses, varying: Collection[Place]) -> bool:
+    """Return whether a change depends on the changes of other calls.
+
+    Args:
+        varying: places that conditions read and calls change.
+    """
     return (
         change.kind == OTHER
         or (change.kind == ADDED and _may_begin(change.place, uses))
         or any(not _is_own(reading, change, uses) for reading in uses.readings if overlap(reading.place, change.place))
-        or any(_decides(change, uses, place, kind) for place, kind in change.tests)
+        or any(_decides(change, uses, place, kind) for place, kind in change.tests if place in varying)
     )
 
 
@@ -214,9 +220,7 @@ def _is_own(reading: Use, change: Use, uses: SharedUses) -> bool:
 
 
 def _decides(change: Use, uses: SharedUses, place: Place, kind: str) -> bool:
-    """Return whether what other calls change decides on a change. That a key or value is missing may only set it."""
-    if not any(overlap(place, other.place) for other in uses.changes):
-        return False
+    """Return whether a condition on what calls change decides on a change; that something is missing may set it."""
     if not overlap(place, change.place):
         return True
     if kind == MEMBERSHIP and change.kind == EXTENDED:
