@@ -37,8 +37,9 @@ from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
 from eechips.scripts.call_execution import STAGING, CallContext, CallExecutor
 from eechips.scripts.named_inputs import named_inputs
-from eechips.scripts.pooling.call_folder import Call, CallFolder
+from eechips.scripts.pooling.call_folder import CallFolder
 from eechips.scripts.pooling.call_units import ScriptHost, lacks_file
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import ScriptStopped
 from eechips.scripts.pooling.pool_patches import replace_pools
 from eechips.scripts.pooling.pools import finish_executors

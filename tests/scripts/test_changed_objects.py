@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.changed_objects import changed_argument, lost_changes
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import plain, run

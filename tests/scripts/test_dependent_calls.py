@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.changed_objects import lost_changes
 from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.state_changes import StateChanges

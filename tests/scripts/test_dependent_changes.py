@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.changed_objects import lost_changes
 from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.state_changes import StateChanges

@@ -28,7 +28,8 @@ from requests.adapters import HTTPAdapter
 
 import eechips
 from eechips.client.access.connection import Connection, ServiceTarget
-from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.pool_patches import replace_pools
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
 from eechips.scripts.replacements.network_patches import RequestObserver, _note_other_libraries

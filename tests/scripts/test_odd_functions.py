@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eechips.scripts.pooling.call_batch import CallBatch
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.changed_objects import lost_changes
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 

@@ -10,7 +10,8 @@ import pytest
 
 from eechips import open_run
 from eechips.scripts.pooling import pools
-from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import use_host
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.state_changes import StateChanges
 from eechips.scripts.serialization import deserialize, serialize

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.errors import RecipeError
-from eechips.scripts.pooling.call_folder import Call, CallResult
-from eechips.scripts.pooling.call_variables import executed_function
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_variables import Call, executed_function
 from eechips.scripts.pooling.changed_objects import (
     LostChanges,
     argument_objects,

@@ -20,6 +20,7 @@ from eechips.files.removal import ReservedName, remove
 from eechips.manifest.run_signature import seal, unseal, unsealed
 from eechips.recipe import canonical_json
 from eechips.scripts.issued_names import has_issued_names, known_requests, learn
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.shared_objects import ManagedChange, SharedChange
 from eechips.scripts.pooling.state_changes import StateChange
 from eechips.scripts.serialization import describe, deserialize, deserialize_result, function_name, serialize
@@ -28,15 +29,6 @@ from eechips.storage import resolve_inside, write_file
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
 _STATE = "state"
 _PER_FOLDER = 1000  # results
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A call of a function in a pool."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

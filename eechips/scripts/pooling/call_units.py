@@ -26,9 +26,9 @@ from eechips.scripts.call_execution import CallContext
 from eechips.scripts.module_state import module_variables
 from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.appended_files import AppendedFiles
-from eechips.scripts.pooling.call_folder import Call, CallFolder, CallResult, Program
+from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
-from eechips.scripts.pooling.call_variables import closure
+from eechips.scripts.pooling.call_variables import Call, closure
 from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
 from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_numbers

@@ -7,33 +7,27 @@ import functools
 import sys
 import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 from eechips.scripts.serialization import without_partial
 
 _OF_MODULE = "module "
 
 
-class SharedCall(Protocol):
-    """A call of a function."""
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a function in a pool."""
 
-    @property
-    def function(self) -> Callable[..., Any]:
-        """Return the called function."""
-
-    @property
-    def arguments(self) -> tuple[Any, ...]:
-        """Return the positional arguments."""
-
-    @property
-    def keywords(self) -> Mapping[str, Any]:
-        """Return the keyword arguments."""
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = field(default_factory=dict)
 
 
 class CallVariables:
     """The variables of a call, by name; see :func:`variables_of`."""
 
-    def __init__(self, call: SharedCall) -> None:
+    def __init__(self, call: Call) -> None:
         self._call, self._function = call, executed_function(call.function)
 
     def __getitem__(self, name: str) -> Any:
@@ -64,7 +58,7 @@ def executed_function(function: Any) -> Any:
     return types.MethodType(method, function) if isinstance(method, types.FunctionType) else function
 
 
-def variables_of(call: SharedCall, modules: Iterable[str] = ()) -> dict[str, Any]:
+def variables_of(call: Call, modules: Iterable[str] = ()) -> dict[str, Any]:
     """Return the variables that a function uses, its arguments, the classes of these, and modules.
 
     Args:

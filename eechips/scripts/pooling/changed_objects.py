@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import SharedCall, executed_function
+from eechips.scripts.pooling.call_variables import Call, executed_function
 from eechips.scripts.pooling.called_functions import Place, is_own
 from eechips.scripts.pooling.rewritten_files import rewritten_files
 from eechips.scripts.pooling.shared_places import (
@@ -94,7 +94,7 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
     return LostChanges(next(iter(reasons), ""), arguments, changed)
 
 
-def changed_argument(call: SharedCall, names: Collection[str], *, is_of_processes: bool = False) -> str:
+def changed_argument(call: Call, names: Collection[str], *, is_of_processes: bool = False) -> str:
     """Return which argument of a call its function changes, so that a copy of it is not enough; empty for none.
 
     Args:
@@ -116,7 +116,7 @@ def lost_copy(name: str) -> str:
     return f"each would change a copy of {name}, which the script needs. Return the values instead"
 
 
-def argument_objects(call: SharedCall, names: Collection[str]) -> list[Any]:
+def argument_objects(call: Call, names: Collection[str]) -> list[Any]:
     """Return the objects that a call has in arguments, also in tuples, and may change.
 
     Args:
@@ -127,7 +127,7 @@ def argument_objects(call: SharedCall, names: Collection[str]) -> list[Any]:
     return [item for item in inner if isinstance(item, (*CONTAINERS, np.ndarray)) or hasattr(item, "__dict__")]
 
 
-def _arguments(call: SharedCall, names: Collection[str]) -> dict[str, Any]:
+def _arguments(call: Call, names: Collection[str]) -> dict[str, Any]:
     """Return the arguments of a call with names; nothing if they do not fit, for which the call raises an error."""
     if not names:
         return {}

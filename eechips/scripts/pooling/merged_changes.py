@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import CallVariables, SharedCall
+from eechips.scripts.pooling.call_variables import Call, CallVariables
 from eechips.scripts.pooling.called_functions import Place
 from eechips.scripts.pooling.shared_places import ADDED, EXTENDED, may_equal, variable_name
 from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.state_changes import Removal, StateChange, equal, is_number, is_table
 
 
-def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> set[str]:
+def apply(changes: Iterable[tuple[StateChange, Call]]) -> set[str]:
     """Make the changes that calls in other processes made to copies of their variables, in their order.
 
     A process may have made a later call first: what that has added, an earlier one has changed. Such a change waits
@@ -36,7 +36,7 @@ def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> set[str]:
     count, values = len(left) + 1, dict[Any, tuple[int, Any]]()
     unclear = set[str]()
     while len(left) < count:
-        count, waiting = len(left), list[tuple[StateChange, SharedCall]]()
+        count, waiting = len(left), list[tuple[StateChange, Call]]()
         for change, call in left:
             rules = merging[id(call.function)]
             if (holder := _holder(change, call, rules)) is None:
@@ -50,7 +50,7 @@ def apply(changes: Iterable[tuple[StateChange, SharedCall]]) -> set[str]:
     return unclear
 
 
-def _holder(change: StateChange, call: SharedCall, merging: _Merging) -> Any:
+def _holder(change: StateChange, call: Call, merging: _Merging) -> Any:
     """Make a change; return what holds its place, or None if that is not there.
 
     Another call adds it, or the script has replaced it.

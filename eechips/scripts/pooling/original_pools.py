@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import EechipsError
-from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_variables import Call
 
 ORIGINALS: dict[str, Any] = {
     "Pool": multiprocessing.pool.Pool,

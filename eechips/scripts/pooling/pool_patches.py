@@ -13,7 +13,7 @@ from typing import Any
 
 from eechips.scripts.pooling import original_pools, pools
 from eechips.scripts.pooling.call_batch import make_calls
-from eechips.scripts.pooling.call_folder import Call
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import is_hosted
 from eechips.scripts.pooling.pathos_pools import replace_pathos
 from eechips.scripts.replacements.name_replacement import replace_names

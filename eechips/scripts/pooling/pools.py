@@ -20,7 +20,8 @@ from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 from eechips.scripts.pooling.call_batch import CallBatch, call_values
-from eechips.scripts.pooling.call_folder import Call, CallResult
+from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, Hosted, is_of_script
 from eechips.scripts.serialization import function_name, is_of_process
 

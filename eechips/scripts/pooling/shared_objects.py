@@ -17,7 +17,7 @@ from multiprocessing import managers, sharedctypes
 from numbers import Number
 from typing import Any
 
-from eechips.scripts.pooling.call_variables import SharedCall, variables_of
+from eechips.scripts.pooling.call_variables import Call, variables_of
 from eechips.scripts.replacements.name_replacement import replace_names
 
 _CHANGING = frozenset({
@@ -69,7 +69,7 @@ _Place = tuple[int, int]
 
 
 @contextlib.contextmanager
-def record_numbers(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[SharedChange]]:
+def record_numbers(call: Call, initargs: Iterable[Any]) -> Iterator[list[SharedChange]]:
     """Record, at the end of the block, how a call in it has changed shared numbers."""
     shared = {name: (value, _numbers(value)) for name, value in _shared_numbers(call, initargs).items()}
     changes: list[SharedChange] = []
@@ -163,7 +163,7 @@ _TRACED: dict[type, Any] = {
 }
 
 
-def repeat_numbers(changes: Iterable[SharedChange], call: SharedCall, initargs: Iterable[Any]) -> None:
+def repeat_numbers(changes: Iterable[SharedChange], call: Call, initargs: Iterable[Any]) -> None:
     """Change the script's shared numbers as a call has changed its copies.
 
     What the call would not have assigned, by its comparisons, remains: a maximum of other calls.
@@ -184,7 +184,7 @@ def repeat_numbers(changes: Iterable[SharedChange], call: SharedCall, initargs: 
                 content.value = number
 
 
-def _shared_numbers(call: SharedCall, initargs: Iterable[Any]) -> dict[str, Any]:
+def _shared_numbers(call: Call, initargs: Iterable[Any]) -> dict[str, Any]:
     """Return shared numbers by name, each once: the initializer may make an argument a variable in the worker only."""
     named = {**{f"initializer {number}": value for number, value in enumerate(initargs)}, **variables_of(call)}
     shared: dict[int, tuple[str, Any]] = {}
@@ -200,7 +200,7 @@ def _numbers(value: Any) -> tuple[Any, ...]:
 
 
 @contextlib.contextmanager
-def record_changes(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[ManagedChange]]:
+def record_changes(call: Call, initargs: Iterable[Any]) -> Iterator[list[ManagedChange]]:
     """Record the changes of managed objects inside the block, which makes a call.
 
     Args:
@@ -224,7 +224,7 @@ def record_changes(call: SharedCall, initargs: Iterable[Any]) -> Iterator[list[M
         yield changes
 
 
-def repeat_changes(changes: Iterable[ManagedChange], call: SharedCall, initargs: Iterable[Any]) -> None:
+def repeat_changes(changes: Iterable[ManagedChange], call: Call, initargs: Iterable[Any]) -> None:
     """Make the changes that the same call has made in an earlier run of the script."""
     changes = tuple(changes)
     managed_objects = dict(_managed_objects(call, initargs)) if changes else {}
@@ -234,7 +234,7 @@ def repeat_changes(changes: Iterable[ManagedChange], call: SharedCall, initargs:
                 managed._callmethod(change.method, change.arguments, dict(change.keywords))
 
 
-def _managed_objects(call: SharedCall, initargs: Iterable[Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
+def _managed_objects(call: Call, initargs: Iterable[Any]) -> Iterator[tuple[tuple[Any, ...], Any]]:
     for name, value in {**variables_of(call), "initargs": tuple(initargs)}.items():
         yield from _within((name,), value)
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from eechips.scripts.pooling.call_variables import SharedCall, executed_function, variables_of
+from eechips.scripts.pooling.call_variables import Call, executed_function, variables_of
 
 _MOST_OBJECTS = 10_000
 """Objects of a variable that are compared one by one before and after each call; of others, additions are found."""
@@ -122,7 +122,7 @@ class StateChanges:
         modules: names of the modules of the script, whose variables are compared as well.
     """
 
-    def __init__(self, call: SharedCall, modules: Iterable[str] = ()) -> None:
+    def __init__(self, call: Call, modules: Iterable[str] = ()) -> None:
         self._call, self._names = call, tuple(modules)
         self.has_locked = False
         self._modules = {"__main__", executed_function(call.function).__module__, *self._names}
