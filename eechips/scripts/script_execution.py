@@ -242,7 +242,7 @@ class ScriptRecipe:
                 f"{self.path} has written no file: its calls have found {some_of(host.tested)} in {self._home}. If it"
                 " leaves out what exists, run it in a folder without these files"
             )
-        if not host.calls:
+        if not host.calls and not host.call_notes.has_unsent:
             raise RecipeError(
                 f"{self.path} has no results: it passed no call to a pool and wrote no file to its working directory."
                 f" Printed text, and files elsewhere, are not recorded. {self._hint}"

@@ -107,3 +107,33 @@ def test_an_error_of_such_a_call_is_one_of_the_script(demo_server: Server, tmp_p
     assert "caught of one" in result.stdout
     assert result.returncode == 2
     assert "fails.py, line 4: ValueError: of another" in result.stderr
+
+
+_PRINTS = """
+from concurrent.futures import ThreadPoolExecutor
+
+import ee
+
+ee.Initialize()
+best = -1
+
+
+def keep(n):
+    global best
+    best = max(best, ee.Number(n).multiply(7).mod(5).getInfo())
+
+
+with ThreadPoolExecutor(2) as pool:
+    list(pool.map(keep, range(4)))
+print("best:", best)
+"""
+
+
+def test_calls_in_threads_whose_result_is_printed_are_no_error(demo_server: Server, tmp_path: Path) -> None:
+    """The script was said to have passed no call to a pool, with the exit status 2."""
+    (tmp_path / "script.py").write_text(_PRINTS)
+    result = run(tmp_path / "script.py", demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "best: 4" in result.stdout
+    assert "4 calls of keep(), made in the script's own threads" in result.stderr
+    assert "passed no call" not in result.stderr

@@ -41,6 +41,11 @@ class CallNotes:
         """Note a call that a thread of the script makes, since it cannot be sent to another process."""
         self._unsent[function, obstacle] += 1
 
+    @property
+    def has_unsent(self) -> bool:
+        """Whether threads of the script have made calls of its pools."""
+        return bool(self._unsent)
+
     def add_exit(self, code: object) -> None:
         """Note what ``sys.exit`` was given: a status, or an object that Python prints, with the status 1."""
         if isinstance(code, int):
