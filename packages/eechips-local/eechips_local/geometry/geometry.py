@@ -80,7 +80,8 @@ def element_geometry(element: Any) -> Geometry | None:
 def collection_geometry(collection: Collection) -> Geometry:
     """Return the geometries of a collection's elements merged into one, as ``FeatureCollection.geometry()``.
 
-    Parts that overlap are dissolved. The projection and edges are those of the first geometry.
+    Parts that overlap are dissolved. The projection and edges are those of the first geometry. Without any, the result
+    is a planar MultiPoint of no points, as a published lesson prints it for sampled features (code 6633113158).
 
     Raises:
         LimitError: if that has more edges than Earth Engine allows.
@@ -95,7 +96,7 @@ def collection_geometry(collection: Collection) -> Geometry:
         geometries.append(geometry)
     check_edges(geometries)
     if not geometries:
-        return Geometry(shapely.GeometryCollection())
+        return Geometry(shapely.MultiPoint())
     return merged(geometries)
 
 

@@ -457,6 +457,10 @@ NOTED: dict[str, list[Example]] = {
             lambda basin: basin.set("area", ee.Number.parse(basin.get("areasqkm")))
         ).filter(ee.Filter.gte("area", 0)).size(), 5),
     ],
+    "code 6633113158": [  # "the features don't have any kind of geometry"
+        (lambda ee: ee.Image(1).sampleRegions(ee.FeatureCollection([ee.Geometry.Point([0, 0])]), None, 30).geometry(),
+            {"geodesic": False, "type": "MultiPoint", "coordinates": []}),
+    ],
     "code 1855454028": [
         (lambda ee: ee.Image("JRC/GSW1_4/GlobalSurfaceWater").bandNames(), [
             "occurrence", "change_abs", "change_norm", "seasonality", "recurrence", "transition", "max_extent",
