@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from local_tests.published.test_printed_values import Example
@@ -368,3 +369,30 @@ def test_an_equal_area_map_is_known_by_its_text(ee: Any) -> None:
     )
     area = ee.Image.pixelArea().reproject(wkt, None, 1000)
     assert first(ee, area).getInfo()["area"] == pytest.approx(1e6, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("image", "lists", "expected"),
+    [
+        ([1, 2], [[[9, 9], [1, 2]], [[0, 0], [3, 4]]], [3, 4]),
+        ([1, 2], [[[1, 2]], [7]], 7),
+        ([1, 2], [[[1, 2, 3]], [7]], None),
+        (5, [[5], [[1.5, 2]]], [1.5, 2]),
+        (5, [[6], [[1, 2]], [8, 9]], [8, 9]),
+        (5, [[6], [[1, 2]]], None),
+    ],
+)
+def test_values_of_remap_may_be_arrays(ee: Any, image: Any, lists: list[Any], expected: Any) -> None:
+    """The source and the destination values are "numbers or ee.Array" (the signature of Image.remap)."""
+    made = [[ee.Array(v) if isinstance(v, list) else v for v in values] for values in lists[:2]]
+    pixels = pixels_of(ee, image) if isinstance(image, list) else ee.Image(image)
+    remapped = pixels.remap(*made, *(ee.Array(default) for default in lists[2:]))
+    assert remapped.bandTypes().get("remapped").getInfo().get("dimensions", 0) == np.ndim(lists[1][0])
+    assert first(ee, remapped).getInfo() == {"remapped": expected}
+
+
+def test_arrays_of_remap_have_one_shape(ee: Any) -> None:
+    with pytest.raises(
+        ee.EEException, match=r"^Image\.remap: The arrays in 'to', and 'defaultValue', must have the same"
+    ):
+        ee.Image(5).remap([5, 6], [ee.Array([1]), ee.Array([1, 2])]).getInfo()

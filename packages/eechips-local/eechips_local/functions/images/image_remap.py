@@ -16,6 +16,7 @@ from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixelwise_rasters import PixelFunction, both, mapped
 from eechips_local.pixels.types import DOUBLE, Numbers, ranged, union_type
 from eechips_local.protocol.request_errors import InvalidError, check_choice
+from eechips_local.values.ragged_arrays import by_shape
 from eechips_local.values.values import Array
 
 
@@ -59,11 +60,13 @@ def remap(image: Image, from_: list[Any], to: list[Any] | Array, defaultValue: A
     band = _first_band(image, bandName)
     if not from_:
         raise InvalidError("List of values to remap must not be empty.")
+    listed: dict[str, list[Any]] = {"from": from_, "to": list(to)}  # type: ignore[arg-type]
+    listed["defaultValue"] = [] if defaultValue is None else [defaultValue]
+    if any(isinstance(value, Array) for values in listed.values() for value in values):
+        kind, look_up = _array_table(*(_arrays(values, name) for name, values in listed.items()))
+        return image.with_bands([replace(mapped([band], look_up, lambda _: kind)[0], name="remapped")])
     source, target = _numbers(from_, "from"), _numbers(to, "to")  # type: ignore[arg-type]
-    if len(source) != len(target):
-        raise InvalidError(
-            f"The lists 'from' and 'to' must have the same number of values; found {len(source)} and {len(target)}."
-        )
+    _check_lengths(source, target)
     # Where a value is listed twice the last counts.
     order = np.argsort(source, kind="stable")
     keys, results = source[order], target[order]
@@ -77,6 +80,40 @@ def remap(image: Image, from_: list[Any], to: list[Any] | Array, defaultValue: A
     look_up = _looked_up(keys, results.astype(_wide(kind)), None if default is None else default.astype(_wide(kind))[0])
     (remapped,) = mapped([band], look_up, lambda _: kind)
     return image.with_bands([replace(remapped, name="remapped")])
+
+
+def _check_lengths(source: Sequence[Any] | Numbers, target: Sequence[Any] | Numbers) -> None:
+    if len(source) != len(target):
+        raise InvalidError(
+            f"The lists 'from' and 'to' must have the same number of values; found {len(source)} and {len(target)}."
+        )
+
+
+def _arrays(values: Sequence[Any], name: str) -> list[Numbers]:
+    _numbers([0 if isinstance(value, Array) else value for value in values], name)
+    return [value.values if isinstance(value, Array) else np.asarray(value) for value in values]
+
+
+def _array_table(
+    source: list[Numbers], target: list[Numbers], default: list[Numbers]
+) -> tuple[PixelType, PixelFunction]:
+    """Return the type and function of a table with arrays ("numbers or ee.Array", as Google documents both lists)."""
+    _check_lengths(source, target)
+    results = [*target, *(default or target[:1])]  # the last for pixels that are not listed
+    if len({result.shape for result in results}) > 1:
+        raise InvalidError("The arrays in 'to', and 'defaultValue', must have the same shape.")
+    table = np.stack(results)
+    kind = replace(_type_of(table.ravel()), dimensions=table.ndim - 1)
+
+    def pixel(pixels: Sequence[Pixels]) -> Pixels:
+        values, mask = pixels[0].values, pixels[0].mask
+        index = np.full(mask.shape, -1, dtype=np.intp)
+        for position, key in enumerate(source):
+            if key.shape == values.shape[2:]:
+                index[(values == key).reshape(*mask.shape, -1).all(axis=2)] = position
+        return Pixels(table[index], mask if default else both(mask, index >= 0))
+
+    return kind, by_shape(pixel)
 
 
 def _wide(kind: PixelType) -> Any:
