@@ -340,6 +340,7 @@ _DEPENDENT = {
             print(len(rows)); last = time.time()
         rows.append(n)
     """,
+    "what the first one does": "if lock.acquire(blocking=False):\n    rows.append('header')\nrows.append(n)",
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }
 """Bodies of functions whose calls depend on each other."""

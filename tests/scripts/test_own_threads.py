@@ -129,6 +129,7 @@ print("best:", best)
 """
 
 
+@pytest.mark.slow
 def test_calls_in_threads_whose_result_is_printed_are_no_error(demo_server: Server, tmp_path: Path) -> None:
     """The script was said to have passed no call to a pool, with the exit status 2."""
     (tmp_path / "script.py").write_text(_PRINTS)

@@ -139,3 +139,37 @@ def test_assigned_numbers_are_not_added_up(demo_server: Server, tmp_path: Path) 
         result = run(script, demo_server, tmp_path)
         assert result.returncode == 0, result.stderr
         assert result.stdout.startswith(expected)
+
+
+NUMBERED = """
+from multiprocessing import Pool, Value
+
+import ee
+
+ee.Initialize()
+numbers = Value("i", 0)
+
+
+def save(n):
+    with numbers.get_lock():
+        numbers.value += 1
+        number = numbers.value
+    with open(f"{number:03d}.txt", "w") as file:
+        file.write(str(ee.Number(n).getInfo()))
+
+
+if __name__ == "__main__":
+    with Pool(2) as pool:
+        pool.map(save, range(4))
+"""
+
+
+def test_processes_that_number_files_by_a_shared_number_are_refused(demo_server: Server, tmp_path: Path) -> None:
+    """Each process counted its copy: a third of the calls failed, and returned numbers were there twice."""
+    (tmp_path / "numbered.py").write_text(NUMBERED)
+    result = run(tmp_path / "numbered.py", demo_server, tmp_path)
+    assert result.returncode == 2, result.stderr
+    assert (
+        "calls of save() cannot be made in other processes: each would count with a copy of numbers." in result.stderr
+    )
+    assert "by enumerate()" in result.stderr

@@ -11,10 +11,11 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import ChainMap, Counter, UserDict, UserList, defaultdict
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from multiprocessing.sharedctypes import Synchronized
 from pathlib import Path
-from types import FunctionType, MemberDescriptorType
+from types import FunctionType, MemberDescriptorType, NoneType
 from typing import Any
 
 import numpy as np
@@ -75,8 +76,9 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
         changes = [change.place for change in uses.changes] + uses.called
         changed = frozenset(variable_name(place) for place in changes if is_argument(place))
         if is_of_processes:
-            mapped = (place for place in changes if _is_file(uses.places.value(place[:1])))
-            return LostChanges(next((lost_copy(variable_name(place)) for place in mapped), ""), changed=changed)
+            mapped = [place for place in changes if _is_file(uses.places.value(place[:1]))]
+            reasons = [*map(lost_copy, map(variable_name, mapped)), *_lost_numbers(uses)]
+            return LostChanges(next(iter(reasons), ""), changed=changed)
         lost = [place for place in dict.fromkeys(changes) if _is_lost(place, uses.places)]
         tested = {place for change in uses.changes for place, _ in change.tests}
         varying = {place for place in tested if any(overlap(place, change.place) for change in uses.changes)}
@@ -92,6 +94,19 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
     reasons += [lost_copy(variable_name(place)) for place in lost if not is_argument(place)]
     arguments = frozenset(variable_name(place) for place in lost if is_argument(place))
     return LostChanges(next(iter(reasons), ""), arguments, changed)
+
+
+def _lost_numbers(uses: SharedUses) -> Iterator[str]:
+    """Yield why calls of processes are not made that count with a ``Value``, and use the number, as in names of files.
+
+    A variable that the initializer of the pool sets in each process may be None in the script.
+    """
+    read = [reading.place for reading in uses.readings]
+    for change in uses.changes:
+        is_shared = isinstance(uses.places.value(change.place[:-1]), (Synchronized, NoneType))
+        if change.kind == ADDED and change.place[-1] == ".value" and is_shared and change.place in read:
+            name = variable_name(change.place)
+            yield f"each would count with a copy of {name}. Number their arguments in the script, as by enumerate()"
 
 
 def changed_argument(call: Call, names: Collection[str], *, is_of_processes: bool = False) -> str:

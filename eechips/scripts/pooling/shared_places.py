@@ -11,6 +11,7 @@ import sys
 from collections import defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from multiprocessing.sharedctypes import Synchronized
 from types import CodeType
 from typing import Any
 
@@ -90,6 +91,8 @@ def _inner(value: Any, step: str) -> Any:
         return UNKNOWN if value is UNKNOWN else type(value)
     if step == ".__dict__":
         return dict(fields(value))
+    if step == ".value" and isinstance(value, Synchronized):
+        return 0
     if step.startswith("."):
         own = fields(value)
         return own.get(

@@ -385,7 +385,8 @@ class _Reader:
             self._uses.add(OTHER, place if is_changed or name == "setdefault" else None, tests)
             return
         elif value is not UNKNOWN and not isinstance(value, CONTAINERS):  # of a library
-            if type(value).__module__ in OF_THREADS and name in SIGNALS:
+            is_mark = name == "acquire" and bool(node.args or node.keywords)  # who has it first, does something once
+            if is_mark or (type(value).__module__ in OF_THREADS and name in SIGNALS):
                 self._uses.add(OTHER, place, tests)
             return
         elif is_slice(func.value):
