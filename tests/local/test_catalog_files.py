@@ -128,6 +128,7 @@ def local(files: Path) -> Path:
         ),
         scene("shared", {"swir": {**bare(str(files / "swir.tif")), "nodata": 0}}),
         scene("default", {"swir": bare(str(files / "swir.tif"))}, nodata=0),
+        scene("heights", {"red": wrong}, **{"proj:code": "EPSG:26914+5703"}),
         scene("moved", {"red": {**wrong, "proj:transform": [2.0, 0.0, 0.0, 0.0, -2.0, 0.0]}}),
         scene("smaller", {"red": {**wrong, "proj:shape": [100, 100]}}),
         scene("typed", {"red": {**wrong, "raster:bands": [{"data_type": "float32"}]}}),
@@ -153,6 +154,13 @@ def test_chips_are_the_files_pixels(locally: Server, files: Path, name: str) -> 
         np.testing.assert_array_equal(chip(ee, image, name, column, row), window(files / f"{name}.tif", column, row))
 
 
+def test_an_item_may_declare_heights_that_its_file_does_not(locally: Server, files: Path) -> None:
+    """As items of 3DEP in the Planetary Computer do, EPSG:5498 for files in EPSG:4269."""
+    ee = initialize(locally)
+    found = chip(ee, ee.Image("scenes/heights"), "red", 17, 33)
+    np.testing.assert_array_equal(found, window(files / "red.tif", 17, 33))
+
+
 def test_described_bands_are_known_without_reading_files(locally: Server) -> None:
     ee = initialize(locally)
     before = reads(locally)["headers"]
@@ -174,7 +182,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 12
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 13
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]

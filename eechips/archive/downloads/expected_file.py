@@ -287,13 +287,17 @@ def _header_of(path: Path) -> tuple[FileMetadata, str, bool]:
 
 
 def _is_crs(actual: str | None, wanted: str) -> bool:
-    """Return whether two CRS are equal for pyproj, or in projection, parameters and datum: headers vary the names."""
+    """Return whether two CRS are equal for pyproj, or in projection, parameters and datum: headers vary the names.
+
+    A vertical datum moves no pixel: the Planetary Computer declares EPSG:5498, NAD83 and heights, for files of 3DEP in
+    NAD83 (https://github.com/gjoseph92/stackstac/issues/147).
+    """
     if actual is None:
         return False
     if actual == wanted:
         return True
     try:
-        here, there = parse_crs(actual), parse_crs(wanted)
+        here, there = parse_crs(actual).to_2d(), parse_crs(wanted).to_2d()
     except UsageError:
         return True  # PROJ does not know the catalogue's CRS
     if here.equals(there, ignore_axis_order=True):

@@ -200,6 +200,11 @@ def test_crs_of_files_are_compared_by_meaning(tmp_path: Path) -> None:
     with pytest.raises(ValidationError, match="CRS"):
         inspect(custom, promise({"type": TIFF, "proj:code": "EPSG:32613"}))  # another datum
     inspect(custom, promise({"type": TIFF, "proj:code": "XYZ:1"}))  # which nobody knows
+    nad83 = write(tmp_path / "d.tif", crs="EPSG:4269")
+    inspect(nad83, promise({"type": TIFF}, {"proj:epsg": 5498}))  # as the Planetary Computer declares 3DEP
+    with pytest.raises(ValidationError, match="CRS"):
+        inspect(nad83, promise({"type": TIFF}, {"proj:epsg": 9518}))  # WGS 84 and heights
+    inspect(write(tmp_path / "h.tif", crs="EPSG:5498"), promise({"type": TIFF}, {"proj:epsg": 4269}))
     sinusoidal = write(tmp_path / "s.tif", crs="+proj=sinu +R=6371007.181 +units=m")
     inspect(sinusoidal, promise({"type": TIFF, "proj:epsg": None}, {"proj:epsg": 4326}))
 
