@@ -243,6 +243,16 @@ def test_a_collection_has_an_image_for_each_interval(described: StubStore) -> No
     assert list(rain.images(Query(bounds=(0.0, 70.0, 1.0, 71.0)))) == []
 
 
+def test_images_are_made_once_where_a_composite_is_read_at_many_places() -> None:
+    """So sankee samples 500 points: https://github.com/aazuspan/sankee, sankee/sampling.py."""
+    collection = RECORDS.get("USFS/GTAC/LCMS/v2023-9")
+    assert isinstance(collection, StubCollection)
+    places = [Query(bounds=(x, 46.2, x + 0.01, 46.21)) for x in (-122.2, -122.1)]
+    first, second = (list(collection.images(place)) for place in places)
+    assert len({image.id for image in first}) == len(first) == len(second) > 30
+    assert all(image is other for image, other in zip(first, second, strict=True))
+
+
 def test_images_are_found_by_their_index(described: StubStore) -> None:
     image = described.get("ACME/RAIN/20200607")
     assert isinstance(image, ImageAsset)

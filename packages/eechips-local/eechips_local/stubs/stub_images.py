@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import bisect
-import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,35 +12,22 @@ from itertools import islice, product
 from typing import Any, TypeAlias
 
 import shapely
-from affine import Affine
 
 from eechips_local.demo import synthetic_label
 from eechips_local.demo.image_search import query_boxes, wanted_indices
-from eechips_local.demo.painting.painted_source import SINUSOIDAL, PaintedSource
+from eechips_local.demo.painting.painted_source import PaintedSource
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query
 from eechips_local.evaluation.lazy_values import LazySequence
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.stubs.dataset_description import DatasetDescription, Interval, midnight_of
 from eechips_local.stubs.dated_names import numbers_named
 from eechips_local.stubs.stub_bands import BandPlan, plan_band, with_ranges_of_like_bands
+from eechips_local.stubs.stub_grids import SINUSOIDAL_IDS, pixel_grid
 from eechips_local.stubs.stub_properties import EARLIEST, check_equals, forecast_time, millis, property_values
 from eechips_local.stubs.stub_scene import StubScene
 
-_DEGREE = 6_378_137.0 * math.pi / 180.0  # metres, as Earth Engine counts them
 _USUAL_SIZE = 1000.0  # metres of a pixel whose size is not stated
-
-# Half the width and height of the sinusoidal grid of MODIS and VIIRS, metres, and the sizes of its pixels. It has 36 by
-# 18 tiles of 1,200 pixels of a nominal kilometre, of twice as many of half a kilometre, and so on:
-# https://modis-land.gsfc.nasa.gov/MODLAND_grid.html.
-_HALF = (20_015_109.354, 10_007_554.677)
-_TILED = (230.0, 1000.0)
-_SINUSOIDAL_IDS = re.compile(r"MODIS/(006|061)/M|NASA/VIIRS/00[12]/VNP")
-_ACROSS = 36 * 1200
-_FINE = 30.0 / 3600.0
-"""Degrees of a pixel, below which halves of seconds of arc occur, as 7.5 of USGS/GMTED2010."""
-_IN_DEGREES = "VNP46"
-"""Product of VIIRS whose grid is of 15 seconds of arc: https://doi.org/10.5067/VIIRS/VNP46A2.001."""
-
+_KEPT = 4096  # images of a collection that are kept: scripts read one composite at many places
 _MINUTES: Mapping[str, int] = {"minute": 1, "hour": 60, "day": 1440}
 _FORMATS: Mapping[str, str] = {
     "minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d", "month": "%Y%m", "year": "%Y",
@@ -60,40 +46,6 @@ _SCENARIO, _PAST = "scenario", "historical"
 """Property of models of the climate, and its value before their projections begin."""
 
 _YEAR = timedelta(days=366)
-
-
-def pixel_grid(dataset: DatasetDescription, size: float) -> PixelGrid:
-    """Return a grid of pixels over the extent of a dataset.
-
-    Args:
-        dataset: those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
-        size: metres of a pixel.
-    """
-    west, south, east, north = dataset.bounds
-    if dataset.transform is not None:
-        transform = Affine(*dataset.transform)
-        columns, rows = ~transform * (east, south)
-        return PixelGrid("EPSG:4326", transform, math.ceil(columns - 1e-6), math.ceil(rows - 1e-6))
-    if _SINUSOIDAL_IDS.match(dataset.id) and _IN_DEGREES not in dataset.id and _TILED[0] < size <= _TILED[1]:
-        width = _ACROSS * round(2.0 * _HALF[0] / _ACROSS / size)
-        height, edge = width // 2, 2.0 * _HALF[0] / width
-        return PixelGrid(SINUSOIDAL, Affine(edge, 0.0, -_HALF[0], 0.0, -edge, _HALF[1]), width, height)
-    edge = _degrees(size)
-    width, height = (max(1, math.ceil(length / edge - 1e-6)) for length in (east - west, north - south))
-    return PixelGrid("EPSG:4326", Affine(edge, 0.0, west, 0.0, -edge, north), width, height)
-
-
-def _degrees(size: float) -> float:
-    """Return the degrees of a pixel.
-
-    Sizes are stated in rounded metres. Where they may be whole seconds of arc, or halves of these for fine pixels, they
-    are: 8,905.6 m of HYCOM/sea_temp_salinity are 0.08 degrees (github.com/CongGao-CG/gee_data_list).
-    """
-    degrees = size / _DEGREE
-    parts = 7200.0 if degrees < _FINE else 3600.0
-    rounded = round(degrees * parts) / parts
-    decimals = 0 if size == int(size) else len(str(size).partition(".")[2])
-    return rounded if abs(rounded - degrees) <= min(10.0**-decimals / _DEGREE, 1e-3 * degrees) else degrees
 
 
 class ImageMaker:
@@ -373,7 +325,7 @@ class StubCollection:
         if self._interval is None:
             text = "%Y%m%d"
         else:
-            text = "%Y_%m_%d" if _SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
+            text = "%Y_%m_%d" if SINUSOIDAL_IDS.match(self.id) else _FORMATS[self._interval.unit]
         return "_".join([text, *(f"{{{name}}}" for name, _ in self.dataset.variants)])
 
     @cached_property
@@ -435,7 +387,20 @@ class StubCollection:
         years = time.year - self._start.year
         return years // count if unit == "year" else (years * 12 + time.month - self._start.month) // count
 
+    @cached_property
+    def _kept(self) -> dict[tuple[Any, ...], ImageAsset]:
+        return {}
+
     def _image(self, number: int, variant: Mapping[str, Any]) -> ImageAsset:
+        key = (number, *variant.values())
+        image = self._kept.get(key)
+        if image is None:
+            if len(self._kept) >= _KEPT:
+                self._kept.clear()
+            image = self._kept[key] = self._make(number, variant)
+        return image
+
+    def _make(self, number: int, variant: Mapping[str, Any]) -> ImageAsset:
         start = self._time(number)
         end = self._end if self._interval is None else min(self._time(number + 1), self._end)
         if self.dataset.images:
