@@ -19,7 +19,7 @@ import urllib3
 
 from eechips.archive.downloads.access_denial import AccessDenial, parse_access_denial
 from eechips.archive.downloads.content_encoding import content_encodings, decoded
-from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers
+from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, MisdescribedError, inspect, md5_from_headers
 from eechips.archive.downloads.host_sessions import HostSessions
 from eechips.archive.downloads.partial_files import (
     FileVersion,
@@ -155,13 +155,15 @@ class Downloader:
         """Download a file, or the missing rest of it.
 
         Raises:
-            QuarantinedError: if the complete file was wrong three times; it stays at its path.
+            QuarantinedError: if the complete file was wrong three times, or twice the same raster with another header
+                than described; it stays at its path.
             TransientError, PermanentError: if the download fails.
             StorageError: if the file cannot be written.
         """
         checksum = request.expected.known_checksum
         partial = PartialFile(request.path, () if checksum is None else (checksum.algorithm,))
         end = self._clock() + self._timeout
+        misdescribed: str | None = None
         try:
             while True:
                 try:
@@ -169,6 +171,14 @@ class Downloader:
                     downloaded = self._check(request, partial)
                 except (ValidationError, _TooLargeError) as error:
                     record("check", error=str(error), failures=partial.failures + 1)
+                    digest = partial.digest() if isinstance(error, MisdescribedError) else None
+                    if digest is not None and digest == misdescribed:
+                        raise QuarantinedError(
+                            f"{display_url(request.href)} is not as the catalogue describes it: {error}. The host sent"
+                            " the same file twice, so the catalogue may be wrong: use the file in quarantine/, or leave"
+                            " it out by `assets`"
+                        ) from None
+                    misdescribed = digest
                     if partial.failures + 1 >= _MAX_ATTEMPTS:
                         raise QuarantinedError(
                             f"{display_url(request.href)} failed its checks {_MAX_ATTEMPTS} times: {error}"

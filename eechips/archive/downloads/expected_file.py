@@ -79,6 +79,10 @@ _READERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "WEBP", "
 """GDAL drivers allowed for downloads: none of them follows references to other files."""
 
 
+class MisdescribedError(ValidationError):
+    """A file is whole, but its header is not as the catalogue describes it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checksum:
     """An expected digest.
@@ -235,7 +239,8 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
         Metadata of the raster; empty for other files.
 
     Raises:
-        ValidationError: if the file differs.
+        MisdescribedError: if it is a raster of another size, other bands or another CRS.
+        ValidationError: if the file differs otherwise.
     """
     check_kind(path, expected.media_type, expected.suffix, may_be_empty=expected.size == 0)
     if not expected.is_raster:
@@ -247,13 +252,13 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
         raise ValidationError(f"the format is {driver} instead of {wanted}")
     if expected.shape is not None and (metadata.height, metadata.width) != expected.shape:
         rows, columns = expected.shape
-        raise ValidationError(f"the raster has {metadata.width}x{metadata.height} pixels instead of {columns}x{rows}")
+        raise MisdescribedError(f"the raster has {metadata.width}x{metadata.height} pixels instead of {columns}x{rows}")
     count = len(metadata.bands or ())
     if expected.bands is not None and expected.bands not in (count, count - has_alpha):
-        raise ValidationError(f"the raster has {count} bands instead of {expected.bands}")
+        raise MisdescribedError(f"the raster has {count} bands instead of {expected.bands}")
     is_unplaced = metadata.crs is None and driver in ("PNG", "JPEG")
     if expected.crs is not None and not is_unplaced and not _is_crs(metadata.crs, expected.crs):
-        raise ValidationError(f"the CRS is {metadata.crs} instead of {expected.crs}")
+        raise MisdescribedError(f"the CRS is {metadata.crs} instead of {expected.crs}")
     return metadata
 
 
