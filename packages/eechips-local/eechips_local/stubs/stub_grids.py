@@ -36,7 +36,7 @@ def pixel_grid(dataset: DatasetDescription, size: float) -> PixelGrid:
     west, south, east, north = dataset.bounds
     if dataset.transform is not None:
         transform = Affine(*dataset.transform)
-        columns, rows = ~transform * (east, south)
+        columns, rows = ~transform * (east, south if transform.e < 0.0 else north)
         return PixelGrid("EPSG:4326", transform, math.ceil(columns - 1e-6), math.ceil(rows - 1e-6))
     if SINUSOIDAL_IDS.match(dataset.id) and _IN_DEGREES not in dataset.id and _TILED[0] < size <= _TILED[1]:
         width = _ACROSS * round(2.0 * _HALF[0] / _ACROSS / size)

@@ -388,6 +388,8 @@ NOTED: dict[str, list[Example]] = {
         (_flat_ratio(-71.30, -33.75), 1),
     ],
     "codes 6078654881, 8383617597, 51817095262 (Open-ET)": [
+        (_grid_of("IDAHO_EPSCOR/MACAv2_METDATA"),
+            [0.04163593073593073, 0, -124.7722, 0, 0.04159470085470086, 25.0631]),
         (_collection("IDAHO_EPSCOR/GRIDMET", lambda _, c: c.first().select(0).projection()), {
             **_DEGREE_GRID,
             "transform": [0.041666666666666664, 0, -124.78749996666667, 0, -0.041666666666666664, 49.42083333333334],
