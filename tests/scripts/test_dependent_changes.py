@@ -201,6 +201,7 @@ _MERGED = {
         return cache[n]
     """,
     "cells": 'table.loc[n, "a"] = n; table.loc[n, "b"] = n + 1; grid[n] = n',
+    "cells beside others of a row": "row = table.loc[n]\ntable.loc[n, 'b'] = len(str(row['a'] + row.a + table.a[n]))",
     "rows of a table": "table.loc[len(table)] = [n, n]",
     "an object that is made once": """
         global first
@@ -340,6 +341,8 @@ _DEPENDENT = {
             print(len(rows)); last = time.time()
         rows.append(n)
     """,
+    "the mean of a column": "mean = table['a'].mean() + table.a.sum()\ntable.loc[n, 'a'] = mean + n",
+    "cells of the row before": "table.loc[n, 'a'] = table.loc[max(n - 1, 0)].a + 1",
     "what the first one does": "if lock.acquire(blocking=False):\n    rows.append('header')\nrows.append(n)",
     "a stop": "global flag\nif flag:\n    return\nrows.append(n)\nif VALUES[n] == 1:\n    flag = True",
 }

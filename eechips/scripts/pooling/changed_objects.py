@@ -218,7 +218,8 @@ def _counts(factory: Any) -> bool:
 
 def _is_own(reading: Use, change: Use, uses: SharedUses) -> bool:
     """Return whether a call reads what it has set itself: in an item of its own, just before, or once for all calls."""
-    if reading.place[-1].startswith("[*") and change.kind in (SET, EXTENDED) and change.place == reading.place:
+    is_within = change.place[: len(reading.place)] == reading.place
+    if is_within and reading.place[-1].startswith("[*") and change.kind in (SET, EXTENDED):
         return True
     if change.kind != SET:
         return False

@@ -30,6 +30,9 @@ from eechips.scripts.pooling.statement_kinds import OF_CONTAINERS
 from eechips.scripts.script_source import last_name
 
 _ACCESSORS = frozenset({"at", "flat", "iat", "iloc", "loc", "values"})
+_ANY = "[*]"
+"""Any item; in a place in a table, its column comes before its row."""
+
 _MOST_RETURNS = 3
 _MOST_FUNCTIONS = 100
 """Items of a container that may be functions."""
@@ -128,11 +131,19 @@ class Scope:
         inner = self._place(node.value) if isinstance(node, (ast.Attribute, ast.Subscript)) else None
         if inner is None:
             return None
-        if isinstance(node, ast.Subscript):
-            return inner if isinstance(node.slice, ast.Slice) else (*inner, step(node.slice))
+        value = self.value(inner)
         name = node.attr if isinstance(node, ast.Attribute) else ""
-        is_cells = isinstance(value := self.value(inner), np.ndarray) or is_table(value)
-        return inner if is_cells and name in _ACCESSORS else (*inner, f".{name}")
+        if name in _ACCESSORS and (isinstance(value, np.ndarray) or is_table(value)):
+            return inner
+        if isinstance(node, ast.Subscript) and is_table(value) and getattr(node.value, "attr", "") in _ACCESSORS:
+            row, column = (node.slice, None) if not isinstance(node.slice, ast.Tuple) else node.slice.elts[:2]
+            return (*inner, _ANY if column is None else step(column), step(row))
+        item = step(node.slice) if isinstance(node, ast.Subscript) else f".{name}"
+        if inner[-2:-1] == (_ANY,) and is_table(table := self.value(inner[:-2])):  # a row
+            return (*inner[:-2], f"[{name!r}]" if name in table.columns else item, inner[-1])
+        if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+            return inner
+        return (*inner, f"[{name!r}]" if is_table(value) and name in value.columns else item)
 
     def is_of_call(self, target: ast.expr) -> bool:
         """Return whether an attribute or item is of an object that the call has made."""
@@ -198,10 +209,10 @@ class Scope:
             if (inner := next(filter(self.is_object, places), None)) is not None:
                 self.bind(target, inner)
         elif (place := self.place(node)) is not None:
-            self.bind(target, (*place, "[*]"))
-        elif (place := self.iterated(node)) is not None and self.is_object((*place, "[*]")):
+            self.bind(target, (*place, _ANY))
+        elif (place := self.iterated(node)) is not None and self.is_object((*place, _ANY)):
             for name in (part for part in ast.walk(target) if isinstance(part, ast.Name)):
-                self.bind(name, (*place, "[*]"))
+                self.bind(name, (*place, _ANY))
 
     def _variable(self, name: str) -> Place | None:
         if name in self._locals or name not in self._variables:
@@ -234,7 +245,7 @@ class Scope:
                 self._aliases[target.id] = place
         elif isinstance(target, (ast.Tuple, ast.List)):
             for part in target.elts:
-                self.bind(part, None if place is None else (*place, "[*]"), derived)
+                self.bind(part, None if place is None else (*place, _ANY), derived)
 
     def derived(self, node: ast.AST) -> tuple[Place, ...]:
         """Return the places from which the value of a local name is made."""
@@ -305,7 +316,7 @@ class Scope:
         places = {name: place for name, value in pairs if (place := self.place(value)) is not None}
         for value in node.args[-1:]:
             if isinstance(value, ast.Starred) and (place := self.place(value.value)) is not None:
-                places |= dict.fromkeys(names[len(node.args) - 1 :], (*place, "[*]"))
+                places |= dict.fromkeys(names[len(node.args) - 1 :], (*place, _ANY))
         return places
 
 

@@ -398,7 +398,7 @@ class _Reader:
             is_added = name in ADDING and not (isinstance(value, np.ndarray) or is_table(value))
             is_added = is_added and getattr(value, "maxlen", None) is None
             self._uses.add(EXTENDED if is_added else OTHER, place, tests)
-        elif value is not UNKNOWN or name == "get":
+        else:
             self._uses.add(READ, (*place, step(node.args[0])) if name == "get" and node.args else place, tests)
 
 
