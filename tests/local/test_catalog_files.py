@@ -12,6 +12,7 @@ import pytest
 import rasterio
 import rasterio.shutil
 from affine import Affine
+from rasterio.control import GroundControlPoint
 from rasterio.warp import transform_bounds
 from rasterio.windows import Window
 
@@ -117,7 +118,10 @@ def local(files: Path) -> Path:
     link.symlink_to("/etc/hostname")
     wrong = described("red", str(files / "red.tif"))
     unsigned = raster(files / "unsigned.tif", VALUES["red"].astype("uint64"), transform=UTM)
+    points = [GroundControlPoint(row, column, column - 99, 47 - row) for row, column in ((0, 0), (0, 9), (9, 0))]
+    swath = raster(files / "swath.tif", VALUES["red"], crs="EPSG:4326", transform=None, gcps=points)
     items = [
+        scene("swath", {"red": {**wrong, "href": str(swath)}}),
         scene("told", {**told, "visual": visual, "thumbnail": preview}),
         scene("bare", {name: bare(f"file://{files}/{name}.tif") for name in ("red", "swir", "rgb")}),
         # Types are not told, and the grid is the item's.
@@ -182,7 +186,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 13
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 14
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -219,6 +223,7 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("moved", r"red\.tif is not where the item declares it: EPSG:26914 from .*, not EPSG:26914 from 0, 0"),
         ("smaller", r"has 384x512 pixels, but the item declares 100x100"),
         ("typed", r"holds uint16, but the item declares float32"),
+        ("swath", r"swath\.tif is placed by ground control points, not by a grid: warp it first"),
         ("unsigned", r"unsigned\.tif has unsigned numbers of 64 bits, which no image holds"),
         ("gone", r"gone\.tif cannot be read"),
         ("leaving", r"link\.tif, and this server reads files below .*--catalog-files"),

@@ -51,6 +51,7 @@ class RasterHeader:
         dtypes: their numpy types.
         nodata: their nodata values, or None.
         levels: decimation factors of its pyramid.
+        placed_by: what places its pixels instead of a grid; empty if nothing does.
     """
 
     grid: PixelGrid | None
@@ -60,6 +61,7 @@ class RasterHeader:
     dtypes: tuple[str, ...]
     nodata: tuple[float | None, ...]
     levels: tuple[int, ...]
+    placed_by: str = ""
 
 
 class ItemRasters:
@@ -170,6 +172,7 @@ class ItemRasters:
                     dtypes=tuple(held_dtype(np.dtype(dtype).name) for dtype in dataset.dtypes[:count]),
                     nodata=tuple(dataset.nodatavals[:count]),
                     levels=FileSource.open(place, self.pool).levels,
+                    placed_by=_placed_by(dataset),
                 )
         except RasterioError as error:
             raise _said(error, place) from error
@@ -294,6 +297,12 @@ def _grid_of(dataset: Any) -> PixelGrid | None:
         return None
 
 
+def _placed_by(dataset: Any) -> str:
+    if dataset.gcps[0]:
+        return "ground control points"
+    return "rational polynomials" if dataset.rpcs else ""
+
+
 def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
     """Return the difference between a file and its item, a sentence without its subject; None if there is none."""
     if len(declared.names) > len(header.names):
@@ -301,6 +310,10 @@ def _difference(declared: ItemMetadata, header: RasterHeader) -> str | None:
     count = len(declared.dtypes or ())
     if declared.dtypes is not None and declared.dtypes != header.dtypes[:count]:
         return f"holds {', '.join(header.dtypes[:count])}, but the item declares {', '.join(declared.dtypes)}"
+    if header.grid is None and header.placed_by:
+        # Items of Earth Search and the Planetary Computer declare grids of scenes of Sentinel-1 that they do not have:
+        # https://github.com/sentinel-hub/titiler-openeo/issues/338
+        return f"is placed by {header.placed_by}, not by a grid: warp it first, for example with gdalwarp"
     if declared.grid is None:
         return None
     if (declared.grid.width, declared.grid.height) != (header.width, header.height):
