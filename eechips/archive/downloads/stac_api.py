@@ -227,7 +227,7 @@ def item_pages(
     headers: Mapping[str, str] = {}
     seen: set[int] = set()
     known: set[int] = set()
-    without_new = 0
+    received = without_new = 0
     while True:
         page, first = reader.ask(method, url, body, headers) if first is None else first, None
         features = page.get("features") if isinstance(page, dict) else None
@@ -240,8 +240,11 @@ def item_pages(
             raise PermanentError(f"{display_url(url)} links back to a page that was already read")
         seen.add(key)
         yield from features
+        received += len(features)
         link = next_of(page)
         if link is None:
+            if missing := _describe_missing(page, received, parameters.get("limit"), is_only=len(seen) == 1):
+                reader.note_unread(url, missing)
             return
         names = {
             hash((str(item.get("collection")), str(item.get("id")))) for item in features if isinstance(item, dict)
@@ -259,6 +262,27 @@ def item_pages(
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
         url = following
         body = _next_body(link, parameters) if method == "POST" else None
+
+
+def _describe_missing(page: Mapping[str, Any], received: int, limit: Any, *, is_only: bool) -> str:
+    """Return why the last page of a search may not be the end; empty if nothing says so.
+
+    For days, the Planetary Computer sent no links to further pages
+    (https://github.com/microsoft/planetary-computer-apis/issues/274).
+
+    Args:
+        received: items of all pages.
+        limit: items of a page that were asked for.
+        is_only: whether there was no other page.
+    """
+    context = page.get("context")  # STAC API before 1.0
+    stated = [page.get("numberMatched"), context.get("matched") if isinstance(context, dict) else None]
+    matched = next((number for number in stated if type(number) is int), None)
+    if matched is not None and matched > received:
+        return f"it states {matched:,} items, sent {received:,} and no link to more: search for fewer at a time"
+    if matched is None and is_only and received == limit:
+        return f"it sent a full page of {received:,} items and no link to more: search for fewer if some are missing"
+    return ""
 
 
 def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:

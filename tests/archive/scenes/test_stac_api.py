@@ -211,6 +211,33 @@ def test_an_api_that_refuses_large_pages() -> None:
         assert len(search(url).ids) == 45
 
 
+@pytest.mark.parametrize(
+    ("count", "stated", "reason"),
+    [
+        (45, {"numberMatched": 45}, "it states 45 items, sent 10 and no link to more"),
+        (45, {"context": {"matched": 45}}, "it states 45 items, sent 10 and no link to more"),
+        (45, {}, "it sent a full page of 10 items and no link to more"),
+        (10, {"numberMatched": 10}, None),
+        (9, {}, None),
+    ],
+)
+@pytest.mark.parametrize("methods", [("GET",), ("POST",)])
+def test_missing_links_to_further_pages_are_reported(
+    count: int, stated: dict[str, Any], reason: str | None, methods: tuple[str, ...]
+) -> None:
+    """As the Planetary Computer answered: https://github.com/microsoft/planetary-computer-apis/issues/274."""
+
+    def answer(number: int, body: dict[str, Any]) -> Answer | None:
+        limit = int(api.asked[-1]["limit"])
+        return (400, {}, b"{}") if limit > 10 else as_json({"features": MANY[:count][:limit], "links": [], **stated})
+
+    api = Api(MANY, methods=methods, change=answer)
+    with serve_function(api) as url:
+        found = search(url)
+    assert len(found.ids) == min(count, 10)
+    assert [why.partition(":")[0] for _, why in found.unread] == ([reason] if reason else [])
+
+
 def test_endless_next_pages_end_the_search() -> None:
     """Some pages in between have no item, and those after the last one neither."""
 
