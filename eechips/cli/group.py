@@ -24,6 +24,7 @@ from eechips.commands.command import similar_names
 from eechips.commands.option_names import OptionFormatter, as_typed
 from eechips.errors import (
     DISK_FAULTS,
+    FULL_DISK,
     EechipsError,
     InternalError,
     RecipeError,
@@ -270,8 +271,10 @@ def describe_fault(error: Exception) -> str:
     """Return the sentence for an exception that is not raised on purpose: a bug, unless the machine is the cause."""
     if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
         return f"{error.strerror}: allow more with `ulimit -n 1024`, and repeat the command"
+    where = f" ({error.filename})" if isinstance(error, OSError) and error.filename else ""
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return f"the disk is full{where}. Make room and repeat the command"
     if isinstance(error, OSError) and error.errno in DISK_FAULTS:
-        where = f" ({error.filename})" if error.filename else ""
         return f"the disk does not work: {error.strerror}{where}. Repeat the command when it does"
     if isinstance(error, PermissionError) and error.filename:
         return f"cannot use {error.filename}: {error.strerror}. Have its owner permit it, or name another place"

@@ -178,7 +178,8 @@ def join_command(
     if not trust:
         is_own = all(item.is_own for item in items)
         check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
-    job_words = (*job, "--out", out, *words)
+    added = tuple(word for word in words if word != "--local" or word not in job)  # given again, as the hint says
+    job_words = (*job, "--out", out, *added)
     recipe, config = recipe_of_job(job_words)
     command = shlex.join(["eechips", *job_words])
     config = dataclasses.replace(config, command=command)

@@ -15,8 +15,9 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.fetch_phases import FetchEnd, stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import continue_plan, describe
+from eechips.engine.plans.plan import SPENT
 from eechips.engine.plans.plan_extension import continue_extended
-from eechips.engine.plans.planner import remove_answers
+from eechips.engine.plans.planner import ANSWERS_NAME, remove_answers
 from eechips.engine.plans.resume import EarlierRun
 from eechips.engine.progress import Progress
 from eechips.engine.results.result_assembly import assemble
@@ -92,8 +93,10 @@ def run(
                     return Run(config.out, interrupted=True, results=config.results)
                 finally:
                     is_planned = ledger.has_plan
-        except EechipsError:
+        except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
+            if str(error) == SPENT and not is_planned and (config.out / ANSWERS_NAME).exists():
+                raise UsageError(f"{SPENT}, or repeat the command: what the service has answered is kept") from None
             if is_new and not is_planned:
                 _remove_unplanned(config.out)
             raise

@@ -41,6 +41,17 @@ _PARTS = 200
 _SHOWN_COLUMNS = 3
 _MOST_CHANGE = 10.0  # factor beyond which a change of area is no figure: an outline that crosses itself
 
+_KML_DEFAULTS = {"tessellate": -1, "extrude": 0, "visibility": -1}
+_KML_COLUMNS = frozenset(_KML_DEFAULTS) | {
+    "description",
+    "timestamp",
+    "begin",
+    "end",
+    "altitudeMode",
+    "drawOrder",
+    "icon",
+}
+"""Columns of every KML file, and their values where the file has none: https://gdal.org/drivers/vector/libkml.html"""
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods", ".numbers"})
 _GZIP = b"\x1f\x8b"  # the first bytes of a file, RFC 1952
 _PANDAS_INDEX = re.compile(r"__index_level_\d+__")
@@ -217,7 +228,16 @@ def read_table(
         geometries = shapely.from_wkb(layer.table.column(layer.geometry).to_numpy())
     except (shapely.errors.GEOSException, TypeError) as error:
         raise RegionError(f"{path} cannot be read as a vector file: {str(error).splitlines()[0]}") from error
-    return _flat(path, geometries), layer.table.drop_columns([layer.geometry]), layer.crs
+    return _flat(path, geometries), _without_defaults(layer.table.drop_columns([layer.geometry])), layer.crs
+
+
+def _without_defaults(attributes: pa.Table) -> pa.Table:
+    """Leave out columns that GDAL adds to every KML file, if they have no value but GDAL's default."""
+    names = set(attributes.column_names)
+    if not names.issuperset(_KML_DEFAULTS):
+        return attributes
+    present = {name: set(attributes.column(name).unique().to_pylist()) for name in _KML_COLUMNS & names}
+    return attributes.drop_columns([n for n, values in present.items() if values <= {None, _KML_DEFAULTS.get(n)}])
 
 
 def _is_gzip(path: Path) -> bool:

@@ -127,7 +127,10 @@ class Places:
             texts = texts.mask(texts == "")
         timestamps = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
         wrong = np.flatnonzero(timestamps.isna() & texts.notna())
-        faults = [_Fault(wrong, _no_date(field, texts[wrong].tolist(), date_format))] if len(wrong) else []
+        faults = []
+        if len(wrong):
+            is_rare = len(wrong) < int(timestamps.notna().sum())
+            faults.append(_Fault(wrong, _no_date(field, texts[wrong].tolist(), date_format, is_rare=is_rare)))
         moments = (timestamps - pd.Timestamp(0, tz="UTC")) / pd.Timedelta(milliseconds=1)
         return np.asarray(moments, dtype=np.float64), faults
 
@@ -399,14 +402,15 @@ def _why(path: Path, coordinate: float, *, may_be_swapped: bool) -> str:
     return "correct it, or leave the row out"
 
 
-def _no_date(field: str, texts: Sequence[str], date_format: str | None) -> str:
-    """Return the message about values that are no dates."""
+def _no_date(field: str, texts: Sequence[str], date_format: str | None, *, is_rare: bool) -> str:
+    """Return the message about values that are no dates; ``is_rare`` says whether most values of the field are."""
+    cure = "; write it as in the other rows" if is_rare else ""
     if date_format is not None:
-        return f"{field} is not a date with the format {date_format}: {texts[0]!r}"
+        return f"{field} is not a date with the format {date_format}: {texts[0]!r}{cure}"
     strange = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
     fault = f"{field} is not a date (YYYY-MM-DD): {(strange or texts)[0]!r}"
-    if not strange:
-        return fault
+    if not strange or is_rare:
+        return f"{fault}{cure}"
     formats = guess_date_formats(strange)
     if not formats:
         return f"{fault}; write all as YYYY-MM-DD"

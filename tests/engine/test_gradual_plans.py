@@ -227,6 +227,22 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
     assert not (tmp_path / "out" / "planning.sqlite").exists()
 
 
+@pytest.mark.slow
+def test_a_budget_below_the_cost_of_a_plan_keeps_what_was_planned(service: Service, tmp_path: Path) -> None:
+    def run_with(requests: int) -> Run:
+        budget = {"requests": requests}
+        return run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads", budget=budget)
+
+    with pytest.raises(UsageError, match=r"allow more, or repeat the command: what the service has answered is kept$"):
+        run_with(5)
+    assert 1 <= service.count("value") <= 3  # two connect
+    assert run_with(2000).counts == {"done": 600}
+    assert service.count("value") == 600 // SIZE
+    with pytest.raises(UsageError, match=r"before the first unit: allow more$"):
+        run_gradual(Whole(600), tmp_path / "connecting", service.url, executor="threads", budget={"requests": 1})
+    assert not (tmp_path / "connecting").exists()
+
+
 @pytest.mark.exhaustive
 def test_a_plan_resumed_under_a_budget_is_the_same(
     service: Service, tmp_path: Path, expected: list[tuple[object, ...]]

@@ -346,3 +346,12 @@ def test_an_outcome_has_values_that_a_ledger_holds() -> None:
             if name not in ("attempts", "finished"):
                 with pytest.raises(UsageError):
                     ReportedOutcome.parse({**OUTCOME, "files": [{**layer, name: value}]})
+
+
+@pytest.mark.slow
+def test_a_local_earth_engine_that_the_plan_names_stands_once_in_the_command(tmp_path: Path) -> None:
+    units = tmp_path / "units.jsonl"
+    words = ("sample", "--dataset", "NAIP", "--total", "1", "--roi=-105.3,39.9,-105.2,40", "--local")
+    run_command("plan", *words, "--to", units, status=0)
+    done = run_command("join", "--units", units, "--out", tmp_path / "out", "--local", status=1)
+    assert f"fetch them here: eechips {' '.join(words)} --out {tmp_path / 'out'}\n" in done.stderr

@@ -158,7 +158,7 @@ def test_all_faults_of_a_table_are_named_at_once(tmp_path: Path) -> None:
         "row 3: the latitude 147 is not within -90 and 90 degrees; are longitude and latitude swapped?",
         "row 5: the longitude -200 is not within -180 and 180 degrees; correct it, or leave the row out",
         "row 6: no coordinates; leave the row out",
-        "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'; write all as YYYY-MM-DD",
+        "rows 2, 6: day is not a date (YYYY-MM-DD): 'gestern'; write it as in the other rows",
         "row 5: no date in 'day'",
     ]
     with pytest.raises(RegionError, match="has 5 faults"):  # rows without coordinates or dates are allowed
@@ -198,6 +198,11 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
         mixed.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
+    for odd, day_format in (("31/12/2020", None), ("2020-02-30", None), ("2020-02-28", "%d/%m/%Y")):
+        usual = "2020-02-27" if day_format is None else "27/02/2020"
+        places = read_places(written(tmp_path, f"lon,lat,day\n8,47,{usual}\n8,47,{odd}\n8,47,{usual}\n"))
+        with pytest.raises(RegionError, match=f"row 2: day is not .*'{odd}'; write it as in the other rows$"):
+            places.moments("day", day_format)
 
 
 @pytest.mark.parametrize(
@@ -234,6 +239,16 @@ def test_formats_of_dates_fit_the_dates(tmp_path: Path, texts: list[str], format
 def test_repaired_polygons_of_a_text_table_are_counted_from_its_header(tmp_path: Path, caplog: CapturedLog) -> None:
     read_places(written(tmp_path, 'wkt\n"POLYGON ((0 0, 1 1, 1 0, 0 1, 0 0))"\n'))
     assert "(row 1 is the first below the header): repaired 1 of 1 polygons" in caplog.text
+
+
+def test_a_kml_file_has_the_columns_that_it_has_values_for(tmp_path: Path) -> None:
+    path = tmp_path / "fields.kml"
+    points = geopandas.points_from_xy([8, 9], [47, 48])
+    plots = geopandas.GeoDataFrame({"Name": ["a", "b"], "crop": ["oat", "rye"]}, geometry=points, crs=4326)
+    plots.to_file(path, driver="KML")
+    assert read_places(path).table.column_names == ["id", "Name", "crop"]
+    path.write_text(path.read_text().replace("<Point>", "<description>by the lake</description><Point>", 1))
+    assert read_places(path).table.column("description").to_pylist() == ["by the lake", None]
 
 
 def test_a_day_that_does_not_exist_needs_no_format(tmp_path: Path) -> None:
