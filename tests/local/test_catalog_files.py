@@ -120,7 +120,10 @@ def local(files: Path) -> Path:
     unsigned = raster(files / "unsigned.tif", VALUES["red"].astype("uint64"), transform=UTM)
     points = [GroundControlPoint(row, column, column - 99, 47 - row) for row, column in ((0, 0), (0, 9), (9, 0))]
     swath = raster(files / "swath.tif", VALUES["red"], crs="EPSG:4326", transform=None, gcps=points)
+    masked = raster(files / "masked.tif", VALUES["red"])
+    (files / "masked.tif.msk").write_bytes(b"not opened")
     items = [
+        scene("masked", {"red": {**wrong, "href": str(masked)}}),
         scene("swath", {"red": {**wrong, "href": str(swath)}}),
         scene("told", {**told, "visual": visual, "thumbnail": preview}),
         scene("bare", {name: bare(f"file://{files}/{name}.tif") for name in ("red", "swir", "rgb")}),
@@ -186,7 +189,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 14
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 15
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -223,6 +226,7 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("moved", r"red\.tif is not where the item declares it: EPSG:26914 from .*, not EPSG:26914 from 0, 0"),
         ("smaller", r"has 384x512 pixels, but the item declares 100x100"),
         ("typed", r"holds uint16, but the item declares float32"),
+        ("masked", r"masked\.tif has a mask in .*masked\.tif\.msk, which is not read"),
         ("swath", r"swath\.tif is placed by ground control points, not by a grid: warp it first"),
         ("unsigned", r"unsigned\.tif has unsigned numbers of 64 bits, which no image holds"),
         ("gone", r"gone\.tif cannot be read"),

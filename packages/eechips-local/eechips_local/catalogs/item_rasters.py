@@ -154,6 +154,12 @@ class ItemRasters:
 
     def _read(self, place: str) -> RasterHeader:
         self._reads.add(headers=1)
+        mask = f"{place}.msk"
+        if not is_remote_name(place) and Path(mask).is_file():  # not opened: it may be a list of other files
+            raise InvalidError(
+                f"{place} has a mask in {mask}, which is not read: copy it with gdal_translate -of COG, which puts "
+                "both into one file."
+            )
         try:
             ignore(NotGeoreferencedWarning)
             with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:
