@@ -1,4 +1,4 @@
-"""Extension of Griffe: show the options of functions that are decorated with ``takes``.
+"""Extension of Griffe: show the options of functions that are decorated with ``takes`` or ``dataset_function``.
 
 Griffe reads the source, where such a function has ``**options``. The decorator gives it a signature and a docstring
 with every option, which are read from the imported function.
@@ -11,7 +11,7 @@ from typing import Any
 
 import griffe
 
-DECORATOR = "takes"
+DECORATORS = ("takes(", "dataset_function(")
 
 
 class TakenOptions(griffe.Extension):
@@ -19,7 +19,7 @@ class TakenOptions(griffe.Extension):
 
     def on_function(self, *, func: griffe.Function, **_: Any) -> None:
         """Replace those of one function."""
-        if any(str(decorator.value).startswith(f"{DECORATOR}(") for decorator in func.decorators):
+        if any(str(decorator.value).startswith(DECORATORS) for decorator in func.decorators):
             function = griffe.dynamic_import(func.path)
             func.parameters = griffe.Parameters(*map(describe, inspect.signature(function).parameters.values()))
             func.overloads = None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+import ee
 import numpy as np
 
 from eechips.builtin_recipes.recipe_options import (
@@ -22,7 +23,9 @@ from eechips.builtin_recipes.recipe_options import (
 from eechips.builtin_recipes.shared_options import DatasetOptions
 from eechips.datasets import Dataset, Kind, find_dataset, is_record_file, suggest_datasets
 from eechips.errors import UnknownDatasetError
+from eechips.planning.asset_metadata import AssetMetadata, fetch_metadata
 from eechips.planning.imagery.band_selection import BandSelection, select_bands
+from eechips.planning.imagery.image_filters import PropertyCondition, parse_conditions
 from eechips.planning.imagery.image_masking import CloudMask, parse_mask
 from eechips.planning.imagery.speckle import SpeckleFilter
 from eechips.recipe import Chip, FrameStack
@@ -42,6 +45,7 @@ class ChosenDataset:
         mask: cloud mask; None for none.
         speckle: filter of radar images; None for none.
         deciding: stored bands that are read besides, to choose pixels by.
+        conditions: on properties of images; all must hold.
     """
 
     dataset: str
@@ -53,6 +57,7 @@ class ChosenDataset:
     mask: CloudMask | None = None
     speckle: SpeckleFilter | None = None
     deciding: tuple[str, ...] = ()
+    conditions: tuple[PropertyCondition, ...] = ()
 
     @cached_property
     def known(self) -> Dataset | None:
@@ -158,6 +163,19 @@ class ChosenDataset:
         quality = self.mask.quality_bands(bands) if self.mask else ()
         return (*quality, *(name for name in self.deciding if name not in self.selection.names))
 
+    def fetch_metadata(
+        self,
+        start: str | None,
+        end: str | None,
+        *,
+        region: ee.Geometry | None = None,
+        around: ee.Geometry | None = None,
+    ) -> AssetMetadata:
+        """Fetch the metadata of the dataset between two dates; see :func:`asset_metadata.fetch_metadata`."""
+        return fetch_metadata(
+            self.dataset_id, self.known_kind, region, start, end, self.conditions, self.needed_bands, around
+        )
+
 
 def with_dtypes(result: Any, types: Mapping[str, str | None], name: str = "") -> Any:
     """Return a described result whose chips have the types of their layers, where they have none.
@@ -184,7 +202,7 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
 
     Raises:
         UnknownDatasetError: if the alias does not exist, or the record has no such band.
-        UsageError: if ``values``, a formula, or the mask is wrong.
+        UsageError: if ``values``, a formula, a condition or the mask is wrong.
     """
     check_values(options.values)
     check_dataset(options.dataset)
@@ -196,6 +214,7 @@ def choose_dataset(options: DatasetOptions, *, deciding: tuple[str, ...] = ()) -
         expression=find_formulas(computed),
         scaled=options.values == "scaled",
         deciding=deciding,
+        conditions=parse_conditions(options.where),
     )
     check_bands(chosen.bands)
     return replace(chosen, mask=parse_mask(options.mask, chosen.dataset_id))

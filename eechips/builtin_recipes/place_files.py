@@ -9,6 +9,7 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from eechips.builtin_recipes.recipe_options import run_recipe
+from eechips.builtin_recipes.recipe_options import BuiltinRecipe, make_recipe, run_recipe
 from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.storage import write_file
@@ -33,7 +34,7 @@ _OPTIONS = ("points", "regions", "cells", "roi", "away_from")
 
 
 def run_with_places(
-    make: Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], options: Mapping[str, Any]
+    kind: type[BuiltinRecipe[Any]] | Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], /, **options: Any
 ) -> Run | Estimate:
     """Run the recipe of a command, or estimate it with ``dry_run``.
 
@@ -41,7 +42,7 @@ def run_with_places(
     later call and the report find them. A call with other places, which the folder's run refuses, replaces no file.
 
     Args:
-        make: makes the recipe and the config of its run.
+        kind: class of the recipe, or a function that makes it and the config of its run.
         options: by name; ``points``, ``regions``, ``cells``, ``roi`` and ``away_from`` may be a DataFrame, without its
             index, a GeoDataFrame or GeoSeries, a geometry of shapely or a list of them, in degrees of WGS84.
 
@@ -49,6 +50,7 @@ def run_with_places(
         UsageError: if an option is wrong.
         RegionError: if places cannot be used.
     """
+    make = partial(make_recipe, kind) if isinstance(kind, type) else kind
     in_memory = {name: options[name] for name in _OPTIONS if _is_in_memory(options.get(name))}
     if not in_memory:
         return run_recipe(*make(options))

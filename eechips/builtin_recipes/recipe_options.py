@@ -14,12 +14,12 @@ from collections.abc import Callable, KeysView, Mapping, Sequence, ValuesView
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Concatenate, Generic, Literal, Protocol, TypeVar, overload
 
 from eechips.engine.config import RunConfig
 from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
-from eechips.option_fields import check_types, chosen_options, takes_none, type_error
+from eechips.option_fields import check_types, chosen_options, takes, takes_none, type_error
 from eechips.storage import is_address, local_path
 from eechips.text.suggestion import describe_choices, did_you_mean_option
 from eechips.text.timestamps import parse_timestamp
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from eechips.recipe import Recipe
 
 RecipeT = TypeVar("RecipeT")
+DatasetT = TypeVar("DatasetT", contravariant=True)
 OptionsT = TypeVar("OptionsT", bound="_NamesDataset")
 
 _FORMAT_SYNONYMS = {"tiff": "tif", "geotiff": "tif", "gtiff": "tif", "jpeg": "jpg"}
@@ -181,6 +182,26 @@ def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
     from eechips.engine.run import run
 
     return estimate(recipe, config) if config.dry_run else run(recipe, config)
+
+
+class DatasetFunction(Protocol[DatasetT]):
+    """Type of a function of a dataset that returns an estimate with ``dry_run``, and else a run."""
+
+    @overload
+    def __call__(
+        self, dataset: DatasetT, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+    ) -> Estimate: ...
+    @overload
+    def __call__(
+        self, dataset: DatasetT, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
+    ) -> Run: ...
+
+
+def dataset_function(
+    options_class: type,
+) -> Callable[[Callable[Concatenate[DatasetT, ...], Run | Estimate]], DatasetFunction[DatasetT]]:
+    """Give a function of a dataset the signature and the documentation of its options; see :func:`takes`."""
+    return takes(options_class, RunConfig, LedgerOptions)  # type: ignore[return-value]
 
 
 def option_names(config: type) -> frozenset[str]:

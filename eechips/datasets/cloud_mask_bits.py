@@ -54,21 +54,18 @@ S2_SCL = MaskSource(
     usual=("defective", "shadow", "cloud", "cirrus"),
 )
 
-S2_CS_CDF = MaskSource(
-    name="cs_cdf",
-    datasets=_S2,
-    title="Sentinel-2",
-    url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
-    score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "cs_cdf", 0.6),  # threshold of the catalog's example
-)
 
-S2_CS = MaskSource(
-    name="cs",
-    datasets=_S2,
-    title="Sentinel-2",
-    url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
-    score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", "cs", 0.6),  # threshold of the catalog's example
-)
+def _score(band: str) -> MaskSource:
+    return MaskSource(
+        name=band,
+        datasets=_S2,
+        title="Sentinel-2",
+        url=_CATALOG + "GOOGLE_CLOUD_SCORE_PLUS_V1_S2_HARMONIZED",
+        score=ClearScore("GOOGLE/CLOUD_SCORE_PLUS/V1/S2_HARMONIZED", band, 0.6),  # threshold of the catalog's example
+    )
+
+
+S2_CS_CDF, S2_CS = _score("cs_cdf"), _score("cs")
 
 # According to the catalog, the band is masked from February 2022 to February 2024: such images are masked completely.
 S2_QA60 = MaskSource(

@@ -7,38 +7,20 @@ A chip format is one :class:`ChipFormat` in one module; installed packages add f
 
 from __future__ import annotations
 
-from eechips.formats.chip_format import MASK_BAND, ChipFormat, EncodedFile, Expectation, FileMetadata
-from eechips.formats.format_detection import (
-    CHIP_FORMATS,
-    TABLE_FORMATS,
-    TableFormat,
-    chip_format_of,
-    chip_suffixes,
-    inspect,
-    media_type_of,
-    picture_suffixes,
-    sniff,
-    stack_formats,
-    table_format,
-    validate,
-)
-
-__all__ = [
-    "CHIP_FORMATS",
-    "MASK_BAND",
-    "TABLE_FORMATS",
-    "ChipFormat",
-    "EncodedFile",
-    "Expectation",
-    "FileMetadata",
-    "TableFormat",
-    "chip_format_of",
-    "chip_suffixes",
-    "inspect",
-    "media_type_of",
-    "picture_suffixes",
-    "sniff",
-    "stack_formats",
-    "table_format",
-    "validate",
-]
+from eechips.formats.chip_format import MASK_BAND as MASK_BAND
+from eechips.formats.chip_format import ChipFormat as ChipFormat
+from eechips.formats.chip_format import EncodedFile as EncodedFile
+from eechips.formats.chip_format import Expectation as Expectation
+from eechips.formats.chip_format import FileMetadata as FileMetadata
+from eechips.formats.format_detection import CHIP_FORMATS as CHIP_FORMATS
+from eechips.formats.format_detection import TABLE_FORMATS as TABLE_FORMATS
+from eechips.formats.format_detection import TableFormat as TableFormat
+from eechips.formats.format_detection import chip_format_of as chip_format_of
+from eechips.formats.format_detection import chip_suffixes as chip_suffixes
+from eechips.formats.format_detection import inspect as inspect
+from eechips.formats.format_detection import media_type_of as media_type_of
+from eechips.formats.format_detection import picture_suffixes as picture_suffixes
+from eechips.formats.format_detection import sniff as sniff
+from eechips.formats.format_detection import stack_formats as stack_formats
+from eechips.formats.format_detection import table_format as table_format
+from eechips.formats.format_detection import validate as validate

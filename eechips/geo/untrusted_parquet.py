@@ -107,7 +107,7 @@ class BoundedParquet(pq.ParquetFile):  # type: ignore[misc]
         return pa.Table.from_batches(batches)
 
 
-class _CheckedFile:
+class _CheckedFile(io.RawIOBase):
     """A file whose pages of Parquet are looked at before they are given to the reader."""
 
     def __init__(self, file: IO[bytes], rows: int) -> None:
@@ -115,7 +115,6 @@ class _CheckedFile:
         self._chunks: list[_Chunk] = []
         self._starts: list[int] = []
         self._seen: dict[int, dict[int, tuple[int, int]]] = {}
-        self.closed = False
 
     def bound(self, schema: pq.ParquetSchema) -> None:
         """Check what is read from now on: the chunks that the footer describes."""
@@ -146,18 +145,8 @@ class _CheckedFile:
     def readable(self) -> bool:
         return True
 
-    def writable(self) -> bool:
-        return False
-
     def seekable(self) -> bool:
         return True
-
-    def flush(self) -> None:
-        """Do nothing: nothing is written."""
-
-    def close(self) -> None:
-        """Leave the file open: it is closed where it was opened."""
-        self.closed = True
 
 
 def _check(need: int, read: int, most: int | None = None) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
 from eechips.errors import UsageError
@@ -24,27 +24,6 @@ _MOST_INPUTS = 256
 _MOST_VERSION = 1 << 63
 _DIGITS = frozenset("0123456789abcdef")
 _HELD = (State.DONE, State.EMPTY)
-
-_HEADER: Mapping[str, type | tuple[type, ...]] = {
-    "command": str,
-    "options": dict,
-    "inputs": list,
-    "recipe": str,
-    "identity": str,
-    "source": str,
-    "datasets": list,
-    "versions": dict,
-    "started": (str, type(None)),
-    "finished": (str, type(None)),
-    "assets": int,
-    "units": int,
-    "files": int,
-    "bytes": int,
-    "left_out": int,
-    "assembled": list,
-    EXTENSIONS: list,
-    "signature": (str, type(None)),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +64,11 @@ class LockedFile:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        fields: dict[str, Any] = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
+        content: dict[str, Any] = {"file": self.file, "bytes": self.bytes, "sha256": self.sha256}
         if self.layer:
-            fields["layer"] = self.layer
-        fields |= {name: value for name, value in self.metadata.items() if value is not None}
-        return fields if self.hashes is None else {**fields, "hashes": self.hashes.to_json()}
+            content["layer"] = self.layer
+        content |= {name: value for name, value in self.metadata.items() if value is not None}
+        return content if self.hashes is None else {**content, "hashes": self.hashes.to_json()}
 
     @classmethod
     def from_json(cls, value: Any) -> LockedFile:
@@ -253,12 +232,12 @@ class LockHeader:
 
     def to_json(self) -> dict[str, Any]:
         """Convert to a JSON value."""
-        fields = {name: getattr(self, name) for name in _HEADER}
-        fields["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
-        fields["datasets"] = list(self.datasets)
-        fields["assembled"] = [file.to_json() for file in self.assembled]
-        fields[EXTENSIONS] = list(map(asdict, self.extensions))
-        return {"lockfile": FORMAT, **fields}
+        content = {declared.name: getattr(self, declared.name) for declared in fields(self)}
+        content["inputs"] = [asdict(locked_input) for locked_input in self.inputs]
+        content["datasets"] = list(self.datasets)
+        content["assembled"] = [file.to_json() for file in self.assembled]
+        content[EXTENSIONS] = list(map(asdict, self.extensions))
+        return {"lockfile": FORMAT, **content}
 
     @classmethod
     def from_json(cls, value: Any) -> LockHeader:
@@ -273,18 +252,25 @@ class LockHeader:
             is_older = isinstance(version, int) and version < FORMAT
             cure = "use the eechips that wrote it, or write it anew by `eechips lock`" if is_older else _NEWER
             raise UsageError(f"it has format {version!r}, and this eechips reads {FORMAT}: {cure}")
-        for name, kind in _HEADER.items():
-            if not isinstance(value[name], kind) or isinstance(value[name], bool):
-                raise ValueError(f"{name} is {json.dumps(value[name])[:60]}")
-        fields = {name: value[name] for name in _HEADER}
-        fields["inputs"] = tuple(map(_input, value["inputs"]))
-        fields["datasets"] = tuple(map(_dataset, value["datasets"]))
-        fields["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
-        fields["identity"] = _digest(value["identity"])
-        fields[EXTENSIONS] = tuple(map(_plan_part, value[EXTENSIONS]))
-        if len(fields["inputs"]) > _MOST_INPUTS:
-            raise ValueError(f"it has {len(fields['inputs']):,} files to read")
-        return cls(**fields)
+        content = {declared.name: value[declared.name] for declared in fields(cls)}
+        for declared in fields(cls):
+            one = content[declared.name]
+            if not isinstance(one, _json_type(str(declared.type))) or isinstance(one, bool):
+                raise ValueError(f"{declared.name} is {json.dumps(one)[:60]}")
+        content["inputs"] = tuple(map(_input, value["inputs"]))
+        content["datasets"] = tuple(map(_dataset, value["datasets"]))
+        content["assembled"] = tuple(map(LockedFile.from_json, value["assembled"]))
+        content["identity"] = _digest(value["identity"])
+        content[EXTENSIONS] = tuple(map(_plan_part, value[EXTENSIONS]))
+        if len(content["inputs"]) > _MOST_INPUTS:
+            raise ValueError(f"it has {len(content['inputs']):,} files to read")
+        return cls(**content)
+
+
+def _json_type(annotation: str) -> type | tuple[type, ...]:
+    """Return what JSON has for an attribute of the header."""
+    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "str | None": (str, type(None))}
+    return plain.get(annotation) or (dict if annotation.startswith("Mapping[") else list)
 
 
 def _input(value: Any) -> LockedInput:

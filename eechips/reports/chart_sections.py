@@ -12,7 +12,7 @@ import numpy.typing as npt
 from eechips.reports.markup import Markup, element
 from eechips.reports.region_series import label_columns
 from eechips.reports.report_data import ReportData
-from eechips.reports.section_markup import section
+from eechips.reports.section_markup import section, small_print
 from eechips.reports.svg_chart import ChartAxis, ChartLine, bars, legend, lines, round_axis, time_axis
 from eechips.text.formatting import format_compute, format_count, format_duration
 
@@ -50,18 +50,10 @@ def throughput(data: ReportData) -> Markup | None:
         caption = "Failed units, and requests rejected by the service"
         plots.append(_figure(caption, bars(caption, edges, series, names, x), legend(names)))
     else:
-        plots.append(element("p", "No failed units and no rejected requests in the log.", class_="note"))
-    commands = (
-        f"The run took {history.commands} commands; the pauses between them are left out."
-        if history.commands > 1
-        else ""
-    )
-    return section(
-        "throughput",
-        "Throughput",
-        element("div", *plots, class_="plots"),
-        element("p", commands, class_="note") if commands else None,
-    )
+        plots.append(small_print("No failed units and no rejected requests in the log."))
+    pauses = f"The run took {history.commands} commands; the pauses between them are left out."
+    shown = element("div", *plots, class_="plots")
+    return section("throughput", "Throughput", shown, small_print(pauses) if history.commands > 1 else None)
 
 
 def compute(data: ReportData) -> Markup | None:
@@ -80,7 +72,7 @@ def compute(data: ReportData) -> Markup | None:
     counts, edges = np.histogram(seconds, bins=_BINS, range=(0.0, x.high))
     caption = "Units by EECU-seconds"
     plot = _figure(caption, bars(caption, edges, [counts.tolist()], ["units"], x))
-    return section("compute", "Compute", element("div", plot, class_="plots"), element("p", facts, class_="note"))
+    return section("compute", "Compute", element("div", plot, class_="plots"), small_print(facts))
 
 
 def series(data: ReportData) -> Markup | None:
@@ -116,13 +108,7 @@ def series(data: ReportData) -> Markup | None:
     labels = list(label_columns(columns, data.info).values())
     apart = "" if data.places.has_places else "The regions are not on a map, since the plan has their ids only."
     note = " ".join(part for part in (f"{labels[0]}." if len(labels) == 1 else "", of, apart) if part)
-    return section(
-        "series",
-        "Time series",
-        legend(labels),
-        element("div", *plots, class_="plots"),
-        element("p", note, class_="note") if note else None,
-    )
+    return section("series", "Time series", legend(labels), element("div", *plots, class_="plots"), small_print(note))
 
 
 def _days(index: Any) -> npt.NDArray[np.float64]:

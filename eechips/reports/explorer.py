@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -189,20 +189,10 @@ class Explorer:
     def _send_picture(self, number: Any) -> None:
         """Send the picture of a unit that the page has none of; without pictures if its file cannot be shown."""
         (identifier,) = self._ids_of([number])
-        units = self._data.units
-        one: Mapping[str, Any] = {
-            "ids": [identifier],
-            "states": [units.states[number]],
-            "files": [units.files[number]],
-            "bytes": units.bytes[number : number + 1],
-            "valid": units.valid[number : number + 1],
-            "errors": [units.errors[number]],
-            "centres": units.centres[number : number + 1],
-            "outlines": units.outlines[number : number + 1],
-            "columns": [],
-            "tallies": {},
-        }
-        thumbnails = make_thumbnails(self.run, dataclasses.replace(units, **one), count=1, quiet=True)
+        names = ("ids", "states", "files", "bytes", "valid", "errors", "centres", "outlines")
+        one: dict[str, Any] = {name: getattr(self._data.units, name)[number : number + 1] for name in names}
+        units = dataclasses.replace(self._data.units, **one, columns=[], tallies={})
+        thumbnails = make_thumbnails(self.run, units, count=1, quiet=True)
         pictures = [encode_picture(picture, identifier) for picture in thumbnails.of.get(0, ())]
         self._widget.send({"kind": "picture", "unit": number, "pictures": pictures})
 

@@ -17,7 +17,7 @@ from eechips.manifest.failures import group_failures
 from eechips.reports.markup import Markup, element, join
 from eechips.reports.page_data import load_basemap
 from eechips.reports.report_data import ReportData
-from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten
+from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten, small_print
 from eechips.reports.thumbnails import Thumbnails, swatch
 from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration, rate_period
@@ -68,7 +68,7 @@ def head(data: ReportData) -> Markup:
     return element(
         "header",
         element("h1", title(data)),
-        element("p", element("code", data.run.address or data.run.path), class_="note"),
+        small_print(element("code", data.run.address or data.run.path)),
         *(element("p", note, class_="notice") for note in data.info.get("notes") or ()),
         *(element("p", change.describe(), class_="notice") for change in code_changes(data.info)),
         element(
@@ -105,7 +105,7 @@ def settings(data: ReportData) -> Markup:
             fact_list([(name, element("code", plain_text(value))) for name, value in parameters]),
             class_="columns",
         ),
-        element("p", f"Made with {versions}.", class_="note") if versions else None,
+        small_print(f"Made with {versions}.") if versions else None,
     )
 
 
@@ -123,7 +123,7 @@ def histograms(data: ReportData) -> Markup | None:
     return section(
         "values",
         "Histograms",
-        element("p", "Click a bar to select its units; drag, or click with Shift, for several bars.", class_="note"),
+        small_print("Click a bar to select its units; drag, or click with Shift, for several bars."),
         element("div", id="plots", class_="plots"),
         hidden=True,
     )
@@ -144,7 +144,7 @@ def unit_table(data: ReportData) -> Markup | None:
         aria_multiselectable="false",
     )
     note = "Click a column's name to sort, a row to show it, twice for full size. Keys: arrow up and down, Enter."
-    return section("units", what.capitalize(), element("p", note, class_="note"), frame)
+    return section("units", what.capitalize(), small_print(note), frame)
 
 
 def unit_map(data: ReportData) -> Markup | None:
@@ -248,9 +248,7 @@ def strata(data: ReportData) -> Markup | None:
         ]
         for name in names[:_STRATA]
     ]
-    more = (
-        element("p", f"{len(names) - _STRATA:,} more are not shown.", class_="note") if len(names) > _STRATA else None
-    )
+    more = small_print(f"{len(names) - _STRATA:,} more are not shown.") if len(names) > _STRATA else None
     heads = [column.name, *(state.replace("_", " ") for state in states), "mean valid fraction"]
     return section("strata", f"By {column.name}", html_table(heads, rows, numbers=range(1, len(heads))), more)
 
@@ -309,7 +307,7 @@ def audits(data: ReportData) -> Markup | None:
         text = f"{audit.time[:19]}: {audit.describe()}{lost}."
         shown.append(element("li", element("span", text, class_="bad" if audit.different else "good")))
     note = "Random samples of the finished units, fetched again over new connections; pixels and values were compared."
-    return section("audits", "Audits", element("p", note, class_="note"), element("ul", *shown))
+    return section("audits", "Audits", small_print(note), element("ul", *shown))
 
 
 def licences(data: ReportData) -> Markup | None:
@@ -352,17 +350,12 @@ def _state_bar(data: ReportData) -> Markup | None:
         at += share
     summary = ", ".join(f"{count:,} {state.replace('_', ' ')}" for state, count in data.status.counts.items())
     drawing = element("svg", *parts, viewBox="0 0 100 10", preserveAspectRatio="none", role="img", aria_label=summary)
-    return join(element("div", drawing, class_="bar"), element("p", summary, class_="note"))
+    return join(element("div", drawing, class_="bar"), small_print(summary))
 
 
 def _panel(text: str) -> Markup:
     return element(
-        "aside",
-        element("p", text, class_="note"),
-        id="chip",
-        class_="panel",
-        aria_live="polite",
-        aria_label="selected unit",
+        "aside", small_print(text), id="chip", class_="panel", aria_live="polite", aria_label="selected unit"
     )
 
 

@@ -70,6 +70,11 @@ def html_table(
     )
 
 
+def small_print(text: Any) -> Markup | None:
+    """Return a paragraph in small print; None for an empty text."""
+    return element("p", text, class_="note") if text else None
+
+
 def shorten(text: str) -> str:
     """Cut a message that is longer than the report shows."""
     return text if len(text) <= _LENGTH else f"{text[: _LENGTH - 1]}…"

@@ -8,21 +8,14 @@ to :mod:`eechips.archive.downloads`, chips of Earth Engine images to :mod:`eechi
 
 from __future__ import annotations
 
-from eechips.archive.windows.raster import Raster, describe, read_window
-from eechips.archive.windows.results import join_windows, window_file
-from eechips.archive.windows.window_plan import plan_chip, plan_windows, read_chip
-from eechips.archive.windows.window_size import BlockLayout, MemoryBudget, tile
-
-__all__ = [
-    "BlockLayout",
-    "MemoryBudget",
-    "Raster",
-    "describe",
-    "join_windows",
-    "plan_chip",
-    "plan_windows",
-    "read_chip",
-    "read_window",
-    "tile",
-    "window_file",
-]
+from eechips.archive.windows.raster import Raster as Raster
+from eechips.archive.windows.raster import describe as describe
+from eechips.archive.windows.raster import read_window as read_window
+from eechips.archive.windows.results import join_windows as join_windows
+from eechips.archive.windows.results import window_file as window_file
+from eechips.archive.windows.window_plan import plan_chip as plan_chip
+from eechips.archive.windows.window_plan import plan_windows as plan_windows
+from eechips.archive.windows.window_plan import read_chip as read_chip
+from eechips.archive.windows.window_size import BlockLayout as BlockLayout
+from eechips.archive.windows.window_size import MemoryBudget as MemoryBudget
+from eechips.archive.windows.window_size import tile as tile

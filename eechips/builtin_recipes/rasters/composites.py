@@ -8,9 +8,8 @@ import datetime as dt
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import ee
 import numpy as np
@@ -20,14 +19,11 @@ from eechips.builtin_recipes.place_files import run_with_places
 from eechips.builtin_recipes.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.builtin_recipes.rasters.imagery_options import CompositesOptions
 from eechips.builtin_recipes.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.builtin_recipes.recipe_options import make_recipe
+from eechips.builtin_recipes.recipe_options import dataset_function
 from eechips.client.chip_parameters import grid_rectangle
-from eechips.engine.config import RunConfig
-from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.geo.polygons import region_centre
-from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import find_grid_scenes
 from eechips.planning.grid_alignment import cover_region
@@ -223,13 +219,7 @@ def _composite(composite: _Composite, start: str, end: str) -> ee.Image:
     return composite.treatment.finish(composite.reduce(apply_filters(images, composite.tests)))
 
 
-@overload
-def composites(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
-@overload
-def composites(
-    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
-) -> Run: ...
-@takes(CompositesOptions, RunConfig, LedgerOptions)
+@dataset_function(CompositesOptions)
 def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Make one composite image for each period between two dates.
 
@@ -252,6 +242,4 @@ def composites(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
         ...                          every="1 month", reducer="median", mask="auto", local=True)
         >>> run.units[["file", "valid_fraction"]]
     """
-    return run_with_places(
-        partial(make_recipe, Composites), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
-    )
+    return run_with_places(Composites, dataset=dataset, out=out, dry_run=dry_run, **options)

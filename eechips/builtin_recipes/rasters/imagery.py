@@ -12,7 +12,7 @@ import ee
 from shapely.geometry.base import BaseGeometry
 
 from eechips.builtin_recipes.chosen_dataset import ChosenDataset, choose_dataset
-from eechips.builtin_recipes.rasters.imagery_options import ImageryOptions
+from eechips.builtin_recipes.rasters.imagery_options import ImageryOptions, RegionImageOptions
 from eechips.builtin_recipes.recipe_options import check_dates, parse_format, region_column
 from eechips.builtin_recipes.render_style import RenderStyle, parse_stretch
 from eechips.builtin_recipes.samples.sample_layers import SampleLayer
@@ -25,7 +25,7 @@ from eechips.planning.areas.regions import AssetRegion, Region
 from eechips.planning.areas.separate_regions import SeparateRegions, choose_region
 from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.imagery.band_selection import BandSelection, convert_bands
-from eechips.planning.imagery.image_filters import PropertyCondition, PropertyFilter, parse_conditions
+from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.image_masking import CloudMask
 from eechips.planning.imagery.inventory import SceneQuery
 from eechips.recipe import Unit
@@ -104,7 +104,6 @@ class ResolvedImagery:
     source: ChosenDataset
     style: RenderStyle
     region: Region
-    conditions: tuple[PropertyCondition, ...]
     alignment: GridAlignment
     layers: tuple[SampleLayer, ...] = ()
 
@@ -144,7 +143,7 @@ class ResolvedImagery:
         return {
             "start": self.options.start,
             "end": self.options.end,
-            "where": list(map(str, self.conditions)),
+            "where": list(map(str, self.source.conditions)),
             "clip": self.options.clip,
             **self.alignment.parameters,
             **self.region.parameters,
@@ -164,9 +163,7 @@ class ResolvedImagery:
         """
         source, region = self.source, self.region.geometry()
         dates = self.options.start, self.options.end
-        about = asset_metadata.fetch_metadata(
-            source.dataset_id, source.known_kind, region, *dates, self.conditions, source.needed_bands
-        )
+        about = source.fetch_metadata(*dates, region=region)
         if about.kind != "collection":
             raise _single_image(source)
         bands = source.selection.find_bands(about)
@@ -199,7 +196,8 @@ class ResolvedImagery:
 
     def none_found(self) -> UsageError:
         """Return the error for a selection without images."""
-        where = f" with {' and '.join(map(str, self.conditions))}" if self.conditions else ""
+        conditions = self.source.conditions
+        where = f" with {' and '.join(map(str, conditions))}" if conditions else ""
         dates = asset_metadata.describe_dates(self.options.start, self.options.end)
         return UsageError(f"{self.source.dataset_id} has no image{where}{dates} that meets the region")
 
@@ -221,13 +219,7 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
     style = RenderStyle(parse_format(options.format, CHIP_FORMATS.names), *parse_stretch(options.stretch))
     style.check_chosen(source.chosen_names)
     style.check()
-    region = choose_region(
-        roi=options.roi,
-        regions=options.regions,
-        id_field=region_column(options.columns),
-        margin=options.margin,
-        crs=options.input_crs,
-    )
+    region = read_region(options)
     if region is None:
         raise UsageError("give `roi`, a region, or `regions`, a vector file of several")
     return ResolvedImagery(
@@ -235,9 +227,14 @@ def resolve_imagery(options: ImageryOptions, *, deciding: tuple[str, ...] = ()) 
         source=source,
         style=style,
         region=region,
-        conditions=parse_conditions(options.where),
         alignment=choose_grid(options.grid, options.crs, options.scale),
     )
+
+
+def read_region(options: RegionImageOptions) -> Region | None:
+    """Read the region, or the regions, of the options; see :func:`choose_region`."""
+    id_field, margin, crs = region_column(options.columns), options.margin, options.input_crs
+    return choose_region(roi=options.roi, regions=options.regions, id_field=id_field, margin=margin, crs=crs)
 
 
 def _single_image(source: ChosenDataset) -> UsageError:

@@ -8,10 +8,9 @@ import datetime as dt
 import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import ee
 
@@ -20,12 +19,9 @@ from eechips.builtin_recipes.place_files import run_with_places
 from eechips.builtin_recipes.rasters.imagery import ImageSelection, ImageTreatment, ResolvedImagery, resolve_imagery
 from eechips.builtin_recipes.rasters.imagery_options import ImagesOptions
 from eechips.builtin_recipes.rasters.imagery_recipe import ImageryRecipe, scene_fields
-from eechips.builtin_recipes.recipe_options import make_recipe
-from eechips.engine.config import RunConfig
-from eechips.engine.run_options import LedgerOptions
+from eechips.builtin_recipes.recipe_options import dataset_function
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.option_fields import takes
 from eechips.planning.areas.region_images import RegionScenes, place_scenes
 from eechips.planning.areas.region_overlaps import Overlap
 from eechips.planning.imagery import inventory
@@ -209,11 +205,7 @@ def _joined(treatment: ImageTreatment, dataset: str | None, **images: str) -> ee
     return treatment.finish(ee.ImageCollection([treatment.select(image) for image in stored_images]).mosaic())
 
 
-@overload
-def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
-@overload
-def images(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(ImagesOptions, RunConfig, LedgerOptions)
+@dataset_function(ImagesOptions)
 def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Fetch every image of a collection that meets a region, one file each.
 
@@ -236,6 +228,4 @@ def images(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      where="CLOUDY_PIXEL_PERCENTAGE < 20", mask="auto", local=True)
         >>> run.units[["file", "dates", "valid_fraction"]]
     """
-    return run_with_places(
-        partial(make_recipe, Images), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
-    )
+    return run_with_places(Images, dataset=dataset, out=out, dry_run=dry_run, **options)

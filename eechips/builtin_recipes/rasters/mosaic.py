@@ -8,14 +8,14 @@ import logging
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import ee
 
 from eechips.builtin_recipes.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.builtin_recipes.place_files import run_with_places
+from eechips.builtin_recipes.rasters.imagery import read_region
 from eechips.builtin_recipes.rasters.imagery_options import MOSAIC_REDUCERS, MosaicOptions
 from eechips.builtin_recipes.rasters.mosaic_places import MosaicPlace, place_regions, place_whole
 from eechips.builtin_recipes.rasters.mosaic_tiles import (
@@ -32,25 +32,23 @@ from eechips.builtin_recipes.rasters.mosaic_tiles import (
     reduced_dtype,
     select_image,
 )
-from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, make_recipe, region_column
+from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, dataset_function
 from eechips.engine.config import RunConfig
 from eechips.engine.results.result_assembly import Results
 from eechips.engine.results.result_stores import refuse_small_disk
-from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import mosaic_cog
 from eechips.formats.cog_options import COMPRESSIONS, DTYPES, RESAMPLINGS
 from eechips.formats.nodata_values import check_nodata
 from eechips.geo.grid import Grid, wrap_longitude
 from eechips.geo.polygons import join_at_antimeridian
-from eechips.option_fields import takes
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_images import warn_of_small
 from eechips.planning.areas.region_overlaps import region_polygon
-from eechips.planning.areas.separate_regions import SeparateRegions, choose_region
+from eechips.planning.areas.separate_regions import SeparateRegions
 from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.imagery.band_selection import BandSelection
-from eechips.planning.imagery.image_filters import PropertyFilter, parse_conditions
+from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.request_windows import SLOTS, Tiling, bounding_box, divide_grid
 from eechips.recipe import Chip, Unit, UnitImages, recipe_identity
 from eechips.recipe.results import Template
@@ -95,15 +93,8 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         self.source = choose_dataset(chosen)
         _check(chosen, self.source)
         self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
-        self.region = choose_region(  # None: the whole of a single image
-            roi=chosen.roi,
-            regions=chosen.regions,
-            id_field=region_column(chosen.columns),
-            margin=chosen.margin,
-            crs=chosen.input_crs,
-        )
+        self.region = read_region(chosen)  # None: the whole of a single image
         self.name_template = f"windows/{'' if self.regions is None else '{region}/'}{{row}}-{{column}}"
-        self.conditions = parse_conditions(chosen.where)
         self.datasets = self.source.masked_ids
         self.identity = recipe_identity(self.name, self.results)
 
@@ -123,7 +114,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
             "dataset": self.source.dataset_id,
             "start": self.options.start,
             "end": self.options.end,
-            "where": [str(condition) for condition in self.conditions],
+            "where": list(map(str, self.source.conditions)),
             "mask": self.source.mask.text if self.source.mask else None,
             "reducer": self.options.reducer,
             **self.source.selection.parameters,
@@ -276,15 +267,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
     def _describe(self) -> asset_metadata.AssetMetadata:
         """Fetch the metadata of the dataset for the region and the dates."""
         region = None if self.region is None else self.region.geometry()
-        about = asset_metadata.fetch_metadata(
-            self.source.dataset_id,
-            self.source.known_kind,
-            region,
-            self.options.start,
-            self.options.end,
-            self.conditions,
-            self.source.needed_bands,
-        )
+        about = self.source.fetch_metadata(self.options.start, self.options.end, region=region)
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.source.dataset_id} is a collection: give `roi` or `regions`")
@@ -380,11 +363,7 @@ def _window(unit: Unit) -> tuple[MosaicLayout, Grid]:
     return layout, wrap_longitude(layout.grid.window(unit["column"], unit["row"], unit["width"], unit["height"]))
 
 
-@overload
-def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
-@overload
-def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any) -> Run: ...
-@takes(MosaicOptions, RunConfig, LedgerOptions)
+@dataset_function(MosaicOptions)
 def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Make one cloud-optimised GeoTIFF of a region of any size, from one image or a composite.
 
@@ -409,9 +388,7 @@ def mosaic(dataset: str, *, out: str | Path | None = None, dry_run: bool = False
         ...                      reducer="median", mask="auto", project="my-project")
         >>> run.assembled[0]
     """
-    return run_with_places(
-        partial(make_recipe, MosaicRecipe), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
-    )
+    return run_with_places(MosaicRecipe, dataset=dataset, out=out, dry_run=dry_run, **options)
 
 
 def _check(options: MosaicOptions, source: ChosenDataset) -> None:

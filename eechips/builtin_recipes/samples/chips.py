@@ -10,12 +10,12 @@ from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from eechips.builtin_recipes.chosen_dataset import with_dtypes
 from eechips.builtin_recipes.extended_plans import find_last_day
 from eechips.builtin_recipes.place_files import run_with_places
-from eechips.builtin_recipes.recipe_options import option_names, slug, split_options
+from eechips.builtin_recipes.recipe_options import dataset_function, option_names, slug, split_options
 from eechips.builtin_recipes.samples.chip_plan import ChipPlan, plan_chips
 from eechips.builtin_recipes.samples.extended_samples import (
     GROWING_SAMPLE,
@@ -31,10 +31,9 @@ from eechips.builtin_recipes.samples.sample_layers import SampleLayer
 from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.samples.sample_validation import check_name_fields
 from eechips.engine.config import RunConfig
-from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
-from eechips.option_fields import chosen_options, takes
+from eechips.option_fields import chosen_options
 from eechips.planning.imagery.expressions import LayerImages, chip_image, missing_image, period_image, single_image
 from eechips.planning.imagery.image_reducers import reduced_dtype
 from eechips.planning.imagery.periods import parse_day, parse_step, warn_of_cut_period
@@ -384,15 +383,7 @@ def _folder(recipe: ChipSample) -> str:
     return f"sample-{slug('-'.join(layer.dataset for layer in recipe.sample.layers))}"
 
 
-@overload
-def sample(
-    dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
-) -> Estimate: ...
-@overload
-def sample(
-    dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
-) -> Run: ...
-@takes(SampleOptions, RunConfig, LedgerOptions)
+@dataset_function(SampleOptions)
 def sample(
     dataset: str | Sequence[str], *, out: str | Path | None = None, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:
@@ -416,4 +407,4 @@ def sample(
         >>> run = eechips.sample("NAIP", per_ecoregion=25, local=True)
         >>> run.units.head()
     """
-    return run_with_places(sample_recipe, {"dataset": dataset, "out": out, "dry_run": dry_run, **options})
+    return run_with_places(sample_recipe, dataset=dataset, out=out, dry_run=dry_run, **options)

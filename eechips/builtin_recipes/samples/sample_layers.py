@@ -36,14 +36,12 @@ class SampleLayer(ChosenDataset):
     Attributes:
         name: name of its files; empty for a single dataset.
         is_further: whether it is on the pixel grid of another dataset before it.
-        conditions: on properties of its images.
         base: name of the layer whose images it shows, if its bands were added to that layer; empty for others.
         grid_band: band on whose pixels the chips of such a layer lie; empty for others.
     """
 
     name: str = ""
     is_further: bool = False
-    conditions: tuple[PropertyCondition, ...] = ()
     base: str = ""
     grid_band: str = ""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -17,14 +17,7 @@ import shapely
 
 from eechips.builtin_recipes.chosen_dataset import ChosenDataset, choose_dataset
 from eechips.builtin_recipes.place_files import run_with_places
-from eechips.builtin_recipes.recipe_options import (
-    BuiltinRecipe,
-    DateColumn,
-    PlaceColumns,
-    check_dates,
-    make_recipe,
-    parse_format,
-)
+from eechips.builtin_recipes.recipe_options import BuiltinRecipe, DateColumn, PlaceColumns, check_dates, parse_format
 from eechips.builtin_recipes.tables.embedding_means import vector_bands, warn_of_partial_vector
 from eechips.builtin_recipes.tables.merged_points import PointTable
 from eechips.builtin_recipes.tables.point_queries import IMAGE, IMAGE_DATE, Pairs, PointQuery, value_columns
@@ -42,7 +35,6 @@ from eechips.planning.areas.place_groups import divide_shapes, merge_duplicates
 from eechips.planning.areas.region_reducers import parse_statistics
 from eechips.planning.grid_alignment import check_scale
 from eechips.planning.imagery.expressions import box_around_all
-from eechips.planning.imagery.image_filters import parse_conditions
 from eechips.planning.imagery.inventory import SceneQuery
 from eechips.planning.imagery.periods import parse_window
 from eechips.planning.place_tables import Places, read_places
@@ -86,7 +78,6 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     def __init__(self, **options: Any) -> None:
         self.options = chosen = PointsOptions(**{**options, "points": str(options["points"])})
         self.source = choose_dataset(chosen)
-        self.conditions = parse_conditions(chosen.where)
         self.place_columns = PlaceColumns.parse(chosen.columns, ("lon", "lat", "id", "date"))
         self.statistics = parse_statistics(chosen.reducer or "mean")
         self.datasets = self.source.masked_ids
@@ -152,7 +143,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             **self.source.selection.parameters,
             "start": self.options.start,
             "end": self.options.end,
-            **({"where": list(map(str, self.conditions))} if self.conditions else {}),
+            **({"where": list(map(str, self.source.conditions))} if self.source.conditions else {}),
             "each_image": self.options.each_image,
             "composite": self.options.composite,
             "date_field": None if date is None else date.name,
@@ -309,15 +300,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
     def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
         """Summarise the dataset and the cost of its values."""
         source, days = self.source, self._days(moments)
-        about = asset_metadata.fetch_metadata(
-            source.dataset_id,
-            source.known_kind,
-            start=days[0],
-            end=days[1],
-            conditions=self.conditions,
-            needed=source.needed_bands,
-            around=box_around_all(self.places.geometries[rows]),
-        )
+        about = source.fetch_metadata(*days, around=box_around_all(self.places.geometries[rows]))
         mode = self._mode(is_image=about.kind == "image")
         summary = replace(summarize_source(source.selection.find_bands(about), mode), unit_fields=about.unit_fields)
         self._check_columns(summary)
@@ -406,8 +389,7 @@ def points(
         >>> run = eechips.points("MODIS_LST", "plots.csv", each_image=True, local=True)
         >>> pandas.read_parquet(run.assembled[0])
     """
-    arguments = {"dataset": dataset, "points": points, "out": out, "dry_run": dry_run, **options}
-    return run_with_places(partial(make_recipe, PointValues), arguments)
+    return run_with_places(PointValues, dataset=dataset, points=points, out=out, dry_run=dry_run, **options)
 
 
 def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | None) -> None:

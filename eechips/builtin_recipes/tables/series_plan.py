@@ -36,11 +36,10 @@ from eechips.planning.areas.zones import (
     read_zones,
     warn_of_small_zones,
 )
-from eechips.planning.asset_metadata import AssetMetadata, fetch_metadata, filter_images
+from eechips.planning.asset_metadata import AssetMetadata, filter_images
 from eechips.planning.grid_alignment import GridAlignment
 from eechips.planning.imagery import point_images
 from eechips.planning.imagery.expressions import box_around_all
-from eechips.planning.imagery.image_filters import PropertyCondition
 from eechips.recipe import Unit
 from eechips.text.suggestion import describe_choices
 
@@ -167,7 +166,6 @@ class SeriesPlan:
 
     options: TimeSeriesOptions
     source: ChosenDataset
-    conditions: Sequence[PropertyCondition]
     statistics: Statistics
     alignment: GridAlignment
     periods: int | None
@@ -180,15 +178,8 @@ class SeriesPlan:
             UsageError: if the dataset is a single image.
         """
         source, is_file = self.source, zones is not None
-        about = fetch_metadata(
-            source.dataset_id,
-            source.known_kind,
-            start=self.options.start,
-            end=self.options.end,
-            conditions=self.conditions,
-            needed=source.needed_bands,
-            around=None if zones is None or zones.geometries is None else box_around_all(zones.geometries),
-        )
+        around = None if zones is None or zones.geometries is None else box_around_all(zones.geometries)
+        about = source.fetch_metadata(self.options.start, self.options.end, around=around)
         if about.kind != "collection":
             raise single_image_error(source.dataset_id)
         bands = source.selection.find_bands(about)

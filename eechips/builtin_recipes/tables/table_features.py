@@ -8,20 +8,17 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from shapely.geometry.base import BaseGeometry
 
 from eechips.builtin_recipes.place_files import run_with_places
-from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, make_recipe, slug, split_names
+from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, dataset_function, slug, split_names
 from eechips.builtin_recipes.tables.feature_columns import CellRows, FeatureFiles, column_of
 from eechips.builtin_recipes.tables.table_options import FeaturesOptions
 from eechips.datasets import find_dataset
-from eechips.engine.config import RunConfig
-from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats.parquet import IMPORTS
-from eechips.option_fields import takes
 from eechips.planning.areas.feature_cells import FeatureCell, divide_tables, whole_cell
 from eechips.planning.areas.feature_sources import FeatureSource, find_features
 from eechips.planning.areas.region_overlaps import region_polygon
@@ -196,19 +193,7 @@ class Features(BuiltinRecipe[FeaturesOptions]):
         )
 
 
-@overload
-def features(
-    dataset: str | ee.FeatureCollection, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
-) -> Estimate: ...
-@overload
-def features(
-    dataset: str | ee.FeatureCollection,
-    *,
-    out: str | Path | None = None,
-    dry_run: Literal[False] = False,
-    **options: Any,
-) -> Run: ...
-@takes(FeaturesOptions, RunConfig, LedgerOptions)
+@dataset_function(FeaturesOptions)
 def features(
     dataset: str | ee.FeatureCollection, *, out: str | Path | None = None, dry_run: bool = False, **options: Any
 ) -> Run | Estimate:
@@ -234,6 +219,4 @@ def features(
         >>> geopandas.read_parquet(run.path / "features")
     """
     chosen = dataset if isinstance(dataset, str) else dataset.serialize()
-    return run_with_places(
-        partial(make_recipe, Features), {"dataset": chosen, "out": out, "dry_run": dry_run, **options}
-    )
+    return run_with_places(Features, dataset=chosen, out=out, dry_run=dry_run, **options)

@@ -11,7 +11,7 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 import ee
 import shapely
@@ -26,7 +26,7 @@ from eechips.builtin_recipes.extended_plans import (
     new_dates,
 )
 from eechips.builtin_recipes.place_files import run_with_places
-from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, make_recipe, parse_format
+from eechips.builtin_recipes.recipe_options import BuiltinRecipe, check_dates, dataset_function, parse_format
 from eechips.builtin_recipes.tables.embedding_means import vector_bands
 from eechips.builtin_recipes.tables.series_plan import SeriesPlan, choose_regions, single_image_error
 from eechips.builtin_recipes.tables.table_options import OUTPUTS, TimeSeriesOptions
@@ -39,20 +39,17 @@ from eechips.builtin_recipes.tables.zonal_statistics import (
     reduce_region,
     reduce_regions,
 )
-from eechips.engine.config import RunConfig
 from eechips.engine.results.result_assembly import Results
-from eechips.engine.run_options import LedgerOptions
 from eechips.errors import UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
-from eechips.option_fields import takes
 from eechips.planning.areas.region_reducers import Statistics, parse_statistics
 from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.zones import Zones
 from eechips.planning.asset_metadata import filter_images
 from eechips.planning.grid_alignment import choose_grid
 from eechips.planning.imagery.expressions import box_around_all
-from eechips.planning.imagery.image_filters import parse_conditions, unit_tests
+from eechips.planning.imagery.image_filters import unit_tests
 from eechips.planning.imagery.periods import Period, Step, parse_day, parse_step, warn_of_cut_period
 from eechips.recipe import AddedUnits, EarlierPlan, Table, Unit, UnitImages, recipe_identity
 
@@ -98,7 +95,6 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         self.regions = choose_regions(chosen)
         self.id_field = self.regions.id_field
         self.source = choose_dataset(chosen)
-        self.conditions = parse_conditions(chosen.where)
         self.alignment = choose_grid(chosen.grid, chosen.crs, chosen.scale)
         self.statistics = parse_statistics(chosen.reducer)
         self.step: Step | None = None if chosen.every is None else parse_step(chosen.every)
@@ -176,7 +172,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
             "mask": self.source.mask.text if self.source.mask else None,
             "start": self.options.start,
             "end": self.options.end,
-            **({"where": list(map(str, self.conditions))} if self.conditions else {}),
+            **({"where": list(map(str, self.source.conditions))} if self.source.conditions else {}),
             **self.alignment.parameters,
             "multiply": self.options.multiply,
             "add": self.options.add,
@@ -261,15 +257,8 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
 
     def _plan(self, zones: Zones | None) -> Iterator[Unit]:
         """Plan regions: of a file some, of a table on the server (None) all; see :meth:`get_requests`."""
-        plan = SeriesPlan(
-            options=self.options,
-            source=self.source,
-            conditions=self.conditions,
-            statistics=self.statistics,
-            alignment=self.alignment,
-            periods=len(self.periods) if self.step is not None else None,
-            regions=self.regions,
-        )
+        periods = len(self.periods) if self.step is not None else None
+        plan = SeriesPlan(self.options, self.source, self.statistics, self.alignment, periods, self.regions)
         return plan.units(zones)
 
     def get_result(self, index: int, unit: Unit) -> Table:
@@ -347,13 +336,7 @@ def _days(periods: Iterable[Period]) -> list[tuple[str, str]]:
     return [(period.start.isoformat(), period.end.isoformat()) for period in periods]
 
 
-@overload
-def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any) -> Estimate: ...
-@overload
-def timeseries(
-    dataset: str, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any
-) -> Run: ...
-@takes(TimeSeriesOptions, RunConfig, LedgerOptions)
+@dataset_function(TimeSeriesOptions)
 def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = False, **options: Any) -> Run | Estimate:
     """Write a table of a dataset's values over time for each region.
 
@@ -374,9 +357,7 @@ def timeseries(dataset: str, *, out: str | Path | None = None, dry_run: bool = F
     Example:
         >>> run = eechips.timeseries("MODIS_LST", regions="counties.gpkg", columns="id=geoid", local=True)
     """
-    return run_with_places(
-        partial(make_recipe, TimeSeries), {"dataset": dataset, "out": out, "dry_run": dry_run, **options}
-    )
+    return run_with_places(TimeSeries, dataset=dataset, out=out, dry_run=dry_run, **options)
 
 
 def _check(recipe: TimeSeries) -> None:
