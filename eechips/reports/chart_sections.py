@@ -50,7 +50,7 @@ def throughput(data: ReportData) -> Markup | None:
         caption = "Failed units, and requests rejected by the service"
         plots.append(_figure(caption, bars(caption, edges, series, names, x), legend(names)))
     else:
-        plots.append(small_print("No failed units and no rejected requests in the log."))
+        plots.append(element("p", "No failed units and no rejected requests in the log.", class_="note"))
     pauses = f"The run took {history.commands} commands; the pauses between them are left out."
     shown = element("div", *plots, class_="plots")
     return section("throughput", "Throughput", shown, small_print(pauses) if history.commands > 1 else None)

@@ -13,7 +13,13 @@ from typing import Any
 import ee
 
 from eechips.builtin_recipes.samples.resolved_sample import LAYERS, ResolvedSample
-from eechips.builtin_recipes.samples.sample_frames import FrameSettings, check_near, frame_window, window_fields
+from eechips.builtin_recipes.samples.sample_frames import (
+    FrameSettings,
+    check_near,
+    frame_window,
+    label_moments,
+    window_fields,
+)
 from eechips.builtin_recipes.samples.sample_layers import SampleLayer
 from eechips.builtin_recipes.samples.sample_options import SampleOptions
 from eechips.builtin_recipes.samples.sample_strategies import StrategyBuilder, log_places
@@ -26,7 +32,6 @@ from eechips.planning.imagery import point_images
 from eechips.planning.imagery.clear_shares import ClearSource, fetch_candidates
 from eechips.planning.imagery.frame_choice import Candidate
 from eechips.planning.imagery.frame_scores import FrameScore, list_score_bands, resolve_score
-from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.periods import parse_moment
 from eechips.planning.imagery.point_images import ChipFootprint, PointImage, find_contributors
 from eechips.planning.sampling.sample_places import SamplePlace, Strategy
@@ -46,14 +51,12 @@ class SurveyedLayer:
     Attributes:
         bands: the stored bands that are needed; the first one gives the pixel grid.
         results: the bands of the chips: stored or computed.
-        tests: the user's conditions on images, resolved, and those that images have the needed bands.
         score: by which the images of its frames are chosen; None for their clear shares.
     """
 
     metadata: asset_metadata.AssetMetadata
     bands: tuple[asset_metadata.Band, ...]
     results: tuple[asset_metadata.Band, ...]
-    tests: tuple[PropertyFilter, ...] = ()
     score: FrameScore | None = None
 
     @property
@@ -126,9 +129,9 @@ class ChipPlan:
             LAYERS: names,
             "source": self._sources(),
             "where": {
-                layer.name: [test.to_json() for test in surveyed.tests]
+                layer.name: [test.to_json() for test in surveyed.metadata.tests]
                 for layer, surveyed in self._surveyed
-                if surveyed.tests
+                if surveyed.metadata.tests
             },
             "casts": {
                 layer.name: surveyed.metadata.casts for layer, surveyed in self._surveyed if surveyed.metadata.casts
@@ -191,10 +194,10 @@ class ChipPlan:
         collection = moments = None
         if metadata.kind != "image":
             collection = asset_metadata.filter_images(
-                metadata.id, metadata.kind, sample.options.start, sample.options.end, self.layers[0].tests
+                metadata.id, metadata.kind, sample.options.start, sample.options.end, metadata.tests
             )
             if sample.options.date is not None:
-                moments = [sample.dates.moments(place.fields["label_date"]) for place in places]
+                moments = [label_moments(sample.options, place.fields["label_date"]) for place in places]
         if sample.grid_mode == "thumb":
             reach = _thumb_reach(sample, band)
             for grid, image in point_images.buffer_bounds(points, reach, sample.dimensions, collection, moments):
@@ -261,7 +264,7 @@ class ChipPlan:
         """Return the frames of units: ``image``, ``time``, ``clear``, ``score``; ``start`` and ``end`` of a period."""
         options, layer = self.sample.options, self.layers[0]
         windows = [frame_window(options, unit.get("label_date")) for unit in units]
-        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.tests, layer.score)
+        source = ClearSource(layer.metadata.id, layer.bands[0].name, settings.mask, layer.metadata.tests, layer.score)
         grids = [Grid.from_json(unit["grid"]) for unit in units]
         chosen_frames = []
         candidates = fetch_candidates(source, grids, windows)
@@ -276,8 +279,8 @@ class ChipPlan:
         self, name: str, reach: int, units: Sequence[Unit], frames: Sequence[Sequence[dict[str, Any]]]
     ) -> list[list[dict[str, Any] | None]]:
         """Return the image of a further layer that is nearest in time to each frame; None if there is none."""
-        (surveyed,) = [entry for layer, entry in self._surveyed if layer.name == name]
-        collection = asset_metadata.filter_images(surveyed.metadata.id, surveyed.metadata.kind, tests=surveyed.tests)
+        (metadata,) = [entry.metadata for layer, entry in self._surveyed if layer.name == name]
+        collection = asset_metadata.filter_images(metadata.id, metadata.kind, tests=metadata.tests)
         places = [(i, k) for i, entry in enumerate(frames) for k, frame in enumerate(entry) if "time" in frame]
         points = [tuple(units[i]["coordinates"]) for i, _ in places]
         times = [parse_moment(frames[i][k]["time"]) for i, k in places]
@@ -299,7 +302,7 @@ class ChipPlan:
             longitude, latitude = unit["coordinates"]
             source = None if layer.is_further else unit.get("image")
             grid = Grid.from_json(unit["grid"])
-            chips.append(ChipFootprint(grid, (longitude, latitude), source, sample.dates.match(layer, unit)))
+            chips.append(ChipFootprint(grid, (longitude, latitude), source, sample.date_match(layer, unit)))
         return [
             {
                 "sources": [f"{images.dataset}/{contributor.index}" for contributor in contributors],
@@ -342,14 +345,14 @@ def _largest_grid(
     is_given = sample.grid_mode == "thumb" or alignment.scale is not None or not alignment.is_native
     if sample.options.min_distance != "chip" or metadata.kind == "image" or is_given:
         return band.grid
-    images = asset_metadata.filter_images(metadata.id, metadata.kind, *sample.dates.of(sample.first), first.tests)
+    images = asset_metadata.filter_images(metadata.id, metadata.kind, *sample.dates_of(sample.first), metadata.tests)
     images = images if region is None else images.filterBounds(region)
     return point_images.fetch_coarsest_grid(images, band.name, band.grid)
 
 
 def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | None) -> SurveyedLayer:
     """Describe a layer by its first image that has the bands that are needed."""
-    dates = sample.dates.of(layer)
+    dates = sample.dates_of(layer)
     frames = (
         None if layer.is_further or layer.base else sample.frames
     )  # the dataset and bands that frames are chosen by
@@ -374,7 +377,7 @@ def _survey(sample: ResolvedSample, layer: SampleLayer, region: ee.Geometry | No
         if rank_by is None
         else resolve_score(rank_by, layer.selection, layer.known, metadata, is_scaled=layer.scaled)
     )
-    return SurveyedLayer(metadata, bands, results, metadata.tests, score)
+    return SurveyedLayer(metadata, bands, results, score)
 
 
 def _thumb_reach(sample: ResolvedSample, band: asset_metadata.Band) -> float:

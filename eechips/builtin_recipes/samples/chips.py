@@ -323,7 +323,7 @@ class ChipSample:
             grid,
             unit["coordinates"],
             source=f"{layer.dataset_id}/{unit['image']}" if "image" in unit and is_first else None,
-            date_match=sample.dates.match(layer, unit),
+            date_match=sample.date_match(layer, unit),
             is_thumb=sample.grid_mode == "thumb",
             has_image=is_first and not unit.keys().isdisjoint(("image", "latest")),
         )

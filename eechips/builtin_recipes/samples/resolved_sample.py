@@ -11,8 +11,8 @@ from typing import Any
 
 from eechips.builtin_recipes.recipe_options import PlaceColumns, TableColumn, divide_count, divide_map, parse_format
 from eechips.builtin_recipes.render_style import RenderStyle, parse_stretch
-from eechips.builtin_recipes.samples.sample_frames import STACK_SUFFIX, FrameSettings, parse_frames
-from eechips.builtin_recipes.samples.sample_layers import SampleDates, SampleLayer, parse_layers
+from eechips.builtin_recipes.samples.sample_frames import STACK_SUFFIX, FrameSettings, label_moments, parse_frames
+from eechips.builtin_recipes.samples.sample_layers import SampleLayer, parse_layers
 from eechips.builtin_recipes.samples.sample_options import GridMode, SampleOptions
 from eechips.builtin_recipes.samples.sample_validation import RANDOM, check_grid, check_layers, check_options
 from eechips.datasets import ECOREGIONS
@@ -25,6 +25,7 @@ from eechips.planning.grid_alignment import GridAlignment, choose_grid
 from eechips.planning.imagery.expressions import LayerImages
 from eechips.planning.imagery.image_filters import PropertyFilter
 from eechips.planning.imagery.map_bands import parse_map
+from eechips.planning.imagery.periods import DateMatch, format_moment
 from eechips.planning.place_tables import Places, read_places
 from eechips.planning.sampling.cell_grids import PlaceCells, parse_cells
 from eechips.recipe import Unit, recipe_identity
@@ -65,7 +66,6 @@ class ResolvedSample:
     class_map: str | None
     classes: tuple[int, ...] | None
     columns: PlaceColumns
-    dates: SampleDates
     style: RenderStyle
     alignment: GridAlignment
     grid_mode: GridMode
@@ -156,6 +156,17 @@ class ResolvedSample:
             return tuple(layer for layer in self.layers if layer.name in unit[LAYERS])
         return self.layers if self.first_layers is None else self.first_layers
 
+    def dates_of(self, layer: SampleLayer) -> tuple[str | None, str | None]:
+        """Return the first day (inclusive) and the last day (exclusive) of a layer's images; None for no bound."""
+        return (self.options.start, self.options.end) if layer.is_dated else (None, None)
+
+    def date_match(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
+        """Return date and interval of a unit's images; None if places have no dates."""
+        if "label_date" not in unit or not layer.is_dated:
+            return None
+        _, first, last = label_moments(self.options, unit["label_date"])
+        return DateMatch(unit["label_date"], format_moment(first), format_moment(last))
+
     def images(self, layer: SampleLayer, unit: Unit) -> LayerImages:
         """Return the images of a layer that the chip of a unit shows."""
         source: Mapping[str, Any] = {}
@@ -167,7 +178,7 @@ class ResolvedSample:
         types = tuple(unit["types"][layer.name]) if "types" in unit else ()
         tests = tuple(map(PropertyFilter.from_json, unit.get("where", {}).get(layer.name, ())))
         area = ClipArea.of(self.region, unit) if self.options.clip and self.region is not None else None
-        dates = self.dates.of(layer)
+        dates = self.dates_of(layer)
         return LayerImages(layer.dataset_id, kind, *dates, selection, layer.mask, dtype, types, tests, area)
 
     @property
@@ -244,7 +255,6 @@ def resolve_sample(options: SampleOptions) -> ResolvedSample:
         class_map=class_map,
         classes=classes,
         columns=columns,
-        dates=SampleDates(options.start, options.end, options.window),
         style=style,
         alignment=alignment,
         grid_mode=grid_mode,

@@ -22,6 +22,7 @@ from eechips.planning.imagery.frame_choice import (
 from eechips.planning.imagery.image_masking import CloudMask, parse_mask
 from eechips.planning.imagery.image_reducers import QUALITY_PREFIX, check_reducer
 from eechips.planning.imagery.periods import format_moment, parse_day, parse_moment, parse_step, parse_window
+from eechips.planning.imagery.point_images import Moments
 from eechips.text.suggestion import describe_choices
 
 if TYPE_CHECKING:
@@ -131,12 +132,17 @@ def is_stacked(format_name: str | None) -> bool:
 def frame_window(options: SampleOptions, label_date: str | None) -> TimeWindow:
     """Return the interval of a place's frames: between the dates, or around the place's own date."""
     if label_date is not None:
-        assert options.window is not None
-        moment, reach = parse_moment(label_date), round(parse_window(options.window).total_seconds() * 1000)
-        return TimeWindow(moment - reach, moment + reach + 1)
+        return TimeWindow(*label_moments(options, label_date)[1:])
     assert options.start is not None
     assert options.end is not None
     return TimeWindow(parse_moment(options.start), parse_moment(options.end))
+
+
+def label_moments(options: SampleOptions, label_date: str) -> Moments:
+    """Return a place's date, and the interval of its images (end exclusive), in milliseconds since 1970."""
+    assert options.window is not None
+    moment, reach = parse_moment(label_date), round(parse_window(options.window).total_seconds() * 1000)
+    return moment, moment - reach, moment + reach + 1
 
 
 def window_fields(window: TimeWindow) -> dict[str, str]:

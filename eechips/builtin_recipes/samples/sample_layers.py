@@ -18,10 +18,7 @@ from eechips.datasets.quality_bands import find_mask_sources
 from eechips.errors import UsageError
 from eechips.planning.imagery.image_filters import PropertyCondition, parse_condition
 from eechips.planning.imagery.image_masking import parse_masks
-from eechips.planning.imagery.periods import DateMatch, format_moment, parse_moment, parse_window
-from eechips.planning.imagery.point_images import Moments
 from eechips.planning.imagery.speckle import parse_speckle
-from eechips.recipe import Unit
 from eechips.recipe.results import RESERVED_LAYERS
 from eechips.storage import safe_component
 
@@ -195,36 +192,3 @@ def _label(name: str) -> str:
         return record.alias
     match = _END_OF_ID.search(name) if "/" in name else None
     return name.upper() if match is None else match[1].replace("/", "-")
-
-
-@dataclass(frozen=True, slots=True)
-class SampleDates:
-    """The dates of a sample.
-
-    Attributes:
-        start: first day, inclusive, YYYY-MM-DD; None for no bound.
-        end: last day, exclusive; None for no bound.
-        window: maximum time between an image and its place's date, such as "30d"; None if places have no dates.
-    """
-
-    start: str | None
-    end: str | None
-    window: str | None
-
-    def of(self, layer: SampleLayer) -> tuple[str | None, str | None]:
-        """Return the first day (inclusive) and the last day (exclusive) of a layer's images."""
-        return (self.start, self.end) if layer.is_dated else (None, None)
-
-    def match(self, layer: SampleLayer, unit: Unit) -> DateMatch | None:
-        """Return date and interval of a unit's images; None if places have no dates."""
-        if "label_date" not in unit or not layer.is_dated:
-            return None
-        _, first, last = self.moments(unit["label_date"])
-        return DateMatch(unit["label_date"], format_moment(first), format_moment(last))
-
-    def moments(self, label_date: str) -> Moments:
-        """Return a place's date, and the interval of its images (end exclusive), in milliseconds since 1970."""
-        assert self.window is not None
-        moment = parse_moment(label_date)
-        window = round(parse_window(self.window).total_seconds() * 1000)
-        return moment, moment - window, moment + window + 1
