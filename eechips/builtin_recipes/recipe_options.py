@@ -116,7 +116,9 @@ def split_options(
     if options_class is not None:
         check_types(options_class, own)
     job_recipe = recipe(**own)
-    rest = {name: value for name, value in options.items() if name not in names and not _is_default(name, value)}
+    rest = {name: value for name, value in options.items() if name not in names}
+    # None stands for the default of an option of the run, unless the option takes None itself.
+    rest = {name: value for name, value in rest.items() if value is not None or takes_none(RunConfig, name)}
     for name in ("out", "ledger", "credentials"):
         if not isinstance(rest.get(name), (str, Path, NoneType)):
             raise type_error(name, rest[name], (Path,))
@@ -131,11 +133,6 @@ def split_options(
     return job_recipe, RunConfig(
         out=Path("outputs") / out(job_recipe) if folder is None else local_path(folder), **rest
     )
-
-
-def _is_default(name: str, value: Any) -> bool:
-    """Return whether None stands for the default of an option of the run, which does not take None itself."""
-    return value is None and not takes_none(RunConfig, name)
 
 
 def _plain(value: Any) -> Any:

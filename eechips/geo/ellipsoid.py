@@ -11,6 +11,7 @@ from pyproj import Geod
 
 from eechips.geo.polygons import EARTH_RADIUS
 
+Booleans = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
-def parallel_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Iterator[R]:
+def parallel_map(function: Callable[[T], R], items: Iterable[T], threads: int) -> Generator[R, None, None]:
     """Yield the results of a function for items, in the order of the items.
 
     Args:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import shlex
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
+import pandas as pd
 
 from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic, DataSource
 from eechips.manifest.extensions import code_changes
@@ -19,7 +16,6 @@ from eechips.reports.page_data import load_basemap
 from eechips.reports.report_data import ReportData
 from eechips.reports.section_markup import fact_list, fill, html_table, plain_text, section, shorten, small_print
 from eechips.reports.thumbnails import Thumbnails, swatch
-from eechips.reports.unit_columns import UnitColumn
 from eechips.text.formatting import format_bytes, format_count, format_duration, rate_period
 
 _FAILURES = 200  # rows of the table of failures
@@ -239,12 +235,13 @@ def strata(data: ReportData) -> Markup | None:
     counts = data.units.tallies[column.name]
     names = sorted({value for value, _ in counts}, key=lambda value: (isinstance(value, str), str(value).zfill(12)))
     states = [state for state in data.status.counts if any(counts.get((name, state)) for name in names)]
-    fractions = _mean_by(column, data.units.valid)
+    texts = pd.Series([None if value is None else str(value) for value in column.values], dtype=object)
+    fractions = pd.Series(data.units.valid).groupby(texts).mean().dropna()
     rows = [
         [
             str(name),
             *(f"{counts.get((name, state), 0):,}" for state in states),
-            "" if math.isnan(fractions.get(str(name), math.nan)) else f"{fractions[str(name)]:.3f}",
+            f"{fractions[str(name)]:.3f}" if str(name) in fractions else "",
         ]
         for name in names[:_STRATA]
     ]
@@ -357,13 +354,3 @@ def _panel(text: str) -> Markup:
     return element(
         "aside", small_print(text), id="chip", class_="panel", aria_live="polite", aria_label="selected unit"
     )
-
-
-def _mean_by(column: UnitColumn, values: npt.NDArray[np.float64]) -> dict[str, float]:
-    sums: Counter[str] = Counter()
-    counts: Counter[str] = Counter()
-    for name, value in zip(column.values, values.tolist(), strict=True):
-        if name is not None and not math.isnan(value):
-            sums[str(name)] += value
-            counts[str(name)] += 1
-    return {name: sums[name] / counts[name] for name in counts}

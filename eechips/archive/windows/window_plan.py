@@ -76,7 +76,7 @@ def plan_windows(
         raise _too_little_memory(href, raster.blocks, halo, f"{max_memory}", budget.required_memory(fewest))
     windows = list(tile(raster.blocks, most, halo))
     _log.info("Windows: %s of %sx%s pixels at most", f"{len(windows):,}", windows[0].width, windows[0].height)
-    shared = _shared_fields(raster, halo)
+    shared = _shared_fields(raster) | ({"halo": halo} if halo else {})
     for window in windows:
         yield {
             "kind": "window",
@@ -108,12 +108,11 @@ def _dtype_of(raster: Raster, numbers: Sequence[int]) -> str:
     return next(iter(dtypes))
 
 
-def _shared_fields(raster: Raster, halo: int) -> dict[str, Any]:
+def _shared_fields(raster: Raster) -> dict[str, Any]:
     """Return what all windows of a raster have in common."""
     return {
         "raster": raster.grid.to_json(),
         **({} if raster.version is None else {"version": raster.version.to_json()}),
-        **({"halo": halo} if halo else {}),
         **({"others": list(raster.others)} if raster.others else {}),
     }
 
@@ -245,7 +244,6 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict
         )
     _check_memory(raster, window, bands, memory)
     is_south_up = raster.grid.transform[4] > 0
-    version = {} if raster.version is None else {"version": raster.version.to_json()}
     return {
         "href": raster.href,
         "col_off": window.column,
@@ -253,11 +251,9 @@ def _part(raster: Raster, grid: Grid, bands: Sequence[int], memory: int) -> dict
         "width": window.width,
         "height": window.height,
         "bands": list(bands),
-        "raster": raster.grid.to_json(),
+        **_shared_fields(raster),
         "cache": _decoded_pixels(raster, window) * raster.stored(bands),  # bytes
         "is_south_up": is_south_up,
-        **version,
-        **({"others": list(raster.others)} if raster.others else {}),
         **({"header": raster.header.to_json()} if raster.header else {}),
     }
 

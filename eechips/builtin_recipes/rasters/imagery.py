@@ -57,11 +57,6 @@ class ImageSelection:
         """The smallest numpy type that holds all bands; None if all bands have the same type."""
         return asset_metadata.common_dtype(self.bands)
 
-    @property
-    def stored_dtype(self) -> str:
-        """The numpy name of the type that holds all bands."""
-        return self.dtype or self.bands[0].dtype
-
 
 @dataclass(frozen=True, slots=True)
 class ImageTreatment:

@@ -154,7 +154,7 @@ class ImageryRecipe(ABC, BuiltinRecipe[OptionsT]):
 
     def _band_fields(self, imagery: ResolvedImagery, selection: ImageSelection, name: str = "") -> dict[str, Any]:
         """Return the part of a unit that depends on its bands, and note their type."""
-        self._dtypes[name] = selection.stored_dtype
+        self._dtypes[name] = selection.dtype or selection.bands[0].dtype
         return imagery.unit_fields(selection)
 
     def _shown(self, unit: Unit) -> ResolvedImagery:

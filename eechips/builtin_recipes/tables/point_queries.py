@@ -13,7 +13,6 @@ from typing import Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from shapely import affinity
@@ -23,6 +22,7 @@ from eechips.builtin_recipes.tables.point_survey import day_of
 from eechips.client.table_rows import refusing_other_values
 from eechips.errors import ValidationError
 from eechips.formats.large_tables import TIMESTAMP
+from eechips.geo.ellipsoid import Booleans, Floats, Indices
 from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_reducers import Statistics
@@ -311,9 +311,7 @@ class Pairs:
             chosen = np.lexsort((rank[source], place))
         return self._table(place[chosen], value[chosen], source[chosen], names, times)
 
-    def _pairs(
-        self, features: list[dict[str, Any]]
-    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    def _pairs(self, features: list[dict[str, Any]]) -> tuple[Indices, Floats, Indices]:
         """Return the pairs of a place and a feature: numbers of places, rows of values, and numbers of features."""
         query = self.query
         held = _Footprints(query.unit)
@@ -335,13 +333,7 @@ class Pairs:
             feature["values"] = None  # free memory: nested lists take many times the bytes of their numbers
         return np.concatenate(places), np.concatenate(values), np.concatenate(sources)
 
-    def _nearest(
-        self,
-        place: npt.NDArray[np.int64],
-        value: npt.NDArray[np.float64],
-        time: npt.NDArray[np.float64],
-        rank: npt.NDArray[np.int64],
-    ) -> npt.NDArray[np.int64]:
+    def _nearest(self, place: Indices, value: Floats, time: Floats, rank: Indices) -> Indices:
         """Return for each place with values the pair with a value that is nearest in time; of two the earlier."""
         distance = np.abs(time - np.array(self.query.unit["moments"], dtype=np.float64)[place])
         order = np.lexsort((rank, distance, place))
@@ -349,7 +341,7 @@ class Pairs:
         _, firsts = np.unique(place[order], return_index=True)
         return np.asarray(order[firsts], dtype=np.int64)
 
-    def _has_value(self, value: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def _has_value(self, value: Floats) -> Booleans:
         """Return which rows have a value that is not a count."""
         return np.asarray((~np.isnan(value[:, self._uncounted])).any(axis=1), dtype=np.bool_)
 
@@ -359,14 +351,7 @@ class Pairs:
         counts = self.query.counts
         return [index for index, name in enumerate(self.query.columns) if name not in counts] or [0]
 
-    def _table(
-        self,
-        place: npt.NDArray[np.int64],
-        value: npt.NDArray[np.float64],
-        source: npt.NDArray[np.int64],
-        names: list[str],
-        times: npt.NDArray[np.float64],
-    ) -> dict[str, Any]:
+    def _table(self, place: Indices, value: Floats, source: Indices, names: list[str], times: Floats) -> dict[str, Any]:
         columns: dict[str, Any] = {PLACE: pa.array(place.astype(np.int32))}
         if self.query.is_named:
             columns[IMAGE] = pa.array(names, pa.string()).take(pa.array(source))
@@ -398,16 +383,16 @@ class _Footprints:
         shapes = list(map(shapely.geometry.shape, unit.get("geometries", ())))
         self._shapes = shapely.points(unit["at"]) if "at" in unit else np.array(shapes, dtype=object)
         self.count = len(self._shapes)
-        self._known: dict[str, npt.NDArray[np.bool_]] = {}
+        self._known: dict[str, Booleans] = {}
 
-    def inside(self, footprint: Any) -> npt.NDArray[np.bool_]:
+    def inside(self, footprint: Any) -> Booleans:
         """Return for each place whether a GeoJSON footprint contains it; true for all without a footprint."""
         key = json.dumps(footprint)
         if key not in self._known:
             self._known[key] = self._held(footprint)
         return self._known[key]
 
-    def _held(self, footprint: Any) -> npt.NDArray[np.bool_]:
+    def _held(self, footprint: Any) -> Booleans:
         everywhere = np.ones(len(self._shapes), dtype=bool)
         if not footprint or not footprint.get("coordinates"):
             return everywhere

@@ -8,9 +8,7 @@ import contextlib
 import dataclasses
 import json
 import os
-from collections import deque
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from eechips.files.abandoned_files import sweep_folder
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, remove, remove_tree, replace
 from eechips.files.temporary_names import SCRATCH_PREFIX, new_writer
+from eechips.processes.parallel_map import parallel_map
 from eechips.storage import write_file
 from eechips.text.progress_bar import progress_bar
 from eechips.training.formats import PACK_FORMATS
@@ -44,7 +43,6 @@ _TELL_APART = ("format", "seed", "shard_count", "shard_bytes", "selected", "iden
 """Entries of the index that identify a pack."""
 
 _READERS = 8  # threads that read files: object stores answer slowly
-_AHEAD = 32  # samples that are read before they are needed
 
 
 class ShardWriter:
@@ -167,9 +165,13 @@ class ShardWriter:
 
     def _make(self, shard: Shard, samples: Samples, bar: Any) -> StoredShard:
         """Write a shard, read it back, and move it to its name."""
+
+        def read(sample: Sample) -> tuple[Sample, dict[str, FileContent]]:
+            return sample, {file.label: FileContent(file.suffix, samples.read(file)) for file in sample.files}
+
         # A generator that a failed write leaves unfinished would wait for its threads wherever it is collected, as in a
         # call of libhdf5, whose lock one of them may wait for.
-        with self._scratching(), contextlib.closing(_read_ahead(samples)) as ahead:
+        with self._scratching(), contextlib.closing(parallel_map(read, samples, _READERS)) as ahead:
             self._module.write(self._scratch, shard, self._index.layers, self._entries(ahead, bar))
             stored_ids = self._module.ids(self._scratch, shard)
             if stored_ids != samples.ids:
@@ -242,27 +244,6 @@ class ShardWriter:
                 }
             yield PackEntry(sample.id, metadata_of(sample), layers)
             bar.update(1)
-
-
-def _read_ahead(samples: Samples) -> Generator[tuple[Sample, dict[str, FileContent]], None, None]:
-    """Yield samples and their files; read the next ones while the caller uses the first."""
-    with ThreadPoolExecutor(_READERS, thread_name_prefix="pack") as pool:
-        waiting: deque[tuple[Sample, Future[dict[str, FileContent]]]] = deque()
-        try:
-            for sample in samples:
-                waiting.append((sample, pool.submit(_contents, samples, sample)))
-                if len(waiting) > _AHEAD:
-                    first, future = waiting.popleft()
-                    yield first, future.result()
-            for first, future in waiting:
-                yield first, future.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _contents(samples: Samples, sample: Sample) -> dict[str, FileContent]:
-    """Return the files of a sample by layer."""
-    return {file.label: FileContent(file.suffix, samples.read(file)) for file in sample.files}
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

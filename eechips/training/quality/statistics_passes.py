@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -226,7 +226,7 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     listed = reader.info.get("datasets") or ()
     of_run = [dataset["id"] for dataset in listed if isinstance(dataset, Mapping) and "id" in dataset]
     with progress_bar(reader.count, quiet=quiet) as bar:
-        for file, totals in parallel_map(_first_pass(of_run), reader.files(), reader.threads):
+        for file, totals in parallel_map(partial(_first_pass, of_run), reader.files(), reader.threads):
             layer = layers.setdefault(file.layer, _LayerTotals())
             layer.files[file.split] += 1
             for name, (band, classes) in totals.items():
@@ -235,7 +235,7 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
         wanted = _wanted(layers)
         if any(wanted.values()):
             bar.reset(total=reader.count)
-            for file, fine in parallel_map(_second_pass(wanted), reader.files(), reader.threads):
+            for file, fine in parallel_map(partial(_second_pass, wanted), reader.files(), reader.threads):
                 for name, band_counts in fine.items():
                     for upper, counts in band_counts.items():
                         layers[file.layer].bands[name][file.split].add_fine(upper, counts)
@@ -246,34 +246,24 @@ def _compute(reader: PixelReader, *, quiet: bool) -> DatasetStatistics:
     )
 
 
-def _first_pass(of_run: Sequence[str]) -> Callable[[PixelFile], tuple[PixelFile, _FileTotals]]:
-    def measure(file: PixelFile) -> tuple[PixelFile, _FileTotals]:
-        file_totals: _FileTotals = {}
-        bands = dict(_named(file))
-        for name, band in bands.items():
-            may_have_classes = bool(_classes(file, name, of_run)) or len(bands) == 1
-            is_whole = may_have_classes and band.values.dtype.kind in "iu"
-            classes = ClassTotals.of(band.values[band.valid]) if is_whole else None
-            file_totals[name] = BandTotals.of(band), classes
-        return file, file_totals
-
-    return measure
+def _first_pass(of_run: Sequence[str], file: PixelFile) -> tuple[PixelFile, _FileTotals]:
+    file_totals: _FileTotals = {}
+    bands = dict(_named(file))
+    for name, band in bands.items():
+        may_have_classes = bool(_classes(file, name, of_run)) or len(bands) == 1
+        is_whole = may_have_classes and band.values.dtype.kind in "iu"
+        classes = ClassTotals.of(band.values[band.valid]) if is_whole else None
+        file_totals[name] = BandTotals.of(band), classes
+    return file, file_totals
 
 
 def _second_pass(
-    wanted: Mapping[tuple[str, str, str], frozenset[int]],
-) -> Callable[[PixelFile], tuple[PixelFile, dict[str, dict[int, Any]]]]:
-    def measure(file: PixelFile) -> tuple[PixelFile, dict[str, dict[int, Any]]]:
-        if not any(bins for key, bins in wanted.items() if key[0] == file.layer and key[2] == file.split):
-            return file, {}
-        fine_counts = {}
-        for name, band in _named(file):
-            bins = wanted[file.layer, name, file.split]
-            if bins:
-                fine_counts[name] = count_fine(band, bins)
-        return file, fine_counts
-
-    return measure
+    wanted: Mapping[tuple[str, str, str], frozenset[int]], file: PixelFile
+) -> tuple[PixelFile, dict[str, dict[int, Any]]]:
+    if not any(bins for key, bins in wanted.items() if key[0] == file.layer and key[2] == file.split):
+        return file, {}
+    bands = ((name, band, wanted[file.layer, name, file.split]) for name, band in _named(file))
+    return file, {name: count_fine(band, bins) for name, band, bins in bands if bins}
 
 
 def _named(file: PixelFile) -> Iterator[tuple[str, BandPixels]]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
+from eechips.geo.ellipsoid import Booleans, Floats, Indices
 from eechips.geo.grid import Grid
 from eechips.training.splits.footprint_index import FootprintIndex
 from eechips.training.splits.split_balance import Ratios
@@ -75,12 +75,12 @@ class FootprintMap:
         self._first[units[::-1]] = self._outlines.numbers[::-1]
 
     @property
-    def has_place(self) -> npt.NDArray[np.bool_]:
+    def has_place(self) -> Booleans:
         """Return a mask of the units whose location is known."""
         return self._first >= 0
 
     @property
-    def centres(self) -> npt.NDArray[np.float64]:
+    def centres(self) -> Floats:
         """Return longitude and latitude in degrees of the centre of every unit's first file, (n, 2); NaN if unknown."""
         unit_centres = np.full((len(self._ids), 2), np.nan)
         unit_centres[self.has_place] = self._outlines.centres[self._first[self.has_place]]
@@ -108,9 +108,7 @@ class FootprintMap:
         used = split_of != NONE
         return Leakage(int(is_near.sum()), pairs, tuple(nearest), int((used & ~self.has_place).sum()))
 
-    def thinned(
-        self, splits: Sequence[str], ratios: Ratios, metres: float, held: npt.NDArray[np.bool_] | None = None
-    ) -> list[str]:
+    def thinned(self, splits: Sequence[str], ratios: Ratios, metres: float, held: Booleans | None = None) -> list[str]:
         """Leave out chips until no two of different splits are too close to each other.
 
         Of two that are, the one goes whose split has the larger share; with equal shares, the split that was named
@@ -135,24 +133,18 @@ class FootprintMap:
         remaining_splits: list[str] = split_of.tolist()
         return remaining_splits
 
-    def _of(self, units: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    def _of(self, units: Booleans) -> Indices:
         """Return the numbers of the outlines of some units."""
         return np.unique(self._numbers[units[self._units]])
 
-    def _having(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    def _having(self, numbers: Indices) -> Booleans:
         """Return the units that have any of some outlines."""
         has_any = np.zeros(len(self._ids), dtype=bool)
         has_any[self._units[np.isin(self._numbers, numbers)]] = True
         return has_any
 
     def _leaks(
-        self,
-        some: npt.NDArray[np.int64],
-        others: npt.NDArray[np.int64],
-        apart: npt.NDArray[np.float64],
-        mine: npt.NDArray[np.bool_],
-        theirs: npt.NDArray[np.bool_],
-        names: tuple[str, str],
+        self, some: Indices, others: Indices, apart: Floats, mine: Booleans, theirs: Booleans, names: tuple[str, str]
     ) -> list[Leak]:
         """Return the nearest pairs of footprints, each named by the first unit of either footprint."""
         leaks = []
@@ -161,6 +153,6 @@ class FootprintMap:
             leaks.append(Leak(self._ids[first], self._ids[second], names, float(apart[index])))
         return leaks
 
-    def _first_of(self, number: int, among: npt.NDArray[np.bool_]) -> int:
+    def _first_of(self, number: int, among: Booleans) -> int:
         units = self._units[self._numbers == number]
         return int(units[among[units]][0])

@@ -16,6 +16,7 @@ import shapely
 
 from eechips.errors import ConfigurationError, UsageError
 from eechips.geo.crs import project
+from eechips.geo.ellipsoid import Booleans, Floats
 from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
@@ -32,8 +33,6 @@ EQUAL_AREA = "EPSG:6933"
 
 LEAST_SIZE = 10.0
 """Least size of a block in metres: smaller blocks contain single chips."""
-
-Floats = npt.NDArray[np.float64]
 
 
 def squares(lonlat: Floats, size: float) -> list[str]:
@@ -198,7 +197,7 @@ def read_footprints(path: Path) -> npt.NDArray[np.object_]:
     return outlines
 
 
-def find_near(grids: Sequence[Sequence[Grid]], paths: Sequence[Path], metres: float) -> npt.NDArray[np.bool_]:
+def find_near(grids: Sequence[Sequence[Grid]], paths: Sequence[Path], metres: float) -> Booleans:
     """Find units of which a file overlaps the footprints of another data set, or lies nearer than a distance.
 
     Args:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from eechips.errors import LeakageError, UsageError
+from eechips.geo.ellipsoid import Booleans
 from eechips.manifest.added_columns import add_findings
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.run import Run
@@ -196,7 +196,7 @@ def check_splits(
     return SplitResult(frame, ratios, options, leakage, _doubled(samples.run.path, frame))
 
 
-def _near_footprints(grids: Sequence[Sequence[Grid]], options: SplitOptions) -> npt.NDArray[np.bool_] | None:
+def _near_footprints(grids: Sequence[Sequence[Grid]], options: SplitOptions) -> Booleans | None:
     """Return the chips near the footprints of another data set; None if none was given."""
     paths = list_paths(options.away_from)
     if not paths:
@@ -225,7 +225,7 @@ def _assign(
     options: SplitOptions,
     known: Mapping[str, str],
     staying: Mapping[str, str],
-    near: npt.NDArray[np.bool_] | None,
+    near: Booleans | None,
 ) -> dict[str, str]:
     """Return the split of each block; blocks of which all chips are left out have none.
 
@@ -243,9 +243,7 @@ def _assign(
     return assign([names[i] for i in used], [strata[i] for i in used], ratios, options.seed, known)
 
 
-def _without_near(
-    homes: Sequence[str], near: npt.NDArray[np.bool_] | None, ratios: Ratios, options: SplitOptions
-) -> list[str]:
+def _without_near(homes: Sequence[str], near: Booleans | None, ratios: Ratios, options: SplitOptions) -> list[str]:
     """Leave out chips near the footprints, but for those of the training split if they may be there."""
     if near is None:
         return list(homes)
@@ -282,9 +280,7 @@ def _strata(samples: Samples, every: Sequence[Sample], name: str | None) -> list
     return samples.field(name)
 
 
-def _members(
-    samples: Samples, placed: Sequence[str], metres: float, options: SplitOptions
-) -> npt.NDArray[np.bool_] | None:
+def _members(samples: Samples, placed: Sequence[str], metres: float, options: SplitOptions) -> Booleans | None:
     """Return the chips of an extended run that are in a split by the same options, and stay there; None for others."""
     folder = samples.run.path
     if options.fresh or not plan_parts(samples.run.info) or not (folder / split_table.SPLITS_NAME).is_file():
@@ -402,7 +398,7 @@ def _refuse(leakage: Leakage, metres: float, buffer: str | None) -> None:
         raise LeakageError(f"{format_count(leakage.chips, 'chip')} {how} chips of another split", pairs=pairs)
 
 
-def _refuse_near(near: npt.NDArray[np.bool_], placed: Sequence[str], ratios: Ratios, metres: float) -> None:
+def _refuse_near(near: Booleans, placed: Sequence[str], ratios: Ratios, metres: float) -> None:
     """Raise LeakageError if chips near other footprints are in a split that is not for training."""
     near_splits = [split for split, is_near in zip(placed, near, strict=True) if is_near]
     wrong = [split for split in near_splits if split not in (NONE, ratios.training)]

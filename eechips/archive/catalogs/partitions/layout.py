@@ -22,6 +22,7 @@ import shapely
 from eechips.archive.catalogs.extents import centres, diameters
 from eechips.archive.catalogs.partitions.grid_systems import GLOBAL_CELL, H3, S2, Mgrs, Tiles, Utm
 from eechips.errors import UsageError
+from eechips.geo.ellipsoid import Floats
 
 GRIDS = (H3.name, S2.name, Mgrs.name, Utm.name, Tiles.name)
 """Names of grids."""
@@ -79,9 +80,7 @@ def choose_grid(name: str | None, resolution: int | None, tiles: str | Path | No
     return grid_of({"name": wanted, "resolution": RESOLUTIONS.get(wanted) if resolution is None else resolution})
 
 
-def assign_cells(
-    grid: CellGrid, boxes: npt.NDArray[np.float64], geometries: pa.ChunkedArray, most_cells: int
-) -> list[str]:
+def assign_cells(grid: CellGrid, boxes: Floats, geometries: pa.ChunkedArray, most_cells: int) -> list[str]:
     """Return the cells of items: those of the centres of their boxes; ``global`` if they meet too many.
 
     Args:

@@ -12,7 +12,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -39,6 +38,7 @@ from eechips.archive.catalogs.partitions.partition_versions import (
 )
 from eechips.archive.catalogs.partitions.schema import Schema
 from eechips.errors import UsageError
+from eechips.geo.ellipsoid import Booleans, Indices
 from eechips.storage import LocalStore
 
 _AT_ONCE = 32_000_000  # bytes of a partition that is merged in memory, not as a stream
@@ -85,36 +85,36 @@ class _Comparison:
 
     rows: LatestItems
     known: KnownVersions
-    is_blocked: npt.NDArray[np.bool_]
+    is_blocked: Booleans
 
     @cached_property
-    def is_older(self) -> npt.NDArray[np.bool_]:
+    def is_older(self) -> Booleans:
         """Which rows the catalogue has newer versions of."""
         return self._rows_of(self.known.stamp > self.rows.stamps[self.known.row])
 
     @cached_property
-    def enters(self) -> npt.NDArray[np.bool_]:
+    def enters(self) -> Booleans:
         """Which rows enter a partition."""
         return ~self.is_blocked & ~self.is_older
 
     @cached_property
-    def goes(self) -> npt.NDArray[np.bool_]:
+    def goes(self) -> Booleans:
         """Which known versions leave their partition."""
         return self.enters[self.known.row]
 
     @cached_property
-    def moves(self) -> npt.NDArray[np.bool_]:
+    def moves(self) -> Booleans:
         """Which known versions are replaced by one in another partition."""
-        moved: npt.NDArray[np.bool_] = self.goes & (self.known.code != self.rows.codes[self.known.row])
+        moved: Booleans = self.goes & (self.known.code != self.rows.codes[self.known.row])
         return moved
 
-    def _rows_of(self, some: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    def _rows_of(self, some: Booleans) -> Booleans:
         """Return the rows that some of the known versions belong to."""
         flags = np.zeros(len(self.rows.keys), dtype=bool)
         flags[self.known.row[some]] = True
         return flags
 
-    def changed_codes(self) -> npt.NDArray[np.int64]:
+    def changed_codes(self) -> Indices:
         """Return the codes of partitions that certainly change, with repeats."""
         is_same = self._rows_of(~self.moves & (self.known.stamp == self.rows.stamps[self.known.row]))
         return np.concatenate([self.rows.codes[self.enters & ~is_same], self.known.code[self.moves]])
@@ -211,13 +211,13 @@ class MergePlan:
             if any(owner(own) == wanted for own in shard.paths[:1])
         ]
 
-    def stays(self, path: str, count: int) -> npt.NDArray[np.bool_]:
+    def stays(self, path: str, count: int) -> Booleans:
         """Return which rows a partition keeps; the others are replaced there or in another partition."""
         is_kept = np.ones(count, dtype=bool)
         is_kept[self._gone.get(path, NO_ROWS)] = False
         return is_kept
 
-    def _choose_types(self, masks: Sequence[npt.NDArray[np.bool_]]) -> dict[str, pa.DataType]:
+    def _choose_types(self, masks: Sequence[Booleans]) -> dict[str, pa.DataType]:
         """Choose a type for each column that would differ between partitions.
 
         It depends only on the items of the merged catalogue. Partitions with other types are noted.
@@ -312,7 +312,7 @@ class MergePlan:
             fractions |= fractions_apart(table)
         return rests, apart, fractions
 
-    def _masks(self, places: npt.NDArray[np.int64]) -> list[npt.NDArray[np.bool_]]:
+    def _masks(self, places: Indices) -> list[Booleans]:
         """Return for each run which of its rows enter a partition."""
         sizes = [shard.count for shard in self.shards]
         keep = np.zeros(sum(sizes), dtype=bool)
@@ -335,9 +335,7 @@ def describe_mixed(mixed: Mapping[str, Mapping[str, int]]) -> str:
     )
 
 
-def _groups(
-    codes: npt.NDArray[np.int64], values: npt.NDArray[np.int64], names: Sequence[str]
-) -> dict[str, npt.NDArray[np.int64]]:
+def _groups(codes: Indices, values: Indices, names: Sequence[str]) -> dict[str, Indices]:
     """Group values by the names of their codes."""
     order = np.argsort(codes, kind="stable")
     unique_codes, starts = np.unique(codes[order], return_index=True)
