@@ -256,7 +256,8 @@ class Service:
             # A slot is for a request that is whole: clients that do not finish theirs would hold all slots.
             request.state.body = await read_body(request, self.payload, self.body_seconds)
             if self.tokens is not None:
-                self.tokens.check(request.headers.get("authorization"))
+                token = request.query_params.get("access_token")  # the discovery document; RFC 6750, section 2.3
+                self.tokens.check(request.headers.get("authorization", token and f"Bearer {token}"))
             self.quota.enter(kind)
         except EarthEngineError as error:
             self.latest.end(observed)
