@@ -110,17 +110,20 @@ def test_an_error_of_such_a_call_is_one_of_the_script(demo_server: Server, tmp_p
 
 
 _PRINTS = """
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import ee
 
 ee.Initialize()
-best = -1
+best, lock = -1, threading.Lock()
 
 
 def keep(n):
     global best
-    best = max(best, ee.Number(n).multiply(7).mod(5).getInfo())
+    value = ee.Number(n).multiply(7).mod(5).getInfo()
+    with lock:
+        best = max(best, value)
 
 
 with ThreadPoolExecutor(2) as pool:

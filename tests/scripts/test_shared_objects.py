@@ -118,7 +118,7 @@ def save(n):
     with count.get_lock():
         count.value = count.value + 2
     squares[n], values[n] = n * n, n + 0.1
-    return count.value
+    return least.value
 
 
 if __name__ == "__main__":
