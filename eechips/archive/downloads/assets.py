@@ -11,11 +11,21 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from eechips.archive.downloads.expected_file import ExpectedFile
+from eechips.archive.downloads.integrity import VAGUE_TYPES, normal_type
 from eechips.recipe import Unit
 from eechips.web.urls import file_suffix, strip_signature
 
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
-_GEOTIFF = ("image/tiff", "image/vnd.stac.geotiff")
+_MASKS = frozenset({"data-mask", "cloud", "cloud-shadow", "snow-ice", "land-water", "water-mask", "saturation"})
+"""Roles of masks (https://github.com/radiantearth/stac-best-practices, asset roles)."""
+_GEOTIFF = (
+    "image/tiff",
+    "image/vnd.stac.geotiff",
+    "image/geotiff",
+    "image/x-geotiff",
+    "image/x.geotiff",
+    "application/geotiff",
+)
 _JPEG2000 = ("image/jp2",)
 _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 
@@ -90,7 +100,7 @@ def _rank(asset: Mapping[str, Any]) -> tuple[int, int, float]:
     """Return a key by which the assets of a band are sorted, the best first."""
     is_geotiff, is_jpeg2000, roles = _is_geotiff(asset), _is_jpeg2000(asset), _roles(asset)
     is_picture = bool(roles & _PICTURES)
-    is_data = not is_picture and ("data" in roles or is_geotiff or is_jpeg2000)
+    is_data = not is_picture and ("data" in roles or ((is_geotiff or is_jpeg2000) and not roles & _MASKS))
     return 0 if is_data else 2 if is_picture else 1, 0 if is_geotiff else 1 if is_jpeg2000 else 2, _pixel_size(asset)
 
 
@@ -115,8 +125,8 @@ def _is_jpeg2000(asset: Mapping[str, Any]) -> bool:
 
 
 def _is_of_type(asset: Mapping[str, Any], types: tuple[str, ...], suffixes: tuple[str, ...]) -> bool:
-    kind = str(asset.get("type") or "")
-    return kind.startswith(types) if kind else _file_name(asset).suffix.lower() in suffixes
+    kind = normal_type(asset.get("type"))
+    return kind.startswith(types) if kind not in VAGUE_TYPES else _file_name(asset).suffix.lower() in suffixes
 
 
 def _pixel_size(asset: Mapping[str, Any]) -> float:
@@ -146,7 +156,9 @@ def _roles(asset: Mapping[str, Any]) -> frozenset[str]:
 
 def _is_data(asset: Mapping[str, Any]) -> bool:
     roles = _roles(asset)
-    return "data" in roles or (not roles & _PICTURES and str(asset.get("type") or "").startswith(_GEOTIFF + _JPEG2000))
+    return "data" in roles or (
+        not roles & _PICTURES and normal_type(asset.get("type")).startswith(_GEOTIFF + _JPEG2000)
+    )
 
 
 def _bands(asset: Mapping[str, Any]) -> list[str]:

@@ -175,12 +175,19 @@ def test_left_out_jpeg_2000_are_counted(tmp_path: Path, caplog: CapturedLog) -> 
         {"href": "a/B02.jpg", "type": "image/jpeg", "roles": ["thumbnail"]},
         {"href": "a/B02.png", "type": "image/png", "gsd": 1},
         {"href": "a/B02.png", "type": "image/png", "roles": ["data"], "gsd": 1},
+        {"href": "a/clouds.tif", "type": "image/tiff", "roles": ["data-mask"], "gsd": 1},
         {"href": "a/small.tif", "type": "image/tiff", "roles": ["overview"], "gsd": 1},
         {"href": "a/small.tif", "type": "image/tiff", "roles": ["data", "thumbnail"], "gsd": 1},
     ],
 )
 @pytest.mark.parametrize(
-    "file", [{"href": "a/B02.tif", "type": "image/tiff", "roles": ["data"]}, {"href": "a/B02.jp2"}]
+    "file",
+    [
+        {"href": "a/B02.tif", "type": "image/tiff", "roles": ["data"]},
+        {"href": "a/B02", "type": "IMAGE/TIFF; application=geotiff"},
+        {"href": "a/B02.tif", "type": "application/octet-stream"},
+        {"href": "a/B02.jp2"},
+    ],
 )
 def test_the_data_of_a_band_come_before_its_pictures_and_metadata(worse: dict[str, Any], file: dict[str, Any]) -> None:
     band = {"eo:bands": [{"name": "B02", "common_name": "blue"}]}

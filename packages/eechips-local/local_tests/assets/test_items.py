@@ -143,6 +143,14 @@ def test_values_of_all_bands_may_be_those_of_their_asset(tmp_path: Path, fields:
         ingest(tmp_path / "item.json", tmp_path / "store", "x", by_reference=True)
 
 
+@pytest.mark.parametrize("kind", ["IMAGE/TIFF; Application=GeoTIFF", "image/geotiff", "application/octet-stream"])
+def test_media_types_are_read_as_writers_spell_them(tmp_path: Path, kind: str) -> None:
+    cog(tmp_path / "nir.tif", NIR)
+    write(tmp_path / "item.json", item("a", {"nir": asset("nir.tif", type=kind)}))
+    ingest(tmp_path / "item.json", tmp_path / "store", "x")
+    assert [band.name for band in image(FolderStore(tmp_path / "store"), "x").bands] == ["nir"]
+
+
 def test_values_of_all_assets_may_be_those_of_their_item(tmp_path: Path) -> None:
     """A field of an asset takes precedence; null is no value."""
     cog(tmp_path / "nir.tif", NIR)

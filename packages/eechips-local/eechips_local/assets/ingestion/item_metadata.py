@@ -26,7 +26,14 @@ from eechips_local.pixels.half_floats import held_dtype
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
 _JPEG2000_TYPES = ("image/jp2",)
 _IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")
-_GEOTIFF_TYPES = ("image/tiff", "image/vnd.stac.geotiff")
+_GEOTIFF_TYPES = (
+    "image/tiff",
+    "image/vnd.stac.geotiff",
+    "image/geotiff",
+    "image/x-geotiff",
+    "image/x.geotiff",
+    "application/geotiff",
+)
 _IMAGE_TYPES = (*_GEOTIFF_TYPES, *_JPEG2000_TYPES)
 _PICTURES = frozenset(("thumbnail", "overview", "metadata"))
 _DATA = frozenset(("data", "reflectance", "cloud", "saturation", "data-mask"))
@@ -57,7 +64,7 @@ class ItemMetadata:
 
 def is_data(asset: Mapping[str, Any]) -> bool:
     """Return whether an asset is a raster that is data: no thumbnail, overview, picture or metadata."""
-    kind, roles = str(asset.get("type") or ""), set(asset.get("roles") or ())
+    kind, roles = _type_of(asset), set(asset.get("roles") or ())
     if roles & _PICTURES:
         return False
     looks = kind.startswith(_IMAGE_TYPES) or (not kind and suffix_of(asset) in _IMAGE_SUFFIXES)
@@ -74,14 +81,20 @@ def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
     return [key for key in data_keys if _is_geotiff(assets[key])] or data_keys
 
 
+def _type_of(asset: Mapping[str, Any]) -> str:
+    """Return the media type in lower case (RFC 6838, 4.2); empty for one without meaning."""
+    kind = str(asset.get("type") or "").strip().lower()
+    return "" if kind in ("application/octet-stream", "binary/octet-stream") else kind
+
+
 def _is_geotiff(asset: Mapping[str, Any]) -> bool:
-    kind = str(asset.get("type") or "")
+    kind = _type_of(asset)
     return kind.startswith(_GEOTIFF_TYPES) if kind else suffix_of(asset) in _GEOTIFF_SUFFIXES
 
 
 def is_jpeg2000(asset: Mapping[str, Any]) -> bool:
     """Return whether an asset is a JPEG 2000 file."""
-    kind = str(asset.get("type") or "")
+    kind = _type_of(asset)
     return kind.startswith(_JPEG2000_TYPES) if kind else suffix_of(asset) == ".jp2"
 
 
