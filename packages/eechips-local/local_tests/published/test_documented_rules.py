@@ -183,6 +183,7 @@ LIMITS: dict[str, Callable[[Any], Any]] = {
     "Array.project, 2015-04-30": lambda ee: ee.Array([[1, 2]]).slice(0, 1, 1).project([1]),
     "Array.matrixSolve, 2015-08-27": lambda ee: ee.Array([[1, 2], [2, 4]]).matrixSolve(ee.Array([[1], [1]])),
     "Image.connectedPixelCount, 2014-02-13": lambda ee: ee.Image(1).connectedPixelCount(1025).bandNames(),
+    "Collection.remap, values": lambda ee: rows(ee, {"a": 1}).remap([1.5], [2], "a").size(),
     "Collection.randomColumn": lambda ee: rows(ee, {"a": 1}).randomColumn("r", 0, "foo").first(),
     "Geometry.transform, 2018-03-01": lambda ee: ee.Geometry.Point([1e13, 0], "EPSG:25832").transform("EPSG:4326", 1),
     "ConfusionMatrix": lambda ee: raw(ee, "ConfusionMatrix", array=[[1, 2], [3, 4]]),

@@ -354,6 +354,9 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
     """Return a property's values replaced; elements with other values are dropped."""
     if len(lookupIn) != len(lookupOut):
         raise InvalidError("The lists must have the same length.")
+    for value in lookupIn:  # "Restricted to strings and integers", as the signature says
+        if not isinstance(value, (str, int)) and not (isinstance(value, float) and value.is_integer()):
+            raise InvalidError(f"The values to remap must be strings or integers. Found {value!r:.100}.")
     table = {distinct_key(k): v for k, v in zip(lookupIn, lookupOut, strict=True)}
 
     def elements() -> Iterator[Any]:
