@@ -148,13 +148,8 @@ def _send(chip: Chip) -> None:
     import ee
 
     assert chip.grid is not None
-    parameters: dict[str, Any] = {
-        "assetId": chip.asset,
-        "fileFormat": file_format(chip),
-        "grid": chip.grid.to_pixel_grid(),
-        **({} if chip.bands is None else {"bandIds": list(chip.bands)}),
-    }
-    ee.data.getPixels(parameters)
+    grid, bands = chip.grid.to_pixel_grid(), {} if chip.bands is None else {"bandIds": list(chip.bands)}
+    ee.data.getPixels({"assetId": chip.asset, "fileFormat": file_format(chip), "grid": grid, **bands})
 
 
 T = TypeVar("T")
@@ -381,24 +376,19 @@ class Fetcher:
         import ee
 
         image = chip.rendered() if isinstance(chip, ChipStack) else rendered(chip, MASK_BAND_TO_MARK)
-        if self._method == "url":
-            if chip.is_picture:
-                image.getThumbId({**placement(chip), "format": request_format(chip)})
-                return
-            thumbnail_parameters = {
-                "image": image,
-                "format": file_format(chip),
-                "filePerBand": False,
-                **placement(chip),
-            }
-            ee.data.getDownloadId(thumbnail_parameters)
-            return
-        parameters: dict[str, Any] = {"fileFormat": file_format(chip)}
-        if chip.grid is not None:
-            parameters["grid"] = chip.grid.to_pixel_grid()
+        if self._method == "pixels":
+            parameters: dict[str, Any] = {"fileFormat": file_format(chip)}
+            if chip.grid is not None:
+                parameters["grid"] = chip.grid.to_pixel_grid()
+            else:
+                image, _ = image.prepare_for_export(placement(chip))
+            ee.data.computePixels({**parameters, "expression": image})
+        elif chip.is_picture:
+            image.getThumbId({**placement(chip), "format": request_format(chip)})
         else:
-            image, _ = image.prepare_for_export(placement(chip))
-        ee.data.computePixels({**parameters, "expression": image})
+            ee.data.getDownloadId(
+                {"image": image, "format": file_format(chip), "filePerBand": False, **placement(chip)}
+            )
 
 
 def _name(body: bytes) -> str:

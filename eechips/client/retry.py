@@ -8,10 +8,10 @@ load of the moment may be the cause, once for all its parts, and some times if i
 
 from __future__ import annotations
 
-import contextlib
 import random
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -19,6 +19,7 @@ from typing import TypeVar
 
 from eechips.client.error_classification import unavailable_until
 from eechips.errors import TooLargeError, TransientError, UnreachableError
+from eechips.processes.context_values import context_value
 from eechips.text.formatting import format_duration
 
 T = TypeVar("T")
@@ -79,28 +80,18 @@ _IS_ALONE: ContextVar[bool] = ContextVar("is_alone", default=False)
 """Whether the requests of this context cannot be divided."""
 
 
-@contextlib.contextmanager
-def splitting() -> Iterator[None]:
+def splitting() -> AbstractContextManager[None]:
     """Count the requests inside the block as parts of one, which share the repeats of what is too large.
 
     Where the load of the moment is not the cause, the parts of a request are refused as well: a repeat of each would
     double the requests of a split.
     """
-    token = _SPLIT_REPEATS.set(_SplitRepeats())
-    try:
-        yield
-    finally:
-        _SPLIT_REPEATS.reset(token)
+    return context_value(_SPLIT_REPEATS, _SplitRepeats())
 
 
-@contextlib.contextmanager
-def alone(is_alone: bool = True) -> Iterator[None]:
+def alone(is_alone: bool = True) -> AbstractContextManager[None]:
     """Send the requests inside the block again more often if they are too large and cannot be divided."""
-    token = _IS_ALONE.set(is_alone)
-    try:
-        yield
-    finally:
-        _IS_ALONE.reset(token)
+    return context_value(_IS_ALONE, is_alone)
 
 
 def call(

@@ -28,7 +28,7 @@ def result_digest(result: Any) -> str | None:
         SHA-256, hexadecimal; None for a result without an expression.
     """
     description = _described(result)
-    return None if description is None else hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    return None if description is None else _sha256(description)
 
 
 def expression_digest(expression: Mapping[str, Any]) -> str:
@@ -134,11 +134,6 @@ class TemplateRequests:
             blank = self._templates[key]
         return None if blank is None else blank.fill(values)
 
-    def _is_same(self, filled: HttpRequest, chip: Chip, template: Template) -> bool:
-        """Return whether a request that was filled in is the chip's own."""
-        direct = self._capture(replace(chip, image=template.image()))
-        return bool(_meaning(filled.text) == _meaning(direct.text))
-
     def _trace(self, chip: Chip, template: Template, grid: Grid, values: Mapping[str, Any]) -> _Blank | None:
         """Trace a template; return None if inserting values does not give the chip's own request."""
         marks: list[int] = []
@@ -154,7 +149,8 @@ class TemplateRequests:
         blank = _Blank.cut(request)
         if blank.holes != set(marks):
             return None
-        return blank if self._is_same(blank.fill(values), chip, template) else None
+        direct = self._capture(replace(chip, image=template.image()))
+        return blank if _meaning(blank.fill(values).text) == _meaning(direct.text) else None
 
 
 _MOST_TEMPLATES = 1000

@@ -288,10 +288,8 @@ class UnitExports:
             PermanentError: if a file is missing, or is not as requested.
             TransientError, StorageError: if it cannot be read.
         """
-        files = {}
-        for fetched_result, url in zip(fetched_results(result), assignment.exported, strict=True):
-            files[id(fetched_result)] = self._read_file(fetched_result, url)
-        return files
+        exported = zip(fetched_results(result), assignment.exported, strict=True)
+        return {id(fetched_result): self._read_file(fetched_result, url) for fetched_result, url in exported}
 
     def _read_file(self, result: Chip | Table, url: str) -> EncodedFile:
         """Read an exported file, and some times again if it is not as requested: a proxy may be the cause."""

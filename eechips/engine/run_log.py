@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 from pathlib import Path
@@ -15,7 +16,7 @@ from eechips.web.redaction import redact
 LOG_NAME = "run.log"
 
 
-class RunLog:
+class RunLog(contextlib.AbstractContextManager["RunLog"]):
     """Append to the log of an output folder. Use it in a ``with`` block.
 
     Raises:
@@ -28,9 +29,6 @@ class RunLog:
             self._file = resolve_inside(self._path, folder).open("ab", buffering=0)
         except OSError as error:
             raise StorageError.of_write(self._path, error) from error
-
-    def __enter__(self) -> RunLog:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self._file.close()

@@ -25,6 +25,12 @@ def list_polygons(geometry: BaseGeometry) -> list[BaseGeometry]:
     return [part for part in parts if part.geom_type == "Polygon" and not part.is_empty]
 
 
+def enlarge_bounds(bounds: npt.ArrayLike, margin: float) -> npt.NDArray[np.float64]:
+    """Enlarge bounds (west, south, east, north; shape (4) or (n, 4)) by a margin in degrees, not beyond the Earth."""
+    enlarged = np.add(bounds, [-margin, -margin, margin, margin])
+    return np.clip(enlarged, [-180.0, -90.0, -180.0, -90.0], [180.0, 90.0, 180.0, 90.0])
+
+
 def wrap_at_antimeridian(geometry: BaseGeometry) -> BaseGeometry:
     """Move polygons to longitudes from -180 to 180, and cut them at the antimeridian where needed.
 

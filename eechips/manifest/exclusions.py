@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import StorageError, UsageError
+from eechips.errors import UsageError
 from eechips.files.removal import RecordedFile, remove
 from eechips.manifest.export import COPIED, export_layers, export_parquet
 from eechips.manifest.extensions import read_completions
@@ -261,18 +261,8 @@ def exclude_marked(folder: Path) -> int:
 
 def marked_ids(ledger: Ledger) -> frozenset[str]:
     """Return the ids that are marked as bad, of units with or without a file."""
-    row = ledger.database.execute("SELECT value FROM meta WHERE key = ?", (MARKS,)).fetchone()
-    if row is None:
-        return frozenset()
-    try:
-        noted = json.loads(row[0])
-    except (ValueError, TypeError, RecursionError) as error:
-        raise StorageError(f"{ledger.path} is damaged: {error}") from error
-    return (
-        frozenset(identifier for identifier in noted if isinstance(identifier, str))
-        if isinstance(noted, list)
-        else frozenset()
-    )
+    noted = ledger.meta().get(MARKS)
+    return frozenset(entry for entry in (noted if isinstance(noted, list) else ()) if isinstance(entry, str))
 
 
 def read_marks(ledger: Ledger) -> list[str]:

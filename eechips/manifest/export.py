@@ -5,7 +5,7 @@ of units, outlines of their pixels.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence, Set
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ class ValueColumns:
 
     def fields(self) -> list[Any]:
         """Return the columns, as fields of a pyarrow schema."""
-        return [(column, self._type(name)) for name, column in self.names.items()]
+        return [(column, type_of_values(self._kinds[name])) for name, column in self.names.items()]
 
     def rows(self, units: Sequence[Mapping[str, Any]]) -> list[list[Any]]:
         """Return the values of some units, column by column."""
@@ -88,15 +88,16 @@ class ValueColumns:
             return [v if v is None or isinstance(v, str) else json.dumps(v) for v in values]
         return values
 
-    def _type(self, name: str) -> Any:
-        import pyarrow
 
-        kinds = self._kinds[name]
-        if kinds == {bool}:
-            return pyarrow.bool_()
-        if kinds == {int}:
-            return pyarrow.int64()
-        return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
+def type_of_values(kinds: Set[type]) -> Any:
+    """Return the Arrow type of a column with values of some types: text unless all are numbers, or truth values."""
+    import pyarrow
+
+    if kinds == {bool}:
+        return pyarrow.bool_()
+    if kinds == {int}:
+        return pyarrow.int64()
+    return pyarrow.float64() if kinds <= {int, float} else pyarrow.string()
 
 
 def _kinds_of_values(units: Iterable[str]) -> dict[str, set[type]]:
@@ -206,7 +207,9 @@ def export_parquet(ledger: Ledger, folder: Path) -> Path:
     units = (unit for (unit,) in ledger.rows(("unit",)))
     parts = plan_parts(ledger.meta())
     own = ValueColumns(units, (*schema.names, GEOMETRY, *_ADDED, *([EXTENSION_COLUMN] if parts else [])))
-    whole, columns = _with_own(schema, own), _columns(ledger, schema, own)
+    further = [*own.fields(), (GEOMETRY, GEOMETRY_COLUMN.arrow)]
+    whole = pyarrow.schema([*schema, *further], metadata=GEO_METADATA)
+    columns = _columns(ledger, schema, own)
     if parts:
         whole = whole.append(pyarrow.field(EXTENSION_COLUMN, pyarrow.int64()))
         columns = ([*batch, part_numbers(parts, batch[0].to_pylist())] for batch in columns)
@@ -308,17 +311,6 @@ def file_rows(row: Sequence[Any], columns: Sequence[Column]) -> list[tuple[Any, 
     return [(*own, *((fields | frame).get(name) for name in names)) for frame in fields.get("frames") or [{}]]
 
 
-def _with_own(schema: Any, own: ValueColumns) -> Any:
-    import pyarrow
-
-    fields = [
-        *schema,
-        *(pyarrow.field(*own_field) for own_field in own.fields()),
-        pyarrow.field(GEOMETRY, GEOMETRY_COLUMN.arrow),
-    ]
-    return pyarrow.schema(fields, metadata=GEO_METADATA)
-
-
 def _columns(ledger: Ledger, schema: Any, own: ValueColumns) -> Iterator[list[Any]]:
     import pyarrow
 
@@ -327,10 +319,8 @@ def _columns(ledger: Ledger, schema: Any, own: ValueColumns) -> Iterator[list[An
         raw = list(zip(*rows, strict=True))
         columns = []
         for field, values in zip(schema, raw, strict=True):
-            if field.name in LISTS:
-                columns.append(pyarrow.array([None if v is None else json.loads(v) for v in values], type=field.type))
-            else:
-                columns.append(pyarrow.array(values, type=field.type))
+            parsed = [None if v is None else json.loads(v) for v in values] if field.name in LISTS else values
+            columns.append(pyarrow.array(parsed, type=field.type))
         texts, *grids = (raw[place] for place in places)
         units = [json.loads(text) for text in texts]
         of_units = zip(own.fields(), own.rows(units), strict=True)

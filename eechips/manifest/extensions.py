@@ -240,15 +240,6 @@ class PreviewRecord:
         stored = ledger.meta().get(_KEY)
         return cls() if stored is None else cls(tuple(map(tuple, stored["drawn"])), stored["size"])
 
-    def extended(self, drawn: Sequence[int], size: int) -> PreviewRecord:
-        """Return the record with a further preview.
-
-        Args:
-            drawn: positions of its units.
-            size: number of units of the whole plan.
-        """
-        return PreviewRecord((*self.drawn, tuple(drawn)), size)
-
     @property
     def values(self) -> dict[str, Any]:
         """The JSON value of the record in a ledger, by its name."""

@@ -68,6 +68,12 @@ class Failure:
         """Class and message, without the names and numbers in which messages of one kind differ."""
         return self.error_class, _general(self.error)
 
+    @property
+    def record(self) -> Record:
+        """The failure as it is recorded again; its attempts are known already."""
+        values = {name: getattr(self, name) for name in self.__slots__ if name not in ("id", "unit", "name")}
+        return Record(**{**values, "attempts": 0})
+
 
 @dataclass(frozen=True, slots=True)
 class FailureGroup:
@@ -166,7 +172,7 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
     except EechipsError:
         with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
             untried = {unit.position: unit.attempts for unit in ledger.open_units()}
-            ledger.record([_record(f) for f in chosen if untried.get(f.position) == f.attempts])
+            ledger.record([f.record for f in chosen if untried.get(f.position) == f.attempts])
         raise
 
 
@@ -220,16 +226,3 @@ def _common(messages: Collection[str]) -> str:
 
 def _blank(text: str) -> str:
     return "'…'" if text[0] in "'\"" else "…"
-
-
-def _record(failure: Failure) -> Record:
-    return Record(
-        position=failure.position,
-        state=failure.state,
-        attempts=0,  # what is recorded adds to what is known
-        error_class=failure.error_class,
-        error=failure.error,
-        traceback=failure.traceback,
-        seconds=failure.seconds,
-        finished=failure.finished,
-    )

@@ -52,13 +52,18 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="eechips-watch-parent").start()
 
 
+def ignore_lost_tracker() -> None:
+    """Hide the warning that multiprocessing's resource tracker was restarted, which has no consequence here."""
+    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
+
+
 def register_semaphores() -> None:
     """Tell multiprocessing's resource tracker of all semaphores of this process, again if it knows them.
 
     A tracker that was killed is started again without this knowledge, and would print a traceback for each semaphore
     that is released.
     """
-    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
+    ignore_lost_tracker()
     for finalizer in tuple(util._finalizer_registry.values()):  # type: ignore[attr-defined]
         if finalizer._callback is synchronize.SemLock._cleanup:  # type: ignore[attr-defined]
             resource_tracker.register(finalizer._args[0], "semaphore")

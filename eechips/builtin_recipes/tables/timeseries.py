@@ -43,6 +43,7 @@ from eechips.engine.results.result_assembly import Results
 from eechips.errors import UsageError
 from eechips.formats import TABLE_FORMATS, TableFormat
 from eechips.formats.parquet import IMPORTS
+from eechips.geo.polygons import enlarge_bounds
 from eechips.planning.areas.region_reducers import Statistics, parse_statistics
 from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.zones import Zones
@@ -288,9 +289,7 @@ class TimeSeries(BuiltinRecipe[TimeSeriesOptions]):
         images = filter_images(self.source.dataset_id, "collection", *self._dates(unit), unit_tests(unit))
         if "region" in unit:
             return images.filterBounds(self._geometry(unit))
-        west, south, east, north = unit["bounds"]
-        near = max(west - _MARGIN, -180), max(south - _MARGIN, -90), min(east + _MARGIN, 180), min(north + _MARGIN, 90)
-        return images.filterBounds(planar_geometry(shapely.box(*near)))
+        return images.filterBounds(planar_geometry(shapely.box(*enlarge_bounds(unit["bounds"], _MARGIN))))
 
     @property
     def assemble(self) -> Callable[[Results], None] | None:

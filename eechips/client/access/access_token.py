@@ -200,19 +200,14 @@ class Authorizer:
             return TransientError(
                 "could not refresh the credentials: no token came back; a proxy or a login page may be in between"
             )
-        if status is None and self._had_token and not self._is_incapable:
+        is_token_only = getattr(self._credentials, "refresh_token", "") is None  # which cannot be refreshed
+        if status is None and self._had_token and not is_token_only:
             return TransientError(f"could not refresh the credentials: {text}")  # a file may be about to be replaced
         known = classify_exception(error)
         if known is not None and not isinstance(known, ConfigurationError):
             return known
         cure = "set the clock of this machine" if _WRONG_CLOCK.search(text) else find_cure(self._credentials)
         return ConfigurationError(f"the credentials do not work ({text}). To resume: {cure}.")
-
-    @property
-    def _is_incapable(self) -> bool:
-        """Return whether the credentials are only a token, which cannot be refreshed."""
-        credentials = self._credentials
-        return hasattr(credentials, "refresh_token") and credentials.refresh_token is None
 
 
 def _unreachable(error: EechipsError, seconds: float) -> UnreachableError:

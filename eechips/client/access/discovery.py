@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -64,13 +64,11 @@ class ClientInit:
 
     def save(self, path: Path) -> None:
         """Write it to a file; it appears whole."""
-        discovery = {"path": str(self.discovery.path), "digest": self.discovery.digest}
-        content = {"endpoint": self.endpoint, "project": self.project, "documents": discovery}
-        write_file(path, json.dumps(content).encode())
+        write_file(path, json.dumps(asdict(self), default=str).encode())
 
     @classmethod
     def load(cls, path: Path) -> ClientInit:
         """Read what :meth:`save` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        discovery = content["documents"]
+        discovery = content["discovery"]
         return cls(content["endpoint"], content["project"], DiscoveryFile(Path(discovery["path"]), discovery["digest"]))

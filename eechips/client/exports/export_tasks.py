@@ -336,25 +336,20 @@ def start_export(result: Chip | Table, place: ExportPlace, unit: str, key: str) 
     """
     import ee
 
-    request = _table_request(result) if isinstance(result, Table) else _image_request(result)
-    digest = hashlib.sha256(json.dumps([key, request.content], sort_keys=True).encode()).hexdigest()
+    content, options, suffix = _table_request(result) if isinstance(result, Table) else _image_request(result)
+    digest = hashlib.sha256(json.dumps([key, content], sort_keys=True).encode()).hexdigest()
     name = f"eechips-{unit[:16]}-{digest[:24]}"
     prefix = f"{place.prefix}/{name}" if place.prefix else name
-    url = f"gs://{place.bucket}/{prefix}{request.suffix}"
-    content = json.loads(json.dumps(request.content).replace(MASK_BAND_TO_MARK, file_mark(url)))
-    options = {**request.options, "cloudStorageDestination": {"bucket": place.bucket, "filenamePrefix": prefix}}
+    url = f"gs://{place.bucket}/{prefix}{suffix}"
+    content = json.loads(json.dumps(content).replace(MASK_BAND_TO_MARK, file_mark(url)))
+    options["cloudStorageDestination"] = {"bucket": place.bucket, "filenamePrefix": prefix}
     start = ee.data.exportTable if isinstance(result, Table) else ee.data.exportImage
     operation = _start_once(start, name, {**content, "description": name, "fileExportOptions": options})
     return ExportTask(operation, url)
 
 
-@dataclass(frozen=True, slots=True)
-class _ExportRequest:
-    """The body of a request that starts a task, and the suffix of its file."""
-
-    content: dict[str, Any]
-    options: dict[str, Any]
-    suffix: str
+_ExportRequest = tuple[dict[str, Any], dict[str, Any], str]
+"""The body of a request that starts a task, options of its file, and the suffix of the file."""
 
 
 def _image_request(chip: Chip) -> _ExportRequest:
@@ -376,7 +371,7 @@ def _image_request(chip: Chip) -> _ExportRequest:
         tile = {"width": -(-width // _TILE) * _TILE, "height": -(-height // _TILE) * _TILE}
         options["geoTiffOptions"] = {"tileDimensions": tile}
     content["expression"] = ee.serializer.encode(image, for_cloud_api=True)
-    return _ExportRequest(content, options, _IMAGE_SUFFIX)
+    return content, options, _IMAGE_SUFFIX
 
 
 def _table_request(table: Table) -> _ExportRequest:
@@ -386,7 +381,7 @@ def _table_request(table: Table) -> _ExportRequest:
         "expression": ee.serializer.encode(exported_rows(table), for_cloud_api=True),
         "selectors": selected_columns(table),
     }
-    return _ExportRequest(content, {"fileFormat": "CSV"}, _TABLE_SUFFIX)
+    return content, {"fileFormat": "CSV"}, _TABLE_SUFFIX
 
 
 def _start_once(start: Callable[[str, dict[str, Any]], Any], name: str, request: dict[str, Any]) -> str:

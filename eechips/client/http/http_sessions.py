@@ -66,8 +66,7 @@ class GuardedAdapter(Adapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the pools make guarded connections."""
         super().init_poolmanager(*args, **kwargs)
-        refuse = _refuse_private if self._is_public else _refuse_metadata
-        self.poolmanager.pool_classes_by_scheme = _limited_pools(refuse)
+        self.poolmanager.pool_classes_by_scheme = _limited_pools(self._refuse_address)
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, unless its URL names an address that is off limits.
@@ -76,11 +75,23 @@ class GuardedAdapter(Adapter):
             PermanentError: if it does, or its host resolves to one.
         """
         host = urlsplit(request.url).hostname or ""
-        if is_metadata_host(host):
-            raise _metadata_refusal(host)
-        if self._is_public and is_private_host(host):
-            raise _private_refusal(host)
+        self._refuse(host, is_metadata=is_metadata_host(host), is_private=is_private_host(host))
         return super().send(request, *args, **kwargs)
+
+    def _refuse_address(self, host: str, address: str) -> None:
+        self._refuse(host, is_metadata=is_metadata_address(address), is_private=is_private_address(address))
+
+    def _refuse(self, host: str, *, is_metadata: bool, is_private: bool) -> None:
+        if is_metadata:
+            raise PermanentError(
+                f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
+                " downloaded from there"
+            )
+        if self._is_public and is_private:
+            raise PermanentError(
+                f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
+                " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
+            )
 
 
 def _limited_pools(refuse: Callable[[str, str], None]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
@@ -119,31 +130,6 @@ def _connect_within_limits(
         opened.close()
         raise
     return opened
-
-
-def _refuse_metadata(host: str, address: str) -> None:
-    if is_metadata_address(address):
-        raise _metadata_refusal(host)
-
-
-def _refuse_private(host: str, address: str) -> None:
-    _refuse_metadata(host, address)
-    if is_private_address(address):
-        raise _private_refusal(host)
-
-
-def _metadata_refusal(host: str) -> PermanentError:
-    return PermanentError(
-        f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
-        " downloaded from there"
-    )
-
-
-def _private_refusal(host: str) -> PermanentError:
-    return PermanentError(
-        f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
-        " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
-    )
 
 
 def open_session(endpoint: str, *, is_guarded: bool = False, is_public: bool = False) -> requests.Session:

@@ -203,16 +203,11 @@ class StrictResponse(http.client.HTTPResponse):
         try:
             self._socket.settimeout(0)
             return bool(self.fp.peek(1))
-        except (BlockingIOError, ssl.SSLWantReadError):
-            return False
-        except OSError:  # the other side has closed the connection
+        except OSError:  # nothing has come, or the other side has closed the connection
             return False
         finally:
-            self._restore(timeout)
-
-    def _restore(self, timeout: float | None) -> None:
-        if self._socket.fileno() >= 0:
-            self._socket.settimeout(timeout)
+            if self._socket.fileno() >= 0:
+                self._socket.settimeout(timeout)
 
 
 class StrictConnection(urllib3.connection.HTTPConnection):

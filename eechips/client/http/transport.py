@@ -16,6 +16,7 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -34,6 +35,7 @@ from eechips.client.quota.throttle import QuotaClient
 from eechips.client.quota.usage import Usage
 from eechips.client.retry import RetryPolicy
 from eechips.errors import EechipsError, Stopped, TooLargeError, TransientError
+from eechips.processes.context_values import context_value
 from eechips.web.urls import origin
 
 if TYPE_CHECKING:
@@ -153,14 +155,11 @@ class Transport:
                 if outside.usage is not None:
                     outside.usage.add(usage)
 
-    @contextlib.contextmanager
-    def counted_in(self, usage: Usage) -> Iterator[None]:
+    def counted_in(self, usage: Usage) -> AbstractContextManager[object]:
         """Count what this thread sends inside the block in the usage of another, unless it is metered."""
-        with self._changed_mode(usage=self._local.mode.usage or usage):
-            yield
+        return self._changed_mode(usage=self._local.mode.usage or usage)
 
-    @contextlib.contextmanager
-    def limited_retries(self, retries: int, total: float, delay: float | None = None) -> Iterator[None]:
+    def limited_retries(self, retries: int, total: float, delay: float | None = None) -> AbstractContextManager[object]:
         """Repeat requests that this thread sends inside the block less often than others.
 
         Args:
@@ -170,9 +169,7 @@ class Transport:
         """
         policy = self._policy
         limited = replace(policy, retries=min(retries, policy.retries), total=min(total, policy.total))
-        limited = limited if delay is None else replace(limited, delay=delay)
-        with self._changed_mode(policy=limited):
-            yield
+        return self._changed_mode(policy=limited if delay is None else replace(limited, delay=delay))
 
     @contextlib.contextmanager
     def acquire_permit(self) -> Iterator[Permit]:
@@ -207,15 +204,13 @@ class Transport:
 
         return self._repeat(permitted_attempt, policy or self.policy)
 
-    @contextlib.contextmanager
-    def checking(self, accept: Callable[[bytes], object]) -> Iterator[None]:
+    def checking(self, accept: Callable[[bytes], object]) -> AbstractContextManager[object]:
         """Check responses to the client's requests in this thread, inside the block.
 
         Args:
             accept: receives the body of a successful response; a ValidationError sends the request again.
         """
-        with self._changed_mode(accept=accept):
-            yield
+        return self._changed_mode(accept=accept)
 
     def request(
         self,
@@ -432,14 +427,9 @@ class Transport:
 _TRANSPORT: ContextVar[Transport | None] = ContextVar("transport", default=None)
 
 
-@contextlib.contextmanager
-def use_transport(transport: Transport) -> Iterator[None]:
+def use_transport(transport: Transport) -> AbstractContextManager[None]:
     """Make :func:`current_transport` return a transport in this thread, inside the block."""
-    token = _TRANSPORT.set(transport)
-    try:
-        yield
-    finally:
-        _TRANSPORT.reset(token)
+    return context_value(_TRANSPORT, transport)
 
 
 def current_transport() -> Transport | None:

@@ -50,6 +50,8 @@ SPENT = -2.0
 """Wait of a thread that never gets one, as the budget of the run is spent."""
 _PROBE_SECONDS = 2.0
 """Seconds between two requests that test whether the service can be reached again."""
+_PICKLED = ("clock", "_clients", "_is_shared", "_lease_clock", "_wake", "_wake_next")
+"""Attributes that the issuer has in every process."""
 
 
 def read_lease_clock() -> float:
@@ -113,21 +115,13 @@ class PermitIssuer:
         self._run.lease_end = float("inf")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "descriptor": DupFd(self._descriptor),
-            "clients": self._clients,
-            "is_shared": self._is_shared,
-            "clock": self.clock,
-            "lease_clock": self._lease_clock,
-            "wake": self._wake,
-            "wake_next": self._wake_next,
-        }
+        return {name: getattr(self, name) for name in _PICKLED} | {"descriptor": DupFd(self._descriptor)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._clients, self._is_shared = state["clients"], state["is_shared"]
-        self.clock, self._lease_clock, self.sleep = state["clock"], state["lease_clock"], time.sleep
-        self._wake, self._wake_next = state["wake"], state["wake_next"]
-        self._attach(state["descriptor"].detach())
+        descriptor = state.pop("descriptor")
+        self.__dict__ |= state
+        self.sleep = time.sleep
+        self._attach(descriptor.detach())
 
     def _attach(self, descriptor: int) -> None:
         self._descriptor = descriptor

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
@@ -17,12 +19,13 @@ _NO_FUNCTION = r"^(?!(?:[A-Z]\w*\.)+\w+: )(?=.*(?:quota|usage|limit|eecu))(?=.*(
 _PER_DAY = rf"{_NO_FUNCTION}(?=.*(?:\bper ?day\b|\bdaily|perday|\bqpd\b))"
 _PER_MONTH = rf"{_NO_FUNCTION}(?=.*(?:\bper ?month\b|\bmonthly|permonth|\bthis month\b))"
 
+_used_up = partial(ServiceError, kind=ErrorAction.UNAVAILABLE, cure=_RAISE_QUOTA)
+_passing = partial(ServiceError, kind=ErrorAction.TRANSIENT, cure="")
+
 QUOTA_ERRORS: tuple[ServiceError, ...] = (
-    ServiceError(
+    _used_up(
         "daily compute",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _COST,
+        source=_COST,
         cause="the project's compute of the day is used up",
         message=r"daily_eecu_usage_time",
         period="day",
@@ -37,83 +40,65 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         codes=_QUOTA_CODES,
         period="month",
     ),
-    ServiceError(
+    _used_up(
         "monthly quota, by its name",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _REASONS,
+        source=_REASONS,
         cause="a quota per month is used up",
         codes=_QUOTA_CODES,
         window="month",
         period="month",
     ),
-    ServiceError(
+    _used_up(
         "daily requests",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _DAILY,
+        source=_DAILY,
         cause="the project's requests of the day are used up",
         message=r"daily limit (?:exceeded|for)",
         reasons=("dailyLimitExceeded", "dailyLimitExceededUnreg"),
         period="day",
     ),
-    ServiceError(
+    _used_up(
         "quota per day",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _DAILY,
+        source=_DAILY,
         cause="a quota per day is used up",
         message=_PER_DAY,
         codes=_QUOTA_CODES,
         period="day",
     ),
-    ServiceError(
+    _used_up(
         "daily quota, by its name",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _REASONS,
+        source=_REASONS,
         cause="a quota per day is used up",
         codes=_QUOTA_CODES,
         window="day",
         period="day",
     ),
-    ServiceError(
+    _used_up(
         "custom quota",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _COST,
+        source=_COST,
         cause="a quota that the project's administrator has set is used up",
         message=r"exceeded the custom quota",
     ),
-    ServiceError(
+    _passing(
         "too many requests",
-        ErrorAction.TRANSIENT,
-        "",
-        _USAGE,
+        source=_USAGE,
         message=r"too many requests|rate ?limit ?exceeded",
         reasons=("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded"),
     ),
-    ServiceError(
+    _passing(
         "quota per minute",
-        ErrorAction.TRANSIENT,
-        "",
-        "https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
+        source="https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
         message=r"quota exceeded for quota metric",
         reasons=("RATE_LIMIT_EXCEEDED",),
     ),
-    ServiceError(
+    _used_up(
         "resource quota",
-        ErrorAction.UNAVAILABLE,
-        _RAISE_QUOTA,
-        _REASONS,
+        source=_REASONS,
         cause="a quota of the project is used up",
         reasons=("RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"),
     ),
-    ServiceError(
+    _passing(
         "task queue",
-        ErrorAction.TRANSIENT,
-        "",
-        "https://developers.google.com/earth-engine/guides/usage#task_queue_length",
+        source="https://developers.google.com/earth-engine/guides/usage#task_queue_length",
         message=r"too many tasks already in the queue",
         is_queue_full=True,
     ),

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 
 _STATUS_CODES = "https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"
 _DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 
+_passing = partial(ServiceError, kind=ErrorAction.TRANSIENT, cure="")
+
 SERVICE_FAILURES: tuple[ServiceError, ...] = (
-    ServiceError(
-        "capacity", ErrorAction.TRANSIENT, "", _DEBUGGING, message=r"earth engine (?:memory )?capacity exceeded"
-    ),
-    ServiceError(
+    _passing("capacity", source=_DEBUGGING, message=r"earth engine (?:memory )?capacity exceeded"),
+    _passing(
         "internal, by its message",
-        ErrorAction.TRANSIENT,
-        "",
-        "https://github.com/gee-community/geetools/issues/72",
+        source="https://github.com/gee-community/geetools/issues/72",
         message=r"^(?:an )?internal (?:server )?error\b",
     ),
     # The message is that of eechips-local (ArchiveUnreachedError).
@@ -31,12 +31,10 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
 
 BY_STATUS: tuple[ServiceError, ...] = (
     ServiceError("not found", ErrorAction.PERMANENT, "", _STATUS_CODES, codes=(404,)),
-    ServiceError("internal", ErrorAction.TRANSIENT, "", _DEBUGGING, codes=tuple(range(500, 600))),
-    ServiceError(
+    _passing("internal", source=_DEBUGGING, codes=tuple(range(500, 600))),
+    _passing(
         "try again",
-        ErrorAction.TRANSIENT,
-        "",
-        "https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
+        source="https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
         codes=(408, 425, 429, 499),  # 499: https://github.com/google-gemini/gemini-cli/issues/20309
     ),
     ServiceError(

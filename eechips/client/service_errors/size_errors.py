@@ -11,6 +11,8 @@ cause, and it is sent again some times before it fails.
 
 from __future__ import annotations
 
+from functools import partial
+
 from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 
 _USAGE = "https://developers.google.com/earth-engine/guides/usage"
@@ -22,16 +24,10 @@ _OF_THE_MOMENT = 5
 """Repeats of a request that cannot be split: with the usual waits, half a minute."""
 _SIMPLIFY = "fewer regions, bands or dates, smaller chips, a coarser scale"
 
+_too_large = partial(ServiceError, kind=ErrorAction.TOO_LARGE, cure=_SIMPLIFY, source=_DEBUGGING)
+
 SIZE_ERRORS: tuple[ServiceError, ...] = (
-    ServiceError(
-        "concurrent aggregations",
-        ErrorAction.TOO_LARGE,
-        _SIMPLIFY,
-        _DEBUGGING,
-        message=r"too many concurrent aggregations",
-        batch="first",
-        repeats=1,
-    ),
+    _too_large("concurrent aggregations", message=r"too many concurrent aggregations", batch="first", repeats=1),
     ServiceError(
         "payload",
         ErrorAction.INDIVISIBLE,
@@ -69,21 +65,9 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         r"|output of image computation is too large|reprojection output too large|object too large \("
         r"|response size exceeds limit|computed value is too large",
     ),
-    ServiceError(
-        "memory",
-        ErrorAction.TOO_LARGE,
-        _SIMPLIFY,
-        _DEBUGGING,
-        message=r"user memory limit exceeded|\bout of memory",
-        batch="last",
-        repeats_alone=_OF_THE_MOMENT,
+    _too_large(
+        "memory", message=r"user memory limit exceeded|\bout of memory", batch="last", repeats_alone=_OF_THE_MOMENT
     ),
-    ServiceError("time", ErrorAction.TOO_LARGE, _SIMPLIFY, _DEBUGGING, message=r"computation timed out", batch="first"),
-    ServiceError(
-        "elements",
-        ErrorAction.TOO_LARGE,
-        _SIMPLIFY,
-        _DEBUGGING,
-        message=r"collection query aborted after accumulating over|getregion: too many values",
-    ),
+    _too_large("time", message=r"computation timed out", batch="first"),
+    _too_large("elements", message=r"collection query aborted after accumulating over|getregion: too many values"),
 )

@@ -15,6 +15,7 @@ from eechips.engine.plans.planner import Planner
 from eechips.engine.service.session import Session
 from eechips.errors import RequestError, Stopped
 from eechips.planning.planning_requests import DIVIDED_ITEMS, PARALLEL_REQUESTS, DividedItems
+from eechips.processes.context_values import context_value
 from eechips.recipe import PlanPreview, SupportsPreview
 
 _FACTOR = 2.0
@@ -101,11 +102,8 @@ def sampling(session: Session, began: Spent | None = None) -> Iterator[tuple[Pla
         sample.once = Spent.until_now(session) - before
         sample.divided.clear()
 
-    token = DIVIDED_ITEMS.set(sample.divided)
-    try:
+    with context_value(DIVIDED_ITEMS, sample.divided):
         yield sample, note_chosen
-    finally:
-        DIVIDED_ITEMS.reset(token)
     sample.repeated = Spent.until_now(session) - before - sample.once
 
 

@@ -135,15 +135,14 @@ class ProfileFetcher:
 
     def finish(self, seconds: float) -> None:
         """Fetch all that wait, for some seconds at most; what has not come by then is given up."""
-        end = time.monotonic() + seconds
         self.add((), is_urgent=True)
         with self._changed:
-            while (self._waiting or self._in_request) and (left := end - time.monotonic()) > 0:
-                self._changed.wait(min(left, _NAP))
+            self._changed.wait_for(lambda: not (self._waiting or self._in_request), seconds)
             late = [*self._waiting, *self._in_request]
             self._waiting, self._in_request = {}, []
             if late:
                 self._fetched.update(self._give_up(late, TimeoutError(f"not fetched within {seconds:g} s")))
+                self._changed.notify_all()
 
     def close(self) -> None:
         """End the thread."""
@@ -195,22 +194,11 @@ class ProfileFetcher:
             except (TransientError, Stopped) as error:
                 if not left or self._transport.is_spent:
                     return self._give_up(batch, error)
-            if not self._wait(pause):
-                return dict.fromkeys(batch)
+            with self._changed:  # it is notified if the profiles are given up meanwhile
+                if self._changed.wait_for(lambda: self._is_closed or not self._in_request, pause):
+                    return dict.fromkeys(batch)
             pause *= 2.0
         raise AssertionError  # the last repeat returns
-
-    def _wait(self, seconds: float) -> bool:
-        """Wait before a repeat; return False if the profiles were given up meanwhile."""
-        end = time.monotonic() + seconds
-        with self._changed:
-            while self._is_wanted and (left := end - time.monotonic()) > 0:
-                self._changed.wait(min(left, _NAP))
-            return self._is_wanted
-
-    @property
-    def _is_wanted(self) -> bool:
-        return bool(self._in_request) and not self._is_closed
 
     def _give_up(self, batch: Sequence[str], error: BaseException) -> dict[str, float | None]:
         """Record profiles that do not come; return them as unknown."""

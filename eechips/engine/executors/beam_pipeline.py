@@ -18,7 +18,6 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import apache_beam as beam
@@ -146,14 +145,12 @@ class _PipelineEnd:
 
     def __init__(self) -> None:
         self.result: Any = None
+        signal.signal(signal.SIGTERM, lambda *_: self.end())
+        threading.Thread(target=self.watch, daemon=True, name="eechips-watch-parent").start()
 
     def watch(self) -> None:
         """Wait for the end of the parent, which holds the other end of standard input."""
         sys.stdin.buffer.read()
-        self.end()
-
-    def handle(self, number: int, frame: FrameType | None) -> None:
-        """Handle SIGTERM."""
         self.end()
 
     def end(self) -> None:
@@ -162,14 +159,6 @@ class _PipelineEnd:
             with contextlib.suppress(Exception):  # this process ends in any case
                 self.result.cancel()
         os.killpg(os.getpgrp(), signal.SIGKILL)
-
-
-@contextlib.contextmanager
-def _ending_pipeline() -> Iterator[_PipelineEnd]:
-    end_of_pipeline = _PipelineEnd()
-    signal.signal(signal.SIGTERM, end_of_pipeline.handle)
-    threading.Thread(target=end_of_pipeline.watch, daemon=True, name="eechips-watch-parent").start()
-    yield end_of_pipeline
 
 
 @contextlib.contextmanager
@@ -226,12 +215,12 @@ def main(path: Path) -> int:
     job: PipelineJob = pickle.loads(path.read_bytes())
     status = WRONG
     try:
-        with _ending_pipeline() as end_of_pipeline:
-            pipeline = build(job, parse(job.options))
-            status = FAILED
-            with _ending_with_workers(), serving_on_loopback() if job.is_local else contextlib.nullcontext():
-                end_of_pipeline.result = pipeline.run()
-                state = end_of_pipeline.result.wait_until_finish()
+        end_of_pipeline = _PipelineEnd()
+        pipeline = build(job, parse(job.options))
+        status = FAILED
+        with _ending_with_workers(), serving_on_loopback() if job.is_local else contextlib.nullcontext():
+            end_of_pipeline.result = pipeline.run()
+            state = end_of_pipeline.result.wait_until_finish()
     except Exception as error:  # noqa: BLE001 - reported to the parent
         write_file(job.failure, f"{type(error).__name__}: {error}"[-_MOST_REASON:].encode())
         return status

@@ -40,6 +40,7 @@ from eechips.engine.executors.dask_cluster import (
 )
 from eechips.engine.executors.dask_worker import LOG_NAME, DaskWorker
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
+from eechips.engine.executors.threads import drain
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
@@ -129,11 +130,7 @@ class DaskExecutor(Executor[_DaskHandle]):
             ConfigurationError: if no worker can start.
             ClusterLostError: if the scheduler is gone, or the cluster has had no workers for minutes.
         """
-        completed: list[tuple[_DaskHandle, int, Any]] = []
-        with contextlib.suppress(queue.Empty):
-            completed.append(self._done.get(timeout=timeout))
-            while True:
-                completed.append(self._done.get_nowait())
+        completed = drain(self._done, timeout)
         is_broken = self._client.status != "running" or any(was_disconnected(future) for _, _, future in completed)
         events = self._take_assignments_back() if is_broken else self._collect(completed)
         if is_broken or time.monotonic() - self._updated >= _UPDATE_SECONDS:

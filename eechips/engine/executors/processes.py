@@ -16,7 +16,6 @@ import selectors
 import signal
 import tempfile
 import time
-import warnings
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker, util
 from multiprocessing.connection import Connection as Pipe
@@ -32,7 +31,7 @@ from eechips.engine.interrupt import holding_signals
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.errors import ConfigurationError
 from eechips.manifest.sqlite.unit_record import WorkUnit
-from eechips.processes.child_processes import changed_environment, hide_main, safe_path
+from eechips.processes.child_processes import changed_environment, hide_main, ignore_lost_tracker, safe_path
 from eechips.recipe import Recipe
 
 _STOP_TIMEOUT = 5.0  # seconds until idle workers must have ended
@@ -309,7 +308,7 @@ def start_fork_server(context: BaseContext, recipe: Recipe, client_init: Path) -
     _shorten_socket_paths()
     with changed_environment(added), safe_path():
         context.set_forkserver_preload(["eechips.engine.executors.fork_server"])
-        _ignore_lost_tracker()
+        ignore_lost_tracker()
         # This process handles Ctrl-C. A starting Python does not ignore it yet, and would print a traceback.
         resource_tracker.ensure_running()  # its start would unblock the signal
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -325,15 +324,10 @@ def release_semaphores(throttle: Throttle) -> None:
     A restarted resource tracker does not know them, and prints a traceback for each unknown name that is released.
     It may be killed at any time, so nothing happens between both.
     """
-    _ignore_lost_tracker()
+    ignore_lost_tracker()
     for name in throttle.semaphores:
         resource_tracker.register(name, "semaphore")
     throttle.close()
-
-
-def _ignore_lost_tracker() -> None:
-    """Hide the warning that multiprocessing's resource tracker was restarted, which has no consequence here."""
-    warnings.filterwarnings("ignore", "resource_tracker: process died unexpectedly", UserWarning)
 
 
 def _shorten_socket_paths() -> None:

@@ -51,10 +51,13 @@ class RequestCosts:
     The seconds of a request are ``a + b * megapixels + c * megapixels ** 2``, with coefficients of 0 or more, fitted to
     the last 30 or so requests by least squares of the relative errors. The square describes a service that takes
     disproportionately long for large windows.
+
+    Attributes:
+        most_pixels: pixels that a request may have at present.
     """
 
     def __init__(self) -> None:
-        self._most_pixels = min(_FIRST_PIXELS, MOST_PIXELS)
+        self.most_pixels = min(_FIRST_PIXELS, MOST_PIXELS)
         self._measured_pixels = 0  # of the largest request that worked
         self._left = 0  # requests that have to work until a lowered size is raised
         self._patience = _PATIENCE
@@ -63,22 +66,17 @@ class RequestCosts:
         for size in _PRIOR_SIZES:
             self._add(size, float(_powers(size) @ _PRIOR), _PRIOR_WEIGHT)
 
-    @property
-    def most_pixels(self) -> int:
-        """Pixels that a request may have at present."""
-        return self._most_pixels
-
     def note(self, pixels: int, seconds: float) -> None:
         """Note how long a request took that worked at once."""
         self._measured_pixels = max(self._measured_pixels, pixels)
         self._gram, self._sums = _KEPT * self._gram, _KEPT * self._sums
         self._add(pixels / _MEGAPIXEL, max(seconds, 1e-3), 1.0)
         if self._left:
-            self._left -= 2 * pixels >= self._most_pixels
+            self._left -= 2 * pixels >= self.most_pixels
             if not self._left:
-                self._most_pixels = min(MOST_PIXELS, 2 * self._most_pixels)
+                self.most_pixels = min(MOST_PIXELS, 2 * self.most_pixels)
         else:
-            self._most_pixels = min(MOST_PIXELS, max(self._most_pixels, 2 * pixels))
+            self.most_pixels = min(MOST_PIXELS, max(self.most_pixels, 2 * pixels))
 
     def note_too_large(self, pixels: int, worked: int) -> None:
         """Note that a request was too large for the service.
@@ -88,10 +86,10 @@ class RequestCosts:
         Args:
             worked: number of pixels that was not too large, or may not be.
         """
-        if pixels <= self._most_pixels:
+        if pixels <= self.most_pixels:
             self._patience *= 2 if self._left else 1
             self._left = self._patience
-        self._most_pixels = max(1, min(self._most_pixels, worked))
+        self.most_pixels = max(1, min(self.most_pixels, worked))
 
     def estimate_seconds(self, pixels: int) -> float:
         """Return the seconds that a request for so many pixels takes."""
@@ -112,7 +110,7 @@ class RequestCosts:
         """
         first = left if slots <= 1 else math.ceil(_FIRST_SHARE * left / slots)  # a single slot waits for no other
         tried = max(first, 2 * self._measured_pixels // pixels)
-        most = max(1, min(MOST_UNITS, self._most_pixels // pixels, left, tried))
+        most = max(1, min(MOST_UNITS, self.most_pixels // pixels, left, tried))
         times = {}
         units = 1
         while True:
@@ -247,12 +245,8 @@ class UnitJoining(RunFeature):
         most = self._costs.choose_units(max(left, held), slots, pixels)
         is_changed = not self._most / _CHANGED < most < self._most * _CHANGED or held > _CHANGED * self._joined
         if is_changed or not self._assignments:
-            self._assignments = deque(
-                self._join(
-                    [*(placed_unit for assignment in self._assignments for placed_unit in assignment.members), *new],
-                    most,
-                )
-            )
+            waiting = [placed_unit for assignment in self._assignments for placed_unit in assignment.members]
+            self._assignments = deque(self._join([*waiting, *new], most))
             self._joined, self._most = held, most
         elif new:
             self._assignments.extend(self._join(new, most))

@@ -22,6 +22,7 @@ from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.processes.context_values import context_value
 from eechips.recipe import PlanPreview, Recipe, SupportsPreview
 from eechips.storage import NameTemplate
 
@@ -36,12 +37,8 @@ def kept_answers(folder: Path) -> Iterator[None]:
 
     After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
     """
-    with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers:
-        token = RESPONSE_CACHE.set(answers)
-        try:
-            yield
-        finally:
-            RESPONSE_CACHE.reset(token)
+    with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers, context_value(RESPONSE_CACHE, answers):
+        yield
     remove_answers(folder)
 
 
@@ -118,26 +115,22 @@ class Planner:
             ConfigurationError, RequestError, RecipeError, UsageError: see :func:`units_of`.
             RunMismatchError: if the ledger has other units.
         """
-        token = RESPONSE_CACHE.set(self._answers)
         new: Sequence[WorkUnit] = ()
-        try:
-            with planner_errors():
-                preview = recipe.preview_plan()
-                total = len(preview.points)
-                wanted = min(max(count, 1), total) - len(self._some)
-                if wanted > 0:
-                    for drawn in self._preview.drawn:  # by responses that the folder of the run has
-                        self._ledger.unplanned(self._plan_at(recipe, drawn))
-                note_chosen()
-                if wanted > 0:
-                    others = [position for position in range(total) if position not in self._some]
-                    chosen = draw_spread(others, wanted, seed_of(self._recipe))
-                    new = self._plan_at(recipe, chosen)
-                    self._preview = self._preview.extended(chosen, total)
-                    self._add(new, self._preview.values)  # at once: a later command plans these units as they were
-                    self._some = self._read_some()
-        finally:
-            RESPONSE_CACHE.reset(token)
+        with context_value(RESPONSE_CACHE, self._answers), planner_errors():
+            preview = recipe.preview_plan()
+            total = len(preview.points)
+            wanted = min(max(count, 1), total) - len(self._some)
+            if wanted > 0:
+                for drawn in self._preview.drawn:  # by responses that the folder of the run has
+                    self._ledger.unplanned(self._plan_at(recipe, drawn))
+            note_chosen()
+            if wanted > 0:
+                others = [position for position in range(total) if position not in self._some]
+                chosen = draw_spread(others, wanted, seed_of(self._recipe))
+                new = self._plan_at(recipe, chosen)
+                self._preview = PreviewRecord((*self._preview.drawn, tuple(chosen)), total)
+                self._add(new, self._preview.values)  # at once: a later command plans these units as they were
+                self._some = self._read_some()
         self._known, self.stored = self._ledger.end, self._ledger.gap
         if self.stored >= total:
             self._complete()

@@ -114,15 +114,10 @@ class EarlierRun:
 
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
-        is_open = self._reopen_missing() > 0 or not self._is_redrawn or self._ledger.is_partial
+        if missing := self.files.find_foreign():  # or not the recorded ones
+            self._ledger.reopen(missing)
+        is_open = self._ledger.count_open() > 0 or not self._is_redrawn or self._ledger.is_partial
         return not is_open and not self._components.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)
-
-    def _reopen_missing(self) -> int:
-        """Reopen units one of whose files is missing, or is not the recorded one; return the number of open units."""
-        foreign = self.files.find_foreign()
-        if foreign:
-            self._ledger.reopen(foreign)
-        return self._ledger.count_open()
 
     @property
     def _is_redrawn(self) -> bool:

@@ -157,10 +157,7 @@ class BeamQueue:
 
 def _marks(partitions: Iterable[int]) -> int:
     """Return a bit mask of partitions. Masks of common partitions have a common bit; masks of others rarely do."""
-    marks = 0
-    for partition in partitions:
-        marks |= 1 << partition % _MARKS
-    return marks
+    return sum({1 << partition % _MARKS for partition in partitions})
 
 
 def _partition_name(partition: int) -> str:

@@ -58,23 +58,6 @@ class CompletedUnit:
     paths: Mapping[str, Path]
 
 
-@dataclass(frozen=True, slots=True)
-class _RecordedUnit:
-    """A unit in the ledger, as JSON, with path and SHA-256 of its files by layer."""
-
-    unit: str
-    name: str
-    record: Record
-    layers: Mapping[str, tuple[str, str]]
-
-    @property
-    def files(self) -> list[tuple[str, str | None]]:
-        """Path and SHA-256 of each file."""
-        if self.layers:
-            return list(self.layers.values())
-        return [] if self.record.file is None else [(self.record.file, self.record.sha256)]
-
-
 class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
@@ -116,33 +99,31 @@ class Results:
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *ROW)):
                 units = []
-                for unit, name, *values in rows:
+                for text, name, *values in rows:
                     record = Record.of_row(values)
                     files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in layers.of(record.position)}
-                    units.append(_RecordedUnit(unit, name, record, files))
-                for recorded_unit in self._download_all(units):
-                    file = recorded_unit.record.file
-                    yield CompletedUnit(
-                        unit_value(json.loads(recorded_unit.unit)),
-                        recorded_unit.name,
-                        recorded_unit.record,
-                        None if file is None else self._parts.path(file),
-                        {layer: self._parts.path(file) for layer, (file, _) in recorded_unit.layers.items()},
-                    )
+                    path = None if record.file is None else self._parts.path(record.file)
+                    paths = {layer: self._parts.path(file) for layer, (file, _) in files.items()}
+                    unit = CompletedUnit(unit_value(json.loads(text)), name, record, path, paths)
+                    first = [] if record.file is None else [(record.file, record.sha256)]
+                    units.append((unit, list(files.values()) or first))
+                for unit in self._download_all(units):
+                    yield unit
                     progress.step()
 
-    def _download_all(self, units: Sequence[_RecordedUnit]) -> Iterator[_RecordedUnit]:
-        """Yield the same units, each as soon as its files are local."""
-        remote = self._remote
-        if remote is None:
-            return iter(units)
+    def _download_all(
+        self, units: Sequence[tuple[CompletedUnit, Sequence[tuple[str, str | None]]]]
+    ) -> Iterator[CompletedUnit]:
+        """Yield units, each as soon as its files, given by path and SHA-256, are local."""
 
-        def download(unit: _RecordedUnit) -> _RecordedUnit:
-            for file, sha256 in unit.files:
-                self._download(remote, file, sha256)
+        def download(unit_files: tuple[CompletedUnit, Sequence[tuple[str, str | None]]]) -> CompletedUnit:
+            unit, files = unit_files
+            if self._remote is not None:
+                for file, sha256 in files:
+                    self._download(self._remote, file, sha256)
             return unit
 
-        return parallel_map(download, units, _DOWNLOADS)
+        return map(download, units) if self._remote is None else parallel_map(download, units, _DOWNLOADS)
 
     def _download(self, remote: ObjectStore, file: str, sha256: str | None) -> None:
         """Download a result, unless it is local, and verify its checksum."""

@@ -97,13 +97,7 @@ def _dataset(identifier: str) -> dict[str, Any]:
     known = datasets.find_dataset(identifier)
     if known is None:
         return {"id": identifier}
-    return {
-        "id": known.id,
-        "title": known.title,
-        "licence": known.licence,
-        "citation": known.citation,
-        "source": known.source,
-    }
+    return {name: getattr(known, name) for name in ("id", "title", "licence", "citation", "source")}
 
 
 @cache

@@ -111,10 +111,7 @@ class Replacements(RunFeature):
         """Whether units are being drawn."""
         return bool(self._asked)
 
-    @property
-    def is_expecting(self) -> bool:
-        """Whether units are being drawn."""
-        return bool(self._asked)
+    is_expecting = is_engaged
 
     @property
     def is_busy(self) -> bool:

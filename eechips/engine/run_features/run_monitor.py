@@ -25,6 +25,15 @@ if TYPE_CHECKING:
 _THROUGHPUT_SECONDS = 5.0  # between two events of the throughput in the log
 _FEW = 3  # rejections that are normal at any limit
 _WAIT_SECONDS = 600.0  # between two messages on a wait that the service asks for
+_SENTENCES = {
+    "restricted": "Earth Engine announces restricted mode: the project's compute of this month is used up, and fewer"
+    " requests run at once.",
+    "unrestricted": "Earth Engine has lifted restricted mode.",
+    "offline": "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops.",
+    "online": "The service is reachable again.",
+    "wait over": "The wait that Earth Engine asked for is over: the run resumes.",
+}
+"""What the user is told of an event of the log."""
 
 
 class _ResultWatch(RunFeature):
@@ -85,8 +94,12 @@ class RunMonitor(_ResultWatch):
         """Report the changes since the previous call."""
         throttle = self.run.throttle
         self.run.progress.show(throttle.in_flight, throttle.limit, self._pause())
-        self._watch_restriction(is_restricted=throttle.is_restricted)
-        self._watch_network(is_offline=throttle.offline_since is not None)
+        if throttle.is_restricted != self._is_restricted:
+            self._is_restricted = throttle.is_restricted
+            self._tell("restricted" if self._is_restricted else "unrestricted")
+        if (throttle.offline_since is not None) != self._is_offline:
+            self._is_offline = not self._is_offline
+            self._tell("offline" if self._is_offline else "online")
         notices = self._executor.notice, None if self._sharing is None else self._sharing.message
         for shown, notice in zip(self._shown_notices, notices, strict=True):
             if notice != shown:
@@ -115,28 +128,10 @@ class RunMonitor(_ResultWatch):
         asked = f"the service asks to wait {format_duration(left)}" if (left := throttle.pause_left) >= 1.0 else ""
         return ", ".join(filter(None, (rejected, asked)))
 
-    def _watch_restriction(self, *, is_restricted: bool) -> None:
-        if is_restricted == self._is_restricted:
-            return
-        self._is_restricted = is_restricted
-        self.run.log.write("restricted" if is_restricted else "unrestricted")
-        self.run.progress.say(
-            "Earth Engine announces restricted mode: the project's compute of this month is used up, and fewer"
-            " requests run at once."
-            if is_restricted
-            else "Earth Engine has lifted restricted mode."
-        )
-
-    def _watch_network(self, *, is_offline: bool) -> None:
-        if is_offline == self._is_offline:
-            return
-        self._is_offline = is_offline
-        self.run.log.write("offline" if is_offline else "online")
-        self.run.progress.say(
-            "No connection to the service: waiting for it. Nothing is lost; Ctrl-C stops."
-            if is_offline
-            else "The service is reachable again."
-        )
+    def _tell(self, event: str) -> None:
+        """Write an event of the service to the log, and its sentence for the user."""
+        self.run.log.write(event)
+        self.run.progress.say(_SENTENCES[event])
 
     def _watch_wait(self, left: float) -> None:
         """Report a long Retry-After: when it begins, every ten minutes, and when it ends."""
@@ -151,8 +146,7 @@ class RunMonitor(_ResultWatch):
             )
         elif left <= 0.0 and reported is not None:
             self._wait_reported = None
-            self.run.log.write("wait over")
-            self.run.progress.say("The wait that Earth Engine asked for is over: the run resumes.")
+            self._tell("wait over")
 
 
 SILENCE = 60.0

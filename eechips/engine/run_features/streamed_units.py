@@ -210,7 +210,8 @@ class BoundedUnits(ShuffledUnits):
         for position in self._least(steps, self._is_open & np.isfinite(steps)):
             if len(self._under_way) >= max(1, self._measured):
                 return
-            while not self._has_room:
+            # Each unit under way may be as large as the largest.
+            while self._used + self._largest * (len(self._under_way) + 1) > self._most:
                 last = next(latest, None)
                 if last is None or steps[last] <= steps[position] or steps[position] > soon:
                     return
@@ -235,11 +236,6 @@ class BoundedUnits(ShuffledUnits):
             positions = positions[np.argpartition(values[positions], most)[:most]]
         chosen: list[int] = positions[np.argsort(values[positions], kind="stable")].tolist()
         return chosen
-
-    @property
-    def _has_room(self) -> bool:
-        """Whether a further unit may be submitted."""
-        return self._used + self._largest * (len(self._under_way) + 1) <= self._most
 
     def _release(self, position: int) -> None:
         """Remove the files of a unit, which is open again then."""

@@ -262,11 +262,8 @@ def _read_line(stream: IO[bytes], timeout: float) -> bytes:
     with selectors.DefaultSelector() as selector:
         selector.register(stream, selectors.EVENT_READ)
         line = b""
-        while not line.endswith(b"\n"):
-            if not selector.select(max(0.0, deadline - time.monotonic())):
-                break
-            byte = stream.read(1)
-            if not byte:
+        while not line.endswith(b"\n") and selector.select(max(0.0, deadline - time.monotonic())):
+            if not (byte := stream.read(1)):
                 break
             line += byte
     return line

@@ -185,11 +185,8 @@ def share_quota(
     """
     place = quota_place(config, target.endpoint)
     sharing = None if place is None else _join(config, target, throttle, name, place)
-    try:
+    with contextlib.nullcontext() if sharing is None else contextlib.closing(sharing):
         yield sharing
-    finally:
-        if sharing is not None:
-            sharing.close()
 
 
 def _join(

@@ -48,10 +48,13 @@ _recorded_values = attrgetter(*_RECORDED[1:])
 _ADD_COMPUTE = "UPDATE units SET eecu_seconds = coalesce(eecu_seconds, 0.0) + ? WHERE position = ?"
 
 
-class Ledger:
+class Ledger(contextlib.AbstractContextManager["Ledger"]):
     """The ledger of one output folder: what writes it, and reads it unit by unit. Use it in a ``with`` block.
 
     Functions over its connection read it as a whole: see :mod:`eechips.manifest.sqlite.ledger_queries`.
+
+    Attributes:
+        has_plan: whether a plan is stored, or the first units of one: see :attr:`is_partial`.
 
     Args:
         readonly: opens it without the right to change it.
@@ -79,10 +82,7 @@ class Ledger:
                 self.database.execute("PRAGMA journal_mode = WAL")
                 self.database.execute("PRAGMA synchronous = NORMAL")
             unless_opened.pop_all()
-        self._has_schema = bool(version == SCHEMA_VERSION)
-
-    def __enter__(self) -> Ledger:
-        return self
+        self.has_plan = bool(version == SCHEMA_VERSION)
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -104,11 +104,6 @@ class Ledger:
                 self.database.execute("INSERT INTO identity VALUES (?)", (secrets.token_hex(16),))
             ((value,),) = self.database.execute("SELECT value FROM identity").fetchall()
         return f"{value} {self.path.resolve()}"
-
-    @property
-    def has_plan(self) -> bool:
-        """Return whether a plan is stored, or the first units of one: see :attr:`is_partial`."""
-        return self._has_schema
 
     @property
     def has_layers(self) -> bool:
@@ -136,7 +131,7 @@ class Ledger:
             self.database.execute(COUNT_UNITS)
             self._script(INDEXES)
             self.database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-        self._has_schema = True
+        self.has_plan = True
 
     def begin_plan(self, meta: Mapping[str, Any]) -> None:
         """Store the origin of a plan whose units are added as they are planned; replace an earlier plan.

@@ -276,15 +276,10 @@ def _block(database: Connection, query: str, first: int, end: int) -> tuple[list
 
 def _lacking_files(rows: _Rows) -> Iterable[int]:
     """Return the positions of units that may have more files than are known: those that have fewer than others."""
-    if not rows.layers and not rows.further:
-        return []
     further, layers = (Counter(position for position, *_ in table) for table in (rows.further, rows.layers))
     with_file = [unit[0] for unit in rows.units if unit[_UNIT.index("file")] is not None]
-    known = {
-        unit_position: min(1 + further[unit_position], layers[unit_position])
-        if rows.layers
-        else 1 + further[unit_position]
-        for unit_position in with_file
-    }
+    known = {position: 1 + further[position] for position in with_file}
+    if rows.layers:
+        known = {position: min(count, layers[position]) for position, count in known.items()}
     most = max(known.values(), default=0)
     return [position for position, count in known.items() if count < most]

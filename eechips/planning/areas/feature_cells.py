@@ -9,7 +9,7 @@ therefore belongs to exactly one cell, whatever cells the service returns it for
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
@@ -20,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.client.table_rows import PAGE_SIZE
 from eechips.errors import RequestError
+from eechips.geo.polygons import enlarge_bounds
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import planar_geometry
 
@@ -67,15 +68,9 @@ class FeatureCell:
         """Return the two halves of the longer side, the western or southern one first."""
         if self.east - self.west > self.north - self.south:
             middle = (self.west + self.east) / 2
-            return (
-                FeatureCell(self.west, self.south, middle, self.north, False, self.has_north),
-                FeatureCell(middle, self.south, self.east, self.north, self.has_east, self.has_north),
-            )
+            return replace(self, east=middle, has_east=False), replace(self, west=middle)
         middle = (self.south + self.north) / 2
-        return (
-            FeatureCell(self.west, self.south, self.east, middle, self.has_east, False),
-            FeatureCell(self.west, middle, self.east, self.north, self.has_east, self.has_north),
-        )
+        return replace(self, north=middle, has_north=False), replace(self, south=middle)
 
     def contains(self, points: Floats) -> Booleans:
         """Return which points (longitude and latitude, shape (n, 2)) belong to the cell."""
@@ -86,9 +81,8 @@ class FeatureCell:
 
     def geometry(self) -> ee.Geometry:
         """Return the box that is requested, which is slightly larger."""
-        west, south = max(self.west - _MARGIN, -180.0), max(self.south - _MARGIN, -90.0)
-        east, north = min(self.east + _MARGIN, 180.0), min(self.north + _MARGIN, 90.0)
-        return planar_geometry(shapely.box(west, south, east, north))
+        bounds = enlarge_bounds((self.west, self.south, self.east, self.north), _MARGIN)
+        return planar_geometry(shapely.box(*bounds))
 
     def to_json(self) -> list[Any]:
         """Return the attributes in order, for :meth:`from_json`."""

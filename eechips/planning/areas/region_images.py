@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 from collections import Counter, defaultdict
@@ -20,7 +21,7 @@ from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, unproject
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid, metres_per_unit
-from eechips.geo.polygons import region_centre
+from eechips.geo.polygons import enlarge_bounds, region_centre
 from eechips.planning.areas.region_overlaps import Overlap
 from eechips.planning.areas.regions import planar_geometry
 from eechips.planning.areas.separate_regions import SeparateRegions
@@ -118,13 +119,7 @@ def warn_of_missing(regions: Sequence[object]) -> None:
 
 def find_grid_scenes(query: SceneQuery, places: Iterator[RegionScenes]) -> Iterator[RegionScenes]:
     """Replace the images that meet regions by those that meet the grids of their pixels."""
-    batch: list[RegionScenes] = []
-    for place in places:
-        batch.append(place)
-        if len(batch) == _AT_ONCE:
-            yield from _with_grid_scenes(query, batch)
-            batch = []
-    if batch:
+    while batch := list(itertools.islice(places, _AT_ONCE)):
         yield from _with_grid_scenes(query, batch)
 
 
@@ -200,9 +195,8 @@ def _find(query: SceneQuery, shapes: npt.NDArray[np.object_], grids: Sequence[Gr
 
 def _boxes(shapes: npt.NDArray[np.object_]) -> BaseGeometry:
     """Return the union of boxes around the parts of shapes, slightly enlarged."""
-    bounds = shapely.bounds(shapely.get_parts(shapes)) + np.array([-_NEAR, -_NEAR, _NEAR, _NEAR])
-    west, south, east, north = np.clip(bounds, [-180, -90, -180, -90], [180, 90, 180, 90]).T
-    return shapely.union_all(shapely.box(west, south, east, north))
+    bounds = enlarge_bounds(shapely.bounds(shapely.get_parts(shapes)), _NEAR)
+    return shapely.union_all(shapely.box(*bounds.T))
 
 
 def place_scenes(

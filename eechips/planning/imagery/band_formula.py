@@ -42,15 +42,7 @@ _OPERATORS: dict[type[ast.operator | ast.cmpop], str] = {
 }
 _FUNCTIONS: dict[str, Callable[[float], float]] = {
     "abs": abs,
-    "sqrt": math.sqrt,
-    "exp": math.exp,
-    "log": math.log,
-    "log10": math.log10,
-    "sin": math.sin,
-    "cos": math.cos,
-    "tan": math.tan,
-    "atan": math.atan,
-    "tanh": math.tanh,
+    **{name: getattr(math, name) for name in ("sqrt", "exp", "log", "log10", "sin", "cos", "tan", "atan", "tanh")},
     "floor": lambda value: float(math.floor(value)),
     "ceil": lambda value: float(math.ceil(value)),
     "round": lambda value: float(math.floor(value + 0.5)),

@@ -152,8 +152,8 @@ def chip_image(
     if date_match is not None:
         values |= {"moment": date_match.moment, "first": date_match.first, "last": date_match.last}
     if source is not None:
-        return Template(_shown_above, (images,), {**values, "source": source}, place_of, passes_values=True)
-    return Template(_shown_around, (images, has_image), values, place_of, passes_values=True)
+        values["source"] = source
+    return Template(_shown_around, (images, has_image or source is not None), values, place_of, passes_values=True)
 
 
 def _stored(images: LayerImages) -> ee.Image:
@@ -169,29 +169,28 @@ def _shown(images: LayerImages, has_image: bool, corners: Sequence[float]) -> ee
 
 
 def _shown_around(
-    images: LayerImages, has_image: bool, coordinates: Sequence[float], reach: float, **near: str
+    images: LayerImages,
+    has_image: bool,
+    coordinates: Sequence[float],
+    reach: float,
+    source: str | None = None,
+    **near: str,
 ) -> ee.Image:
-    """Return the mosaic of images around a point."""
-    box = box_around(coordinates, reach)
-    collection = images.near(box, **near) if near else images.over(box)
-    return images.clip(images.mosaic(collection, *_no_pixels(images, has_image)))
-
-
-def _no_pixels(images: LayerImages, has_image: bool) -> list[ee.Image]:
-    """Return the image without a valid pixel, unless a mosaic has bands without it."""
-    return [] if has_image else [images.nothing()]
-
-
-def _shown_above(images: LayerImages, coordinates: Sequence[float], reach: float, source: str, **near: str) -> ee.Image:
     """Return the mosaic of images around a point, with the image whose grid the chip has on top.
 
     A chip on a native grid thus shows unchanged pixels of one acquisition, and resampled pixels of other images only
     beyond its edge.
     """
     box = box_around(coordinates, reach)
-    below = images.mosaic(images.near(box, **near) if near else images.over(box))
-    image: ee.Image = ee.ImageCollection([below, images.select(ee.Image(source))]).mosaic()
-    return images.clip(image)
+    mosaic = images.mosaic(images.near(box, **near) if near else images.over(box), *_no_pixels(images, has_image))
+    if source is not None:
+        mosaic = ee.ImageCollection([mosaic, images.select(ee.Image(source))]).mosaic()
+    return images.clip(mosaic)
+
+
+def _no_pixels(images: LayerImages, has_image: bool) -> list[ee.Image]:
+    """Return the image without a valid pixel, unless a mosaic has bands without it."""
+    return [] if has_image else [images.nothing()]
 
 
 def place_of(grid: Grid) -> dict[str, Any]:
@@ -265,15 +264,11 @@ def period_image(
 
 def missing_image(images: LayerImages) -> Template:
     """Make the template of a frame without a valid pixel, with the types of the bands."""
-    return Template(_missing, (images,), passes_values=True)
+    return Template(LayerImages.nothing, (images,), passes_values=True)
 
 
 def _single(images: LayerImages, source: str) -> ee.Image:
     return images.clip(images.select(ee.Image(source)))
-
-
-def _missing(images: LayerImages) -> ee.Image:
-    return images.nothing()
 
 
 def _period(

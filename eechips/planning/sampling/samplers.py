@@ -59,7 +59,8 @@ class PointStream:
         self._geometry, self._key = geometry, key
         self._room = spherical_area(geometry) / (4 * _CELL)
         self._boxes = _cover(geometry)
-        self._uniforms = _Uniforms(seed, key)
+        digest = hashlib.sha256(json.dumps([seed, key]).encode()).digest()
+        self._bits = np.random.PCG64(int.from_bytes(digest, "big"))
         self._known: set[tuple[float, float]] = set()
         self._order: list[tuple[float, float]] = []
 
@@ -73,7 +74,7 @@ class PointStream:
             raise RegionError(f"{self._key} is too small inside the region for {stop:,} different points")
         shapely.prepare(self._geometry)
         while len(self._order) < stop:
-            lon, lat = _candidates(self._boxes, self._uniforms, 4 * (stop - len(self._order)) + 64)
+            lon, lat = _candidates(self._boxes, self._bits, 4 * (stop - len(self._order)) + 64)
             inside = shapely.contains_xy(self._geometry, lon, lat)
             for point in zip(lon[inside].tolist(), lat[inside].tolist(), strict=True):
                 if point not in self._known:
@@ -85,27 +86,15 @@ class PointStream:
         return self._order[start:stop]
 
 
-class _Uniforms:
-    """Draw numbers in [0, 1) from PCG64's raw output, which numpy never changes (unlike ``Generator``'s)."""
-
-    def __init__(self, seed: int, key: int | float | str) -> None:
-        digest = hashlib.sha256(json.dumps([seed, key]).encode()).digest()
-        self._bits = np.random.PCG64(int.from_bytes(digest, "big"))
-
-    def draw(self, rows: int, columns: int) -> npt.NDArray[np.float64]:
-        """Return the next numbers, row by row: shape (rows, columns)."""
-        raw = self._bits.random_raw(rows * columns)
-        return np.ldexp((raw >> np.uint64(11)).astype(np.float64), -53).reshape(rows, columns)
-
-
 def _candidates(
-    boxes: npt.NDArray[np.float64], uniforms: _Uniforms, count: int
+    boxes: npt.NDArray[np.float64], bits: np.random.PCG64, count: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Return places drawn uniformly on the sphere inside boxes (n, 4: west, south, east, north), rounded."""
     west, south, east, north = boxes.T
     low, high = np.sin(np.radians(south)), np.sin(np.radians(north))
     share = np.cumsum((east - west) * (high - low))
-    numbers = uniforms.draw(count, 3)
+    # Numbers in [0, 1) of PCG64's raw output, which numpy never changes (unlike ``Generator``'s).
+    numbers = np.ldexp((bits.random_raw(3 * count) >> np.uint64(11)).astype(np.float64), -53).reshape(count, 3)
     box = np.minimum(np.searchsorted(share, numbers[:, 0] * share[-1], side="right"), len(boxes) - 1)
     lon = west[box] + numbers[:, 1] * (east - west)[box]
     lat = np.degrees(np.arcsin(low[box] + numbers[:, 2] * (high - low)[box]))

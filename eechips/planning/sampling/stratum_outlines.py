@@ -29,7 +29,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.client.table_rows import PAGE_SIZE, feature_pages
 from eechips.errors import RegionError, RequestError
 from eechips.geo.grid import METRES_PER_DEGREE
-from eechips.geo.polygons import list_polygons, mean_width, wrap_at_antimeridian
+from eechips.geo.polygons import enlarge_bounds, list_polygons, mean_width, wrap_at_antimeridian
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import fetch_fields
 from eechips.planning.sampling.samplers import Stratum, quarter, valid_polygons
@@ -253,14 +253,7 @@ def _enlarged(box: Bounds) -> BaseGeometry:
 
 def _rectangle(cell: Bounds) -> ee.Geometry:
     """Return a cell, a little enlarged, for the server."""
-    west, south, east, north = cell
-    corners = [
-        max(west - _OVERLAP, -180.0),
-        max(south - _OVERLAP, -90.0),
-        min(east + _OVERLAP, 180.0),
-        min(north + _OVERLAP, 90.0),
-    ]
-    rectangle: ee.Geometry = ee.Geometry.Rectangle(corners, None, False)
+    rectangle: ee.Geometry = ee.Geometry.Rectangle(enlarge_bounds(cell, _OVERLAP).tolist(), None, False)
     return rectangle
 
 

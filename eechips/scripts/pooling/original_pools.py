@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import concurrent.futures
-import contextlib
 import functools
 import multiprocessing.pool
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import EechipsError
+from eechips.processes.context_values import context_value
 from eechips.scripts.pooling.call_folder import CallResult
 from eechips.scripts.pooling.call_variables import Call
 
@@ -71,14 +72,9 @@ class PoolHost(Protocol):
 HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
 
 
-@contextlib.contextmanager
-def use_host(host: PoolHost) -> Iterator[None]:
+def use_host(host: PoolHost) -> AbstractContextManager[None]:
     """Replace pools inside the block; the host makes their calls."""
-    token = HOST.set(host)
-    try:
-        yield
-    finally:
-        HOST.reset(token)
+    return context_value(HOST, host)
 
 
 def is_hosted(frame: Any) -> bool:

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from eechips.formats import picture_suffixes
+from eechips.manifest.export import type_of_values
 from eechips.manifest.sqlite.unit_record import COLUMNS
 from eechips.storage import LocalStore
 from eechips.storage.untrusted_files import has_metadata
@@ -169,18 +170,10 @@ def _own_columns(samples: Samples, taken: Iterable[str]) -> dict[str, pa.DataTyp
     others = {*_OURS, *taken, *(name.removesuffix("_file_name") for name in taken)}
     # `datasets` takes columns that end like this for names of files.
     return {
-        name: _type_of(types)
+        name: type_of_values(types)
         for name, types in kinds.items()
         if name not in others and not name.endswith(("file_name", "file_names"))
     }
-
-
-def _type_of(kinds: set[type]) -> pa.DataType:
-    if kinds == {bool}:
-        return pa.bool_()
-    if kinds == {int}:
-        return pa.int64()
-    return pa.float64() if kinds <= {int, float} else pa.string()
 
 
 def _row(samples: Samples, sample: Sample, own: Mapping[str, pa.DataType]) -> dict[str, Any]:
