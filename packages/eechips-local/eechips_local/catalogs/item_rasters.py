@@ -52,6 +52,7 @@ class RasterHeader:
         nodata: their nodata values, or None.
         levels: decimation factors of its pyramid.
         placed_by: what places its pixels instead of a grid; empty if nothing does.
+        nodata_beside: nodata values in a local ``.aux.xml`` file, as of JPEG 2000; empty if there is none.
     """
 
     grid: PixelGrid | None
@@ -62,6 +63,7 @@ class RasterHeader:
     nodata: tuple[float | None, ...]
     levels: tuple[int, ...]
     placed_by: str = ""
+    nodata_beside: tuple[float | None, ...] = ()
 
 
 class ItemRasters:
@@ -160,8 +162,12 @@ class ItemRasters:
                 f"{place} has a mask in {mask}, which is not read: copy it with gdal_translate -of COG, which puts "
                 "both into one file."
             )
+        nodata_beside: tuple[float | None, ...] = ()
         try:
             ignore(NotGeoreferencedWarning)
+            if not is_remote_name(place) and Path(f"{place}.aux.xml").is_file():
+                with open_file(place) as dataset:
+                    nodata_beside = tuple(dataset.nodatavals)
             with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:
                 if any(dtype.startswith("complex") for dtype in dataset.dtypes):
                     raise InvalidError(f"{shown_name(place)} has complex numbers, which no image holds.")
@@ -179,6 +185,7 @@ class ItemRasters:
                     nodata=tuple(dataset.nodatavals[:count]),
                     levels=FileSource.open(place, self.pool).levels,
                     placed_by=_placed_by(dataset),
+                    nodata_beside=nodata_beside,
                 )
         except RasterioError as error:
             raise _said(error, place) from error
@@ -260,6 +267,8 @@ class ItemRaster:
             raise _said(error, place) from error
         for position, band in enumerate(bands):
             nodata = self.declared.nodata[band if self.declared.names else 0]
+            if nodata is None and header.nodata_beside:
+                nodata = header.nodata_beside[band]
             if nodata is not None and header.nodata[band] is None:
                 valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
         return values, valid
