@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from multiprocessing import Array
 from pathlib import Path
 
 import pytest
 
+from eechips.scripts.pooling.call_variables import Call
+from eechips.scripts.pooling.shared_objects import record_numbers
 from local_tests.support.local_earth_engine import Server
 from tests.support.user_scripts import plain, run
 
@@ -139,6 +143,18 @@ def test_assigned_numbers_are_not_added_up(demo_server: Server, tmp_path: Path) 
         result = run(script, demo_server, tmp_path)
         assert result.returncode == 0, result.stderr
         assert result.stdout.startswith(expected)
+
+
+def test_numbers_that_a_call_leaves_alone_are_no_changes() -> None:
+    """NaN, which differs from itself, took the place of what another process had assigned: only at times."""
+    values = Array("d", [math.nan, math.nan, 1.0])
+
+    def save() -> None:
+        values[1] = 2.0
+
+    with record_numbers(Call(save), ()) as changes:
+        save()
+    assert [(change.position, change.number, change.is_assigned) for change in changes] == [(1, 2.0, True)]
 
 
 NUMBERED = """

@@ -83,10 +83,11 @@ def record_numbers(call: Call, initargs: Iterable[Any]) -> Iterator[list[SharedC
     for name, (value, before) in shared.items():
         for position, (former, now) in enumerate(zip(before, _numbers(value), strict=True)):
             place = id(value), position
+            is_changed = now != former and (now == now or former == former)  # NaN differs from itself
             # Nothing is added to NaN, which an array may have in the place of results.
-            if place in assigned or (now != former and not math.isfinite(former)):
+            if place in assigned or (is_changed and not math.isfinite(former)):
                 changes.append(SharedChange(name, position, now, True, tuple(comparisons.get(place, ()))))
-            elif now != former:
+            elif is_changed:
                 changes.append(SharedChange(name, position, now - former, False))
 
 
