@@ -295,6 +295,10 @@ class Downloader:
                 check_free(self._folder, max(0, status.st_size - partial.size))
                 while data := source.read(_CHUNK):
                     self._write(data, partial, request.expected, permit, end)
+        except IsADirectoryError:
+            raise PermanentError(
+                f"{file} is a folder, as of Zarr, and only files are downloaded: leave it out by `assets`"
+            ) from None
         except OSError as error:
             raise PermanentError(f"{file} cannot be read: {error.strerror or error}") from None
 

@@ -125,3 +125,10 @@ def test_a_scene_that_cannot_become_an_asset_fails_alone(tmp_path: Path) -> None
     status, output = command(stac, tmp_path)
     assert status == 1, output
     assert len(ingested(run.path)) == 4
+
+
+def test_a_folder_of_zarr_is_reported(tmp_path: Path) -> None:
+    (tmp_path / "a.zarr").mkdir()
+    asset = {"href": str(tmp_path / "a.zarr"), "type": "application/vnd+zarr", "roles": ["data"]}
+    run = eechips.scenes(str(catalogue(tmp_path, [item("a", {"data": asset})])), out=tmp_path / "out", quiet=True)
+    assert "is a folder, as of Zarr, and only files are downloaded" in run.failures.iloc[0]["error"]
