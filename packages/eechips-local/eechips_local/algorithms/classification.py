@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from eechips_local.algorithms.decision_trees import tree_text
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.protocol.request_errors import InvalidError, check_choice
 
@@ -157,6 +158,11 @@ class Classifier:
         estimate = getattr(self.model, "out_of_bag", None)
         return None if estimate is None else estimate()
 
+    def tree_texts(self) -> Mapping[str, str | list[str]]:
+        """Return what ``explain`` has of trees: the ``tree`` or the ``trees`` as texts, or nothing."""
+        texts = getattr(self.model, "tree_texts", None)
+        return {} if texts is None or self.schema is None else texts(self.schema)
+
     def classify(self, samples: Floats) -> npt.NDArray[Any]:
         """Return the output for each sample: shape (samples,), or (samples, outputs) for arrays."""
         return predict(self.model, samples)
@@ -227,11 +233,14 @@ class Predictor:
         function: predicts.
         importances: share of each input in the decrease of impurity, of shape (inputs,); None where it is unknown.
         out_of_bag: returns the error at samples by trees that were not grown from them; None of other models.
+        tree_texts: returns the texts of trees, by their key in ``explain``, from the names of the inputs; None of other
+            models.
     """
 
     function: Callable[[Floats], npt.NDArray[Any]]
     importances: Floats | None = None
     out_of_bag: Callable[[], float | None] | None = None
+    tree_texts: Callable[[Sequence[str]], Mapping[str, str | list[str]]] | None = None
 
     def predict(self, samples: Floats) -> npt.NDArray[Any]:
         """Call the function."""
@@ -281,7 +290,15 @@ def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
         _output(estimator, mode),
         getattr(estimator, "feature_importances_", None),
         (lambda: _out_of_bag_error(estimator, training.samples, labels)) if is_forest else None,
+        (lambda names: _tree_texts(estimator, names)) if is_forest or hasattr(estimator, "tree_") else None,
     )
+
+
+def _tree_texts(estimator: Any, names: Sequence[str]) -> Mapping[str, str | list[str]]:
+    classes = getattr(estimator, "classes_", None)
+    if hasattr(estimator, "tree_"):
+        return {"tree": tree_text(estimator.tree_, names, classes)}
+    return {"trees": [tree_text(tree.tree_, names, classes) for tree in estimator.estimators_]}
 
 
 def _out_of_bag_error(forest: Any, samples: Floats, labels: npt.NDArray[Any]) -> float | None:

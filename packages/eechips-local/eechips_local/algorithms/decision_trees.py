@@ -1,5 +1,5 @@
-"""Parse decision trees of ``ee.Classifier.decisionTree`` in the text format of R's ``rpart``, limit their nodes and
-depth, and compute their votes.
+"""Parse and write decision trees of ``ee.Classifier.decisionTree`` in the text format of R's ``rpart``, limit their
+nodes and depth, and compute their votes.
 
 A line is a node: number, split, samples, loss, value, optionally probabilities in parentheses, and ``*`` at a leaf::
 
@@ -17,6 +17,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -196,3 +197,38 @@ def _tree(lines: Mapping[int, _Line], places: Mapping[str, int]) -> DecisionTree
         below[index], others[index] = ways if first.operator.startswith("<") else ways[::-1]
     values = np.array([lines[number].value for number in order])
     return DecisionTree(inputs, limits, below, others, values, depth)
+
+
+def tree_text(tree: Any, names: Sequence[str], classes: npt.NDArray[Any] | None) -> str:
+    """Return a tree of scikit-learn as text that ``ee.Classifier.decisionTree`` reads.
+
+    Args:
+        tree: structure of a fitted estimator, its ``tree_``.
+        names: names of the inputs.
+        classes: labels of the classes; None of a tree of numbers, whose loss is the sum of squares.
+    """
+    sizes = tree.n_node_samples.tolist()
+    if classes is None:
+        losses = (tree.impurity * tree.weighted_n_node_samples).tolist()
+        values, shares = tree.value[:, 0, 0].tolist(), None
+    else:
+        parts = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True)
+        losses = ((1.0 - parts.max(axis=1)) * tree.n_node_samples).round().astype(np.int64).tolist()
+        values, shares = classes[parts.argmax(axis=1)].tolist(), parts.tolist()
+    features, limits = tree.feature.tolist(), tree.threshold.tolist()
+    first, second = tree.children_left.tolist(), tree.children_right.tolist()
+    lines = []
+    pending = [(0, 1, "root")]
+    while pending:
+        node, number, split = pending.pop()
+        line = f"{number}) {split} {sizes[node]} {losses[node]!r} {values[node]!r}"
+        if shares is not None:
+            line += f" ({' '.join(f'{share:.5g}' for share in shares[node])})"
+        if first[node] < 0:
+            lines.append(line + " *")
+            continue
+        lines.append(line)
+        name, limit = names[features[node]], limits[node]
+        pending.append((second[node], 2 * number + 1, f"{name} > {limit!r}"))
+        pending.append((first[node], 2 * number, f"{name} <= {limit!r}"))
+    return "\n".join(lines) + "\n"

@@ -135,6 +135,26 @@ class TestServed:
         numbers = ee.Classifier.decisionTreeEnsemble([tree(0.25, 2), tree(0.5, 3)])
         assert self.outputs(ee, numbers, rows) == [0.375, 2.5]
 
+    @pytest.mark.parametrize("mode", ["CLASSIFICATION", "REGRESSION"])
+    def test_trees_of_explain_are_classifiers(self, ee: Any, mode: str) -> None:
+        """Codes 45650651643 (``tree``), 17677327895 and 42752201238 (``trees``) save them for another session."""
+        random = np.random.default_rng(0)
+        samples = random.uniform(0, 9, (60, 2)).astype(np.float32)
+        classes = np.where(samples.sum(axis=1) > 9, 7, 3) if mode == "CLASSIFICATION" else samples[:, 0] / 2
+        rows = [{"a b": a, "c": c, "y": y} for (a, c), y in zip(samples.tolist(), classes.tolist(), strict=True)]
+        features = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
+
+        def trained(classifier: Any) -> Any:
+            return classifier.setOutputMode(mode).train(features, "y", ["a b", "c"])
+
+        tree, forest = trained(ee.Classifier.smileCart()), trained(ee.Classifier.smileRandomForest(5))
+        read = ee.Classifier.decisionTree(ee.String(tree.explain().get("tree"))).setOutputMode(mode)
+        assert self.outputs(ee, read, rows) == pytest.approx(self.outputs(ee, tree, rows))
+        trees = ee.List(forest.explain().get("trees"))
+        read = ee.Classifier.decisionTreeEnsemble(trees).setOutputMode(mode)
+        assert self.outputs(ee, read, rows) == pytest.approx(self.outputs(ee, forest, rows))
+        assert trees.size().getInfo() == 5
+
     def test_errors_name_the_tree(self, ee: Any) -> None:
         with pytest.raises(ee.EEException, match="Decision tree 1 has no node"):
             ee.Classifier.decisionTreeEnsemble([IRIS, "nothing"]).getInfo()

@@ -149,7 +149,9 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     """Return options, classes and number of samples of a trained classifier, and what its model knows of itself.
 
     Forests, trees and boosted trees have the importance of each input: its part of the decrease of impurity in
-    percent. Forests have an ``outOfBagErrorEstimate``, which public scripts read (codes 12990939717, 14049268796).
+    percent. Forests have an ``outOfBagErrorEstimate``, which public scripts read (codes 12990939717, 14049268796), and
+    ``trees``, from which others make a ``decisionTreeEnsemble`` (codes 17677327895, 42752201238); a ``tree`` is that of
+    ``smileCart`` (code 45650651643). Their text is that of R (github.com/haifengl/smile/pull/457).
     """
     if classifier.training is None or classifier.schema is None:
         raise InvalidError("The classifier must be trained before it is used.")
@@ -163,6 +165,7 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     error = classifier.out_of_bag_error()
     if error is not None:
         explanation["outOfBagErrorEstimate"] = error
+    explanation.update(classifier.tree_texts())
     return explanation
 
 
