@@ -271,6 +271,17 @@ def test_the_land_cover_of_the_old_version_is_painted() -> None:
         assert (read(images[0], name) == read(again, name)).all()
 
 
+def test_water_is_class_0_of_the_oldest_land_cover() -> None:
+    """So Google's guide to visualization and OpenET's models read it, which remap 0 and 15."""
+    oldest: Any = DemoStore(UNTIL).get("MODIS/051/MCD12Q1")
+    newest: Any = DemoStore(UNTIL).get("MODIS/061/MCD12Q1")
+    images = list(oldest.images(Query()))
+    assert (images[-1].id, len(images)) == ("MODIS/051/MCD12Q1/2013_01_01", 13)
+    classes = read(list(newest.images(Query()))[12], "LC_Type1", 512)
+    assert len(np.unique(classes)) > 2
+    assert (read(images[-1], "Land_Cover_Type_1", 512) == classes % 17).all()
+
+
 def test_a_climatology_has_an_image_for_each_month() -> None:
     assert indexes("WORLDCLIM/V1/MONTHLY", (1900, 1, 1), (2030, 1, 1)) == [f"{month:02}" for month in range(1, 13)]
 

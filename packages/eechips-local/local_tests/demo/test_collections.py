@@ -62,6 +62,7 @@ COLLECTIONS = (
     "LANDSAT/LE07/C02/T1_RT",
     "LANDSAT/LE07/C02/T1_RT_TOA",
     "MODIS/006/MCD12Q1",
+    "MODIS/051/MCD12Q1",
     "MODIS/006/MOD11A1",
     "MODIS/006/MOD11A2",
     "MODIS/006/MOD13A2",
@@ -182,6 +183,7 @@ def test_images_of_the_own_collection_differ_in_everything() -> None:
 
 YEARS = {
     "MODIS/006/MCD12Q1": 2020,
+    "MODIS/051/MCD12Q1": 2013,
     **{f"LANDSAT/LT04/C02/{level}": 1990 for level in ("T1", "T1_L2", "T1_TOA")},
     **{f"LANDSAT/LT05/C02/{level}": 2005 for level in ("T1", "T1_L2", "T1_TOA")},
     "COPERNICUS/DEM/GLO30": 2010,
@@ -308,7 +310,7 @@ def test_continuing_collections_end_shortly_before_the_day(until: date) -> None:
         "MODIS/061/MCD12Q1": 800,
         "NOAA/VIIRS/DNB/MONTHLY_V1/VCMSLCFG": 62,
     }
-    ended = ("COPERNICUS/DEM/", "ESA/", "LANDSAT/LE07/", "LANDSAT/LT", "MODIS/006/", "USGS/")
+    ended = ("COPERNICUS/DEM/", "ESA/", "LANDSAT/LE07/", "LANDSAT/LT", "MODIS/006/", "MODIS/051/", "USGS/")
     for name in COLLECTIONS:
         if name.startswith(ended):
             continue

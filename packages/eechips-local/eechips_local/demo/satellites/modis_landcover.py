@@ -3,7 +3,9 @@
 Bands, classes, colours and dates: https://developers.google.com/earth-engine/datasets/catalog/MODIS_061_MCD12Q1 and
 https://developers.google.com/earth-engine/datasets/catalog/MODIS_006_MCD12Q1, which ends with 2020. The classes of the
 International Geosphere-Biosphere Programme (IGBP) follow from the shares of the ground by their definitions there; the
-other classifications follow from those.
+other classifications follow from those. Version 051, whose water is class 0, has no page any more. It has the one band
+that Google's guide (https://developers.google.com/earth-engine/guides/image_visualization) and OpenET's models read
+(github.com/Open-ET/openet-eemetric, common_products.py).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 GRID = PixelGrid(SINUSOIDAL, Affine(463.312716528, 0.0, -20015109.354, 0.0, -463.312716528, 10007554.677), 86400, 43200)
 _FIRST_YEAR = 2001
-_LAST_YEARS = {"006": 2020, "061": 9999}
+_LAST_YEARS = {"051": 2013, "006": 2020, "061": 9999}
 """By version."""
 _SHELF = -60_000.0
 """Units out at sea up to which there are tiles."""
@@ -68,6 +70,7 @@ _CODES = {
     "LC_Prop3": (10, 10, 10, 10, 10, 40, 40, 20, 20, 30, 50, 30, 30, 30, 2, 1, 3),
     "QC": (*(0,) * 16, 2),
     "LW": (*(2,) * 16, 1),
+    "Land_Cover_Type_1": (*range(1, 17), 0),
 }
 BANDS = (
     "LC_Type1",
@@ -84,6 +87,8 @@ BANDS = (
     "QC",
     "LW",
 )
+_OLD_BANDS = ("Land_Cover_Type_1",)
+_OLD = "051"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class YearlyLandCover(AsPainted):
     """Land cover of the year that begins on a date."""
 
     start: date
+    names: tuple[str, ...] = BANDS
 
     def paint(self, rect: Rect, bands: Sequence[int]) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """See ``painted_source.PaintedScene``."""
@@ -100,8 +106,8 @@ class YearlyLandCover(AsPainted):
         sure = np.rint(55.0 + 44.0 * np.clip(parts.max(axis=0), 0.0, 1.0))
         values = np.stack(
             [
-                sure if BANDS[band].endswith("Assessment") else np.array((0, *_CODES[BANDS[band]]))[best]
-                for band in bands
+                sure if name.endswith("Assessment") else np.array((0, *_CODES[name]))[best]
+                for name in (self.names[band] for band in bands)
             ]
         )
         inland = upsampling.Upsampler(rect, ground.terrain.rect)(ground.terrain.character("coast"))
@@ -137,17 +143,20 @@ class YearlyLandCover(AsPainted):
 
 def collections(until: date) -> tuple[GlobalSeries, ...]:
     """Return the collections of whole years, up to a day."""
-    return tuple(
-        GlobalSeries(
-            id=f"MODIS/{version}/MCD12Q1",
-            title=f"MCD12Q1.{version} MODIS Land Cover Type Yearly Global 500m",
-            grid=GRID,
-            bands=tuple((name, "uint8") for name in BANDS),
-            dates=partial(years, range(_FIRST_YEAR, min(until.year, last + 1))),
-            index=underscored,
-            scene=YearlyLandCover,
-            smooth=False,
-            extra=partial(legend, "LC_Type1", IGBP),
-        )
-        for version, last in _LAST_YEARS.items()
+    return tuple(_series(version, min(until.year, last + 1)) for version, last in _LAST_YEARS.items())
+
+
+def _series(version: str, end: int) -> GlobalSeries:
+    names = _OLD_BANDS if version == _OLD else BANDS
+    classes = [(code % 17, name, colour) for code, name, colour in IGBP] if version == _OLD else IGBP
+    return GlobalSeries(
+        id=f"MODIS/{version}/MCD12Q1",
+        title=f"MCD12Q1.{version} MODIS Land Cover Type Yearly Global 500m",
+        grid=GRID,
+        bands=tuple((name, "uint8") for name in names),
+        dates=partial(years, range(_FIRST_YEAR, end)),
+        index=underscored,
+        scene=partial(YearlyLandCover, names=names),
+        smooth=False,
+        extra=partial(legend, names[0], sorted(classes)),
     )
