@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from eechips.cli.group import FAILURES, show_notes
+from eechips.cli.group import FAILURES, INTERRUPTED, show_notes
 from eechips.cli.terminal import echo, echo_lines, open_output
 from eechips.commands.command import VerbCommand
 from eechips.commands.parameters import HELP, LocalPath
@@ -115,20 +115,26 @@ def work_command(
       eechips work --units units.jsonl --part 3/8 --out /shared/naip --ledger /shared/ledgers
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
-    from eechips.engine.queues.queue_items import fetch_items, read_work_items
+    from eechips.engine.queues.queue_items import fetch_items, lacks_outcomes, read_work_items
     from eechips.manifest.sqlite.unit_record import State
 
-    failed = False
+    failed = is_stopped = False
     chosen = choose_part(units, part)
     with open_output(outcomes, keeps=True) as lines:
         for (job, _, is_own), items in items_by_command(read_work_items(chosen)):
             if not trust:
                 check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
             recipe, config = recipe_of_job((*job, *words))
-            for outcome in fetch_items(recipe, config, items, out, ledger):
+            found = fetch_items(recipe, config, items, out, ledger)
+            for outcome in found:
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
             lines.flush()
+            is_stopped = lacks_outcomes(items, found)
+            if is_stopped:
+                break
+    if is_stopped:
+        context.exit(INTERRUPTED)
     if failed:
         context.exit(FAILURES)
 

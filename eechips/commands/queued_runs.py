@@ -142,7 +142,8 @@ def work(
         options: fields of ``RunConfig``.
 
     Returns:
-        The outcome of each unit: columns of the manifest, as JSON values, such as ``state`` and ``file``.
+        The outcome of each unit: columns of the manifest, as JSON values, such as ``state`` and ``file``. Units that
+        were not tried, as the call was interrupted or its budget is spent, have none: deliver their lines again.
 
     Raises:
         UsageError: if a line is none of a plan, or is refused.
@@ -151,7 +152,7 @@ def work(
     Example:
         >>> outcomes = eechips.work(lines[:100], "s3://bucket/naip", in_flight=5)
     """
-    from eechips.engine.queues.queue_items import fetch_items, read_work_items
+    from eechips.engine.queues.queue_items import fetch_items, lacks_outcomes, read_work_items
 
     outcomes: list[dict[str, Any]] = []
     place = None if ledger is None else Path(ledger)
@@ -160,7 +161,10 @@ def work(
         if not trust:
             check_planned(items[0], options, is_own=is_own)
         recipe, config = recipe_of_job(job)
-        outcomes += fetch_items(recipe, _with_options(config, options), items, str(out), place)
+        found = fetch_items(recipe, _with_options(config, options), items, str(out), place)
+        outcomes += found
+        if lacks_outcomes(items, found):
+            break
     return outcomes
 
 

@@ -266,6 +266,21 @@ def test_a_truncated_plan_is_refused(tmp_path: Path, service: Service) -> None:
     assert "could not write" in eechips(tmp_path, *words[:-1], "nowhere/units.jsonl").stderr
 
 
+def test_units_that_a_stopped_worker_has_not_tried_are_not_reported(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    words = ("work", "--units", "-", "--out", "res", "-q", "--executor", "threads")
+    ended = eechips(tmp_path, *words, "--budget", "requests=7", given="\n".join(lines))
+    assert ended.returncode == 130, ended.stderr
+    told = outcomes(ended)
+    assert 0 < len(told) < 12
+    assert {each["state"] for each in told} == {"done"}
+    left = [line for line in lines if json.loads(line)["id"] not in {each["id"] for each in told}]
+    rest = eechips(tmp_path, *words, given="\n".join(left))
+    assert (rest.returncode, len(outcomes(rest))) == (0, 12 - len(told))
+    joined = eechips(tmp_path, "join", "--units", "-", "--out", "res", "-q", given="\n".join(lines))
+    assert joined.returncode == 0, joined.stderr
+
+
 @pytest.mark.exhaustive
 def test_failures_are_reported_and_other_units_are_fetched(tmp_path: Path, service: Service) -> None:
     lines = plan(tmp_path, service)

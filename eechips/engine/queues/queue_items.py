@@ -32,7 +32,7 @@ from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck
@@ -194,8 +194,9 @@ def fetch_items(
             place fetches only those that are left. None for a temporary one.
 
     Returns:
-        The outcome of each unit, once each, in the order of the items: columns of the manifest; ``plan``, the identity
-        of its plan; and for a unit of several files ``files``, a list of all of them with the columns of
+        The outcome of each unit that was tried, once each, in the order of the items. A call that was stopped, or has
+        spent its budget, leaves the others for another delivery. Columns of the manifest; ``plan``, the identity of its
+        plan; and for a unit of several files ``files``, a list of all of them with the columns of
         ``layers.parquet``.
 
     Raises:
@@ -212,7 +213,8 @@ def fetch_items(
     with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
-            outcome_by_id = report_outcomes(ledger, plan_identity(described))
+            reported = report_outcomes(ledger, plan_identity(described))
+    outcome_by_id = {each: outcome for each, outcome in reported.items() if outcome["state"] != State.PLANNED}
     asked = dict.fromkeys(item.unit.id for item in items)
     outcomes = [
         *(outcome_by_id.pop(identifier) for identifier in asked if identifier in outcome_by_id),
@@ -221,6 +223,11 @@ def fetch_items(
     store = ObjectStore(place) if is_address(place) else LocalStore(Path(place).absolute())
     write_outcomes(store, described, outcomes, config.policy)
     return outcomes
+
+
+def lacks_outcomes(items: Sequence[WorkItem], outcomes: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether some of the items have no outcome: a call of :func:`fetch_items` was stopped before."""
+    return not {item.unit.id for item in items} <= {outcome["id"] for outcome in outcomes}
 
 
 def _ledger_name(units: Sequence[WorkUnit], place: str) -> str:
