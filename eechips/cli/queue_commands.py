@@ -125,12 +125,12 @@ def work_command(
             if not trust:
                 check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
             recipe, config = recipe_of_job((*job, *words))
-            found = fetch_items(recipe, config, items, out, ledger)
-            for outcome in found:
+            batch = fetch_items(recipe, config, items, out, ledger)
+            for outcome in batch:
                 failed = failed or State(outcome["state"]).is_failure
                 lines.write(json.dumps(outcome, ensure_ascii=False) + "\n")
             lines.flush()
-            is_stopped = lacks_outcomes(items, found)
+            is_stopped = lacks_outcomes(items, batch)
             if is_stopped:
                 break
     if is_stopped:

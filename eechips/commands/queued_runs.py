@@ -161,9 +161,9 @@ def work(
         if not trust:
             check_planned(items[0], options, is_own=is_own)
         recipe, config = recipe_of_job(job)
-        found = fetch_items(recipe, _with_options(config, options), items, str(out), place)
-        outcomes += found
-        if lacks_outcomes(items, found):
+        batch = fetch_items(recipe, _with_options(config, options), items, str(out), place)
+        outcomes += batch
+        if lacks_outcomes(items, batch):
             break
     return outcomes
 

@@ -214,7 +214,9 @@ def fetch_items(
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
             reported = report_outcomes(ledger, plan_identity(described))
-    outcome_by_id = {each: outcome for each, outcome in reported.items() if outcome["state"] != State.PLANNED}
+    outcome_by_id = {
+        identifier: outcome for identifier, outcome in reported.items() if outcome["state"] != State.PLANNED
+    }
     asked = dict.fromkeys(item.unit.id for item in items)
     outcomes = [
         *(outcome_by_id.pop(identifier) for identifier in asked if identifier in outcome_by_id),
