@@ -143,7 +143,15 @@ def test_values_of_all_bands_may_be_those_of_their_asset(tmp_path: Path, fields:
         ingest(tmp_path / "item.json", tmp_path / "store", "x", by_reference=True)
 
 
-@pytest.mark.parametrize("kind", ["IMAGE/TIFF; Application=GeoTIFF", "image/geotiff", "application/octet-stream"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "IMAGE/TIFF; Application=GeoTIFF",
+        "image/geotiff",
+        "application/octet-stream",
+        "application/octet-stream; charset=binary",
+    ],
+)
 def test_media_types_are_read_as_writers_spell_them(tmp_path: Path, kind: str) -> None:
     cog(tmp_path / "nir.tif", NIR)
     write(tmp_path / "item.json", item("a", {"nir": asset("nir.tif", type=kind)}))
@@ -152,16 +160,21 @@ def test_media_types_are_read_as_writers_spell_them(tmp_path: Path, kind: str) -
 
 
 def test_values_of_all_assets_may_be_those_of_their_item(tmp_path: Path) -> None:
-    """A field of an asset takes precedence; null is no value."""
+    """A field of an asset or band takes precedence; null is no value."""
     cog(tmp_path / "nir.tif", NIR)
-    assets = {"a": asset("nir.tif"), "b": asset("nir.tif", nodata=9), "c": asset("nir.tif", nodata=None)}
+    fields: dict[str, dict[str, Any]] = {
+        "a": {}, "b": {"nodata": 9}, "c": {"nodata": None}, "d": {"raster:bands": [{"nodata": 9, "scale": 0.25}]},
+        "e": {"raster:bands": [{"nodata": None, "scale": None, "offset": None}]},
+        "f": {"bands": [{"name": None, "nodata": None, "raster:scale": 0.25}]},
+    }  # fmt: skip
+    assets = {key: asset("nir.tif", **stated) for key, stated in fields.items()}
     write(tmp_path / "item.json", item("a", assets, **{"nodata": 7, "raster:scale": 0.5}))
     ingest(tmp_path / "item.json", tmp_path / "store", "x")
     found = image(FolderStore(tmp_path / "store"), "x")
     assert {name: value for name, value in found.properties.items() if name.endswith("scale")} == {
-        "a_scale": 0.5, "b_scale": 0.5, "c_scale": 0.5,
+        "a_scale": 0.5, "b_scale": 0.5, "c_scale": 0.5, "d_scale": 0.25, "e_scale": 0.5, "f_scale": 0.25,
     }  # fmt: skip
-    for band, nodata in enumerate((7, 9, 7)):
+    for band, nodata in enumerate((7, 9, 7, 9, 7, 7)):
         _, valid = pixels(found, band)
         np.testing.assert_array_equal(valid, NIR[0] != nodata)
 

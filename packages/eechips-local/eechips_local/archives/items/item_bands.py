@@ -253,4 +253,4 @@ def _offset(asset: Mapping[str, Any], number: int) -> Any:
     """Return the offset that an asset declares for a band, of STAC 1.0 or 1.1; None if it declares none."""
     bands = declared_bands(asset)
     band = bands[number - 1] if number <= len(bands) else {}
-    return band.get("offset", band.get("raster:offset", asset.get("raster:offset")))
+    return band.get("raster:offset", asset.get("raster:offset"))

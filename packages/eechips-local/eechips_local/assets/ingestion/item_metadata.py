@@ -35,6 +35,9 @@ _GEOTIFF_TYPES = (
     "application/geotiff",
 )
 _IMAGE_TYPES = (*_GEOTIFF_TYPES, *_JPEG2000_TYPES)
+_RASTER_2 = {"scale": "raster:scale", "offset": "raster:offset"}
+"""Fields of bands in version 2 of the raster extension, by their names in version 1
+(https://github.com/stac-extensions/raster)."""
 _PICTURES = frozenset(("thumbnail", "overview", "metadata"))
 _DATA = frozenset(("data", "reflectance", "cloud", "saturation", "data-mask"))
 
@@ -82,8 +85,8 @@ def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
 
 
 def _type_of(asset: Mapping[str, Any]) -> str:
-    """Return the media type in lower case (RFC 6838, 4.2); empty for one without meaning."""
-    kind = str(asset.get("type") or "").strip().lower()
+    """Return the media type in lower case (RFC 6838, 4.2), without parameters; empty for one without meaning."""
+    kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
     return "" if kind in ("application/octet-stream", "binary/octet-stream") else kind
 
 
@@ -106,7 +109,8 @@ def suffix_of(asset: Mapping[str, Any]) -> str:
 def bands_of(asset: Mapping[str, Any], properties: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:
     """Return the metadata of an asset's bands: STAC 1.1's ``bands``, or the extensions' lists side by side.
 
-    What is no list counts as none, and what is no object in one as a band of which nothing is said.
+    What is no list counts as none, and what is no object in one as a band of which nothing is said; null states
+    nothing. ``scale`` and ``offset``, of raster 1, are named as in raster 2.
 
     Args:
         properties: those of the item.
@@ -117,7 +121,8 @@ def bands_of(asset: Mapping[str, Any], properties: Mapping[str, Any] = MappingPr
     described = [shared_by_bands(asset, properties) for _ in range(count)]
     for listed in lists:
         for entry, more in zip(described, listed, strict=False):
-            entry.update(more if isinstance(more, Mapping) else {})
+            stated: Mapping[str, Any] = more if isinstance(more, Mapping) else {}
+            entry.update({_RASTER_2.get(name, name): value for name, value in stated.items() if value is not None})
     return described
 
 

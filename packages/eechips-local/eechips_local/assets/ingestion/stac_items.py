@@ -195,8 +195,8 @@ def _sources(
 def _with_declared(source: BandSource, band: Mapping[str, Any], item: Item) -> BandSource:
     """Return a band with the scale, offset and nodata that the item tells where the file does not."""
     try:
-        scale = float(band.get("raster:scale", band.get("scale", source.scale)))
-        offset = float(band.get("raster:offset", band.get("offset", source.offset)))
+        scale = float(band.get("raster:scale", source.scale))
+        offset = float(band.get("raster:offset", source.offset))
         nodata = source.nodata
         if nodata is None and not source.masked and band.get("nodata") is not None:
             nodata = stored_nodata(float(band["nodata"]), source.dtype)
