@@ -209,7 +209,7 @@ class _FormulaParser:
         token = self._peek()
         if token.kind == "number":
             self._next += 1
-            return Number(_number(token.text))
+            return Number(number_of(token.text))
         if self._accepts("("):
             inner = self._choice()
             self._expect(")")
@@ -254,8 +254,8 @@ class _FormulaParser:
         while True:
             negative = self._accepts("-") is not None
             token = self._take()
-            if token.kind == "number" and isinstance(_number(token.text), int):
-                selectors.append(int(_number(token.text)) * (-1 if negative else 1))
+            if token.kind == "number" and isinstance(index := number_of(token.text), int):
+                selectors.append(-index if negative else index)
             elif token.kind == "text" and not negative:
                 selectors.append(unquoted(token.text))
             else:
@@ -266,10 +266,15 @@ class _FormulaParser:
             self._expect(",")
 
 
-def _number(text: str) -> int | float:
-    if text[:2].lower() in ("0x", "0b"):
-        return int(text, 0)
-    return int(text) if text.isdecimal() else float(text)
+def number_of(text: str) -> int | float:
+    """Return the number of a literal; a whole one that exceeds 64 bits is a double, as computed ones are."""
+    base = {"0x": 16, "0b": 2}.get(text[:2].lower())
+    if base is None and not (len(text) <= 20 and text.lstrip("-").isdecimal()):
+        return float(text)
+    whole = int(text) if base is None else int(text[2:], base)
+    if -(2**63) <= whole < 2**63:
+        return whole
+    return float(whole) if whole.bit_length() < 1024 else math.inf
 
 
 def unquoted(text: str) -> str:

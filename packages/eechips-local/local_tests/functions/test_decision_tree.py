@@ -94,6 +94,7 @@ def test_votes() -> None:
             "node 2 cannot be read: 'Hacked=TRUE 1 0 1'",
         ),
         ("1) root 2 1 0 *", "have no splits"),
+        ("9" * 5000 + ") root 2 1 0", "Decision tree 0 has no node"),
     ],
 )
 def test_what_is_no_tree(text: str, message: str) -> None:
@@ -141,11 +142,11 @@ class TestServed:
         random = np.random.default_rng(0)
         samples = random.uniform(0, 9, (60, 2)).astype(np.float32)
         classes = np.where(samples.sum(axis=1) > 9, 7, 3) if mode == "CLASSIFICATION" else samples[:, 0] / 2
-        rows = [{"a b": a, "c": c, "y": y} for (a, c), y in zip(samples.tolist(), classes.tolist(), strict=True)]
+        rows = [{"a<= b": a, "c": c, "y": y} for (a, c), y in zip(samples.tolist(), classes.tolist(), strict=True)]
         features = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
 
         def trained(classifier: Any) -> Any:
-            return classifier.setOutputMode(mode).train(features, "y", ["a b", "c"])
+            return classifier.setOutputMode(mode).train(features, "y", ["a<= b", "c"])
 
         tree, forest = trained(ee.Classifier.smileCart()), trained(ee.Classifier.smileRandomForest(5))
         read = ee.Classifier.decisionTree(ee.String(tree.explain().get("tree"))).setOutputMode(mode)

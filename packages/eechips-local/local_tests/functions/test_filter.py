@@ -419,6 +419,9 @@ def test_filtering_a_collection_asks_the_store_and_checks_again() -> None:
         ("b in ['x', \"z\"] and not a in (2, 3)", True),
         ("b in ['y']", False),
         ("order == 1 or and.a == 1 or notable == 1", False),
+        ("not a == 2 and b == 'x and not y' or b == 'y'", False),
+        ("not (a == 2 and b == 'y') and b in ['x), (y', 'x']", True),
+        ("a < 1" + "0" * 5000 + " and a > -1" + "0" * 5000, True),
     ],
 )  # fmt: skip
 def test_expressions(text: str, expected: bool) -> None:
@@ -435,6 +438,16 @@ def test_any_text_is_a_filter_or_an_error(text: str) -> None:
     except InvalidError as refused:
         made = str(refused)
     assert isinstance(made, FilterCondition) or made.startswith("Filter.expression: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "token"),
+    [("and == 1", 1), ("a <> 1", 3), ("a == and", 3), ("a in b", 3), ("a in [b]", 4), ("a in [1)", 5), ("a == 1 (", 4),
+     ("a == 1 or", 5)],
+)  # fmt: skip
+def test_errors_number_the_token_that_is_wrong(text: str, token: int) -> None:
+    with pytest.raises(InvalidError, match=f"at token {token}: "):
+        call("Filter.expression", expression=text)
 
 
 def test_deep_expressions_are_refused() -> None:

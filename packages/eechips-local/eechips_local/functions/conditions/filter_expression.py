@@ -16,7 +16,7 @@ from eechips_local.functions.conditions.filters import BUILDERS
 from eechips_local.functions.registration import function
 from eechips_local.protocol.request_errors import InvalidError
 from eechips_local.values.filter_conditions import FilterCondition, Operand
-from eechips_local.values.formula import unquoted
+from eechips_local.values.formula import number_of, unquoted
 from eechips_local.values.values import Filter, Value
 
 _TOKEN = re.compile(
@@ -55,8 +55,8 @@ class _FilterToken:
 
 
 def _tokens(text: str) -> list[_FilterToken]:
-    tokens, position = [], 0
-    while text[position:].strip():
+    tokens, position, end = [], 0, len(text.rstrip())
+    while position < end:
         match = _TOKEN.match(text, position)
         if match is None:
             raise _unclear(text, position)
@@ -72,7 +72,7 @@ def _operand(kind: str, content: str) -> Operand:
         return Operand(content)
     if kind == "text":
         return Operand(None, unquoted(content))
-    return Operand(None, int(content) if re.fullmatch(r"-?\d+", content) else float(content))
+    return Operand(None, number_of(content))
 
 
 def _unclear(text: str, position: int) -> InvalidError:
@@ -94,8 +94,10 @@ class _FilterParser:
             raise self._error()
         return parsed_filter
 
-    def _error(self) -> InvalidError:
-        return InvalidError(f"The filter expression could not be parsed at token {self._at + 1}: {self._text:.100}")
+    def _error(self, read: int = 0) -> InvalidError:
+        """Return the error at the next token, or at one of those that are read already."""
+        number = self._at + 1 - read
+        return InvalidError(f"The filter expression could not be parsed at token {number}: {self._text:.100}")
 
     def _next(self) -> _FilterToken:
         if self._at >= len(self._tokens):
@@ -140,29 +142,36 @@ class _FilterParser:
             self._depth -= 1
 
     def _comparison(self) -> Filter:
-        left, sign = self._next().operand, self._next().sign
-        right = self._list() if sign == "in" else self._next().operand
-        if left is None or right is None or sign is None or sign not in _COMPARISONS:
-            self._at -= 1
-            raise self._error()
+        left = self._operand()
+        sign = self._next().sign
+        if sign is None or sign not in _COMPARISONS:
+            raise self._error(1)
+        right = self._list() if sign == "in" else self._operand()
         if left.field is None and right.field is None:
             raise InvalidError("A comparison in a filter expression must name a property.")
         operands = (right, left) if sign == "in" else (left, right)
         return BUILDERS[_COMPARISONS[sign]](*operands)
 
+    def _operand(self) -> Operand:
+        operand = self._next().operand
+        if operand is None:
+            raise self._error(1)
+        return operand
+
     def _list(self) -> Operand:
         closing = _CLOSING.get(self._next().sign)
+        if closing is None:
+            raise self._error(1)
         values: list[Value] = []
-        while closing is not None:
-            operand = self._next().operand
-            if operand is None or operand.field is not None:
-                break
+        while True:
+            operand = self._operand()
+            if operand.field is not None:
+                raise self._error(1)
             values.append(operand.value)
             if self._follows(closing):
                 return Operand(None, values)
             if not self._follows(","):
-                break
-        raise self._error()
+                raise self._error()
 
 
 @function("Filter.expression")

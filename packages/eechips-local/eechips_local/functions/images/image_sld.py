@@ -68,8 +68,8 @@ def _band(image: Image, channel: ElementTree.Element) -> ImageBand:
     for band in image.bands:
         if band.name == wanted:
             return band
-    if wanted.isdecimal() and 1 <= int(wanted) <= len(image.bands):
-        return image.bands[int(wanted) - 1]
+    if wanted.isdecimal() and 1 <= float(wanted) <= len(image.bands):
+        return image.bands[int(float(wanted)) - 1]
     raise InvalidError(f"The SLD channel '{wanted}' is not a band of the image.")
 
 
