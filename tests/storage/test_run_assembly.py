@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -94,3 +96,17 @@ def test_assembled_files_are_uploaded_and_kept_locally(tmp_path: Path, ledger: L
         fail_half_way(path)
     assert store.size("other.csv") is None
     assert not (tmp_path / "here" / "other.csv").exists()
+
+
+def test_units_are_parsed_one_by_one(tmp_path: Path) -> None:
+    """A unit of many points takes several times the memory of its text: not all units of a plan are there at once."""
+    text = json.dumps({"kind": "cell", "at": [[place / 7, place / 3] for place in range(200)]})
+    with Ledger(tmp_path / LEDGER_NAME) as ledger:
+        ledger.store_plan({}, (WorkUnit(place, f"{place:064x}", text, f"cells/{place}") for place in range(1000)))
+        ledger.record([Record(position=place, state=State.EMPTY) for place in range(1000)])
+        tracemalloc.start()
+        count = sum(1 for _ in Results(ledger, tmp_path, quiet=True))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert count == 1000
+    assert peak < 2 * 1000 * len(text)

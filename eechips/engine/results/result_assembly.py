@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +58,10 @@ class CompletedUnit:
     paths: Mapping[str, Path]
 
 
+_UnitFiles = tuple[CompletedUnit, Sequence[tuple[str, str | None]]]
+"""A unit, with path and SHA-256 of each of its files."""
+
+
 class Results:
     """The results of a run whose units are all settled. Iterating yields them in the order of the plan.
 
@@ -98,25 +102,24 @@ class Results:
         layers = FilesAhead(row for row in read_unit_files(self._ledger.database) if row[2])
         with Progress(len(self), 0, None, quiet=self._quiet, unit="assembled") as progress:
             for rows in self._ledger.batches(("unit", "name", *ROW)):
-                units = []
-                for text, name, *values in rows:
-                    record = Record.of_row(values)
-                    files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in layers.of(record.position)}
-                    path = None if record.file is None else self._parts.path(record.file)
-                    paths = {layer: self._parts.path(file) for layer, (file, _) in files.items()}
-                    unit = CompletedUnit(unit_value(json.loads(text)), name, record, path, paths)
-                    first = [] if record.file is None else [(record.file, record.sha256)]
-                    units.append((unit, list(files.values()) or first))
-                for unit in self._download_all(units):
+                # They are read one by one: parsed, thousands take several times the memory of their texts.
+                for unit in self._download_all(self._read(row, layers) for row in rows):
                     yield unit
                     progress.step()
 
-    def _download_all(
-        self, units: Sequence[tuple[CompletedUnit, Sequence[tuple[str, str | None]]]]
-    ) -> Iterator[CompletedUnit]:
-        """Yield units, each as soon as its files, given by path and SHA-256, are local."""
+    def _read(self, row: tuple[Any, ...], layers: FilesAhead[Any]) -> _UnitFiles:
+        text, name, *values = row
+        record = Record.of_row(values)
+        files = {layer: (file, sha256) for _, _, layer, file, _, sha256, _ in layers.of(record.position)}
+        path = None if record.file is None else self._parts.path(record.file)
+        paths = {layer: self._parts.path(file) for layer, (file, _) in files.items()}
+        first = [] if record.file is None else [(record.file, record.sha256)]
+        return CompletedUnit(unit_value(json.loads(text)), name, record, path, paths), list(files.values()) or first
 
-        def download(unit_files: tuple[CompletedUnit, Sequence[tuple[str, str | None]]]) -> CompletedUnit:
+    def _download_all(self, units: Iterable[_UnitFiles]) -> Iterator[CompletedUnit]:
+        """Yield units, each as soon as its files are local."""
+
+        def download(unit_files: _UnitFiles) -> CompletedUnit:
             unit, files = unit_files
             if self._remote is not None:
                 for file, sha256 in files:
