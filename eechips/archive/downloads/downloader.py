@@ -88,12 +88,14 @@ class DownloadedFile:
         sha256: hexadecimal.
         metadata: metadata of the header, as GDAL reads it.
         checked: names of the passed checks, such as ``size`` and ``sha256``.
+        difference: how the header differs from the catalogue's description; empty if it does not.
     """
 
     size: int
     sha256: str
     metadata: FileMetadata
     checked: tuple[str, ...]
+    difference: str = ""
 
 
 class _AccessDeniedError(Exception):
@@ -138,6 +140,7 @@ class Downloader:
     ) -> None:
         self._timeout, self._clock = timeout, time.monotonic
         self._announced: dict[str, TransientError] = {}
+        self._misdescribed: dict[tuple[str | None, str], DownloadRequest] = {}
         self._hosts, self._signer, self._transport = hosts, signer, transport
         self._limiter, self._folder, self._allows_files = limiter, folder, allows_files
         policy = transport.policy
@@ -186,7 +189,11 @@ class Downloader:
                     partial.reset(failed=True)
                 else:
                     unknown = {"unknown": request.expected.checksum} if request.expected.is_checksum_unknown else {}
-                    record("check", bytes=downloaded.size, sha256=downloaded.sha256, by=downloaded.checked, **unknown)
+                    differs = {"differs": downloaded.difference} if downloaded.difference else {}
+                    by = downloaded.checked
+                    record("check", bytes=downloaded.size, sha256=downloaded.sha256, by=by, **unknown, **differs)
+                    if differs:
+                        self._warn_of_difference(request, downloaded.difference)
                     return downloaded
         except _TimeLimitError:
             raise TransientError(f"not complete after {self._timeout:g} s; the received part is kept") from None
@@ -194,7 +201,10 @@ class Downloader:
             partial.close()
 
     def _check(self, request: DownloadRequest, partial: PartialFile) -> DownloadedFile:
-        """Check a complete file."""
+        """Check a complete file.
+
+        The checksum of the catalogue identifies its file: if the header differs, the description is wrong.
+        """
         expected, version = request.expected, partial.version
         stated = None if version is None or version.md5 is None else Checksum("md5", version.md5)
         checked = ["length"]
@@ -210,10 +220,18 @@ class Downloader:
                 raise ValidationError(f"the {checksum.algorithm} is {actual_digest} instead of {checksum.digest}")
             checked.append(checksum.algorithm)
         partial.close()
-        metadata = self._header_pool.submit(inspect, partial.path, expected).result()
-        if expected.is_raster:
+        difference = ""
+        try:
+            metadata = self._header_pool.submit(inspect, partial.path, expected).result()
+        except MisdescribedError as error:
+            if expected.known_checksum is None:
+                raise
+            difference = str(error)
+            undescribed = replace(expected, shape=None, bands=None, crs=None)
+            metadata = self._header_pool.submit(inspect, partial.path, undescribed).result()
+        if expected.is_raster and not difference:
             checked.append("header")
-        return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked))
+        return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked), difference)
 
     def _complete(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Send requests until the file is complete. Only requests without progress count as failures and wait."""
@@ -257,6 +275,16 @@ class Downloader:
         """Log the reason of the first failure of each host; run.log has all attempts."""
         if self._announced.setdefault(urlsplit(href).netloc, error) is error:
             _log.info("%s cannot be downloaded yet (%s): trying again", display_url(href), redact(str(error)))
+
+    def _warn_of_difference(self, request: DownloadRequest, difference: str) -> None:
+        """Log the first raster of each asset that is unlike its description; run.log has all."""
+        collection, _, key = request.asset
+        if self._misdescribed.setdefault((collection, key), request) is request:
+            _log.warning(
+                "%s is not as the catalogue describes it, but has the stated checksum, and is kept: %s. run.log has"
+                " further files of the asset %s",
+                *(display_url(request.href), difference, key),
+            )
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
         """Send one request and write the response."""

@@ -1,4 +1,4 @@
-"""Scenes in formats other than GeoTIFF: files and assets."""
+"""Scenes in formats other than GeoTIFF, or unlike their description: files and assets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import eechips
 from local_tests.support.function_server import serve_function
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
-from tests.support.scene_runs import TIFF, catalogue, chips_are_windows, write
+from tests.support.scene_runs import EDGE, TIFF, assert_same, catalogue, chips_are_windows, items, steps, write
 from tests.support.scene_servers import FileServer, item, multihash
 
 pytest.importorskip("pystac_client")
@@ -132,3 +132,23 @@ def test_a_folder_of_zarr_is_reported(tmp_path: Path) -> None:
     asset = {"href": str(tmp_path / "a.zarr"), "type": "application/vnd+zarr", "roles": ["data"]}
     run = eechips.scenes(str(catalogue(tmp_path, [item("a", {"data": asset})])), out=tmp_path / "out", quiet=True)
     assert "is a folder, as of Zarr, and only files are downloaded" in run.failures.iloc[0]["error"]
+
+
+def test_rasters_that_have_their_checksum_are_kept_however_they_are_described(
+    server: FileServer, tmp_path: Path
+) -> None:
+    """As Earth Search describes AOT and WVP; the header says what a file is, and the checksum that it is the one."""
+    stac = catalogue(tmp_path, items(server, **{"proj:shape": [7, 9], "proj:code": "EPSG:4326"}))
+    status, output = command(stac, tmp_path)
+    assert status == 0, output
+    assert output.count("is not as the catalogue describes it, but has the stated checksum, and is kept") == 1
+    run = eechips.open_run(tmp_path / "out")
+    assert_same(run, server.folder)
+    assert set(server.requests.values()) == {1}
+    assert set(zip(run.units["width"], run.units["height"], run.units["crs"], strict=True)) == {
+        (EDGE, EDGE, "EPSG:32613")
+    }
+    checks = steps(run.path, "check")
+    assert {line["differs"] for line in checks} == {f"the raster has {EDGE}x{EDGE} pixels instead of 9x7"}
+    assert not any("header" in line["by"] for line in checks)
+    assert len(ingested(run.path)) == len(checks) == 6
