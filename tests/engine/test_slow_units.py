@@ -217,3 +217,26 @@ def test_a_run_that_the_service_rejects_says_so_and_calls_no_unit_slow() -> None
         .splitlines()[-1]
         .startswith("1/9 units, 0.8/min, 0 of 1 request in flight, failed 0, 10:40 left")
     )
+
+
+def test_a_mode_that_changes_while_it_is_read_is_told_in_pairs() -> None:
+    """Another process may hear of the restricted mode, and of its end, between two reads."""
+
+    class Changing(Throttle):
+        answers = iter((True, False, False, False))
+
+        @property
+        def is_restricted(self) -> bool:
+            return next(self.answers)
+
+    shown, now = io.StringIO(), [0.0]
+    events: list[str] = []
+    throttle = Changing(None, QuotaLimits(4, 4), clients=1, clock=lambda: now[0])
+    progress = Progress(9, 0, 4, stream=shown, clock=lambda: now[0])
+    log = SimpleNamespace(write=lambda event, **_: events.append(event))
+    control: Any = SimpleNamespace(throttle=throttle, progress=progress, log=log)
+    monitor = RunMonitor(Slow(throttle, now))
+    monitor.start(control)
+    monitor.watch()
+    monitor.watch()
+    assert events == ["restricted", "unrestricted"]

@@ -95,7 +95,7 @@ class RunMonitor(_ResultWatch):
         throttle = self.run.throttle
         self.run.progress.show(throttle.in_flight, throttle.limit, self._pause())
         if throttle.is_restricted != self._is_restricted:
-            self._is_restricted = throttle.is_restricted
+            self._is_restricted = not self._is_restricted  # other processes change it: it is read once
             self._tell("restricted" if self._is_restricted else "unrestricted")
         if (throttle.offline_since is not None) != self._is_offline:
             self._is_offline = not self._is_offline
