@@ -256,8 +256,7 @@ class Service:
             # A slot is for a request that is whole: clients that do not finish theirs would hold all slots.
             request.state.body = await read_body(request, self.payload, self.body_seconds)
             if self.tokens is not None:
-                token = request.query_params.get("access_token")  # the discovery document; RFC 6750, section 2.3
-                self.tokens.check(request.headers.get("authorization", token and f"Bearer {token}"))
+                self.tokens.check(_authorization(request))
             self.quota.enter(kind)
         except EarthEngineError as error:
             self.latest.end(observed)
@@ -294,6 +293,14 @@ class Service:
         if self.quota.config.restricted:
             response.headers.update(RESTRICTED)
         return response
+
+
+def _authorization(request: Request) -> str | None:
+    """Return the header with a request's token, or such a one for a token in its address, which RFC 6750 (section 2.3)
+    calls ``access_token`` and Earth Engine's discovery document also ``oauth_token``.
+    """
+    tokens = [request.query_params[name] for name in ("access_token", "oauth_token") if name in request.query_params]
+    return request.headers.get("authorization", f"Bearer {tokens[0]}" if tokens else None)
 
 
 def _set_tag(request: Request, tag: str | None) -> None:

@@ -222,12 +222,13 @@ def test_tokens_of_the_server_are_accepted_and_others_are_not(server: Server, ke
         assert (refused.status_code, refused.json()["error"]["status"]) == (401, "UNAUTHENTICATED")
 
 
-def test_tokens_in_addresses_are_checked_too(server: Server, key: Path) -> None:
-    """``access_token`` is a parameter of all methods in Earth Engine's discovery document."""
+@pytest.mark.parametrize("name", ["access_token", "oauth_token"])
+def test_tokens_in_addresses_are_checked_too(server: Server, key: Path, name: str) -> None:
+    """Both are parameters of all methods in Earth Engine's discovery document."""
     token = ask(server.url, sign(key)).json()["access_token"]
     address = f"{server.url}/v1/projects/eechips-local/value:compute"
-    answers = [requests.post(address, json=COMPUTE, params={"access_token": t}, timeout=60) for t in (token, "other")]
-    assert [answer.status_code for answer in answers] == [200, 401]
+    answers = [requests.post(address, json=COMPUTE, params={name: t}, timeout=60) for t in (token, "other", "")]
+    assert [answer.status_code for answer in answers] == [200, 401, 401]
 
 
 @pytest.mark.parametrize(
