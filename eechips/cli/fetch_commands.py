@@ -203,7 +203,7 @@ def _fetch_scenes(context: click.Context, /, **values: Any) -> None:
         show_log(config)
         refresh_scenes(recipe, config)
     elif not config.quiet and (answer := recipe.kept(config.out)) is not None:
-        unread = f" {answer.unread:,} of its entries could not be read: see run.log." if answer.unread else ""
+        unread = f" {answer.unread:,} parts of it may be missing: see run.log." if answer.unread else ""
         echo(f"The catalogue's answer is {answer.age} old; --refresh searches again.{unread}", err=True)
     finish(recipe, config)
     if recipe.refused:

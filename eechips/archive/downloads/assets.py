@@ -80,7 +80,10 @@ def jpeg2000_copies(item: Mapping[str, Any]) -> list[str]:
 
 
 def _data(assets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
-    return {key: asset for key, asset in assets.items() if _is_data(asset)} or assets
+    """Return the assets that are data, with rasters beside them whose media type has no meaning; all if none is."""
+    if not any(map(_is_data, assets.values())):
+        return assets
+    return {key: asset for key, asset in assets.items() if _is_data(asset) or _is_untyped_raster(asset)}
 
 
 def _best_by_name(assets: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
@@ -159,6 +162,11 @@ def _is_data(asset: Mapping[str, Any]) -> bool:
     return "data" in roles or (
         not roles & _PICTURES and normal_type(asset.get("type")).startswith(_GEOTIFF + _JPEG2000)
     )
+
+
+def _is_untyped_raster(asset: Mapping[str, Any]) -> bool:
+    is_untyped = not _roles(asset) and normal_type(asset.get("type")) in VAGUE_TYPES
+    return is_untyped and (_is_geotiff(asset) or _is_jpeg2000(asset))
 
 
 def _bands(asset: Mapping[str, Any]) -> list[str]:

@@ -323,11 +323,11 @@ def _parsed(text: str, address: str) -> Any:
 
 
 def describe_unread(unread: Sequence[UnreadDocument]) -> str:
-    """Describe the documents of a catalogue that could not be read."""
+    """Describe what was not read of a catalogue, or may be missing in its answer."""
     if not unread:
         return ""
     first = unread[0]
     why = first.reason if first.address in first.reason else f"{first.address}: {first.reason}"
     if len(unread) == 1:
-        return f"a document of the catalogue could not be read: {why}"
-    return f"{len(unread):,} documents of the catalogue could not be read (all are in run.log), such as {why}"
+        return f"part of the catalogue may be missing: {why}"
+    return f"{len(unread):,} parts of the catalogue may be missing (all are in run.log), such as {why}"

@@ -157,6 +157,18 @@ def test_a_jpeg_2000_of_other_pixels_than_the_geotiffs_is_data() -> None:
     assert list(select_assets({"assets": assets}, None)) == kept
 
 
+def test_rasters_without_a_media_type_are_data_beside_those_that_have_one() -> None:
+    assets = {
+        "red": {"href": "a/red.tif", "type": "application/octet-stream"},
+        "swir": {"href": "a/swir.TIF?sig=x"},
+        "small": {"href": "a/small.tif", "roles": ["overview"]},
+        "page": {"href": "a/page.html"},
+    }
+    assert list(select_assets({"assets": assets}, None)) == list(assets)
+    typed = {"nir": {"href": "a/nir.tif", "type": "image/tiff"}}
+    assert list(select_assets({"assets": {**assets, **typed}}, None)) == ["red", "swir", "nir"]
+
+
 def test_left_out_jpeg_2000_are_counted(tmp_path: Path, caplog: CapturedLog) -> None:
     caplog.set_level("INFO")
     assets = {"blue": band_file("B02", "blue", 10), "blue-jp2": band_file("B02", "blue", 10, "jp2")}
