@@ -67,3 +67,17 @@ def test_signatures_show_every_option(verb: str, options: set[str]) -> None:
     if verb == "sample":
         assert parameters["seed"].default == 0
         assert parameters["dataset"].default is inspect.Parameter.empty
+
+
+@pytest.mark.slow
+def test_type_checkers_see_what_functions_of_a_dataset_return(tmp_path: Path) -> None:
+    script, lines, types = tmp_path / "script.py", ["import eechips"], []
+    for verb in ("composites", "features", "images", "mosaic", "points", "sample", "timeseries"):
+        places = ', points="points.csv"' if verb == "points" else ""
+        lines += [f'reveal_type(eechips.{verb}("A"{places}{option}))' for option in (', mask="auto"', ", dry_run=True")]
+        lines.append(f"reveal_type(eechips.{verb}.__name__)")
+        types += ["Run", "Estimate", "str"]
+    script.write_text("\n".join(lines))
+    command = (sys.executable, "-m", "mypy", "--strict", "--config-file=", f"--cache-dir={tmp_path / 'cache'}", script)
+    checked = run_program(*command, status=0, cwd=tmp_path)
+    assert re.findall(r'"(?:\w+\.)*(\w+)"$', checked.stdout, re.MULTILINE) == types

@@ -184,6 +184,8 @@ def run_recipe(recipe: Recipe, config: RunConfig) -> Run | Estimate:
 class DatasetFunction(Protocol[DatasetT]):
     """Type of a function of a dataset that returns an estimate with ``dry_run``, and else a run."""
 
+    __name__: str
+
     @overload
     def __call__(
         self, dataset: DatasetT, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
