@@ -122,7 +122,7 @@ NEWS = 3
 """Exit status of ``eechips update --exit-code`` if there is something new."""
 
 INTERRUPTED = 130
-"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT."""
+"""Exit status after Ctrl-C, as shells have it: 128 + SIGINT. Also after other signals, and if a budget is spent."""
 
 WRONG = 2
 """Exit status of a wrong option, file or configuration."""

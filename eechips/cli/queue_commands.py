@@ -102,7 +102,8 @@ def work_command(
 
     A worker keeps no state, except with --ledger: a unit that is delivered twice gives the same file. Options of a run
     that are added here, such as --in-flight or --project, replace the plan's. The exit status is 1 if some units
-    failed, and 2 if no work could be done: then deliver the units again.
+    failed, 2 if no work could be done, and 130 if a signal or the budget stopped it. After 2 and 130, deliver the units
+    without outcome again.
 
     Every line names the command that planned it. One that sets more than data, such as a recipe, an endpoint, a project
     or credentials, must be your own: planned with the same cache folder, and unchanged. Otherwise give these options

@@ -212,6 +212,18 @@ def test_words_with_signs_of_the_shell_reach_the_commands_of_pods(folder: Path) 
     assert "/work/outcomes-7.jsonl" in (folder / "calls").read_text().split("\0")
 
 
+@pytest.mark.parametrize(("ended", "status"), [(0, 0), (1, 0), (130, 0), (2, 1), (137, 1), (30, 1)])
+def test_a_pod_is_not_started_again_for_failed_units_or_a_spent_budget(folder: Path, ended: int, status: int) -> None:
+    """Its budget would begin anew: https://kubernetes.io/docs/concepts/workloads/controllers/job/#pod-backoff-failure-policy."""
+    submit(*KUBERNETES, "--to", "job", status=0)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "eechips").write_text(f"#!/bin/bash\nexit {ended}\n")
+    (folder / "bin" / "eechips").chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "JOB_COMPLETION_INDEX": "7"}
+    done = subprocess.run(container_commands(folder / "job", "work"), env=environment, check=False)
+    assert done.returncode == status
+
+
 def test_results_are_joined_whatever_tasks_have_left(folder: Path) -> None:
     submit("--slurm", "--to", "jo b", status=0)
     (folder / "bin").mkdir()

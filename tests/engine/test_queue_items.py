@@ -7,6 +7,7 @@ import inspect
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from contextlib import ExitStack
@@ -279,6 +280,27 @@ def test_units_that_a_stopped_worker_has_not_tried_are_not_reported(tmp_path: Pa
     assert (rest.returncode, len(outcomes(rest))) == (0, 12 - len(told))
     joined = eechips(tmp_path, "join", "--units", "-", "--out", "res", "-q", given="\n".join(lines))
     assert joined.returncode == 0, joined.stderr
+
+
+def test_a_worker_that_is_stopped_while_it_connects_reports_nothing(tmp_path: Path, service: Service) -> None:
+    lines = plan(tmp_path, service)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        words = ("--units", "-", "--out", "res", "--executor", "threads", "--outcomes", "o.jsonl", "--ledger", "ledger")
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        worker = subprocess.Popen(
+            [*EECHIPS, "work", *words, "--endpoint", endpoint], cwd=tmp_path, stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )  # fmt: skip
+        assert worker.stdin is not None
+        worker.stdin.write("\n".join(lines))
+        worker.stdin.close()
+        worker.stdin = None
+        silent.settimeout(60)
+        with silent.accept()[0]:
+            worker.terminate()
+            said = worker.communicate(timeout=60)[1]
+    assert (worker.returncode, (tmp_path / "o.jsonl").read_text()) == (130, ""), said
+    assert "Error" not in said
 
 
 @pytest.mark.exhaustive

@@ -213,7 +213,8 @@ def fetch_items(
     with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:
-            reported = report_outcomes(ledger, plan_identity(described))
+            # A call that was stopped while it connected has no plan.
+            reported = report_outcomes(ledger, plan_identity(described)) if ledger.has_plan else {}
     outcome_by_id = {
         identifier: outcome for identifier, outcome in reported.items() if outcome["state"] != State.PLANNED
     }

@@ -193,6 +193,20 @@ def test_invalid_messages_do_not_block_other_windows(tmp_path: Path, monkeypatch
     check_results({path.name: path.read_bytes() for path in (tmp_path / "results").rglob("*.tif")}, scene)
 
 
+def test_windows_for_which_no_time_is_left_are_delivered_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`eechips work` ends with 130 then; to compute the rest one by one would take more time than is left."""
+    program = tmp_path / "eechips"
+    program.write_text('#!/bin/sh\necho >> calls\necho \'{"id": "a", "state": "done"}\'\nexit 130\n')
+    program.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("RESULTS", "results")
+    records = [{"messageId": f"message {unit}", "body": json.dumps({"id": unit})} for unit in "abc"]
+    told = documented("Compute the windows")["handler"]({"Records": records}, Context())
+    assert [each["itemIdentifier"] for each in told["batchItemFailures"]] == ["message b", "message c"]
+    assert (tmp_path / "calls").read_text() == "\n"
+
+
 class Topic:
     """A topic of Pub/Sub, whose push subscription delivers until it is acknowledged, or a message is dead.
 
