@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips_local.algorithms.decision_trees import tree_text
+from eechips_local.evaluation.lazy_values import Later
 from eechips_local.evaluation.signatures import load_signatures
 from eechips_local.protocol.request_errors import InvalidError, check_choice
 
@@ -158,8 +159,8 @@ class Classifier:
         estimate = getattr(self.model, "out_of_bag", None)
         return None if estimate is None else estimate()
 
-    def tree_texts(self) -> Mapping[str, str | list[str]]:
-        """Return what ``explain`` has of trees: the ``tree`` or the ``trees`` as texts, or nothing."""
+    def tree_texts(self) -> Mapping[str, Later]:
+        """Return what ``explain`` has of trees: its ``tree`` or ``trees`` as text, which may be long, or nothing."""
         texts = getattr(self.model, "tree_texts", None)
         return {} if texts is None or self.schema is None else texts(self.schema)
 
@@ -240,7 +241,7 @@ class Predictor:
     function: Callable[[Floats], npt.NDArray[Any]]
     importances: Floats | None = None
     out_of_bag: Callable[[], float | None] | None = None
-    tree_texts: Callable[[Sequence[str]], Mapping[str, str | list[str]]] | None = None
+    tree_texts: Callable[[Sequence[str]], Mapping[str, Later]] | None = None
 
     def predict(self, samples: Floats) -> npt.NDArray[Any]:
         """Call the function."""
@@ -294,11 +295,11 @@ def fitted(estimator: Any, training: TrainingData, mode: str) -> Model:
     )
 
 
-def _tree_texts(estimator: Any, names: Sequence[str]) -> Mapping[str, str | list[str]]:
+def _tree_texts(estimator: Any, names: Sequence[str]) -> Mapping[str, Later]:
     classes = getattr(estimator, "classes_", None)
     if hasattr(estimator, "tree_"):
-        return {"tree": tree_text(estimator.tree_, names, classes)}
-    return {"trees": [tree_text(tree.tree_, names, classes) for tree in estimator.estimators_]}
+        return {"tree": Later(lambda: tree_text(estimator.tree_, names, classes))}
+    return {"trees": Later(lambda: [tree_text(tree.tree_, names, classes) for tree in estimator.estimators_])}
 
 
 def _out_of_bag_error(forest: Any, samples: Floats, labels: npt.NDArray[Any]) -> float | None:

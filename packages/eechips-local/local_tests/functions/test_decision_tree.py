@@ -7,7 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from eechips_local.algorithms.classification import TrainingData
 from eechips_local.algorithms.decision_trees import most_frequent, parse_trees
+from eechips_local.evaluation.lazy_values import Later, uncomputed
+from eechips_local.functions.learning.classifier_training import explain
+from eechips_local.functions.learning.classifiers import smile_random_forest
 from eechips_local.protocol.request_errors import InvalidError
 from local_tests.support.local_earth_engine import Server, initialize
 
@@ -102,6 +106,14 @@ def test_what_is_no_tree(text: str, message: str) -> None:
         parse_trees([text])
 
 
+def test_trees_are_written_when_they_are_asked_for() -> None:
+    """Scripts read the importance only; the text of 100 trees of 4,000 samples may take as long as their growth."""
+    training = TrainingData(np.arange(40.0)[:, None], np.arange(40.0) % 2)
+    explanation = explain(smile_random_forest(2, None, 1, 0.5, None, 0).trained(lambda: training, ["a"]))
+    assert isinstance(uncomputed(explanation)["trees"], Later)
+    assert parse_trees(explanation["trees"]).names == ("a",)
+
+
 class TestServed:
     @pytest.fixture
     def ee(self, stack_server: Server) -> Any:
@@ -141,7 +153,7 @@ class TestServed:
         """Codes 45650651643 (``tree``), 17677327895 and 42752201238 (``trees``) save them for another session."""
         random = np.random.default_rng(0)
         samples = random.uniform(0, 9, (60, 2)).astype(np.float32)
-        classes = np.where(samples.sum(axis=1) > 9, 7, 3) if mode == "CLASSIFICATION" else samples[:, 0] / 2
+        classes = np.digitize(samples.sum(axis=1), [7, 11]) * 4 + 3 if mode == "CLASSIFICATION" else samples[:, 0] / 2
         rows = [{"a<= b": a, "c": c, "y": y} for (a, c), y in zip(samples.tolist(), classes.tolist(), strict=True)]
         features = ee.FeatureCollection([ee.Feature(None, row) for row in rows])
 

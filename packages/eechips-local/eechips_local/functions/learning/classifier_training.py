@@ -4,7 +4,7 @@ training data, properties that are missing, inputs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -145,7 +145,7 @@ def training_matrix(classifier: Classifier) -> ConfusionMatrix:
 
 
 @function("Classifier.explain")
-def explain(classifier: Classifier) -> dict[str, Value]:
+def explain(classifier: Classifier) -> Mapping[str, Value]:
     """Return options, classes and number of samples of a trained classifier, and what its model knows of itself.
 
     Forests, trees and boosted trees have the importance of each input: its part of the decrease of impurity in
@@ -165,8 +165,7 @@ def explain(classifier: Classifier) -> dict[str, Value]:
     error = classifier.out_of_bag_error()
     if error is not None:
         explanation["outOfBagErrorEstimate"] = error
-    explanation.update(classifier.tree_texts())
-    return explanation
+    return updated(explanation, classifier.tree_texts())
 
 
 # Application

@@ -23,6 +23,7 @@ from eechips_local.evaluation.asset_model import (
 from eechips_local.evaluation.context import Context
 from eechips_local.evaluation.kept_properties import TracedFunction
 from eechips_local.evaluation.lazy_values import updated
+from eechips_local.evaluation.type_conversion import shown
 from eechips_local.functions.conditions.filter_expression import expression
 from eechips_local.functions.conditions.filter_queries import INDEX
 from eechips_local.functions.registration import function
@@ -356,7 +357,7 @@ def remap(collection: Collection, lookupIn: list[Value], lookupOut: list[int], c
         raise InvalidError("The lists must have the same length.")
     for value in lookupIn:  # "Restricted to strings and integers", as the signature says
         if not isinstance(value, (str, int)) and not (isinstance(value, float) and value.is_integer()):
-            raise InvalidError(f"The values to remap must be strings or integers. Found {value!r:.100}.")
+            raise InvalidError(f"The values to remap must be strings or integers. Found {shown(value)}.")
     table = {distinct_key(k): v for k, v in zip(lookupIn, lookupOut, strict=True)}
 
     def elements() -> Iterator[Any]:
