@@ -122,8 +122,11 @@ def local(files: Path) -> Path:
     swath = raster(files / "swath.tif", VALUES["red"], crs="EPSG:4326", transform=None, gcps=points)
     masked = raster(files / "masked.tif", VALUES["red"])
     (files / "masked.tif.msk").write_bytes(b"not opened")
+    upper = raster(files / "upper.tif", VALUES["red"])
+    (files / "upper.tif.MSK").write_bytes(b"not opened")
     items = [
         scene("masked", {"red": {**wrong, "href": str(masked)}}),
+        scene("upper", {"red": {**wrong, "href": str(upper)}}),
         scene("swath", {"red": {**wrong, "href": str(swath)}}),
         scene("told", {**told, "visual": visual, "thumbnail": preview}),
         scene("bare", {name: bare(f"file://{files}/{name}.tif") for name in ("red", "swir", "rgb")}),
@@ -162,10 +165,11 @@ def test_chips_are_the_files_pixels(locally: Server, files: Path, name: str) -> 
 
 
 def test_an_item_may_declare_heights_that_its_file_does_not(locally: Server, files: Path) -> None:
-    """As items of 3DEP in the Planetary Computer do, EPSG:5498 for files in EPSG:4269."""
+    """As items of 3DEP in the Planetary Computer do, EPSG:5498 for files in EPSG:4269. Its projection has none."""
     ee = initialize(locally)
-    found = chip(ee, ee.Image("scenes/heights"), "red", 17, 33)
-    np.testing.assert_array_equal(found, window(files / "red.tif", 17, 33))
+    image = ee.Image("scenes/heights")
+    np.testing.assert_array_equal(chip(ee, image, "red", 17, 33), window(files / "red.tif", 17, 33))
+    assert image.projection().crs().getInfo() == "EPSG:26914"
 
 
 def test_described_bands_are_known_without_reading_files(locally: Server) -> None:
@@ -189,7 +193,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 15
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 16
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -227,6 +231,7 @@ def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> Non
         ("smaller", r"has 384x512 pixels, but the item declares 100x100"),
         ("typed", r"holds uint16, but the item declares float32"),
         ("masked", r"masked\.tif has a mask in .*masked\.tif\.msk, which is not read"),
+        ("upper", r"upper\.tif has a mask in .*upper\.tif\.(MSK|msk), which is not read"),
         ("swath", r"swath\.tif is placed by ground control points, not by a grid: warp it first"),
         ("unsigned", r"unsigned\.tif has unsigned numbers of 64 bits, which no image holds"),
         ("gone", r"gone\.tif cannot be read"),

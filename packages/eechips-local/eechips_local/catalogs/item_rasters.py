@@ -156,12 +156,12 @@ class ItemRasters:
 
     def _read(self, place: str) -> RasterHeader:
         self._reads.add(headers=1)
-        mask = f"{place}.msk"
-        if not is_remote_name(place) and Path(mask).is_file():  # not opened: it may be a list of other files
-            raise InvalidError(
-                f"{place} has a mask in {mask}, which is not read: copy it with gdal_translate -of COG, which puts "
-                "both into one file."
-            )
+        for mask in (f"{place}.msk", f"{place}.MSK"):  # not opened: it may be a list of other files
+            if not is_remote_name(place) and Path(mask).is_file():
+                raise InvalidError(
+                    f"{place} has a mask in {mask}, which is not read: copy it with gdal_translate -of COG, which puts "
+                    "both into one file."
+                )
         nodata_beside: tuple[float | None, ...] = ()
         try:
             ignore(NotGeoreferencedWarning)

@@ -327,7 +327,7 @@ _SINUSOIDAL = "SR-ORG:6974"
 
 @cache
 def crs_name(wkt: str) -> str:
-    """Return the name of a CRS.
+    """Return the name of a CRS, without its heights: images have none.
 
     Args:
         wkt: anything that pyproj understands.
@@ -344,6 +344,9 @@ def crs_name(wkt: str) -> str:
     except RefusedFileError as error:
         raise CRSError(str(error)) from None
     parsed = CRS.from_user_input(wkt)
+    if parsed.is_compound or (len(parsed.axis_info) > 2 and not parsed.is_geocentric):
+        parsed = parsed.to_2d()
+        wkt = parsed.to_wkt()
     authority = parsed.to_authority(auth_name="EPSG", min_confidence=100)
     if authority is not None:
         code = ":".join(authority)
