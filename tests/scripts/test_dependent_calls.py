@@ -44,6 +44,21 @@ def count():
     count.n += 1
 
 count.n = 0
+
+def counter(there):
+    n, kept = 0, []
+
+    def add(value):
+        nonlocal n
+        n += 1
+        kept.append(value)
+
+    def add_there(value):
+        there.append(value)
+
+    return add, add_there
+
+(add_own, add_there), (_, add_elsewhere) = counter(rows), counter([])
 keeper, handlers = functools.partial(keep, state), {"keep": keep_state}
 
 @contextmanager
@@ -61,6 +76,9 @@ def tracked(function):
 @tracked
 def value_of(n):
     return VALUES[n]
+
+def remember(value, there=[]):
+    there.append(value)
 
 class Best:
     kept = -1
@@ -139,6 +157,9 @@ _DEPENDENT = {
     "globals": "globals()['state'] = {'best': max(globals()['state']['best'], VALUES[n])}",
     "what is printed": "print(keep_state(VALUES[n]))",
     "an own function for messages": "info('x')",
+    "variables around a function that is called": "add_own(n)",
+    "a list around a function that is called": "add_elsewhere(n)",
+    "a default": "remember(n)",
     "an iterator": "rows.append(next(ids))",
     "a field of a function": "count()",
     "slots": "slots.n += 1",
@@ -151,6 +172,7 @@ _DEPENDENT = {
 
 _MERGED = {
     "sums in fields of a class": "sums.add(VALUES[n])",
+    "a list around a function that is a variable, too": "add_there(n)",
     "a day": "global day\nday = datetime.date(2020, 1, 1)",
     "a decorated function": "rows.append(functools.lru_cache(abs)(n))",
     "a local object": "there = Holder({'best': n})\nthere.keep(9)\nrows.append(there.there)",

@@ -28,6 +28,7 @@ from eechips.scripts.pooling.shared_places import (
     CONTAINERS,
     EXTENDED,
     MODULE,
+    OBJECT,
     OTHER,
     SET,
     UNKNOWN,
@@ -167,6 +168,7 @@ def _is_lost(place: Place, places: SharedPlaces) -> bool:
     variable = values[1 if len(place) > 1 and (place[0] == "self" or place[0].startswith(MODULE)) else 0]
     return (
         ".__dict__" in place
+        or place[0].startswith(OBJECT)
         or any(_is_of(value, _PACKAGES, _CLASSES) for value in values)
         or any(map(_hides, values, (*place[1:], "")))
         or is_too_large(variable, places.module)

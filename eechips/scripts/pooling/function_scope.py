@@ -224,6 +224,8 @@ class Scope:
             return None
         if isinstance(value, ModuleType):
             return (f"{MODULE}{value.__name__}",)
+        if (cell := self._source.cells().get(name)) is not None:
+            return self._places.inherited(name, cell, value)
         is_own = self._source.module == self._places.module
         return (name,) if is_own else (f"{MODULE}{self._source.module}", f".{name}")
 

@@ -58,10 +58,10 @@ class ScriptFunction:
         pairs = zip(positional[len(positional) - len(values) :], values, strict=True)
         return dict(pairs) | (getattr(self._function, "__kwdefaults__", None) or {})
 
-    @property
-    def inherited(self) -> tuple[str, ...]:
-        """Names of variables of the functions around it."""
-        return () if self.code is None else self.code.co_freevars
+    def cells(self) -> dict[str, Any]:
+        """Return what holds the variables of the functions around it: functions that share one have the same."""
+        names = () if self.code is None else self.code.co_freevars
+        return dict(zip(names, getattr(self._function, "__closure__", None) or (), strict=False))
 
 
 def function_definitions(code: CodeType, path: Path) -> tuple[Definition, ...]:

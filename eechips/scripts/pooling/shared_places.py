@@ -19,15 +19,15 @@ import numpy as np
 
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place
-from eechips.scripts.pooling.script_functions import ScriptFunction, fields, unwrapped
+from eechips.scripts.pooling.script_functions import ScriptFunction, fields, unwrapped, wrapped_functions
 
 READ, ADDED, EXTENDED, SET, OTHER = "read", "added", "extended", "set", "other"
 """Uses: a value is read, a number is added, items are added to a container, a value is set; any other change."""
 
 UNKNOWN: Any = object()
 CONTAINERS = (dict, list, set, deque, tuple)
-MODULE, ARGUMENT = "module ", "argument "
-"""Beginnings of the variables of other modules, and of arguments."""
+MODULE, ARGUMENT, OBJECT = "module ", "argument ", "object "
+"""Beginnings of the variables of other modules, of arguments, and of what no variable of the call has."""
 
 
 def overlap(one: Place, other: Place) -> bool:
@@ -66,14 +66,22 @@ class SharedPlaces:
         self.module = source.module
         self.links: dict[Place, Place] = {}
         self.levels = 0
+        self._cells = [cell for part in wrapped_functions(member) for cell in ScriptFunction(part).cells().values()]
         self._variables = source.variables() | {"self": getattr(member, "__self__", UNKNOWN)}
 
     def added(self, thing: Any) -> Place:
         """Return the place of an object that no variable of the call has by its name, as of a bound method."""
         names = (name for name, value in self._variables.items() if value is thing)
-        name = next(names, f"object {type(thing).__name__}")
+        name = next(names, f"{OBJECT}{type(thing).__name__}")
         self._variables.setdefault(name, thing)
-        return (name,) if self._variables[name] is thing else (f"object {len(self._variables)}",)
+        return (name,) if self._variables[name] is thing else (f"{OBJECT}{len(self._variables)}",)
+
+    def inherited(self, name: str, cell: Any, value: Any) -> Place:
+        """Return the place of a variable of the functions around a called one: the call itself may not have it."""
+        if any(cell is own for own in self._cells):
+            return (name,)
+        names = (n for n, other in self._variables.items() if other is value and isinstance(value, CONTAINERS))
+        return (next(names, f"{OBJECT}{name}"),)
 
     def value(self, place: Place) -> Any:
         """Return what is at a place; for a key that differs, one of the items; UNKNOWN for what is not known."""
