@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import multiprocessing
 import os
 import threading
+import weakref
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -190,3 +192,13 @@ def test_a_proxy_that_requests_can_use_passes(proxy: str, monkeypatch: pytest.Mo
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     open_session("https://earthengine.googleapis.com").close()
+
+
+@pytest.mark.parametrize("is_guarded", [False, True])
+def test_a_session_that_is_given_up_closes_its_connections(url: str, is_guarded: bool) -> None:
+    session = open_session(url, is_guarded=is_guarded)
+    assert session.get(f"{url}/busy").status_code == 429
+    adapter = weakref.ref(session.get_adapter(url))
+    del session
+    gc.collect()
+    assert adapter() is None

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import socket
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -66,7 +67,7 @@ class GuardedAdapter(Adapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Have the pools make guarded connections."""
         super().init_poolmanager(*args, **kwargs)
-        self.poolmanager.pool_classes_by_scheme = _limited_pools(self._refuse_address)
+        self.poolmanager.pool_classes_by_scheme = _limited_pools(partial(_refuse_address, self._is_public))
 
     def send(self, request: Any, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request, unless its URL names an address that is off limits.
@@ -75,27 +76,34 @@ class GuardedAdapter(Adapter):
             PermanentError: if it does, or its host resolves to one.
         """
         host = urlsplit(request.url).hostname or ""
-        self._refuse(host, is_metadata=is_metadata_host(host), is_private=is_private_host(host))
+        _refuse(host, self._is_public, is_metadata=is_metadata_host(host), is_private=is_private_host(host))
         return super().send(request, *args, **kwargs)
 
-    def _refuse_address(self, host: str, address: str) -> None:
-        self._refuse(host, is_metadata=is_metadata_address(address), is_private=is_private_address(address))
 
-    def _refuse(self, host: str, *, is_metadata: bool, is_private: bool) -> None:
-        if is_metadata:
-            raise PermanentError(
-                f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
-                " downloaded from there"
-            )
-        if self._is_public and is_private:
-            raise PermanentError(
-                f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
-                " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
-            )
+def _refuse_address(is_public: bool, host: str, address: str) -> None:
+    _refuse(host, is_public, is_metadata=is_metadata_address(address), is_private=is_private_address(address))
+
+
+def _refuse(host: str, is_public: bool, *, is_metadata: bool, is_private: bool) -> None:
+    if is_metadata:
+        raise PermanentError(
+            f"{host} is an address of this machine's own network, where clouds hand out its credentials: nothing is"
+            " downloaded from there"
+        )
+    if is_public and is_private:
+        raise PermanentError(
+            f"{host} is an address of a private network, and was named by a host of the public internet: nothing is"
+            " downloaded from there. If you trust it, name it yourself, in a list of items on this machine"
+        )
 
 
 def _limited_pools(refuse: Callable[[str, str], None]) -> dict[str, type[urllib3.HTTPConnectionPool]]:
-    """Return, by scheme, the classes of pools that do not connect to addresses that are off limits."""
+    """Return, by scheme, the classes of pools that do not connect to addresses that are off limits.
+
+    Args:
+        refuse: refuses a host by its name and an address. It must not hold the adapter: connections that are kept open
+            hold this function, and would never be closed with an adapter that is given up.
+    """
 
     class Connection(urllib3.connection.HTTPConnection):
         def _new_conn(self) -> socket.socket:
