@@ -28,6 +28,7 @@ from eechips_local.stubs.stub_scene import StubScene
 
 _USUAL_SIZE = 1000.0  # metres of a pixel whose size is not stated
 _KEPT_BANDS = 1 << 16  # bands of a collection's images that are kept: scripts read one composite at many places
+_IMAGE_BANDS = 15  # bands that need as much memory as the properties of an image
 _MINUTES: Mapping[str, int] = {"minute": 1, "hour": 60, "day": 1440}
 _FORMATS: Mapping[str, str] = {
     "minute": "%Y%m%dT%H%M", "hour": "%Y%m%dT%H", "day": "%Y%m%d", "month": "%Y%m", "year": "%Y",
@@ -395,7 +396,7 @@ class StubCollection:
         key = (number, *variant.values())
         image = self._kept.get(key)
         if image is None:
-            if (len(self._kept) + 1) * len(self.dataset.bands) > _KEPT_BANDS:
+            if (len(self._kept) + 1) * (len(self.dataset.bands) + _IMAGE_BANDS) > _KEPT_BANDS:
                 self._kept.clear()
             image = self._kept[key] = self._make(number, variant)
         return image
