@@ -100,6 +100,10 @@ class Best:
     def itself(self):
         return self
 
+    def counted(self, value):
+        self.keep(value)
+        return sums
+
     def __call__(self, value):
         self.keep(value)
 
@@ -153,6 +157,7 @@ _DEPENDENT = {
     "items of a loop": "for group in groups.values():\n    keep(group, VALUES[n])",
     "items of a comprehension": "[keep(group, VALUES[n]) for group in groups.values()]",
     "a dict of the call": "own_dict = {'there': state}\nkeep(own_dict['there'], VALUES[n])",
+    "the target of a sum": "best.counted(VALUES[n]).n += 1",
     "one of two": "there = state if n % 2 else groups['a']\nkeep(there, VALUES[n])",
     "globals": "globals()['state'] = {'best': max(globals()['state']['best'], VALUES[n])}",
     "what is printed": "print(keep_state(VALUES[n]))",

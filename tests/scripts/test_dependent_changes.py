@@ -187,12 +187,7 @@ _MERGED = {
             by[n % 2] = []
         by[n % 2].append(n)
     """,
-    "groups that an error begins": """
-        try:
-            by[n % 2].append(n)
-        except KeyError:
-            by[n % 2] = [n]
-    """,
+    "groups that an error begins": "try:\n    by[n % 2].append(n)\nexcept KeyError:\n    by[n % 2] = [n]",
     "what is remembered": """
         if n in cache:
             return cache[n]
@@ -254,6 +249,7 @@ _MERGED = {
     "a context": "with tally:\n    pass",
     "what is made once": "value = by.setdefault('k', 'made')\nrows.append(value)",
     "what an error begins": "try:\n    return cache[n]\nexcept KeyError:\n    cache[n] = n * n\n    return cache[n]",
+    "a list that an error begins": "try:\n    plain.kept.append(n)\nexcept AttributeError:\n    plain.kept = [n]",
     "what setdefault begins": "state.setdefault('all', [])\nstate['all'].append(n)",
     "a method by its name": 'getattr(stats, "count")(n)',
     "methods that only read": "by[n] = value_at(n)",
@@ -329,6 +325,8 @@ _DEPENDENT = {
     "what setdefault returns": "value = by.setdefault('k', n)\nrows.append(value)",
     "what setdefault returns in a condition": "if by.setdefault('owner', n) == n:\n    rows.append(n)",
     "what an error begins": "try:\n    value = by['k']\nexcept KeyError:\n    value = by['k'] = n\nrows.append(value)",
+    "what a missing key decides": "try:\n    by[n % 3]\nexcept KeyError:\n    by[n % 3] = 1\n    rows.append(n % 3)",
+    "what a known key decides": "try:\n    by[n % 3]\nexcept KeyError:\n    by[n % 3] = 1; return\nrows.append(1)",
     "the last items": "rows[:] = rows[-2:] + [n]",
     "removed items": "rows.append(n)\nrows[:-2] = []",
     "a method by its name": 'getattr(stats, "lowest")(VALUES[n])',

@@ -11,6 +11,7 @@ import numpy as np
 
 from eechips.scripts.pooling.call_variables import Call, CallVariables
 from eechips.scripts.pooling.called_functions import Place
+from eechips.scripts.pooling.script_functions import fields
 from eechips.scripts.pooling.shared_places import ADDED, EXTENDED, may_equal, variable_name
 from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.state_changes import Removal, StateChange, equal, is_number, is_table
@@ -160,7 +161,7 @@ def _add(there: Any, key: Any, value: Any, path: tuple[Any, ...], merging: _Merg
     Args:
         path: path to the item.
     """
-    present: Any = there.get(key) if isinstance(there, dict) else None
+    present: Any = (there if isinstance(there, dict) else fields(there)).get(key)
     if isinstance(there, (Counter, defaultdict)) and is_number(present):
         _set(there, key, present + value)
     elif type(value) is not type(present) or not merging.is_joined(path):

@@ -178,10 +178,23 @@ class _Reader:
         return tests | ends | (test if ends or any(map(leaves, blocks)) else frozenset())
 
     def _attempt(self, node: ast.Try, tests: _Tests) -> _Tests:
-        """Read handlers of errors, which may set what follows them reads, or not, and their block. See `_block`."""
+        """Read handlers of errors, which may set what follows them reads, or not, and their block. See `_block`.
+
+        That a key is missing decides on what is done in a handler, and without an error.
+        """
         handlers = [line for handler in node.handlers for line in handler.body]
-        inner = tests | {((f"handler {node.lineno}",), UNSET)}
-        return self._block([*node.body, *node.orelse, *node.finalbody], tests | (self._block(handlers, inner) - inner))
+        missing = self._missing(node)
+        inner = tests | {((f"handler {node.lineno}",), UNSET)} | missing
+        ends = self._block(handlers, inner) - inner
+        is_decisive = bool(node.orelse) or any(leaves(handler.body) for handler in node.handlers)
+        tests |= ends | (missing if is_decisive else frozenset())
+        return self._block([*node.body, *node.orelse, *node.finalbody], tests)
+
+    def _missing(self, node: ast.Try) -> _Tests:
+        """Return the tests for keys that a block only looks up."""
+        looked = [line.value for line in node.body if isinstance(line, (ast.Expr, ast.Assign, ast.Return))]
+        places = (self._scope.place(part) for part in looked if isinstance(part, ast.Subscript))
+        return frozenset((place, UNSET) for place in places if place is not None)
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: _Tests) -> None:
         value = node.value
@@ -302,6 +315,9 @@ class _Reader:
     def _keys(self, node: ast.AST, tests: _Tests) -> None:
         """Read the keys that lead to a place."""
         while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+            if isinstance(node, ast.Call) and self._scope.called(node.func):
+                self._call(node, tests)
+                return
             keys = [node.slice] if isinstance(node, ast.Subscript) else getattr(node, "args", [])
             for key in keys:
                 self._expression(key, tests)
