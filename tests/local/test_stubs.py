@@ -254,7 +254,7 @@ def test_images_are_made_once_where_a_composite_is_read_at_many_places() -> None
     assert all(image is other for image, other in zip(first, second, strict=True))
 
 
-@pytest.mark.parametrize(("name", "count"), [("NASA/GSFC/MERRA/aer_nv/2", 200), ("UCSB-CHG/CHIRPS/DAILY", 5000)])
+@pytest.mark.parametrize(("name", "count"), [("NASA/GSFC/MERRA/aer_nv/2", 200), ("NASA/ORNL/DAYMET_V4", 5000)])
 def test_few_images_are_kept(name: str, count: int) -> None:
     """MERRA-2 has images of 1,514 bands: 4,096 of them need 600 MB, which a server would keep."""
     collection = RECORDS.get(name)
