@@ -18,7 +18,7 @@ from eechips.engine.costs.planning_cost import extrapolate_planning
 from eechips.engine.costs.unit_costs import size_of
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.plans.plan import draw_spread, name_template, seed_of
-from eechips.engine.plans.planner import ANSWERS_NAME, GradualPlanning, Planner
+from eechips.engine.plans.planner import GradualPlanning, Planner, has_answers
 from eechips.engine.progress import Progress, is_notebook
 from eechips.engine.run_components import RunComponents
 from eechips.engine.run_context import RUN_FEATURES, RunFeature
@@ -264,7 +264,7 @@ def stop_message(config: RunConfig, *, is_planned: bool = True) -> str:
     kept = "Stopped; completed results are kept"
     if not is_planned:
         kept = "Stopped while planning; there are no results yet"
-        if (config.out / ANSWERS_NAME).exists():
+        if has_answers(config):
             kept += ", and what the service has answered is kept"
     repeated = config.command or ("run the cell again" if is_notebook() else "the same command")
     return f"{kept}. To resume: {repeated}"

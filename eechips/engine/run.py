@@ -17,7 +17,7 @@ from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import continue_plan, describe
 from eechips.engine.plans.plan import SPENT
 from eechips.engine.plans.plan_extension import continue_extended
-from eechips.engine.plans.planner import ANSWERS_NAME, remove_answers
+from eechips.engine.plans.planner import has_answers, remove_answers
 from eechips.engine.plans.resume import EarlierRun
 from eechips.engine.progress import Progress
 from eechips.engine.results.result_assembly import assemble
@@ -95,7 +95,7 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            if str(error) == SPENT and not is_planned and (config.out / ANSWERS_NAME).exists():
+            if str(error) == SPENT and has_answers(config):
                 raise UsageError(f"{SPENT}, or repeat the command: what the service has answered is kept") from None
             if is_new and not is_planned:
                 _remove_unplanned(config.out)

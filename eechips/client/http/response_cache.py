@@ -57,6 +57,15 @@ class ResponseCache:
             raise database_error(path, error, advice) from error
         self.is_closed = False
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no response was stored."""
+        with self._lock:
+            try:
+                return self._db.execute("SELECT 1 FROM responses LIMIT 1").fetchone() is None
+            except sqlite3.Error:
+                return True
+
     def find(self, request: str) -> bytes | None:
         """Return the response to a request, by its URL and body; None if it is unknown or too old."""
         with self._lock:

@@ -15,6 +15,7 @@ from typing import Any
 
 from eechips.client.error_classification import RESUME
 from eechips.client.http.response_cache import RESPONSE_CACHE, ResponseCache
+from eechips.engine.config import RunConfig
 from eechips.engine.plans.plan import SPENT, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
 from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, Stopped, StorageError, UsageError
@@ -49,6 +50,18 @@ def _open_answers(path: Path) -> ResponseCache:
     except StorageError:
         remove_answers(path.parent)
         return ResponseCache(path)
+
+
+def has_answers(config: RunConfig) -> bool:
+    """Return whether the next planner of a run needs fewer requests, as its folder has responses.
+
+    Those of a local Earth Engine, which has another address in each run, are not found again.
+    """
+    path = config.out / ANSWERS_NAME
+    if config.is_local or not path.exists():
+        return False
+    with contextlib.closing(_open_answers(path)) as answers:
+        return not answers.is_empty
 
 
 def remove_answers(folder: Path) -> None:
