@@ -56,6 +56,11 @@ def local_path(path: str | Path) -> Path:
     return named_path.absolute() if first.startswith("~") or ":" in first else named_path
 
 
+def is_url(path: str | Path) -> bool:
+    """Return whether a text begins as a URL, also one of whose slashes :class:`~pathlib.Path` has left one."""
+    return bool(_ADDRESS.match(str(path)))
+
+
 def _address_hint(text: str) -> str:
     """Return what to write instead of an address, for the end of a message."""
     if text.startswith(("http:/", "https:/")):

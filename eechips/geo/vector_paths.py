@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
-from eechips.files.local_paths import is_file, local_path
+from eechips.files.local_paths import is_file, is_url, local_path
 from eechips.geo.vector_formats import SIDECARS, RefusedFileError, check_beside
 
 _LAYER = "|layername="
@@ -48,6 +48,8 @@ def describe_missing(path: str | Path) -> str:
     file = split_layer(path)[0]
     if str(file) == "-":
         return "standard input is not read: write it to a file first"
+    if is_url(file) and not file.exists():
+        return f"{str(path)!r} is an address, not a file or folder of this machine; download it first"
     try:
         local_path(file)
     except UsageError as error:

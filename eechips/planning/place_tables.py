@@ -404,13 +404,16 @@ def _why(path: Path, coordinate: float, *, may_be_swapped: bool) -> str:
 
 def _no_date(field: str, texts: Sequence[str], date_format: str | None, *, is_rare: bool) -> str:
     """Return the message about values that are no dates; ``is_rare`` says whether most values of the field are."""
-    cure = "; write it as in the other rows" if is_rare else ""
+    cure = "write it as in the other rows"
     if date_format is not None:
-        return f"{field} is not a date with the format {date_format}: {texts[0]!r}{cure}"
+        fault = f"{field} is not a date with the format {date_format}: {texts[0]!r}"
+        return f"{fault}; correct it, or {cure}" if is_rare else fault
     strange = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
     fault = f"{field} is not a date (YYYY-MM-DD): {(strange or texts)[0]!r}"
-    if not strange or is_rare:
-        return f"{fault}{cure}"
+    if not strange:
+        return f"{fault}; there is no such day"
+    if is_rare:
+        return f"{fault}; {cure}"
     formats = guess_date_formats(strange)
     if not formats:
         return f"{fault}; write all as YYYY-MM-DD"

@@ -198,10 +198,16 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
         mixed.moments("day")
     with pytest.raises(RegionError, match="row 1: day is not a date with the format %Y/%m/%d: '31/12/2020'"):
         places.moments("day", "%Y/%m/%d")
-    for odd, day_format in (("31/12/2020", None), ("2020-02-30", None), ("2020-02-28", "%d/%m/%Y")):
+    like = "write it as in the other rows"
+    for odd, day_format, cure in (
+        ("31/12/2020", None, like),
+        ("2020-02-30", None, "there is no such day"),
+        ("2020-02-28", "%d/%m/%Y", f"correct it, or {like}"),
+        ("30/02/2020", "%d/%m/%Y", f"correct it, or {like}"),
+    ):
         usual = "2020-02-27" if day_format is None else "27/02/2020"
         places = read_places(written(tmp_path, f"lon,lat,day\n8,47,{usual}\n8,47,{odd}\n8,47,{usual}\n"))
-        with pytest.raises(RegionError, match=f"row 2: day is not .*'{odd}'; write it as in the other rows$"):
+        with pytest.raises(RegionError, match=f"row 2: day is not .*'{odd}'; {cure}$"):
             places.moments("day", day_format)
 
 
@@ -257,7 +263,8 @@ def test_a_day_that_does_not_exist_needs_no_format(tmp_path: Path) -> None:
         read_places(path).moments("day")
     assert (
         str(wrong.value)
-        == f"{path} (row 1 is the first below the header): rows 1, 2: day is not a date (YYYY-MM-DD): '2020-13-01'"
+        == f"{path} (row 1 is the first below the header): rows 1, 2: day is not a date (YYYY-MM-DD): '2020-13-01';"
+        " there is no such day"
     )
     mixed = read_places(written(tmp_path, "lon,lat,day\n8,47,2020-13-01\n8,47,31/12/2020\n"))
     with pytest.raises(RegionError, match=r"rows 1, 2: day is not .*: '31/12/2020'; .*columns='date=day:%d/%m/%Y'"):
