@@ -23,7 +23,8 @@ import numpy as np
 VALUES = [3, 9, 1, 7, 9, 2, 8, 4]
 state, groups, rows, text = {"best": -1}, {"a": {"best": -1}}, [], ""
 ids, cells, own, space = itertools.count(), np.empty(8, object), UserDict(), {"a": types.SimpleNamespace(n=0)}
-day, recent, status = datetime.date(1, 1, 1), deque(maxlen=3), None
+pixels = np.zeros((8, 2))
+column, day, recent, status = pixels[:, 1], datetime.date(1, 1, 1), deque(maxlen=3), None
 
 def keep(there, value):
     if value > there["best"]:
@@ -169,6 +170,7 @@ _DEPENDENT = {
     "a field of a function": "count()",
     "slots": "slots.n += 1",
     "an array of objects": "cells[n] = [n]",
+    "an array in the memory of another": "column[n] = n\nrows.append(pixels[n].sum())",
     "a dict of a library": "own[n] = n",
     "a namespace in a dict": "space['a'].n += 1",
     "the last ones": "recent.append(n)",

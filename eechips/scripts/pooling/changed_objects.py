@@ -171,6 +171,7 @@ def _is_lost(place: Place, places: SharedPlaces) -> bool:
         or place[0].startswith(OBJECT)
         or any(_is_of(value, _PACKAGES, _CLASSES) for value in values)
         or any(map(_hides, values, (*place[1:], "")))
+        or any(map(places.is_viewed, values))
         or is_too_large(variable, places.module)
     )
 

@@ -83,6 +83,12 @@ class SharedPlaces:
         names = (n for n, other in self._variables.items() if other is value and isinstance(value, CONTAINERS))
         return (next(names, f"{OBJECT}{name}"),)
 
+    def is_viewed(self, array: Any) -> bool:
+        """Return whether another variable of the call is an array in the same memory: copies of both are apart."""
+        variables = (*self._variables.values(), *fields(self._variables["self"]).values())
+        arrays = (value for value in variables if isinstance(value, np.ndarray) and value is not array)
+        return isinstance(array, np.ndarray) and any(np.may_share_memory(array, other) for other in arrays)
+
     def value(self, place: Place) -> Any:
         """Return what is at a place; for a key that differs, one of the items; UNKNOWN for what is not known."""
         name, *steps = place
