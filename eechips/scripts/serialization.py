@@ -34,8 +34,8 @@ _LOCK = type(threading.Lock())
 _CACHED = type(functools.lru_cache(maxsize=None)(lambda: None))
 _SIGNALLING = frozenset({"asyncio", "concurrent", "multiprocessing", "queue", "_queue", "subprocess", "threading"})
 _LOCKS = (_LOCK, type(threading.RLock()), synchronize.SemLock)
-_REFUSALS = (pickle.PicklingError, TypeError, ValueError, AttributeError, RuntimeError, NotImplementedError)
-"""Errors by which objects refuse to be pickled."""
+_REFUSALS = (pickle.PicklingError, TypeError, ValueError, AttributeError, LookupError, RuntimeError)
+"""Errors by which objects refuse to be pickled; a LookupError comes from their ``__getattr__`` on Python 3.10."""
 
 
 def _moved_path(before: Sequence[str], after: str, text: str) -> str:

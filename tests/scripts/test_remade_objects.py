@@ -156,7 +156,7 @@ def test_objects_are_made_anew_unless_they_write_files(
 def _is_sendable(thing: Any, remade: dict[int, Expression]) -> bool:
     try:
         cloudpickle.dumps(thing)
-    except (TypeError, pickle.PicklingError):
+    except (TypeError, LookupError, pickle.PicklingError):
         return False
     return True
 
