@@ -327,6 +327,7 @@ _DEPENDENT = {
     "what an error begins": "try:\n    value = by['k']\nexcept KeyError:\n    value = by['k'] = n\nrows.append(value)",
     "what a missing key decides": "try:\n    by[n % 3]\nexcept KeyError:\n    by[n % 3] = 1\n    rows.append(n % 3)",
     "what a known key decides": "try:\n    by[n % 3]\nexcept KeyError:\n    by[n % 3] = 1; return\nrows.append(1)",
+    "a free name": "i = 0\nwhile f'{i}.tif' in by:\n    i += 1\nby[f'{i}.tif'] = n",
     "the last items": "rows[:] = rows[-2:] + [n]",
     "removed items": "rows.append(n)\nrows[:-2] = []",
     "a method by its name": 'getattr(stats, "lowest")(VALUES[n])',

@@ -120,7 +120,10 @@ class _Reader:
     def _statement(self, node: ast.stmt, tests: _Tests) -> _Tests:
         """See `_block`."""
         match node:
-            case ast.If() | ast.While():
+            case ast.While():  # what it finds, as a free name, decides on what follows it
+                test = frozenset((place, COMPARED) for place, _ in self._test(node.test, tests))
+                return self._branches(test, [node.body, node.orelse], tests) | test
+            case ast.If():
                 test, blocks = self._test(node.test, tests), [node.body]
                 while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):  # elif
                     node = node.orelse[0]
