@@ -182,8 +182,7 @@ def test_images_of_the_own_collection_differ_in_everything() -> None:
 
 
 YEARS = {
-    "MODIS/006/MCD12Q1": 2020,
-    "MODIS/051/MCD12Q1": 2013,
+    **{f"MODIS/{version}/MCD12Q1": 2013 for version in ("006", "051")},
     **{f"LANDSAT/LT04/C02/{level}": 1990 for level in ("T1", "T1_L2", "T1_TOA")},
     **{f"LANDSAT/LT05/C02/{level}": 2005 for level in ("T1", "T1_L2", "T1_TOA")},
     "COPERNICUS/DEM/GLO30": 2010,
