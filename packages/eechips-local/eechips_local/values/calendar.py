@@ -391,5 +391,5 @@ def parse_timestamp(text: str) -> datetime:
     """
     # Python 3.10 reads neither "Z" nor other fractions than of three or six digits.
     padded = re.sub(r"\.([0-9]{0,6})[0-9]*", lambda match: f".{match[1]:0<6}", text.strip())
-    moment = datetime.fromisoformat(re.sub("[Zz]$", "+00:00", padded))
+    moment = datetime.fromisoformat(re.sub("(?<=[0-9])[Zz]$", "+00:00", padded))
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
