@@ -19,11 +19,14 @@ import datetime, enum, functools, itertools, threading, types
 from collections import UserDict, deque
 from contextlib import contextmanager
 import numpy as np
+import pandas as pd
 
 VALUES = [3, 9, 1, 7, 9, 2, 8, 4]
 state, groups, rows, text = {"best": -1}, {"a": {"best": -1}}, [], ""
 ids, cells, own, space = itertools.count(), np.empty(8, object), UserDict(), {"a": types.SimpleNamespace(n=0)}
 pixels = np.zeros((8, 2))
+grid, level, by = np.zeros((8, 2)), np.zeros((8, 2)), {}
+frame, views, begun = pd.DataFrame(grid, copy=False), {"l": level[:, 1]}, pd.Timestamp(0)
 column, day, recent, status = pixels[:, 1], datetime.date(1, 1, 1), deque(maxlen=3), None
 
 def keep(there, value):
@@ -171,6 +174,12 @@ _DEPENDENT = {
     "slots": "slots.n += 1",
     "an array of objects": "cells[n] = [n]",
     "an array in the memory of another": "column[n] = n\nrows.append(pixels[n].sum())",
+    "a table in the memory of an array": "grid[n] += n",
+    "an array in a dict in the memory of another": "level[n] = n\nrows.append(views['l'].sum())",
+    "a free name that a loop finds": "for i in range(9):\n    if i not in by:\n        break\nby[i] = n",
+    "a free name that a loop takes": "for i in range(9):\n    if i not in by:\n        by[i] = n\n        break",
+    "what a key in a sum decides": "try:\n    n += by[n % 3]\nexcept KeyError:\n    by[n % 3] = 1\n    rows.append(n)",
+    "what is after a known key": "try:\n    return by[n % 3]\nexcept KeyError:\n    by[n % 3] = n\nrows.append(n)",
     "a dict of a library": "own[n] = n",
     "a namespace in a dict": "space['a'].n += 1",
     "the last ones": "recent.append(n)",

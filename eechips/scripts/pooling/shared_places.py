@@ -8,18 +8,22 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
-from types import CodeType
+from numbers import Number
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from eechips.scripts.pooling.call_variables import executed_function
 from eechips.scripts.pooling.called_functions import Place
 from eechips.scripts.pooling.script_functions import ScriptFunction, fields, unwrapped, wrapped_functions
+from eechips.scripts.script_source import last_name
 
 READ, ADDED, EXTENDED, SET, OTHER = "read", "added", "extended", "set", "other"
 """Uses: a value is read, a number is added, items are added to a container, a value is set; any other change."""
@@ -84,10 +88,11 @@ class SharedPlaces:
         return (next(names, f"{OBJECT}{name}"),)
 
     def is_viewed(self, array: Any) -> bool:
-        """Return whether another variable of the call is an array in the same memory: copies of both are apart."""
-        variables = (*self._variables.values(), *fields(self._variables["self"]).values())
-        arrays = (value for value in variables if isinstance(value, np.ndarray) and value is not array)
-        return isinstance(array, np.ndarray) and any(np.may_share_memory(array, other) for other in arrays)
+        """Return whether a variable of the call has another array in the same memory: copies of both are apart."""
+        if not isinstance(array, np.ndarray):
+            return False
+        arrays = (other for value in self._variables.values() for other in _arrays(value, _MOST_LEVELS))
+        return any(other is not array and np.may_share_memory(array, other) for other in arrays)
 
     def value(self, place: Place) -> Any:
         """Return what is at a place; for a key that differs, one of the items; UNKNOWN for what is not known."""
@@ -97,6 +102,25 @@ class SharedPlaces:
         for step in steps:
             value = _inner(value, step)
         return value
+
+
+_MOST_LEVELS, _MOST_ITEMS = 2, 1000
+"""Levels of containers and objects, and items of each, whose arrays are compared."""
+
+
+def _arrays(value: Any, levels: int) -> Iterator[npt.NDArray[Any]]:
+    """Yield an array, the columns of a table, and the arrays of the items and attributes of anything else."""
+    if isinstance(value, np.ndarray):
+        yield value
+    elif isinstance(value, (type, ModuleType, FunctionType)) or not levels:
+        return
+    elif type(value).__module__.partition(".")[0] == "pandas" and hasattr(value, "to_numpy"):
+        columns = [part for _, part in value.items()] if getattr(value, "ndim", 0) == 2 else [value]
+        yield from (np.asarray(part) for part in columns if isinstance(getattr(part, "dtype", None), np.dtype))
+    else:
+        parts = value if isinstance(value, CONTAINERS) else fields(value)
+        for part in islice(parts.values() if isinstance(parts, Mapping) else parts, _MOST_ITEMS):
+            yield from _arrays(part, levels - 1)
 
 
 def _inner(value: Any, step: str) -> Any:
@@ -182,3 +206,25 @@ class SharedUses:
     def codes(self) -> set[CodeType]:
         """Codes of the functions of the script that it consists of, with those that it calls."""
         return {code for (code, _), _ in self.known}
+
+
+def sum_kind(present: Any, node: ast.AugAssign, *, is_new: bool) -> str:
+    """Return the kind of a change of what is present by ``+=``, ``-=`` or another operation.
+
+    Args:
+        is_new: whether a new object has the sum.
+    """
+    value, is_sum = node.value, isinstance(node.op, (ast.Add, ast.Sub))
+    if isinstance(node.op, ast.BitOr) and isinstance(present, (dict, set)):
+        return EXTENDED
+    if not is_sum or isinstance(present, (bool, np.bool_)):
+        return OTHER
+    if isinstance(present, (deque, Counter)):
+        return OTHER if is_new or isinstance(node.op, ast.Sub) else EXTENDED
+    if isinstance(present, list) or (present is UNKNOWN and isinstance(value, (ast.List, ast.ListComp))):
+        return EXTENDED
+    if present is not UNKNOWN:
+        return ADDED if isinstance(present, (Number, np.ndarray)) else OTHER
+    is_text = isinstance(value, ast.Constant) and isinstance(value.value, (str, bytes))
+    is_text = is_text or last_name(getattr(value, "func", value)) == "str"
+    return OTHER if is_text or isinstance(value, (ast.JoinedStr, ast.Tuple)) else ADDED

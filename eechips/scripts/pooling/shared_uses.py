@@ -28,6 +28,7 @@ from eechips.scripts.pooling.shared_places import (
     Test,
     is_argument,
     overlap,
+    sum_kind,
 )
 from eechips.scripts.pooling.state_changes import is_table
 from eechips.scripts.pooling.statement_kinds import (
@@ -67,6 +68,11 @@ def shared_uses(function: Any) -> SharedUses:
     return uses
 
 
+def _compared(test: _Tests) -> _Tests:
+    """Return tests on values that other calls change, not only on whether there is one."""
+    return frozenset((place, COMPARED) for place, _ in test)
+
+
 class _Reader:
     """Read a function. Each method has the tests under which a statement or expression is executed.
 
@@ -84,6 +90,7 @@ class _Reader:
         self._uses, self._tests, self._callers = uses, tests, callers
         self._scope = Scope(member, context, uses.places)
         self._inner = set[str]()
+        self._is_search = False  # whether a loop is read that ends by break
 
     def read(self, *, is_first: bool = False) -> None:
         """Read its definition.
@@ -120,9 +127,8 @@ class _Reader:
     def _statement(self, node: ast.stmt, tests: _Tests) -> _Tests:
         """See `_block`."""
         match node:
-            case ast.While():  # what it finds, as a free name, decides on what follows it
-                test = frozenset((place, COMPARED) for place, _ in self._test(node.test, tests))
-                return self._branches(test, [node.body, node.orelse], tests) | test
+            case ast.For() | ast.AsyncFor() | ast.While():
+                return self._loop(node, tests)
             case ast.If():
                 test, blocks = self._test(node.test, tests), [node.body]
                 while len(node.orelse) == 1 and isinstance(node.orelse[0], ast.If):  # elif
@@ -134,10 +140,6 @@ class _Reader:
                 return self._branches(self._test(node.subject, tests), [case.body for case in node.cases], tests)
             case ast.Assert():
                 return tests | self._test(node.test, tests)
-            case ast.For() | ast.AsyncFor():
-                self._expression(node.iter, tests)
-                self._scope.bind_items(node.target, node.iter)
-                return self._block(node.orelse, self._block(node.body, tests))
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
                     self._entered(item, tests)
@@ -169,6 +171,19 @@ class _Reader:
                         self._expression(child, tests)
         return tests
 
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, tests: _Tests) -> _Tests:
+        """See `_block`. What a loop finds that ends by a condition, as a free name, decides on what follows it."""
+        is_search, self._is_search = self._is_search, any(isinstance(part, ast.Break) for part in ast.walk(node))
+        if isinstance(node, ast.While):
+            test = _compared(self._test(node.test, tests))
+            tests = self._branches(test, [node.body, node.orelse], tests) | test
+        else:
+            self._expression(node.iter, tests)
+            self._scope.bind_items(node.target, node.iter)
+            tests = self._block(node.orelse, self._block(node.body, tests))
+        self._is_search = is_search
+        return tests
+
     def _only_prints(self, call: ast.Call) -> bool:
         """Return whether a call is of a function of the script that only prints or logs."""
         members = [ScriptFunction(member) for member, _ in self._scope.called(call.func)]
@@ -176,6 +191,7 @@ class _Reader:
 
     def _branches(self, test: _Tests, blocks: Sequence[Sequence[ast.stmt]], tests: _Tests) -> _Tests:
         """Read the blocks of which a test chooses one; see `_block`."""
+        test = _compared(test) if self._is_search else test
         inner = tests | test
         ends = frozenset[Test]().union(*(self._block(block, inner) - inner for block in blocks))
         return tests | ends | (test if ends or any(map(leaves, blocks)) else frozenset())
@@ -189,14 +205,16 @@ class _Reader:
         missing = self._missing(node)
         inner = tests | {((f"handler {node.lineno}",), UNSET)} | missing
         ends = self._block(handlers, inner) - inner
-        is_decisive = bool(node.orelse) or any(leaves(handler.body) for handler in node.handlers)
+        is_decisive = bool(node.orelse) or leaves(node.body) or any(leaves(part.body) for part in node.handlers)
         tests |= ends | (missing if is_decisive else frozenset())
         return self._block([*node.body, *node.orelse, *node.finalbody], tests)
 
     def _missing(self, node: ast.Try) -> _Tests:
-        """Return the tests for keys that a block only looks up."""
-        looked = [line.value for line in node.body if isinstance(line, (ast.Expr, ast.Assign, ast.Return))]
-        places = (self._scope.place(part) for part in looked if isinstance(part, ast.Subscript))
+        """Return the tests for keys that a block looks up."""
+        kinds = (ast.Expr, ast.Assign, ast.AugAssign, ast.Return)
+        looked = [line.value for line in node.body if isinstance(line, kinds)]
+        parts = (part for value in looked if value is not None for part in ast.walk(value))
+        places = (self._scope.place(part) for part in parts if isinstance(part, ast.Subscript))
         return frozenset((place, UNSET) for place in places if place is not None)
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: _Tests) -> None:
@@ -259,7 +277,7 @@ class _Reader:
             derived = [*scope.derived(node.target), *self._uses.take_readings(first), *([place] if place else [])]
             scope.bind(node.target, None, derived)
             return
-        self._uses.add(_sum_kind(present, node, is_new=is_new), place, tests)
+        self._uses.add(sum_kind(present, node, is_new=is_new), place, tests)
 
     def _changed_place(self, target: ast.expr, tests: _Tests) -> Place | None:
         """Return the place that an assignment changes. Its keys are read, but not in ``table.loc[len(table)]``."""
@@ -419,25 +437,3 @@ class _Reader:
             self._uses.add(EXTENDED if is_added else OTHER, place, tests)
         else:
             self._uses.add(READ, (*place, step(node.args[0])) if name == "get" and node.args else place, tests)
-
-
-def _sum_kind(present: Any, node: ast.AugAssign, *, is_new: bool) -> str:
-    """Return the kind of a change of what is present by ``+=``, ``-=`` or another operation.
-
-    Args:
-        is_new: whether a new object has the sum.
-    """
-    value, is_sum = node.value, isinstance(node.op, (ast.Add, ast.Sub))
-    if isinstance(node.op, ast.BitOr) and isinstance(present, (dict, set)):
-        return EXTENDED
-    if not is_sum or isinstance(present, (bool, np.bool_)):
-        return OTHER
-    if isinstance(present, (deque, Counter)):
-        return OTHER if is_new or isinstance(node.op, ast.Sub) else EXTENDED
-    if isinstance(present, list) or (present is UNKNOWN and isinstance(value, (ast.List, ast.ListComp))):
-        return EXTENDED
-    if present is not UNKNOWN:
-        return ADDED if isinstance(present, (Number, np.ndarray)) else OTHER
-    is_text = isinstance(value, ast.Constant) and isinstance(value.value, (str, bytes))
-    is_text = is_text or last_name(getattr(value, "func", value)) == "str"
-    return OTHER if is_text or isinstance(value, (ast.JoinedStr, ast.Tuple)) else ADDED
