@@ -27,7 +27,7 @@ from eechips_local.protocol.request_errors import InvalidError, MemoryLimitError
 Floats = npt.NDArray[np.float64]
 
 _NODE = re.compile(r"\s*(\d{1,1300})\)\s*(.*?)\s*(\*?)\s*")
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_NUMBER = r"[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?"
 _ROOT = re.compile(rf"root\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})(?:\s*\(.*\))?")
 _SPLIT = re.compile(rf"(.+?)\s*(<=|>=|<|>)\s*({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})\s+({_NUMBER})(?:\s*\(.*\))?")
 _MOST_NODES = 4_000_000

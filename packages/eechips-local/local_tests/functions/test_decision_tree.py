@@ -99,6 +99,7 @@ def test_votes() -> None:
         ),
         ("1) root 2 1 0 *", "have no splits"),
         ("9" * 5000 + ") root 2 1 0", "Decision tree 0 has no node"),
+        ("1) root 2 1 0\n2) x< " + "9" * 50_000, "node 2 cannot be read"),  # each digit was divided in several ways
     ],
 )
 def test_what_is_no_tree(text: str, message: str) -> None:

@@ -91,6 +91,12 @@ def parse_crs(crs: str) -> CRS:
 
 
 @lru_cache(_REMEMBERED)
+def _are_same_plane(one: str, other: str) -> bool:
+    """Return whether two CRS are equal but for names and the order of axes, as EPSG:3857 and ESRI:102100."""
+    return one == other or parse_crs(one).equals(parse_crs(other), ignore_axis_order=True)
+
+
+@lru_cache(_REMEMBERED)
 def metres_per_unit(crs: str) -> float:
     """Return metres in one unit of a CRS's axes.
 
@@ -160,7 +166,7 @@ class PixelGrid:
 
     def lies_on(self, other: PixelGrid, pixels: float) -> bool:
         """Return whether the corners are those of another grid of this size, to a share of its pixels."""
-        if self.crs != other.crs and ":" in self.crs and ":" in other.crs:
+        if ":" in self.crs and ":" in other.crs and not _are_same_plane(self.crs, other.crs):
             return False
         t = other.transform
         edge = min(abs(t.a) + abs(t.b), abs(t.d) + abs(t.e))
