@@ -306,8 +306,9 @@ def write_kubernetes(
         return json.dumps(content, indent=2) + "\n"
 
     array = {"completions": job.tasks, "parallelism": job.tasks, "completionMode": "Indexed"}
-    # A pod that is started again would fail at failed units (status 1) again, and spend a budget (130) again; the join
-    # lists both. Signals end no pod so: Kubernetes sends them to bash, which as process 1 receives SIGKILL only.
+    # A pod that is started again would fail at failed units (status 1) again, and spend a budget again that fetching
+    # has spent (130); the join lists both. Signals end no pod so: Kubernetes sends them to bash, which as process 1
+    # receives SIGKILL only.
     work = f"{job.work(f'auto/{job.tasks}', 'JOB_COMPLETION_INDEX')} || [[ $? =~ ^(1|130)$ ]]"
     q = shlex.quote
     lines = ["#!/bin/bash", "set -euo pipefail", *_WAIT_FOR_JOB]

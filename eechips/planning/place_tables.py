@@ -30,7 +30,7 @@ from eechips.text.suggestion import describe_choices
 Kind = Literal["points", "polygons"]
 
 _DATE_NAMES = {"date", "datetime", "eventdate", "observed", "time", "timestamp"}  # eventDate: Darwin Core
-_YEAR_FIRST = re.compile(r"\d{4}-\d\d-\d\d")
+_YEAR_FIRST = re.compile(r"\d{4}-?\d\d-?\d\d([T ].*)?")
 _FIRST = {"m": "month", "y": "year"}
 _INTEGER = r"^-?(0|[1-9][0-9]{0,17})$"
 _NUMBER = r"^-?(0|[1-9][0-9]{0,14})(\.[0-9]*)?([eE][-+]?[0-9]+)?$"  # float64 has all integers of 15 digits
@@ -411,7 +411,7 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None, *, is_ra
     strange = [text for text in texts if not _YEAR_FIRST.fullmatch(text)]
     fault = f"{field} is not a date (YYYY-MM-DD): {(strange or texts)[0]!r}"
     if not strange:
-        return f"{fault}; there is no such day"
+        return f"{fault}; there is no such day" + (" or time" if ":" in texts[0] else "")
     if is_rare:
         return f"{fault}; {cure}"
     formats = guess_date_formats(strange)

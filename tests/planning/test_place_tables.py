@@ -202,6 +202,8 @@ def test_dates_may_have_a_format(tmp_path: Path) -> None:
     for odd, day_format, cure in (
         ("31/12/2020", None, like),
         ("2020-02-30", None, "there is no such day"),
+        ("20200230", None, "there is no such day"),
+        ("2020-02-30T10:00:00", None, "there is no such day or time"),
         ("2020-02-28", "%d/%m/%Y", f"correct it, or {like}"),
         ("30/02/2020", "%d/%m/%Y", f"correct it, or {like}"),
     ):

@@ -281,9 +281,9 @@ class Downloader:
         collection, _, key = request.asset
         if self._misdescribed.setdefault((collection, key), request) is request:
             _log.warning(
-                "%s is not as the catalogue describes it, but has the stated checksum, and is kept: %s. run.log has"
-                " further files of the asset %s",
-                *(display_url(request.href), difference, key),
+                "%s is not as the catalogue describes it, but has the stated checksum, and is kept: %s. run.log names"
+                " all such files",
+                *(display_url(request.href), difference),
             )
 
     def _request(self, request: DownloadRequest, partial: PartialFile, record: RecordStep, end: float) -> None:
