@@ -72,7 +72,7 @@ def test_without_dates_periods_are_those_of_the_calendar() -> None:
 
 
 @pytest.mark.usefixtures("demo_ee")
-@pytest.mark.parametrize("end", [None, "2015-01-01"])
+@pytest.mark.parametrize("end", [pytest.param(None, marks=pytest.mark.slow), "2015-01-01"])
 def test_a_plan_without_dates_says_that_it_has_all(end: str | None, caplog: CapturedLog) -> None:
     """116 months were fetched without a word."""
     with caplog.at_level("INFO", logger="eechips"):

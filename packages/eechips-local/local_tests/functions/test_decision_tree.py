@@ -107,6 +107,7 @@ def test_what_is_no_tree(text: str, message: str) -> None:
         parse_trees([text])
 
 
+@pytest.mark.slow
 def test_trees_are_written_when_they_are_asked_for() -> None:
     """Scripts read the importance only; the text of 100 trees of 4,000 samples may take as long as their growth."""
     training = TrainingData(np.arange(40.0)[:, None], np.arange(40.0) % 2)
