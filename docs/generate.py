@@ -193,7 +193,7 @@ def _purpose(tree: ast.Module) -> str:
 
 
 def _public_names(path: Path, tree: ast.Module) -> list[str]:
-    """Return the names that an ``__init__.py`` gives: those of its stub, or what it imports for others and assigns."""
+    """Return the public names of a package: those in its stub, or what ``__init__.py`` re-exports and assigns."""
     stub = path.with_suffix(".pyi")
     body = ast.parse(stub.read_text(encoding="utf-8")).body if stub.exists() else tree.body
     imports = [node for node in body if isinstance(node, ast.ImportFrom) and (node.module or "") != "__future__"]
@@ -204,14 +204,16 @@ def _public_names(path: Path, tree: ast.Module) -> list[str]:
         for each in node.names
         if each.asname or node.level or f".{package}." in f".{node.module}."
     }
-    names |= {
-        node.targets[0].id
+    assigned = {
+        node.targets[0].id: node.value
         for node in tree.body
         if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)
     }
-    stated = [node for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"]
-    if stated and isinstance(stated[0].value, (ast.List, ast.Tuple)):
-        names = set(ast.literal_eval(stated[0].value))
+    stated = assigned.get("__all__")
+    if isinstance(stated, (ast.List, ast.Tuple)):
+        names = set(ast.literal_eval(stated))
+    else:
+        names |= assigned.keys()
     return sorted(name for name in names if not name.startswith("_"))
 
 

@@ -29,7 +29,7 @@ def local_path(path: str | Path) -> Path:
     others: these are made absolute.
 
     Raises:
-        UsageError: if it is empty, an address (also one of whose slashes :class:`~pathlib.Path` has left one), or no
+        UsageError: if it is empty, an address (also with one slash, as :class:`~pathlib.Path` leaves it), or no
             text that all libraries can open.
     """
     text = expand_home(path)
@@ -57,7 +57,7 @@ def local_path(path: str | Path) -> Path:
 
 
 def is_url(path: str | Path) -> bool:
-    """Return whether a text begins as a URL, also one of whose slashes :class:`~pathlib.Path` has left one."""
+    """Return whether a text begins as a URL, also with one slash, as :class:`~pathlib.Path` leaves it."""
     return bool(_ADDRESS.match(str(path)))
 
 

@@ -27,7 +27,7 @@ _MOST_MEMBERS = 10_000
 MOST_CRS = 1 << 16
 """Characters of a CRS."""
 
-_SUFFIXES: Mapping[str, str] = {
+SUFFIXES: Mapping[str, str] = {
     ".geojson": "JSON", ".json": "JSON", ".topojson": "JSON", ".geojsonl": "JSON", ".geojsons": "JSON",
     ".ndjson": "JSON", ".gpkg": "GeoPackage", ".shp": "Shapefile", ".fgb": "FlatGeobuf", ".kml": "XML", ".kmz": "zip",
     ".gml": "XML", ".gpx": "XML", ".xml": "XML", ".parquet": "Parquet", ".geoparquet": "Parquet", ".zip": "zip",
@@ -89,7 +89,7 @@ class Limits:
 
 
 def identify(path: Path) -> str:
-    """Return the format of a file by its content: a value of ``_SUFFIXES``.
+    """Return the format of a file by its content: a value of ``SUFFIXES``.
 
     Raises:
         RefusedFileError: if it has no known format, or the name of another format.
@@ -111,7 +111,7 @@ def identify(path: Path) -> str:
         content_format = "XML"
     if content_format is None:
         raise RefusedFileError(f"its content is of no format that is read: {READ}")
-    named = _SUFFIXES.get(path.suffix.lower())
+    named = SUFFIXES.get(path.suffix.lower())
     if named is not None and named != content_format:
         raise RefusedFileError(f"it is named {path.suffix}, but its content is {content_format}")
     return content_format
@@ -149,7 +149,7 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
                 if name.startswith(("/", "\\")) or ".." in re.split(r"[/\\]", name) or "\0" in name:
                     raise RefusedFileError(f"the archive holds a path that leads out of it, {name[:80]!r}")
             shown = [name for name in members if not name.startswith("__MACOSX/") and "/." not in f"/{name}"]
-            data = [name for name in shown if Path(name).suffix.lower() in _SUFFIXES and not name.endswith(".xml")]
+            data = [name for name in shown if Path(name).suffix.lower() in SUFFIXES and not name.endswith(".xml")]
             if path.suffix.lower() == ".kmz":
                 data = _filled([name for name in data if name.lower().endswith(".kml")], archive, limits)
             if len(data) != 1:

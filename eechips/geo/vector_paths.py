@@ -9,15 +9,12 @@ from pathlib import Path
 from eechips.errors import UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.local_paths import is_file, is_url, local_path
-from eechips.geo.vector_formats import SIDECARS, RefusedFileError, check_beside
+from eechips.geo.vector_formats import SIDECARS, SUFFIXES, RefusedFileError, check_beside
 
 _LAYER = "|layername="
 """As QGIS writes it: https://docs.qgis.org/latest/en/docs/pyqgis_developer_cookbook/loadlayer.html"""
 
-_FILE_SUFFIXES = (
-    *(".geojson", ".json", ".topojson", ".geojsonl", ".gpkg", ".shp", ".fgb", ".kml", ".kmz", ".gml", ".gpx", ".gdb"),
-    *(".parquet", ".geoparquet", ".zip", ".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods"),
-)
+_FILE_SUFFIXES = frozenset({*SUFFIXES, ".gdb", ".csv", ".tsv", ".txt", ".xlsx", ".xls", ".ods"})
 """Suffixes of files of places, also of those that are not read."""
 
 
@@ -38,7 +35,7 @@ def is_vector_file(path: str | Path) -> bool:
 
 
 def names_vector_file(path: str | Path) -> bool:
-    """Return whether a text is meant as the path of a file, also of none: from its form it is no id of an asset."""
+    """Return whether a text has the form of a file's path, not of an asset's id; the file may be missing."""
     file = split_layer(path)[0]
     return str(file) == "-" or "://" in str(path) or file.suffix.lower() in _FILE_SUFFIXES
 

@@ -254,7 +254,7 @@ class CallExecutor:
         errors = (error, error.__cause__)
         if self._working_folder.has_database and any(
             isinstance(cause, sqlite3.OperationalError) and "readonly database" in str(cause)
-            for cause in (*errors, error.__context__)  # libraries raise their own errors in place of those of SQLite
+            for cause in (*errors, error.__context__)  # libraries replace errors of SQLite by their own
         ):
             shared = "an SQLite database"
         elif self._has_locked and any(isinstance(cause, ValueError) and "read-only" in str(cause) for cause in errors):

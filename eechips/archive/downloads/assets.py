@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from eechips.archive.downloads.expected_file import ExpectedFile
+from eechips.archive.downloads.expected_file import DRIVERS, ExpectedFile
 from eechips.archive.downloads.integrity import VAGUE_TYPES, normal_type
 from eechips.recipe import Unit
 from eechips.web.urls import file_suffix, strip_signature
@@ -18,14 +18,7 @@ from eechips.web.urls import file_suffix, strip_signature
 _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _MASKS = frozenset({"data-mask", "cloud", "cloud-shadow", "snow-ice", "land-water", "water-mask", "saturation"})
 """Roles of masks (https://github.com/radiantearth/stac-best-practices, asset roles)."""
-_GEOTIFF = (
-    "image/tiff",
-    "image/vnd.stac.geotiff",
-    "image/geotiff",
-    "image/x-geotiff",
-    "image/x.geotiff",
-    "application/geotiff",
-)
+_GEOTIFF = tuple(kind for kind, driver in DRIVERS.items() if driver == "GTiff")
 _JPEG2000 = ("image/jp2",)
 _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 

@@ -47,7 +47,7 @@ _MULTIHASHES = {
     **{0xB240 + size: (f"blake2s-{size}", size) for size in range(1, 33)},
 }
 _MD5 = re.compile(r'"([0-9a-f]{32})"')
-_DRIVERS = {
+DRIVERS = {
     "image/tiff": "GTiff",
     "image/geotiff": "GTiff",
     "image/x-geotiff": "GTiff",
@@ -159,7 +159,7 @@ class ExpectedFile:
         """GDAL's driver for the media type, or else for the suffix."""
         kind = normal_type(self.media_type)
         has_type = kind not in VAGUE_TYPES and not kind.startswith("image/")  # image types have many names
-        return _DRIVERS.get(kind) or (None if has_type else _SUFFIXES.get(self.suffix))
+        return DRIVERS.get(kind) or (None if has_type else _SUFFIXES.get(self.suffix))
 
     @property
     def local_suffix(self) -> str:

@@ -268,8 +268,8 @@ def _describe_missing(page: Mapping[str, Any], received: int, limit: Any, *, is_
     """Return why the last page of a search may not be the end; empty if nothing says so.
 
     For days, the Planetary Computer sent no links to further pages
-    (https://github.com/microsoft/planetary-computer-apis/issues/274). A stated number may be an estimate, as those of
-    pgstac beyond 10,000 are (https://github.com/stac-utils/stac-fastapi/issues/349).
+    (https://github.com/microsoft/planetary-computer-apis/issues/274). A stated number may be an estimate: pgstac
+    estimates those beyond 10,000 (https://github.com/stac-utils/stac-fastapi/issues/349).
 
     Args:
         received: items of all pages.

@@ -55,7 +55,7 @@ def _open_answers(path: Path) -> ResponseCache:
 def has_answers(config: RunConfig) -> bool:
     """Return whether the next planner of a run needs fewer requests, as its folder has responses.
 
-    Those of a local Earth Engine, which has another address in each run, are not found again.
+    Answers of a local Earth Engine are not found again: it has another address in each run.
     """
     path = config.out / ANSWERS_NAME
     if config.is_local or not path.exists():

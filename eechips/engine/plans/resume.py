@@ -114,7 +114,7 @@ class EarlierRun:
 
     def _is_settled(self) -> bool:
         """Return whether nothing is left to fetch or to replace."""
-        if missing := self.files.find_foreign():  # or not the recorded ones
+        if missing := self.files.find_foreign():  # or changed
             self._ledger.reopen(missing)
         is_open = self._ledger.count_open() > 0 or not self._is_redrawn or self._ledger.is_partial
         return not is_open and not self._components.is_interactive and not self._ledger.meta().get(BEAM_QUEUES)

@@ -33,7 +33,7 @@ _SENTENCES = {
     "online": "The service is reachable again.",
     "wait over": "The wait that Earth Engine asked for is over: the run resumes.",
 }
-"""What the user is told of an event of the log."""
+"""Sentences that are printed for events of the log."""
 
 
 class _ResultWatch(RunFeature):

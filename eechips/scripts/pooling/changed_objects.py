@@ -66,7 +66,7 @@ class LostChanges:
 def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges:
     """Return what calls of a function that threads make lose in other processes.
 
-    It is an object that the threads share, or a file that each call writes again, as a list of what is done. The calls
+    It is an object that the threads share, or a file that each call writes again, as a list of finished items. Calls
     stay in the threads, too, if an object of the script raises an error when it is read.
 
     Args:
@@ -98,7 +98,7 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
 
 
 def _lost_numbers(uses: SharedUses) -> Iterator[str]:
-    """Yield why calls of processes are not made that count with a ``Value``, and use the number, as in names of files.
+    """Yield why calls in processes are refused that count with a ``Value`` and use the number, as in file names.
 
     A variable that the initializer of the pool sets in each process may be None in the script.
     """
@@ -177,7 +177,7 @@ def _is_lost(place: Place, places: SharedPlaces) -> bool:
 
 
 def _hides(holder: Any, step: str) -> bool:
-    """Return whether changes at a step within an object are not found; without a step, those of its content."""
+    """Return whether changes of an attribute or item are not detected; for an empty step, changes of the content."""
     if isinstance(holder, np.ndarray):
         return holder.dtype.hasobject or not holder.ndim
     if isinstance(holder, CONTAINERS):

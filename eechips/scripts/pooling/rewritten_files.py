@@ -1,4 +1,4 @@
-"""Find the files of a script that each call would write again: a list of what is done has the values of all calls."""
+"""Find the files of a script that each call would write again: a list of finished items has the values of all calls."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OPTIONS = frozenset({"buffering", "encoding", "errors", "mode", "newline"})
 def rewritten_files(code: CodeType, path: Path) -> tuple[str, ...]:
     """Return the paths of files that a function empties and writes, and that are the same for all its calls.
 
-    Equal codes of two files are told apart by the path of their file.
+    The path of the file distinguishes functions of equal code in two files.
     """
     paths: list[str] = []
     for definition in function_definitions(code, path):

@@ -59,7 +59,7 @@ class ScriptFunction:
         return dict(pairs) | (getattr(self._function, "__kwdefaults__", None) or {})
 
     def cells(self) -> dict[str, Any]:
-        """Return what holds the variables of the functions around it: functions that share one have the same."""
+        """Return the cells of variables of the functions around it: functions that share a variable share its cell."""
         names = () if self.code is None else self.code.co_freevars
         return dict(zip(names, getattr(self._function, "__closure__", None) or (), strict=False))
 

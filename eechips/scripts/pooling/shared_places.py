@@ -11,6 +11,7 @@ import sys
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import islice
 from multiprocessing.sharedctypes import Synchronized
 from numbers import Number
@@ -88,11 +89,14 @@ class SharedPlaces:
         return (next(names, f"{OBJECT}{name}"),)
 
     def is_viewed(self, array: Any) -> bool:
-        """Return whether a variable of the call has another array in the same memory: copies of both are apart."""
+        """Return whether a variable of the call has another array in the same memory: their copies share none."""
         if not isinstance(array, np.ndarray):
             return False
-        arrays = (other for value in self._variables.values() for other in _arrays(value, _MOST_LEVELS))
-        return any(other is not array and np.may_share_memory(array, other) for other in arrays)
+        return any(other is not array and np.may_share_memory(array, other) for other in self._held_arrays)
+
+    @cached_property
+    def _held_arrays(self) -> list[npt.NDArray[Any]]:
+        return [array for value in self._variables.values() for array in _arrays(value, _MOST_LEVELS)]
 
     def value(self, place: Place) -> Any:
         """Return what is at a place; for a key that differs, one of the items; UNKNOWN for what is not known."""
@@ -179,7 +183,7 @@ class SharedUses:
     """How a function uses shared places, in the order of the source.
 
     Attributes:
-        called: places of objects by a method of which it may change them, or into which it prints.
+        called: places of objects that a called method may change, or that it prints into.
         named, known: functions that are read, and what they read.
     """
 
@@ -203,9 +207,9 @@ class SharedUses:
         return places
 
     @property
-    def codes(self) -> set[CodeType]:
+    def codes(self) -> list[CodeType]:
         """Codes of the functions of the script that it consists of, with those that it calls."""
-        return {code for (code, _), _ in self.known}
+        return list(dict.fromkeys(code for (code, _), _ in self.known))
 
 
 def sum_kind(present: Any, node: ast.AugAssign, *, is_new: bool) -> str:

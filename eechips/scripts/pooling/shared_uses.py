@@ -172,7 +172,7 @@ class _Reader:
         return tests
 
     def _loop(self, node: ast.For | ast.AsyncFor | ast.While, tests: _Tests) -> _Tests:
-        """See `_block`. What a loop finds that ends by a condition, as a free name, decides on what follows it."""
+        """See `_block`. A condition that ends a loop, as when a name is free, decides on what follows it."""
         is_search, self._is_search = self._is_search, any(isinstance(part, ast.Break) for part in ast.walk(node))
         if isinstance(node, ast.While):
             test = _compared(self._test(node.test, tests))
@@ -197,7 +197,7 @@ class _Reader:
         return tests | ends | (test if ends or any(map(leaves, blocks)) else frozenset())
 
     def _attempt(self, node: ast.Try, tests: _Tests) -> _Tests:
-        """Read handlers of errors, which may set what follows them reads, or not, and their block. See `_block`.
+        """Read handlers of errors, which may set what later lines read, then their block. See `_block`.
 
         That a key is missing decides on what is done in a handler, and without an error.
         """
@@ -422,7 +422,7 @@ class _Reader:
             self._uses.add(OTHER, place if is_changed or name == "setdefault" else None, tests)
             return
         elif value is not UNKNOWN and not isinstance(value, CONTAINERS):  # of a library
-            is_mark = name == "acquire" and bool(node.args or node.keywords)  # who has it first, does something once
+            is_mark = name == "acquire" and bool(node.args or node.keywords)  # the first to acquire it acts once
             if is_mark or (type(value).__module__ in OF_THREADS and name in SIGNALS):
                 self._uses.add(OTHER, place, tests)
             return

@@ -160,7 +160,7 @@ class Classifier:
         return None if estimate is None else estimate()
 
     def tree_texts(self) -> Mapping[str, Later]:
-        """Return what ``explain`` has of trees: its ``tree`` or ``trees`` as text, which may be long, or nothing."""
+        """Return ``tree`` or ``trees`` of ``explain`` as text, which may be long; empty without trees."""
         texts = getattr(self.model, "tree_texts", None)
         return {} if texts is None or self.schema is None else texts(self.schema)
 

@@ -156,8 +156,9 @@ class ItemRasters:
 
     def _read(self, place: str) -> RasterHeader:
         self._reads.add(headers=1)
+        is_local = not is_remote_name(place)
         for mask in (f"{place}.msk", f"{place}.MSK"):  # not opened: it may be a list of other files
-            if not is_remote_name(place) and Path(mask).is_file():
+            if is_local and Path(mask).is_file():
                 raise InvalidError(
                     f"{place} has a mask in {mask}, which is not read: copy it with gdal_translate -of COG, which puts "
                     "both into one file."
@@ -165,7 +166,7 @@ class ItemRasters:
         nodata_beside: tuple[float | None, ...] = ()
         try:
             ignore(NotGeoreferencedWarning)
-            if not is_remote_name(place) and Path(f"{place}.aux.xml").is_file():
+            if is_local and Path(f"{place}.aux.xml").is_file():
                 with open_file(place) as dataset:
                     nodata_beside = tuple(dataset.nodatavals)
             with rasterio.Env(**ALONE), reading(place), open_file(place) as dataset:

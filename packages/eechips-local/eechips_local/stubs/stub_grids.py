@@ -30,7 +30,7 @@ def pixel_grid(dataset: DatasetDescription, size: float) -> PixelGrid:
     """Return a grid of pixels over the extent of a dataset.
 
     Args:
-        dataset: those of MODIS and VIIRS that are tiled in the sinusoidal projection have it; others EPSG:4326.
+        dataset: the grid of a tiled dataset of MODIS or VIIRS is sinusoidal; of all others it is in EPSG:4326.
         size: metres of a pixel.
     """
     west, south, east, north = dataset.bounds

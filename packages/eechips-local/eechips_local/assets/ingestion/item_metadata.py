@@ -25,7 +25,6 @@ from eechips_local.pixels.half_floats import held_dtype
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
 _JPEG2000_TYPES = ("image/jp2",)
-_IMAGE_SUFFIXES = (*_GEOTIFF_SUFFIXES, ".jp2")
 _GEOTIFF_TYPES = (
     "image/tiff",
     "image/vnd.stac.geotiff",
@@ -34,7 +33,6 @@ _GEOTIFF_TYPES = (
     "image/x.geotiff",
     "application/geotiff",
 )
-_IMAGE_TYPES = (*_GEOTIFF_TYPES, *_JPEG2000_TYPES)
 _RASTER_2 = {"scale": "raster:scale", "offset": "raster:offset"}
 """Fields of bands in version 2 of the raster extension, by their names in version 1
 (https://github.com/stac-extensions/raster)."""
@@ -67,11 +65,10 @@ class ItemMetadata:
 
 def is_data(asset: Mapping[str, Any]) -> bool:
     """Return whether an asset is a raster that is data: no thumbnail, overview, picture or metadata."""
-    kind, roles = _type_of(asset), set(asset.get("roles") or ())
+    roles = set(asset.get("roles") or ())
     if roles & _PICTURES:
         return False
-    looks = kind.startswith(_IMAGE_TYPES) or (not kind and suffix_of(asset) in _IMAGE_SUFFIXES)
-    return looks and (not roles or bool(roles & _DATA))
+    return (_is_geotiff(asset) or is_jpeg2000(asset)) and (not roles or bool(roles & _DATA))
 
 
 def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -113,7 +110,7 @@ def bands_of(asset: Mapping[str, Any], properties: Mapping[str, Any] = MappingPr
     nothing. ``scale`` and ``offset``, of raster 1, are named as in raster 2.
 
     Args:
-        properties: those of the item.
+        properties: properties of the item.
     """
     values = [asset.get(name) for name in ("eo:bands", "raster:bands", "bands")]
     lists = [value if isinstance(value, (list, tuple)) else [] for value in values]
@@ -130,8 +127,8 @@ def shared_by_bands(asset: Mapping[str, Any], properties: Mapping[str, Any]) -> 
     """Return the metadata that an asset, or else its item, has for all of its bands.
 
     STAC 1.1 moves equal values of bands to their asset
-    (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/common-metadata.md#bands), and those of an item hold
-    for its assets (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/assets.md#additional-fields).
+    (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/common-metadata.md#bands). What an item states
+    applies to its assets (https://github.com/radiantearth/stac-spec/blob/v1.1.0/commons/assets.md#additional-fields).
     """
     places = (properties, asset)  # null states nothing: tables of items have it where others have a value
     names = ("nodata", "raster:scale", "raster:offset")
