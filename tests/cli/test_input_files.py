@@ -75,6 +75,7 @@ WRONG = {
     "points --dataset DEM --points plots.csv --columns date=species --near 3d --dry-run": "species is not a date",
     "images --dataset S2 --regions good.geojson --columns id=fid": "Without --columns regions are numbered",
     "timeseries --dataset MODIS_LST --regions none.gpkg": "there is no file none.gpkg",
+    "timeseries --dataset MODIS_LST --regions none.ndjson": "there is no file none.ndjson",
     "timeseries --dataset MODIS_LST --regions folder.gdb": "folder.gdb is a File Geodatabase, which is not read",
     "points --dataset DEM --points folder.gdb": "folder.gdb is a File Geodatabase, which is not read: export it to",
     "timeseries --dataset MODIS_LST --regions flat.geojson": "feature 2 (plot=B) cannot be repaired: it has no area",
