@@ -359,11 +359,12 @@ def test_scene_whose_baseline_is_no_number_is_refused(baseline: str, files: Any)
 )
 def test_scene_whose_asset_says_that_no_offset_is_left_is_refused(files: Any, declared: dict[str, Any]) -> None:
     """An archive of one's own may hold numbers from which 1000 was subtracted."""
-    item = planetary_item(files)
+    by_item, item = planetary_item(files, **{"raster:offset": 0}), planetary_item(files)
     item["assets"]["B04"] |= declared
-    store, _ = planetary(files, item)
-    with pytest.raises(ArchiveRefusedError, match=r"1000 is to be subtracted .* asset B04, but the asset declares"):
-        window_of(image_of(store, NEW_INDEX), "B4")
+    for stated in (item, by_item):
+        store, _ = planetary(files, stated)
+        with pytest.raises(ArchiveRefusedError, match=r"1000 is to be subtracted .* asset B04, but 0 is declared"):
+            window_of(image_of(store, NEW_INDEX), "B4")
     item["assets"]["B04"] |= {"raster:bands": [{"scale": 0.0001, "offset": -0.1}], "bands": []}
     store, _ = planetary(files, item)
     window_of(image_of(store, NEW_INDEX), "B4")

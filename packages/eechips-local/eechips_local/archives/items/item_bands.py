@@ -17,7 +17,7 @@ from eechips_local.archives.archive_model import CogFile, CogHeader, CogReader, 
 from eechips_local.archives.archive_record import ArchiveRecord, BandRecord, ValueRule
 from eechips_local.archives.items.item_properties import number_of
 from eechips_local.assets.ingestion.item_metadata import bands_of as declared_bands
-from eechips_local.assets.ingestion.item_metadata import grid_of, is_jpeg2000
+from eechips_local.assets.ingestion.item_metadata import grid_of, is_jpeg2000, shared_by_bands
 from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
@@ -176,10 +176,10 @@ def rasters_of(item: Item, record: ArchiveRecord, reader: CogReader) -> dict[str
     band_sources: dict[str, tuple[ArchiveRaster, int]] = {}
     for (key, declared_rule), own in groups.items():
         rule = declared_rule.for_item(properties)
-        if rule.offset and any(number_of(_offset(assets[key], band.number)) == 0.0 for band in own):
+        if rule.offset and any(number_of(_offset(assets[key], properties, band.number)) == 0.0 for band in own):
             raise ArchiveRefusedError(
                 f"Item {item['id']}: by its properties, {-rule.offset:g} is to be subtracted from the numbers of asset "
-                f"{key}, but the asset declares the offset 0, as if that were done. Leave the image out."
+                f"{key}, but 0 is declared as their offset, as if that were done. Leave the image out."
             )
         raster = ArchiveRaster(
             str(item["id"]),
@@ -249,8 +249,8 @@ def _number(band: BandRecord, item: Item, file: CogFile) -> int | None:
     return band.number if band.number <= count else None
 
 
-def _offset(asset: Mapping[str, Any], number: int) -> Any:
-    """Return the offset that an asset declares for a band, of STAC 1.0 or 1.1; None if it declares none."""
-    bands = declared_bands(asset)
-    band = bands[number - 1] if number <= len(bands) else {}
-    return band.get("raster:offset", asset.get("raster:offset"))
+def _offset(asset: Mapping[str, Any], properties: Mapping[str, Any], number: int) -> Any:
+    """Return the offset that an asset, or else its item, declares for a band; None if neither declares one."""
+    bands = declared_bands(asset, properties)
+    band = bands[number - 1] if number <= len(bands) else shared_by_bands(asset, properties)
+    return band.get("raster:offset")
