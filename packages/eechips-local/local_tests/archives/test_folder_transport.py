@@ -128,6 +128,11 @@ def test_a_raster_that_a_file_beside_it_masks_or_places_is_refused(tmp_path: Pat
         dataset.write_mask(np.zeros((64, 64), "uint8"))
     with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.msk, which is not read"):
         raster.read([0], PixelWindow(0, 0, 9, 9), 0)
+    path.with_name("B04.tif.msk").rename(path.with_name("B04.tif.MSK"))
+    with rasterio.open(path) as dataset:
+        assert not dataset.read_masks().any()
+    with pytest.raises(ArchiveRefusedError, match=r"in B04.tif.MSK, which is not read"):
+        raster.read([0], PixelWindow(0, 0, 9, 9), 0)
 
 
 BAND = '<PAMRasterBand band="{}">{}</PAMRasterBand>'

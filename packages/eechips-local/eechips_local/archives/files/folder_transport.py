@@ -78,17 +78,18 @@ def _check_beside(path: Path) -> None:
     Raises:
         ArchiveRefusedError: if there is a mask, or what says where the raster is or which values are no data.
     """
-    mask, about = (path.with_name(f"{path.name}{suffix}") for suffix in (".msk", ".aux.xml"))
+    masks = [path.with_name(f"{path.name}{suffix}") for suffix in (".msk", ".MSK")]
+    about = path.with_name(f"{path.name}.aux.xml")
     try:
-        has_mask = mask.is_file()  # not opened: it may be a list of other files
-        is_decisive = (
-            not has_mask and about.is_file() and _seen_by_gdal(path, beside=True) != _seen_by_gdal(path, beside=False)
-        )
+        decisive = next((mask for mask in masks if mask.is_file()), None)  # not opened: it may list other files
+        if decisive is None and about.is_file():
+            is_same = _seen_by_gdal(path, beside=True) == _seen_by_gdal(path, beside=False)
+            decisive = None if is_same else about
     except RasterioError as error:
         raise ArchiveRefusedError(f"{path} cannot be read beside {about.name}: {error}") from error
-    if has_mask or is_decisive:
+    if decisive is not None:
         raise ArchiveRefusedError(
-            f"{path} has a mask, grid or nodata values in {(about if is_decisive else mask).name}, which is not read: "
+            f"{path} has a mask, grid or nodata values in {decisive.name}, which is not read: "
             "copy it with gdal_translate -of COG, which puts them into one file."
         )
 
