@@ -19,7 +19,7 @@ _PICTURES = frozenset({"thumbnail", "overview", "visual", "metadata"})
 _MASKS = frozenset({"data-mask", "cloud", "cloud-shadow", "snow-ice", "land-water", "water-mask", "saturation"})
 """Roles of masks (https://github.com/radiantearth/stac-best-practices, asset roles)."""
 _GEOTIFF = tuple(kind for kind, driver in DRIVERS.items() if driver == "GTiff")
-_JPEG2000 = ("image/jp2",)
+_JPEG2000 = tuple(kind for kind, driver in DRIVERS.items() if driver == "JP2OpenJPEG")
 _DOWNLOADABLE = ("", "file", "http", "https", "s3", "gs")  # schemes
 
 

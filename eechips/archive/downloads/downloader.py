@@ -226,9 +226,7 @@ class Downloader:
         except MisdescribedError as error:
             if expected.known_checksum is None:
                 raise
-            difference = str(error)
-            undescribed = replace(expected, shape=None, bands=None, crs=None)
-            metadata = self._header_pool.submit(inspect, partial.path, undescribed).result()
+            difference, metadata = str(error), error.metadata
         if expected.is_raster and not difference:
             checked.append("header")
         return DownloadedFile(partial.size, partial.digest(), metadata, tuple(checked), difference)

@@ -78,9 +78,20 @@ _PICTURES = frozenset({"thumbnail", "overview"})
 _READERS = ("GTiff", "JP2OpenJPEG", "JP2KAK", "JP2ECW", "PNG", "JPEG", "WEBP", "GIF", "HFA", "NITF")
 """GDAL drivers allowed for downloads: none of them follows references to other files."""
 
+_EMPTY = FileMetadata()
+
 
 class MisdescribedError(ValidationError):
-    """A file is whole, but its header is not as the catalogue describes it."""
+    """A file is whole, but its header is not as the catalogue describes it.
+
+    Args:
+        text: what differs.
+        metadata: what the header states.
+    """
+
+    def __init__(self, text: str, metadata: FileMetadata = _EMPTY) -> None:
+        super().__init__(text)
+        self.metadata = metadata
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +255,7 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
     """
     check_kind(path, expected.media_type, expected.suffix, may_be_empty=expected.size == 0)
     if not expected.is_raster:
-        return FileMetadata()
+        return _EMPTY
     metadata, driver, has_alpha = _header_of(path)
     wanted = expected.driver
     is_jp2 = driver.startswith("JP2") and (wanted or "").startswith("JP2")
@@ -252,13 +263,14 @@ def inspect(path: Path, expected: ExpectedFile) -> FileMetadata:
         raise ValidationError(f"the format is {driver} instead of {wanted}")
     if expected.shape is not None and (metadata.height, metadata.width) != expected.shape:
         rows, columns = expected.shape
-        raise MisdescribedError(f"the raster has {metadata.width}x{metadata.height} pixels instead of {columns}x{rows}")
+        size = f"{metadata.width}x{metadata.height}"
+        raise MisdescribedError(f"the raster has {size} pixels instead of {columns}x{rows}", metadata)
     count = len(metadata.bands or ())
     if expected.bands is not None and expected.bands not in (count, count - has_alpha):
-        raise MisdescribedError(f"the raster has {count} bands instead of {expected.bands}")
+        raise MisdescribedError(f"the raster has {count} bands instead of {expected.bands}", metadata)
     is_unplaced = metadata.crs is None and driver in ("PNG", "JPEG")
     if expected.crs is not None and not is_unplaced and not _is_crs(metadata.crs, expected.crs):
-        raise MisdescribedError(f"the CRS is {metadata.crs} instead of {expected.crs}")
+        raise MisdescribedError(f"the CRS is {metadata.crs} instead of {expected.crs}", metadata)
     return metadata
 
 

@@ -6,6 +6,7 @@ import datetime as dt
 import hashlib
 import io
 import json
+import pickle
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -20,18 +21,27 @@ from rasterio.control import GroundControlPoint
 from rasterio.crs import CRS
 from rasterio.transform import from_origin
 
-from eechips.archive.downloads.assets import make_unit, select_assets
+from eechips.archive.downloads.assets import jpeg2000_copies, make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader
-from eechips.archive.downloads.expected_file import Checksum, ExpectedFile, inspect, md5_from_headers, parse_multihash
+from eechips.archive.downloads.expected_file import (
+    DRIVERS,
+    Checksum,
+    ExpectedFile,
+    MisdescribedError,
+    inspect,
+    md5_from_headers,
+    parse_multihash,
+)
 from eechips.archive.downloads.host_sessions import HostSessions
-from eechips.archive.downloads.integrity import create_digest
+from eechips.archive.downloads.integrity import VAGUE_TYPES, create_digest
 from eechips.archive.downloads.search import items
 from eechips.archive.downloads.search_cache import SearchCache
 from eechips.archive.downloads.signers import Secrets
 from eechips.archive.downloads.token_signers import Auth, make_signer
 from eechips.errors import ValidationError
 from eechips.planning.imagery.image_filters import parse_condition
+from eechips_local.assets.ingestion.item_metadata import data_of, is_data
 
 TIFF = "image/tiff; application=geotiff; profile=cloud-optimized"
 HDF5 = b"\x89HDF\r\n\x1a\n\x02\x08\x08" + bytes(17) + b"\x30" + bytes(19)  # 48 bytes, as it says of itself
@@ -398,3 +408,25 @@ def test_any_list_entry_is_an_item_or_is_reported(
             assert ExpectedFile.from_json(unit["expected"]).to_json() == unit["expected"]
         list(select_assets(item, None))
         list(select_assets(item, ["B04"]))
+
+
+@pytest.mark.parametrize("kind", [*DRIVERS, *VAGUE_TYPES])
+def test_both_distributions_read_a_media_type_alike(kind: str) -> None:
+    """RFC 3745 registers image/jpx beside image/jp2."""
+    driver = DRIVERS.get(kind)
+    bare = {"href": "a", "type": kind, "roles": ["data"]}
+    assert is_data(bare) == (driver in ("GTiff", "JP2OpenJPEG"))
+    assert is_data({**bare, "href": "a.tif"}) == (driver in ("GTiff", "JP2OpenJPEG") or kind in VAGUE_TYPES)
+    assets = {"a": {**bare, "href": "a.jp2"}, "b": {**bare, "href": "a.tif", "type": TIFF}}
+    is_copy = driver == "JP2OpenJPEG" or kind in VAGUE_TYPES
+    assert jpeg2000_copies({"assets": assets}) == (["a"] if is_copy else [])
+    assert data_of(assets)[0] == ("a" if driver == "GTiff" else "b")
+
+
+def test_an_error_of_a_wrong_description_keeps_the_header(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.tif")
+    described = promise({"type": TIFF, "proj:shape": [3, 4]})
+    with pytest.raises(MisdescribedError) as raised:
+        inspect(path, described)
+    restored = pickle.loads(pickle.dumps(raised.value))
+    assert (str(restored), restored.metadata) == (str(raised.value), inspect(path, promise({"type": TIFF})))

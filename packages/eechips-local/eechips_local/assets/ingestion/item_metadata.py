@@ -24,7 +24,7 @@ from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.half_floats import held_dtype
 
 _GEOTIFF_SUFFIXES = (".tif", ".tiff")
-_JPEG2000_TYPES = ("image/jp2",)
+_JPEG2000_TYPES = ("image/jp2", "image/jpx")  # RFC 3745
 _GEOTIFF_TYPES = (
     "image/tiff",
     "image/vnd.stac.geotiff",
@@ -33,6 +33,7 @@ _GEOTIFF_TYPES = (
     "image/x.geotiff",
     "application/geotiff",
 )
+_VAGUE_TYPES = ("application/octet-stream", "binary/octet-stream", "application/x-binary")
 _RASTER_2 = {"scale": "raster:scale", "offset": "raster:offset"}
 """Fields of bands in version 2 of the raster extension, by their names in version 1
 (https://github.com/stac-extensions/raster)."""
@@ -84,7 +85,7 @@ def data_of(assets: Mapping[str, Mapping[str, Any]]) -> list[str]:
 def _type_of(asset: Mapping[str, Any]) -> str:
     """Return the media type in lower case (RFC 6838, 4.2), without parameters; empty for one without meaning."""
     kind = str(asset.get("type") or "").partition(";")[0].strip().lower()
-    return "" if kind in ("application/octet-stream", "binary/octet-stream") else kind
+    return "" if kind in _VAGUE_TYPES else kind
 
 
 def _is_geotiff(asset: Mapping[str, Any]) -> bool:
