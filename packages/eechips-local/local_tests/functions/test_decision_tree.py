@@ -152,7 +152,10 @@ class TestServed:
 
     @pytest.mark.parametrize("mode", ["CLASSIFICATION", "REGRESSION"])
     def test_trees_of_explain_are_classifiers(self, ee: Any, mode: str) -> None:
-        """Codes 45650651643 (``tree``), 17677327895 and 42752201238 (``trees``) save them for another session."""
+        """Codes 45650651643 (``tree``), 17677327895 and 42752201238 (``trees``) save them for another session.
+
+        Six trees with leaves of several classes: votes and mean probabilities differ.
+        """
         random = np.random.default_rng(0)
         samples = random.uniform(0, 9, (60, 2)).astype(np.float32)
         classes = np.digitize(samples.sum(axis=1), [7, 11]) * 4 + 3 if mode == "CLASSIFICATION" else samples[:, 0] / 2
@@ -162,13 +165,13 @@ class TestServed:
         def trained(classifier: Any) -> Any:
             return classifier.setOutputMode(mode).train(features, "y", ["a<= b", "c"])
 
-        tree, forest = trained(ee.Classifier.smileCart()), trained(ee.Classifier.smileRandomForest(5))
+        tree, forest = trained(ee.Classifier.smileCart()), trained(ee.Classifier.smileRandomForest(6, None, 9))
         read = ee.Classifier.decisionTree(ee.String(tree.explain().get("tree"))).setOutputMode(mode)
         assert self.outputs(ee, read, rows) == pytest.approx(self.outputs(ee, tree, rows))
         trees = ee.List(forest.explain().get("trees"))
         read = ee.Classifier.decisionTreeEnsemble(trees).setOutputMode(mode)
         assert self.outputs(ee, read, rows) == pytest.approx(self.outputs(ee, forest, rows))
-        assert trees.size().getInfo() == 5
+        assert trees.size().getInfo() == 6
 
     def test_errors_name_the_tree(self, ee: Any) -> None:
         with pytest.raises(ee.EEException, match="Decision tree 1 has no node"):
