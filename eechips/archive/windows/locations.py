@@ -70,11 +70,8 @@ class RasterLocation:
 
         Empty for other formats, and for paths that only GDAL knows.
         """
-        return (
-            ""
-            if not self.scheme
-            else next((extension for extension in _SINGLE if self.path.lower().endswith(extension)), "")
-        )
+        endings = filter(self.path.lower().endswith, _SINGLE)
+        return next(endings, "") if self.scheme else ""
 
     @property
     def drivers(self) -> tuple[str, ...] | None:
