@@ -36,7 +36,7 @@ def select_assets(item: Mapping[str, Any], names: Sequence[str] | None) -> Itera
     assets: Mapping[str, Mapping[str, Any]] = item["assets"]
     if names is None:
         copies = set(jpeg2000_copies(item))
-        yield from (key for key in _data(assets) if key not in copies)
+        yield from (key for key in data_assets(assets) if key not in copies)
         return
     by_name = {} if all(name in assets for name in names) else _best_by_name(assets)
     seen = set()
@@ -53,7 +53,7 @@ def jpeg2000_copies(item: Mapping[str, Any]) -> list[str]:
 
     Both declare the same size of pixels; or one declares none, and their URLs differ in the suffix only.
     """
-    data = _data(item["assets"])
+    data = data_assets(item["assets"])
     jpegs = [key for key, asset in data.items() if _is_jpeg2000(asset)]
     if not jpegs:
         return []
@@ -72,7 +72,7 @@ def jpeg2000_copies(item: Mapping[str, Any]) -> list[str]:
     return [key for key in jpegs if is_copy(data[key])]
 
 
-def _data(assets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
+def data_assets(assets: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
     """Return the assets that are data, with rasters beside them whose media type has no meaning; all if none is."""
     if not any(map(_is_data, assets.values())):
         return assets

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from eechips.archive.catalogs.ingestion.item_lists import FORMATS, MAGIC, ItemList, find_lists
 from eechips.archive.catalogs.ingestion.list_readers import ListEntry, chunks
 from eechips.archive.catalogs.partitions.commit import SCHEMA_NAME
-from eechips.archive.downloads.assets import jpeg2000_copies, make_unit, select_assets
+from eechips.archive.downloads.assets import data_assets, make_unit, select_assets
 from eechips.archive.downloads.criteria import Search
 from eechips.archive.downloads.document_reader import DocumentReader, UnreadDocument, describe_unread, is_web, may_link
 from eechips.archive.downloads.expected_file import ExpectedFile
@@ -135,7 +135,7 @@ class SceneSearch:
             available |= dict.fromkeys(item["assets"])
             count += 1
             without += not keys
-            copies += len(jpeg2000_copies(item)) if self.assets is None else 0
+            copies += len(data_assets(item["assets"])) - len(keys) if self.assets is None else 0
             for key in keys:
                 unit = make_unit(item, key, self.prefers, self.keep_query)
                 expected = ExpectedFile.from_json(unit["expected"])
