@@ -17,7 +17,7 @@ from eechips.scripts.serialization import deserialize, serialize
 _SETUP = """
 import datetime, enum, functools, itertools, threading, types
 from collections import UserDict, deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 import numpy as np
 import pandas as pd
 
@@ -81,6 +81,17 @@ def tracked(function):
 def value_of(n):
     return VALUES[n]
 
+def free(name):
+    if name in by:
+        return f"{name} {len(name)}"
+    return name
+
+def is_new(key):
+    if key in by:
+        return False
+    by[key] = 1
+    return True
+
 def remember(value, there=[]):
     there.append(value)
 
@@ -142,6 +153,38 @@ keep_best = best.keep
 """
 
 _DEPENDENT = {
+    "a free name that a function returns": "by[free('a')] = n",
+    "a free name in a variable": "name = free('a')\nby[name] = n",
+    "another name for one that is there": "name = 'a'\nif name in by:\n    name = f'b{n}'\nby[name] = n",
+    "another name in a list": "name = 'a'\nif name in rows:\n    name = f'b{n}'\nrows.append(name)",
+    "a missing key that is suppressed": """
+        key = n // 2
+        with suppress(KeyError):
+            by[key]
+            key = f"{n} again"
+        by[key] = n
+    """,
+    "a flag that is set after a key is found": """
+        is_first = True
+        try:
+            by[n // 2]
+            is_first = False
+        except KeyError:
+            pass
+        if is_first:
+            by[n // 2] = n
+    """,
+    "a key that a missing one decides on": """
+        try:
+            by["k"]
+        except KeyError:
+            key = "k"
+        else:
+            key = f"k{n}"
+        by[key] = n
+    """,
+    "a status by what is there": "kind = 'new'\nif n % 2 in by:\n    kind = 'old'\nby[n % 2], groups[n] = 1, kind",
+    "a count of what a function finds new": "global text\nif is_new(n % 3):\n    state['best'] += 1",
     "a property": "best.best = VALUES[n]",
     "super": "better.keep(VALUES[n])",
     "a class method": "best.keep_kept(VALUES[n])",
@@ -187,6 +230,22 @@ _DEPENDENT = {
 """Bodies of functions whose calls depend on each other, or whose changes are not found."""
 
 _MERGED = {
+    "a cache, and results made with it": """
+        if n % 3 in by:
+            value = by[n % 3]
+        else:
+            value = VALUES[n % 3]
+            by[n % 3] = value
+        rows.append((n, value))
+    """,
+    "a status by an error": """
+        kind = "ok"
+        try:
+            1 / VALUES[n]
+        except ZeroDivisionError:
+            kind = "failed"
+        rows.append((n, kind))
+    """,
     "sums in fields of a class": "sums.add(VALUES[n])",
     "a list around a function that is a variable, too": "add_there(n)",
     "a day": "global day\nday = datetime.date(2020, 1, 1)",

@@ -85,20 +85,19 @@ class CallBatch:
 
         A function that writes what others put in a queue ends when the script has their results and says so.
         """
-        waiting, self._waiting = self._waiting, {}
-        chosen: list[tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = []
-        for number, (call, settle, started) in waiting.items():
-            if functions is None or function_name(call.function) in functions:
-                chosen.append((call, settle, started))
-            else:
-                self._waiting[number] = call, settle, started
+        numbers = [
+            number
+            for number, (call, _, _) in self._waiting.items()
+            if functions is None or function_name(call.function) in functions
+        ]
+        chosen = [self._waiting.pop(number) for number in numbers]
         results = self._results([(call, started) for call, _, started in chosen])
         for (_, settle, _), result in zip(chosen, results, strict=True):
             settle(result)
 
     def flush_for_callbacks(self) -> None:
         """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
-        waiting = self._waiting
+        waiting = dict(self._waiting)
         try:
             self.flush()
         except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run

@@ -41,7 +41,7 @@ from eechips.scripts.pooling.shared_places import (
 )
 from eechips.scripts.pooling.shared_uses import shared_uses
 from eechips.scripts.pooling.state_changes import is_too_large
-from eechips.scripts.pooling.statement_kinds import COMPARED, MEMBERSHIP, UNSET
+from eechips.scripts.pooling.statement_kinds import CHOSEN, COMPARED, MEMBERSHIP, UNSET
 
 _PACKAGES = frozenset({"PIL", "_io", "array", "matplotlib", "networkx", "torch", "xarray"})
 _CLASSES = frozenset({"GeoSeries", "MaskedArray", "Namespace", "Series", "SimpleNamespace", "bytearray"})
@@ -241,7 +241,7 @@ def _is_own(reading: Use, change: Use, uses: SharedUses) -> bool:
 def _decides(change: Use, uses: SharedUses, place: Place, kind: str) -> bool:
     """Return whether a condition on what calls change decides on a change; that something is missing may set it."""
     if not overlap(place, change.place):
-        return True
+        return kind != CHOSEN
     if kind == MEMBERSHIP and change.kind == EXTENDED:
         return not isinstance(uses.places.value(change.place), (set, dict))
-    return kind == COMPARED or change.kind != SET
+    return kind in (COMPARED, CHOSEN) or change.kind != SET

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import threading
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Collection, Mapping
 from types import BuiltinMethodType, FunctionType, ModuleType
 from typing import Any
@@ -24,9 +24,9 @@ from eechips.scripts.pooling.called_functions import (
     methods,
 )
 from eechips.scripts.pooling.script_functions import Definition, ScriptFunction, fields, is_of_script, local_names
-from eechips.scripts.pooling.shared_places import ARGUMENT, MODULE, UNKNOWN, SharedPlaces, is_argument
+from eechips.scripts.pooling.shared_places import ARGUMENT, MODULE, UNKNOWN, Decisions, SharedPlaces, Tests, is_argument
 from eechips.scripts.pooling.state_changes import is_table
-from eechips.scripts.pooling.statement_kinds import OF_CONTAINERS
+from eechips.scripts.pooling.statement_kinds import CHOSEN, COMPARED, OF_CONTAINERS, UNSET, is_slice
 from eechips.scripts.script_source import last_name
 
 _ACCESSORS = frozenset({"at", "flat", "iat", "iloc", "loc", "values"})
@@ -61,6 +61,7 @@ class Scope:
         self._derived: dict[str, tuple[Place, ...]] = {}
         self._locals = set[str]() if self._source.code is None else local_names(self._source.code)
         self._returns: dict[int, Place | None] = {}
+        self._decisions: dict[str | int, Decisions] = defaultdict(dict)  # of local names and calls
         self.key = self._source.code, tuple(sorted(context.items()))
 
     def definitions(self) -> tuple[Definition, ...]:
@@ -144,6 +145,35 @@ class Scope:
         if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
             return inner
         return (*inner, f"[{name!r}]" if is_table(value) and name in value.columns else item)
+
+    def note_decisions(self, node: ast.expr, decisions: Decisions) -> None:
+        """Note which tests have decided on the value of a local name or call."""
+        self._decisions[getattr(node, "id", id(node))] |= decisions
+
+    def chosen(self, value: ast.expr, tests: Tests) -> Decisions:
+        """Return the tests that decide on what a value is that is assigned or returned under tests."""
+        return dict.fromkeys(tests, COMPARED if isinstance(value, ast.Constant) else CHOSEN) | self._decided(value)
+
+    def deciding(self, node: ast.AST, tests: Tests, *kinds: str) -> Tests:
+        """Return tests, with those of some kinds that have decided on names and calls in an expression."""
+        decided = self._decided(node).items()
+        return tests | {(test[0], kind) for test, kind in decided if kind in (kinds or (kind,)) and test not in tests}
+
+    def _decided(self, node: ast.AST) -> Decisions:
+        decided = (self._decisions.get(getattr(part, "id", id(part)), {}) for part in ast.walk(node))
+        return {test: kind for decisions in decided for test, kind in decisions.items()}
+
+    def looked_up(self, statement: ast.stmt) -> Tests:
+        """Return the tests for keys that a statement looks up."""
+        value = getattr(statement, "value", None) or ast.Constant(None)
+        places = (self.place(part) for part in ast.walk(value) if isinstance(part, ast.Subscript))
+        return frozenset((place, UNSET) for place in places if place is not None)
+
+    def is_sum_with(self, target: ast.expr, value: ast.BinOp) -> bool:
+        """Return whether a value is the sum or difference of what the target has, and something else."""
+        if is_slice(target) or isinstance(value.left, ast.Call) or not isinstance(value.op, (ast.Add, ast.Sub)):
+            return False
+        return self.place(target) == self.place(value.left) is not None
 
     def is_of_call(self, target: ast.expr) -> bool:
         """Return whether an attribute or item is of an object that the call has made."""

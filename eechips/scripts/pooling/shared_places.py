@@ -160,6 +160,12 @@ def _key(step: str) -> Any:
 Test = tuple[Place, str]
 """What a condition reads, and the kind of test."""
 
+Tests = frozenset[Test]
+"""What the conditions read under which a statement is executed."""
+
+Decisions = dict[Test, str]
+"""Tests that have decided which value there is: COMPARED for a constant, as a flag, else CHOSEN."""
+
 
 @dataclass(frozen=True, slots=True)
 class Use:
@@ -173,7 +179,7 @@ class Use:
 
     place: Place
     kind: str
-    tests: frozenset[Test]
+    tests: Tests
     order: int
     sources: tuple[Place, ...] = ()
 
@@ -184,7 +190,7 @@ class SharedUses:
 
     Attributes:
         called: places of objects that a called method may change, or that it prints into.
-        named, known: functions that are read, and what they read.
+        named, known, outcomes: functions that are read, what they read, and the tests that decide what they return.
     """
 
     places: SharedPlaces
@@ -193,8 +199,9 @@ class SharedUses:
     called: list[Place] = field(default_factory=list)
     named: set[Any] = field(default_factory=set)
     known: dict[Any, list[Use]] = field(default_factory=dict)
+    outcomes: dict[Any, Decisions] = field(default_factory=dict)
 
-    def add(self, kind: str, place: Place | None, tests: frozenset[Test], sources: Iterable[Place] = ()) -> None:
+    def add(self, kind: str, place: Place | None, tests: Tests, sources: Iterable[Place] = ()) -> None:
         """Add a use; none if the place is not shared."""
         if place is not None:
             uses = self.readings if kind == READ else self.changes

@@ -23,9 +23,11 @@ from eechips.scripts.pooling.shared_places import (
     READ,
     SET,
     UNKNOWN,
+    Decisions,
     SharedPlaces,
     SharedUses,
     Test,
+    Tests,
     is_argument,
     overlap,
     sum_kind,
@@ -54,9 +56,6 @@ from eechips.scripts.script_source import last_name
 
 _MOST_LEVELS = 12  # functions that call each other
 
-_Tests = frozenset[Test]
-"""What the conditions read under which a statement is executed."""
-
 
 def shared_uses(function: Any) -> SharedUses:
     """Return what a call of a function uses; nothing for a function that is not in a file of the script."""
@@ -68,7 +67,7 @@ def shared_uses(function: Any) -> SharedUses:
     return uses
 
 
-def _compared(test: _Tests) -> _Tests:
+def _compared(test: Tests) -> Tests:
     """Return tests on values that other calls change, not only on whether there is one."""
     return frozenset((place, COMPARED) for place, _ in test)
 
@@ -85,26 +84,27 @@ class _Reader:
     """
 
     def __init__(
-        self, member: Any, context: Mapping[str, Place], uses: SharedUses, tests: _Tests, callers: frozenset[Any]
+        self, member: Any, context: Mapping[str, Place], uses: SharedUses, tests: Tests, callers: frozenset[Any]
     ) -> None:
         self._uses, self._tests, self._callers = uses, tests, callers
         self._scope = Scope(member, context, uses.places)
         self._inner = set[str]()
+        self._outcome: Decisions = {}  # of what it returns
         self._is_search = False  # whether a loop is read that ends by break
 
-    def read(self, *, is_first: bool = False) -> None:
-        """Read its definition.
+    def read(self, *, is_first: bool = False) -> Decisions:
+        """Read its definition; return the tests that decide what it returns.
 
         Args:
             is_first: whether calls of the pool have this function.
         """
         if self._scope.key in self._callers or len(self._callers) > _MOST_LEVELS:
-            return
+            return {}
         key, first = (self._scope.key, self._tests), len(self._uses.readings)
         if not is_first and key in self._uses.known:
             for use in self._uses.known[key]:
                 self._uses.add(READ, use.place, use.tests)
-            return
+            return self._uses.outcomes[key]
         self._callers |= {self._scope.key}
         if is_first:
             self._scope.bind_arguments()
@@ -114,17 +114,19 @@ class _Reader:
             else:
                 self._block(definition.body, self._tests)
         self._uses.known[key] = list({(use.place, use.tests): use for use in self._uses.readings[first:]}.values())
+        self._uses.outcomes[key] = {t: k for t, k in self._outcome.items() if t not in self._tests}
+        return self._uses.outcomes[key]
 
-    def _read(self, member: Any, context: Mapping[str, Place], tests: _Tests) -> None:
-        _Reader(member, context, self._uses, tests, self._callers).read()
+    def _read(self, member: Any, context: Mapping[str, Place], tests: Tests) -> Decisions:
+        return _Reader(member, context, self._uses, tests, self._callers).read()
 
-    def _block(self, statements: Sequence[ast.stmt], tests: _Tests) -> _Tests:
+    def _block(self, statements: Sequence[ast.stmt], tests: Tests) -> Tests:
         """Read statements; return the tests for what follows them: one that may return decides on all after it."""
         for statement in statements:
             tests = self._statement(statement, tests)
         return tests
 
-    def _statement(self, node: ast.stmt, tests: _Tests) -> _Tests:
+    def _statement(self, node: ast.stmt, tests: Tests) -> Tests:
         """See `_block`."""
         match node:
             case ast.For() | ast.AsyncFor() | ast.While():
@@ -143,7 +145,12 @@ class _Reader:
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
                     self._entered(item, tests)
+                if any(last_name(getattr(item.context_expr, "func", node)) == "suppress" for item in node.items):
+                    return self._attempt(ast.Try(node.body, [], [], [], lineno=node.lineno), tests)
                 return self._block(node.body, tests)
+            case ast.Return(value=ast.expr() as value):
+                self._expression(value, tests)
+                self._outcome |= self._scope.chosen(value, tests)
             case _ if isinstance(node, TRY):
                 return self._attempt(node, tests)
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
@@ -171,12 +178,11 @@ class _Reader:
                         self._expression(child, tests)
         return tests
 
-    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, tests: _Tests) -> _Tests:
+    def _loop(self, node: ast.For | ast.AsyncFor | ast.While, tests: Tests) -> Tests:
         """See `_block`. A condition that ends a loop, as when a name is free, decides on what follows it."""
         is_search, self._is_search = self._is_search, any(isinstance(part, ast.Break) for part in ast.walk(node))
         if isinstance(node, ast.While):
-            test = _compared(self._test(node.test, tests))
-            tests = self._branches(test, [node.body, node.orelse], tests) | test
+            tests = self._branches(self._test(node.test, tests), [node.body, node.orelse], tests)
         else:
             self._expression(node.iter, tests)
             self._scope.bind_items(node.target, node.iter)
@@ -189,35 +195,29 @@ class _Reader:
         members = [ScriptFunction(member) for member, _ in self._scope.called(call.func)]
         return bool(members) and all(only_prints(part) for member in members for part in member.definitions())
 
-    def _branches(self, test: _Tests, blocks: Sequence[Sequence[ast.stmt]], tests: _Tests) -> _Tests:
+    def _branches(self, test: Tests, blocks: Sequence[Sequence[ast.stmt]], tests: Tests) -> Tests:
         """Read the blocks of which a test chooses one; see `_block`."""
         test = _compared(test) if self._is_search else test
         inner = tests | test
         ends = frozenset[Test]().union(*(self._block(block, inner) - inner for block in blocks))
         return tests | ends | (test if ends or any(map(leaves, blocks)) else frozenset())
 
-    def _attempt(self, node: ast.Try, tests: _Tests) -> _Tests:
+    def _attempt(self, node: ast.Try, tests: Tests) -> Tests:
         """Read handlers of errors, which may set what later lines read, then their block. See `_block`.
 
         That a key is missing decides on what is done in a handler, and without an error.
         """
         handlers = [line for handler in node.handlers for line in handler.body]
-        missing = self._missing(node)
+        missing = self._scope.looked_up(node.body[0])
         inner = tests | {((f"handler {node.lineno}",), UNSET)} | missing
         ends = self._block(handlers, inner) - inner
-        is_decisive = bool(node.orelse) or leaves(node.body) or any(leaves(part.body) for part in node.handlers)
+        is_decisive = leaves(node.body) or any(leaves(part.body) for part in node.handlers)
         tests |= ends | (missing if is_decisive else frozenset())
-        return self._block([*node.body, *node.orelse, *node.finalbody], tests)
+        tests = self._block(node.body[:1], tests)
+        tests = self._block([*node.body[1:], *node.orelse], tests | missing) - (missing - tests)
+        return self._block(node.finalbody, tests)
 
-    def _missing(self, node: ast.Try) -> _Tests:
-        """Return the tests for keys that a block looks up."""
-        kinds = (ast.Expr, ast.Assign, ast.AugAssign, ast.Return)
-        looked = [line.value for line in node.body if isinstance(line, kinds)]
-        parts = (part for value in looked if value is not None for part in ast.walk(value))
-        places = (self._scope.place(part) for part in parts if isinstance(part, ast.Subscript))
-        return frozenset((place, UNSET) for place in places if place is not None)
-
-    def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: _Tests) -> None:
+    def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: Tests) -> None:
         value = node.value
         for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
             pairs = [(target, value)]
@@ -228,7 +228,7 @@ class _Reader:
                 if item is not None:
                     self._assigned(part, item, tests)
 
-    def _assigned(self, target: ast.expr, value: ast.expr, tests: _Tests) -> None:
+    def _assigned(self, target: ast.expr, value: ast.expr, tests: Tests) -> None:
         """Read an assignment of a value to a target."""
         first, source = len(self._uses.readings), self._scope.place(value)
         if isinstance(target, (ast.Tuple, ast.List)):
@@ -242,9 +242,10 @@ class _Reader:
             derived = [] if source is not None and is_called else self._uses.take_readings(first)
             self._scope.bind(target, source, [] if source is not None else derived)
             self._scope.note_link(target, value)
+            self._scope.note_decisions(target, self._scope.chosen(value, tests))
             if isinstance(value, ast.Lambda) and isinstance(target, ast.Name):
                 self._inner.add(target.id)
-        elif isinstance(value, ast.BinOp) and self._is_sum_with(target, value):
+        elif isinstance(value, ast.BinOp) and self._scope.is_sum_with(target, value):
             self._augmented(ast.AugAssign(cast("ast.Name", target), value.op, value.right), tests, is_new=True)
         else:
             self._expression(value, tests)
@@ -253,15 +254,10 @@ class _Reader:
             place = self._changed_place(target, tests)
             is_own = place is not None and any(overlap(other, place) for other in read)
             is_cut = is_slice(target) and place is not None and isinstance(self._scope.value(place), (list, deque))
+            tests = self._scope.deciding(target, self._scope.deciding(value, tests, COMPARED))
             self._uses.add(OTHER if is_own or is_cut else SET, place, tests, read)
 
-    def _is_sum_with(self, target: ast.expr, value: ast.BinOp) -> bool:
-        """Return whether a value is the sum or difference of what the target has, and something else."""
-        if is_slice(target) or isinstance(value.left, ast.Call) or not isinstance(value.op, (ast.Add, ast.Sub)):
-            return False
-        return self._scope.place(target) == self._scope.place(value.left) is not None
-
-    def _augmented(self, node: ast.AugAssign, tests: _Tests, *, is_new: bool = False) -> None:
+    def _augmented(self, node: ast.AugAssign, tests: Tests, *, is_new: bool = False) -> None:
         """Read a change of what a target has.
 
         Args:
@@ -276,10 +272,11 @@ class _Reader:
         elif not isinstance(present, (dict, list, set, deque, np.ndarray)):
             derived = [*scope.derived(node.target), *self._uses.take_readings(first), *([place] if place else [])]
             scope.bind(node.target, None, derived)
+            scope.note_decisions(node.target, scope.chosen(node.value, tests))
             return
         self._uses.add(sum_kind(present, node, is_new=is_new), place, tests)
 
-    def _changed_place(self, target: ast.expr, tests: _Tests) -> Place | None:
+    def _changed_place(self, target: ast.expr, tests: Tests) -> Place | None:
         """Return the place that an assignment changes. Its keys are read, but not in ``table.loc[len(table)]``."""
         if self._scope.is_local(target) or self._scope.is_of_call(target):
             return None
@@ -289,17 +286,18 @@ class _Reader:
         self._named(target, tests)
         return self._scope.place(target)
 
-    def _test(self, node: ast.expr, tests: _Tests) -> _Tests:
+    def _test(self, node: ast.expr, tests: Tests) -> Tests:
         """Read a condition: what it reads decides on what is done under it."""
         first = len(self._uses.readings)
         self._expression(node, tests)
         places = self._uses.take_readings(first)
+        flags = self._scope.deciding(node, frozenset(), COMPARED)
         of_parts = [(place, kind) for part, kind in tested(node) if (place := self._scope.place(part)) is not None]
         compared = Counter(places) - Counter(place for place, _ in of_parts)
         itself = (f"condition {ast.unparse(node)}",)
-        return frozenset({(itself, COMPARED), *of_parts, *((place, COMPARED) for place in compared)})
+        return frozenset({(itself, COMPARED), *flags, *of_parts, *((place, COMPARED) for place in compared)})
 
-    def _expression(self, node: ast.AST, tests: _Tests) -> None:
+    def _expression(self, node: ast.AST, tests: Tests) -> None:
         scope = self._scope
         if isinstance(node, ast.Call):
             self._call(node, tests)
@@ -333,7 +331,7 @@ class _Reader:
             for child in ast.iter_child_nodes(node):
                 self._expression(child, tests)
 
-    def _keys(self, node: ast.AST, tests: _Tests) -> None:
+    def _keys(self, node: ast.AST, tests: Tests) -> None:
         """Read the keys that lead to a place."""
         while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
             if isinstance(node, ast.Call) and self._scope.called(node.func):
@@ -344,7 +342,7 @@ class _Reader:
                 self._expression(key, tests)
             node = node.func if isinstance(node, ast.Call) else node.value
 
-    def _named(self, node: ast.AST, tests: _Tests) -> None:
+    def _named(self, node: ast.AST, tests: Tests) -> None:
         """Read the functions that a name means: what has them may call them."""
         for member, context in self._scope.named(node):
             key = getattr(member, "__code__", None), tuple(sorted(context.items())), tests
@@ -352,7 +350,7 @@ class _Reader:
                 self._uses.named.add(key)
                 self._read(member, context, tests)
 
-    def _entered(self, item: ast.withitem, tests: _Tests) -> None:
+    def _entered(self, item: ast.withitem, tests: Tests) -> None:
         """Read a context manager: its methods, and the name that it gives."""
         place = self._scope.place(item.context_expr)
         if place is None or not self._scope.is_object(place):
@@ -363,7 +361,7 @@ class _Reader:
         if item.optional_vars is not None and place is not None:
             self._scope.bind(item.optional_vars, place if self._scope.is_object(place) else None)
 
-    def _call(self, node: ast.Call, tests: _Tests) -> None:
+    def _call(self, node: ast.Call, tests: Tests) -> None:
         first, name = len(self._uses.readings), last_name(node.func)
         if isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Call):
             self._call(node.func.value, tests)
@@ -371,7 +369,8 @@ class _Reader:
             return
         called = self._scope.called(node.func)
         for member, context in called:
-            self._read(member, {**context, **self._scope.given(member, node, context)}, tests)
+            context = {**context, **self._scope.given(member, node, context)}
+            self._scope.note_decisions(node, self._read(member, context, tests))
         is_changing = self._scope.called_name(node.func) in CHANGING
         arguments = [*node.args, *(keyword.value for keyword in node.keywords)]
         for number, argument in enumerate(arguments):
@@ -398,7 +397,7 @@ class _Reader:
         files = (self._scope.place(keyword.value) for keyword in node.keywords if keyword.arg == "file")
         self._uses.called += [place for place in files if place is not None]
 
-    def _method(self, node: ast.Call, func: ast.Attribute, tests: _Tests, read: Sequence[Place]) -> None:
+    def _method(self, node: ast.Call, func: ast.Attribute, tests: Tests, read: Sequence[Place]) -> None:
         """Read a call of a method: of a container, it may change it.
 
         Args:
@@ -434,6 +433,6 @@ class _Reader:
         elif is_changed and not (name == "update" and is_argument(place)):  # of a bar that shows progress
             is_added = name in ADDING and not (isinstance(value, np.ndarray) or is_table(value))
             is_added = is_added and getattr(value, "maxlen", None) is None
-            self._uses.add(EXTENDED if is_added else OTHER, place, tests)
+            self._uses.add(EXTENDED if is_added else OTHER, place, self._scope.deciding(node, tests))
         else:
             self._uses.add(READ, (*place, step(node.args[0])) if name == "get" and node.args else place, tests)

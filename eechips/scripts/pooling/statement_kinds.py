@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 from eechips.scripts.script_source import last_name
 
-MEMBERSHIP, UNSET, COMPARED = "membership", "unset", "compared"
-"""Tests: whether a key is there; whether a value is None, empty or false; any other."""
+MEMBERSHIP, UNSET, COMPARED, CHOSEN = "membership", "unset", "compared", "chosen"
+"""Tests: whether a key is there; whether a value is None, empty or false; any other; one that has chosen a key."""
 
 ADDING = frozenset({"append", "extend", "add", "update"})
 REMOVING = frozenset({"clear", "discard", "pop", "popitem", "popleft", "remove"})
