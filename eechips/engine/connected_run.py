@@ -261,7 +261,7 @@ class ConnectedRun:
                 session.throttle.stop()
             planner.close()
 
-        planner = Planner(recipe, self._ledger, template, self._config.out, meta, accept)
+        planner = Planner(recipe, self._ledger, template, self._config, meta, accept)
         stack.callback(end)
         if estimated is not None and isinstance(recipe, SupportsPreview) and planner.has_previews_only:
             return planner, plan_some_units(planner, recipe, session, estimated)
@@ -276,7 +276,7 @@ class ConnectedRun:
 
     def _extend(self) -> None:
         """Add the units that the plan lacks, and describe the run by the new options; leave a complete one as it is."""
-        with kept_answers(self._config.out):
+        with kept_answers(self._config):
             self._added = extend_plan(
                 self._recipe, self._config, self._ledger, self._components.described, is_complete=self._is_complete
             )
@@ -294,7 +294,7 @@ class ConnectedRun:
             ledger.store_plan(meta, components.part)
         else:
             # A recipe of the user may wait for an answer to change.
-            keeping = kept_answers(self._config.out) if self._traits.is_builtin else contextlib.nullcontext()
+            keeping = kept_answers(self._config) if self._traits.is_builtin else contextlib.nullcontext()
             with keeping:
                 ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
         if isinstance(components.store, LocalStore) and not components.store.is_overwritten and not components.is_part:

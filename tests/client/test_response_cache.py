@@ -28,8 +28,10 @@ def test_a_response_has_an_age(tmp_path: Path) -> None:
         cache.keep("a request", b"its response")
         clock.now += LONGEST_AGE
         assert cache.find("a request") == b"its response"
+        assert not cache.is_empty
         clock.now += 1
         assert cache.find("a request") is None
+        assert cache.is_empty
         cache.keep("a request", b"another")
         assert cache.find("a request") == b"another"
         clock.now -= LONGEST_AGE + 1  # it was kept with a clock that was ahead

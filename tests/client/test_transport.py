@@ -27,6 +27,7 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
+from eechips.engine.config import RunConfig
 from eechips.engine.plans.planner import kept_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
 from eechips.manifest.folder_lock import lock_run
@@ -251,7 +252,7 @@ def test_a_collection_that_is_requested_without_a_mark_is_checked_and_requested_
 
     asked = json.dumps({"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}})
     throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=1)
-    with serve_function(answer) as url, lock_run(tmp_path), kept_answers(tmp_path):
+    with serve_function(answer) as url, lock_run(tmp_path), kept_answers(RunConfig(out=tmp_path)):
         policy = RetryPolicy(retries=3, delay=0.01, max_delay=0.02)
         transport = Transport(url, throttle.client(0), policy, Timeouts(connect=2, read=2, total=3))
         for _ in range(2):  # the second one is answered from the folder

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import io
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +30,8 @@ from eechips_local.assets.ingestion.publish import create
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.local_earth_engine import wait_until
 from tests.support.engine_recipes import script
+from tests.support.engine_service import serving
+from tests.support.gradual_recipe import Gradual
 
 RECIPE = """
 import ee
@@ -54,6 +59,25 @@ def get_result(index, unit, format="tif", dtype="", holes=True):
 def run_local(folder: Path, *, parameters: dict[str, Any], **options: Any) -> Run:
     config = RunConfig(out=folder / "out", local=True, executor="threads", quiet=True, retries=1, **options)
     return run(script(folder, RECIPE, **parameters), config)
+
+
+@pytest.mark.slow
+def test_an_interrupted_plan_finds_the_answers_of_a_server_with_another_address(tmp_path: Path) -> None:
+    def before(number: int) -> None:
+        if number == 250:
+            raise LookupError("away")
+
+    config = RunConfig(out=tmp_path / "out", local=True, executor="threads", quiet=True)
+    kept = []
+    for _ in range(2):
+        with pytest.raises(LookupError):
+            run(Gradual(300, before), config)
+        with contextlib.closing(sqlite3.connect(config.out / "planning.sqlite")) as answers:
+            kept.append(sorted(answers.execute("SELECT request, received FROM responses")))
+    assert kept[0] == kept[1] != []
+    with serving() as service, pytest.raises(LookupError):  # no answer of the other source is used
+        run(Gradual(300, before), dataclasses.replace(config, local=False, endpoint=service.url, rate=None))
+    assert service.count("value") >= 3
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,8 @@ class ResponseCache:
     Args:
         path: path of the file, which is created if it does not exist.
         clock: seconds since 1970.
+        source: source of the data: responses of another one are unknown. A local Earth Engine has another address in
+            each run.
 
     Attributes:
         is_closed: whether it was closed: the plan is complete, or its run has stopped.
@@ -38,8 +40,8 @@ class ResponseCache:
         StorageError: if it cannot be opened.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
-        self._path, self._clock = path, clock
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, source: str = "") -> None:
+        self._path, self._clock, self._source = path, clock, source
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -59,21 +61,22 @@ class ResponseCache:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no response was stored."""
+        """Whether no response can be found: none was stored, or all are too old."""
         with self._lock:
             try:
-                return self._db.execute("SELECT 1 FROM responses LIMIT 1").fetchone() is None
+                query = "SELECT 1 FROM responses WHERE abs(? - received) <= ? LIMIT 1"
+                return self._db.execute(query, (self._clock(), LONGEST_AGE)).fetchone() is None
             except sqlite3.Error:
                 return True
 
     def find(self, request: str) -> bytes | None:
-        """Return the response to a request, by its URL and body; None if it is unknown or too old."""
+        """Return the response to a request, by its path and body; None if it is unknown or too old."""
         with self._lock:
             if self.is_closed:
                 return None
             try:
                 query = "SELECT body, received FROM responses WHERE request = ?"
-                row = self._db.execute(query, (_key(request),)).fetchone()
+                row = self._db.execute(query, (self._key(request),)).fetchone()
                 if row is None or abs(self._clock() - row[1]) > LONGEST_AGE:  # the clock may have been wrong
                     return None
                 return zlib.decompress(row[0])
@@ -86,7 +89,7 @@ class ResponseCache:
             if self.is_closed:
                 return
             try:
-                row = (_key(request), zlib.compress(body), self._clock())
+                row = (self._key(request), zlib.compress(body), self._clock())
                 self._db.execute("INSERT OR REPLACE INTO responses VALUES (?, ?, ?)", row)
             except sqlite3.OperationalError as error:
                 raise database_error(self._path, error) from error
@@ -100,10 +103,9 @@ class ResponseCache:
                 self.is_closed = True
                 self._db.close()
 
+    def _key(self, request: str) -> bytes:
+        return hashlib.sha256(f"{self._source}\n{request}".encode()).digest()
+
 
 RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("response_cache", default=None)
 """Of the plan that is being made in this context."""
-
-
-def _key(request: str) -> bytes:
-    return hashlib.sha256(request.encode()).digest()

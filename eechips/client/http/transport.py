@@ -239,7 +239,7 @@ class Transport:
         request = HttpRequest.from_client(method, uri, body, headers or {})
         document = requested_document(uri)
         cache = RESPONSE_CACHE.get() if method == "POST" else None
-        key = "" if cache is None else f"{uri}\n{request.text}"
+        key = "" if cache is None else f"{uri.removeprefix(self.endpoint)}\n{request.text}"
         known = self._answer_locally(request, document)
         if known is None and cache is not None:
             known = cache.find(key)

@@ -33,34 +33,31 @@ _BATCH = 500  # units per transaction
 
 
 @contextlib.contextmanager
-def kept_answers(folder: Path) -> Iterator[None]:
+def kept_answers(config: RunConfig) -> Iterator[None]:
     """Keep the responses to a planner in this block until it has ended without an error.
 
     After an interruption, also by SIGKILL, the next planner in the folder receives them without a request.
     """
-    with contextlib.closing(_open_answers(folder / ANSWERS_NAME)) as answers, context_value(RESPONSE_CACHE, answers):
+    with contextlib.closing(_open_answers(config)) as answers, context_value(RESPONSE_CACHE, answers):
         yield
-    remove_answers(folder)
+    remove_answers(config.out)
 
 
-def _open_answers(path: Path) -> ResponseCache:
+def _open_answers(config: RunConfig) -> ResponseCache:
     """Open the cached responses; begin anew if they are damaged."""
+    path = config.out / ANSWERS_NAME
     try:
-        return ResponseCache(path)
+        return ResponseCache(path, source=config.source)
     except StorageError:
-        remove_answers(path.parent)
-        return ResponseCache(path)
+        remove_answers(config.out)
+        return ResponseCache(path, source=config.source)
 
 
 def has_answers(config: RunConfig) -> bool:
-    """Return whether the next planner of a run needs fewer requests, as its folder has responses.
-
-    Answers of a local Earth Engine are not found again: it has another address in each run.
-    """
-    path = config.out / ANSWERS_NAME
-    if config.is_local or not path.exists():
+    """Return whether the next planner of a run needs fewer requests, as its folder has responses."""
+    if not (config.out / ANSWERS_NAME).exists():
         return False
-    with contextlib.closing(_open_answers(path)) as answers:
+    with contextlib.closing(_open_answers(config)) as answers:
         return not answers.is_empty
 
 
@@ -95,15 +92,14 @@ class Planner:
         recipe: Recipe,
         ledger: Ledger,
         template: NameTemplate,
-        folder: Path,
+        config: RunConfig,
         meta: Mapping[str, Any] | None,
         accept: Callable[[], None],
     ) -> None:
         self._recipe, self._ledger, self._template, self._meta = recipe, ledger, template, meta
-        self._accept = accept
-        self._path = folder / ANSWERS_NAME
+        self._accept, self._folder = accept, config.out
         self._known, self.stored = (0, 0) if meta is not None else (ledger.end, ledger.gap)
-        self._answers = _open_answers(self._path)
+        self._answers = _open_answers(config)
         self._preview = PreviewRecord.read(ledger) if meta is None else PreviewRecord()
         self._some = self._read_some()
         self._added = 0
@@ -284,7 +280,7 @@ class Planner:
         if self.stored:
             self._ledger.complete_plan()
         self._answers.close()
-        remove_answers(self._path.parent)
+        remove_answers(self._folder)
         if not self.stored:
             return
         try:
