@@ -45,8 +45,7 @@ class Box:
     @property
     def shape(self) -> Index:
         """Bands, images, rows, columns."""
-        b, t, y, x = (stop - start for start, stop in zip(self.start, self.stop, strict=True))
-        return b, t, y, x
+        return _minus(self.stop, self.start)
 
     @property
     def size(self) -> int:
@@ -56,7 +55,7 @@ class Box:
     @property
     def slices(self) -> tuple[slice, slice, slice, slice]:
         """Slices of an array of the whole cube."""
-        b, t, y, x = (slice(start, stop) for start, stop in zip(self.start, self.stop, strict=True))
+        b, t, y, x = map(slice, self.start, self.stop)
         return b, t, y, x
 
     @property
@@ -75,9 +74,7 @@ class Box:
 
     def contains(self, other: Box) -> bool:
         """Return whether another box lies in this one."""
-        return all(a <= b for a, b in zip(self.start, other.start, strict=True)) and all(
-            a >= b for a, b in zip(self.stop, other.stop, strict=True)
-        )
+        return all(a <= c and d <= b for a, b, c, d in zip(self.start, self.stop, other.start, other.stop, strict=True))
 
     def overlaps(self, other: Box) -> bool:
         """Return whether another box has values of this one."""
@@ -116,12 +113,11 @@ class BoxLimits:
     def accepts(self, shape: Index) -> bool:
         """Return whether a request may have a shape."""
         bands, images, rows, columns = shape
-        most = (self.images or images, self.rows or rows, self.columns or columns)
         return (
             bands * images <= _MOST_LAYERS
-            and images <= most[0]
-            and rows <= min(most[1], _MOST_SIDE)
-            and columns <= min(most[2], _MOST_SIDE)
+            and images <= (self.images or images)
+            and rows <= min(self.rows or rows, _MOST_SIDE)
+            and columns <= min(self.columns or columns, _MOST_SIDE)
             and rows * columns * (bands * images * _BYTES + _PIXEL_BYTES) <= self.bytes
         )
 

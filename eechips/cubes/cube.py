@@ -100,19 +100,14 @@ def describe_cube(
             "fast_time_slicing needs images with ids, which this collection lacks: they are read by their place",
             stacklevel=2,
         )
-    computed = (_today(), dict(collection), ids, description["versions"], count)
-    versions = description["versions"]
-    # A day in place of versions where images have none, so that they are read again.
-    stored = (description["ids"], versions if len(versions) == count else _today())
-    identity = stored if is_stored else computed
+    versions, today = description["versions"], present().date().isoformat()
+    identity: tuple[Any, ...] = (today, dict(collection), ids, versions, count)
+    if is_stored:  # the day in place of versions where images have none, so that they are read again
+        identity = description["ids"], versions if len(versions) == count else today
     images = CubeImages(collection, count, ids if is_stored else (), identity)
     return CubeDescription(
         images, bands, _coordinate(description["primary"], count, primary), _valid(description["properties"])
     )
-
-
-def _today() -> str:
-    return present().date().isoformat()
 
 
 def _coordinate(values: Sequence[Any], count: int, name: str) -> Sequence[Any] | npt.NDArray[Any]:
@@ -130,8 +125,7 @@ def _coordinate(values: Sequence[Any], count: int, name: str) -> Sequence[Any] |
 
 def _valid(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
     """Return attributes whose values files can have; others as text."""
-    pairs: Iterable[tuple[str, Any]] = (attributes or {}).items()
-    return {name: value if isinstance(value, _KINDS) else str(value) for name, value in pairs}
+    return {name: value if isinstance(value, _KINDS) else str(value) for name, value in (attributes or {}).items()}
 
 
 REQUEST_BYTES = 48 << 20
@@ -236,6 +230,8 @@ def open_cube(
 
     _refuse(others)
     dims = (primary_dim_name or "time", "y", "x")
+    if dims[0] in dims[1:]:
+        raise UsageError(f"primary_dim_name='{dims[0]}': that is the name of the pixels' dimension; choose another")
     retries = _retries(getitem_kwargs)
     address, own = find_address(
         endpoint=endpoint,
@@ -247,6 +243,8 @@ def open_cube(
     )
     collection = _collection(source)
     if n_images != -1:
+        if n_images < 1 or n_images % 1:
+            raise UsageError(f"n_images is a whole number from 1, or -1 for all images, not {n_images}")
         collection = limit_collection(collection, n_images)
     description = describe_cube(
         find_service(address, own),
@@ -356,6 +354,8 @@ def _grid(description: CubeDescription, crs: str | None, crs_transform: Any, sha
     try:
         a, b, c, d, e, f = map(float, tuple(crs_transform)[:6])
         width, height = map(int, shape_2d)
+        if (width, height) != tuple(shape_2d):
+            raise ValueError(f"{shape_2d} are no whole numbers")
         grid = Grid(str(crs), (a, b, c, d, e, f), width, height)
     except (TypeError, ValueError) as error:
         raise UsageError(f"crs_transform is (a, b, c, d, e, f), and shape_2d (columns, rows): {error}") from None
@@ -396,13 +396,15 @@ def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits
 
 
 def _retries(requested: Mapping[str, int] | None) -> RetryLimits:
-    unknown = set(requested or {}) - {"max_retries", "initial_delay"}
-    if unknown:
-        raise UsageError(f"getitem_kwargs has `{min(unknown)}`: known are max_retries and initial_delay")
     usual = RetryLimits()
-    options = requested or {}
-    delay = options.get("initial_delay")
-    return RetryLimits(options.get("max_retries", usual.retries), usual.delay if delay is None else delay / 1000)
+    options = {"max_retries": usual.retries, "initial_delay": usual.delay * 1000}
+    for name, value in (requested or {}).items():
+        if name not in options:
+            raise UsageError(f"getitem_kwargs has `{name}`: known are max_retries and initial_delay")
+        if not 0 <= value < math.inf:
+            raise UsageError(f"getitem_kwargs: {name} is a number from 0, not {value}")
+        options[name] = value
+    return RetryLimits(int(options["max_retries"]), options["initial_delay"] / 1000)
 
 
 def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:

@@ -163,9 +163,8 @@ class CubeReader:
         parts = list(divide_box(box, request_shape(box.shape, self.limits)))
         if len(parts) == 1:
             return self._read_part(box, has_next=True)
-        return self._joined(
-            box, parts, functools.partial(self._read_part, has_next=False, slots=max(1, self._slots // len(parts)))
-        )
+        slots = max(1, self._slots // len(parts))
+        return self._joined(box, parts, functools.partial(self._read_part, has_next=False, slots=slots))
 
     def _joined(self, box: Box, parts: Sequence[Box], read: Callable[[Box], Array]) -> Array:
         """Return the pixels of a box, whose parts are read several at a time."""
@@ -222,8 +221,7 @@ class CubeReader:
     def _extended(self, box: Box, known: Sequence[Box]) -> Box:
         """Return a box with those that come next, if boxes are read one after the other."""
         whole = Box((0, 0, 0, 0), (len(self.bands), *self.shape))
-        most = 0 if self._cache is None else self._cache.most_values
-        return extend_box(box, whole, known, self.limits, most)
+        return extend_box(box, whole, known, self.limits, self._cache.most_values if self._cache else 0)
 
     def _fetch(self, box: Box, slots: int) -> Array:
         """Return the pixels of a box that one request can have, a large one by several requests at a time."""

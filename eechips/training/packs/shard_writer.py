@@ -96,18 +96,14 @@ class ShardWriter:
             remove(self._journal, self._right)
         return index
 
-    @property
-    def _identity(self) -> dict[str, Any]:
-        return {name: getattr(self._index, name) for name in _TELL_APART}
-
     def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
         """Return the shards that were recorded as complete, and the index of the pack if it has one."""
         if (self._folder / INDEX_NAME).exists():
             index = read_index(self._folder)
-            self._check_same({name: getattr(index, name) for name in _TELL_APART})
+            self._check_same(_identity(index))
             return index.shards, index
         if self._journal.exists():
-            head, *lines = _lines(self._journal) or [self._identity]
+            head, *lines = _lines(self._journal) or [_identity(self._index)]
             self._check_same(head)
             journalled = []
             with contextlib.suppress(ValueError, LookupError, TypeError, UsageError):  # damaged from there on
@@ -122,7 +118,7 @@ class ShardWriter:
         return [], None
 
     def _check_same(self, other: Mapping[str, Any]) -> None:
-        differing = [name for name, value in self._identity.items() if _plain(other.get(name)) != _plain(value)]
+        differing = [name for name, value in _identity(self._index).items() if other.get(name) != value]
         if not differing:
             return
         words = [_words(name, other.get(name)) for name in differing if name != "identity"]
@@ -153,7 +149,7 @@ class ShardWriter:
         """Record the complete shards, and that the pack is incomplete."""
         remove_tree(self._scratch, self._right)
         sweep_folder(self._folder, new_writer())
-        lines = [self._identity, *(stored.to_json() for stored in kept.values())]
+        lines = [_identity(self._index), *(stored.to_json() for stored in kept.values())]
         write_file(self._journal, "".join(json.dumps(line) + "\n" for line in lines).encode())
         remove(self._folder / INDEX_NAME, self._right)
 
@@ -267,9 +263,9 @@ def _words(name: str, value: Any) -> str:
     return f"{'to' if name == 'format' else name}='{value}'"
 
 
-def _plain(value: Any) -> Any:
-    """Return a value as it is after a round trip through JSON."""
-    return list(value) if isinstance(value, tuple) else value
+def _identity(index: PackIndex) -> dict[str, Any]:
+    """Return the entries that identify a pack, as JSON has them."""
+    return {name: getattr(index, name) for name in _TELL_APART} | {"selected": list(index.selected)}
 
 
 @contextlib.contextmanager
