@@ -15,7 +15,7 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.fetch_phases import FetchEnd, stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import continue_plan, describe
-from eechips.engine.plans.plan import SPENT
+from eechips.engine.plans.plan import SpentBudgetError
 from eechips.engine.plans.plan_extension import continue_extended
 from eechips.engine.plans.planner import has_answers, remove_answers
 from eechips.engine.plans.resume import EarlierRun
@@ -95,8 +95,8 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            if str(error) == SPENT and has_answers(config):
-                raise UsageError(f"{SPENT}, or repeat the command: what the service has answered is kept") from None
+            if isinstance(error, SpentBudgetError) and has_answers(config):
+                raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
             if is_new and not is_planned:
                 _remove_unplanned(config.out)
             raise

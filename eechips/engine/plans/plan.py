@@ -22,10 +22,17 @@ from eechips.recipe import Recipe, SupportsInputs, canonical_json, to_unit, trai
 from eechips.storage import NameTemplate, UniqueNames
 
 DEFAULT_TEMPLATE = "chips/{id}"
-SPENT = "connecting and planning took all of the budget of requests or bytes, before the first unit: allow more"
+_SPENT = "connecting and planning took all of the budget of requests or bytes, before the first unit: allow more"
 _ADJOINING = 4
 """Units of an estimate that follow each other in the plan, so that they may share requests as the others do."""
 _log = logging.getLogger(__name__)
+
+
+class SpentBudgetError(UsageError):
+    """The budget of requests or bytes is spent before the first unit."""
+
+    def __init__(self, text: str = _SPENT) -> None:
+        super().__init__(text)
 
 
 def name_template(recipe: Recipe, config: RunConfig) -> NameTemplate:
@@ -51,7 +58,8 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
     Raises:
         ConfigurationError, RequestError: if the service refuses a request of the planner.
         RecipeError: if the planner raises an exception.
-        UsageError: see :func:`plan_units`; or if the budget of requests is spent.
+        UsageError: see :func:`plan_units`.
+        SpentBudgetError: if the budget of requests or bytes is spent.
     """
     with planner_errors():
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
@@ -67,7 +75,7 @@ def planner_errors() -> Iterator[None]:
     try:
         yield
     except Stopped:  # nothing else stops a planner
-        raise UsageError(SPENT) from None
+        raise SpentBudgetError from None
     except Exception as error:
         cause = service_error_of(error)
         if cause is error:

@@ -21,14 +21,14 @@ from eechips.client.quota.congestion import USUAL
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.plans.plan import SPENT
+from eechips.engine.plans.plan import SpentBudgetError
 from eechips.engine.progress import WaitReport
 from eechips.engine.results.archive_provenance import archive_note, served_note
 from eechips.engine.service.local_server import EXPORTS_FOLDER, LocalServer, local_earth_engine, remove_unused_exports
 from eechips.engine.service.quota_connection import QuotaSharing, share_quota
 from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.workload_tag import workload_tag_of
-from eechips.errors import Stopped, UsageError
+from eechips.errors import Stopped
 from eechips.manifest.data_source import DataSource
 from eechips.recipe import Recipe, traits_of
 from eechips.web.urls import is_loopback
@@ -82,7 +82,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.
-        UsageError: if the budget of requests is too small to connect.
+        SpentBudgetError: if the budget of requests is too small to connect.
     """
     context, clients = config.executor_class.sharing_context(), config.chosen_executor.workers + 1
     if recipe is not None and not traits_of(recipe).needs_service:
@@ -102,7 +102,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             client = connect_client(target, throttle.client(0), config.policy, config.timeouts, _reporting_wait)
             connection = stack.enter_context(client)
         except Stopped:  # nothing else stops a client that connects
-            raise UsageError(SPENT) from None
+            raise SpentBudgetError from None
         with use_transport(connection.transport):
             served = _ask_archives(config, server)
             notes = notes_of(config)
