@@ -7,9 +7,8 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import nullcontext
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,32 +16,28 @@ import numpy as np
 import pyarrow as pa
 import shapely
 
-from eechips.builtin_recipes.recipe_options import BuiltinRecipe, make_recipe, run_recipe
+from eechips.builtin_recipes.recipe_options import RecipeMaker, make_recipe, run_recipe
 from eechips.errors import EechipsError, RegionError, UsageError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.storage import write_file
 from eechips.text.library_log import redirect_loggers
 
 if TYPE_CHECKING:
-    from eechips.engine.config import RunConfig
     from eechips.engine.costs.cost_descriptions import Estimate
     from eechips.manifest.run import Run
-    from eechips.recipe import Recipe
 
 _OPTIONS = ("points", "regions", "cells", "roi", "away_from")
 """Options whose values may be files of places."""
 
 
-def run_with_places(
-    kind: type[BuiltinRecipe[Any]] | Callable[[Mapping[str, Any]], tuple[Recipe, RunConfig]], /, **options: Any
-) -> Run | Estimate:
+def run_with_places(kind: RecipeMaker, /, **options: Any) -> Run | Estimate:
     """Run the recipe of a command, or estimate it with ``dry_run``.
 
     Places in memory are kept in the folder of the run as ``input-<option>-<hash>.parquet``, or ``.geojson``, where a
     later call and the report find them. A call with other places, which the folder's run refuses, replaces no file.
 
     Args:
-        kind: class of the recipe, or a function that makes it and the config of its run.
+        kind: what makes the recipe.
         options: by name; ``points``, ``regions``, ``cells``, ``roi`` and ``away_from`` may be a DataFrame, without its
             index, a GeoDataFrame or GeoSeries, a geometry of shapely or a list of them, in degrees of WGS84.
 
@@ -50,21 +45,22 @@ def run_with_places(
         UsageError: if an option is wrong.
         RegionError: if places cannot be used.
     """
-    make = partial(make_recipe, kind) if isinstance(kind, type) else kind
     in_memory = {name: options[name] for name in _OPTIONS if _is_in_memory(options.get(name))}
     if not in_memory:
-        return run_recipe(*make(options))
+        return run_recipe(*make_recipe(kind, options))
     with temporary_folder() as folder:
         written = {name: _write(name, value, folder) for name, value in in_memory.items()}
         try:
             with nullcontext() if options.get("dry_run") else redirect_loggers(("eechips",), logging.NullHandler()):
-                recipe, config = make({**options, **written})  # warns below, where the files have their own names
+                recipe, config = make_recipe(
+                    kind, {**options, **written}
+                )  # warns below, where the files have their own names
         except EechipsError as error:
             error.args = tuple(_named(text, written) if isinstance(text, str) else text for text in error.args)
             raise
         if not config.dry_run:
             kept = {name: _keep(path, config.out) for name, path in written.items()}
-            recipe, config = make({**options, **kept})
+            recipe, config = make_recipe(kind, {**options, **kept})
         return run_recipe(recipe, config)
 
 

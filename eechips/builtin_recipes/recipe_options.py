@@ -72,18 +72,24 @@ class BuiltinRecipe(Generic[OptionsT]):
         """Raise UsageError if the command cannot have an option of the run."""
 
 
-BuiltinT = TypeVar("BuiltinT", bound=BuiltinRecipe[Any])
+RecipeMaker = type[BuiltinRecipe[Any]] | Callable[[Mapping[str, Any]], tuple["Recipe", RunConfig]]
+"""Class of a command's recipe, or a function that makes it and the config of its run."""
 
 
-def make_recipe(kind: type[BuiltinT], options: Mapping[str, Any]) -> tuple[BuiltinT, RunConfig]:
+def make_recipe(kind: RecipeMaker, options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
     """Make the recipe of a command, and the config of its run, from one set of options.
 
     Raises:
         UsageError: if an option is unknown, out of range, or contradicts another.
         RegionError: if a file of places or regions cannot be used.
     """
-    names = option_names(kind.options_class)
-    recipe, config = split_options(kind, names, options, lambda recipe: recipe.default_folder, kind.options_class)
+    if not isinstance(kind, type):
+        return kind(options)
+    recipe_class: type[Any] = kind
+    declared = recipe_class.options_class
+    recipe, config = split_options(
+        recipe_class, option_names(declared), options, lambda recipe: recipe.default_folder, declared
+    )
     recipe.receive_config(config)
     return recipe, config
 

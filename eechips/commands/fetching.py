@@ -90,12 +90,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
     def make(options: Mapping[str, Any]) -> tuple[Recipe, RunConfig]:
         from eechips.builtin_recipes.recipe_options import make_recipe
 
-        kind: Any = pkgutil.resolve_name(declared.recipe)
-        chosen = declared.adapt(dict(options))
-        if isinstance(kind, type):
-            return make_recipe(kind, chosen)
-        recipe_and_config: tuple[Recipe, RunConfig] = kind(chosen)
-        return recipe_and_config
+        return make_recipe(pkgutil.resolve_name(declared.recipe), declared.adapt(dict(options)))
 
     own: list[click.Parameter] = []
     if declared.options is not None:
