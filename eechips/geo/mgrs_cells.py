@@ -12,6 +12,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.crs import project, unproject
+from eechips.geo.ellipsoid import Floats
 
 SOUTH, NORTH = -80.0, 84.0
 """Latitudes between which there are zones."""
@@ -22,8 +23,6 @@ _ROWS = "ABCDEFGHJKLMNPQRSTUV"  # of 100 km, shifted by five in even zones
 _LARGE = 100_000  # metres, of the squares that letters name
 _WIDENED_FROM = 56.0  # latitude from which some zones are wider than 6 degrees, by 6 at most
 _STEP = 0.25  # degrees between points of an outline that is projected
-
-Floats = npt.NDArray[np.float64]
 
 
 def locate_zones(longitudes: Floats, latitudes: Floats) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.ellipsoid import lonlat_of, normals_of
+from eechips.geo.ellipsoid import Floats, Indices, lonlat_of, normals_of
 
 LEVELS = 30
 """The finest level."""
@@ -19,9 +19,6 @@ _TURNS = np.array([1, 0, 0, 3], dtype=np.int64)
 _COLUMNS, _ROWS = np.array([0, 0, 1, 1]), np.array([0, 1, 0, 1])  # of the quarters of a cell
 # Radians between two points of a face at most, on the quadratic projection: kMaxDiag of s2metrics.cc.
 _LONGEST_DIAGONAL = 2.438654594434021
-
-Floats = npt.NDArray[np.float64]
-Integers = npt.NDArray[np.int64]
 
 
 def cell_ids(longitudes: Floats, latitudes: Floats, level: int) -> npt.NDArray[np.uint64]:
@@ -52,8 +49,8 @@ def list_cells(region: BaseGeometry, level: int) -> tuple[npt.NDArray[np.uint64]
     """
     shapely.prepare(region)
     face = np.arange(6)
-    i: Integers = np.zeros(6, np.int64)
-    j: Integers = np.zeros(6, np.int64)
+    i: Indices = np.zeros(6, np.int64)
+    j: Indices = np.zeros(6, np.int64)
     for depth in range(level + 1):
         if depth:
             face = np.repeat(face, 4)
@@ -82,7 +79,7 @@ def _may_meet(region: BaseGeometry, centres: Floats, radius: float) -> npt.NDArr
     return meets
 
 
-def _encode(face: Integers, i: Integers, j: Integers, level: int) -> npt.NDArray[np.uint64]:
+def _encode(face: Indices, i: Indices, j: Indices, level: int) -> npt.NDArray[np.uint64]:
     """Return the ids of cells by their faces, and their columns and rows, of 2 to the power of the level."""
     path_bits = face.astype(np.uint64)
     orientation = face & _SWAP
@@ -94,16 +91,16 @@ def _encode(face: Integers, i: Integers, j: Integers, level: int) -> npt.NDArray
     return ((path_bits << np.uint64(1)) | np.uint64(1)) << np.uint64(2 * (LEVELS - level))
 
 
-def _index(value: Floats, level: int) -> Integers:
+def _index(value: Floats, level: int) -> Indices:
     """Return the column or row of a coordinate -1 to 1 on a face: S2's quadratic projection."""
     root = 0.5 * np.sqrt(1 + 3 * np.abs(value))
     share = np.where(value >= 0, root, 1 - root)
     leaf = np.clip(np.floor(share * 2**LEVELS), 0, 2**LEVELS - 1).astype(np.int64)
-    cell_index: Integers = leaf >> (LEVELS - level)
+    cell_index: Indices = leaf >> (LEVELS - level)
     return cell_index
 
 
-def _centres(face: Integers, i: Integers, j: Integers, level: int) -> Floats:
+def _centres(face: Indices, i: Indices, j: Indices, level: int) -> Floats:
     """Return the centres of cells in longitude and latitude, shape (n, 2)."""
     u, v = (_coordinate((index + 0.5) / 2**level) for index in (i, j))
     one = np.ones_like(u)

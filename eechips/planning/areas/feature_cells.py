@@ -20,12 +20,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.client.table_rows import PAGE_SIZE
 from eechips.errors import RequestError
+from eechips.geo.ellipsoid import Booleans, Floats
 from eechips.geo.polygons import enlarge_bounds
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import planar_geometry
-
-Floats = npt.NDArray[np.float64]
-Booleans = npt.NDArray[np.bool_]
 
 MOST_FEATURES = PAGE_SIZE
 """Features of a cell, unless it is the smallest: a page of ``table:computeFeatures``. Of further pages the service may

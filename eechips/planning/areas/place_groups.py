@@ -19,11 +19,9 @@ import numpy.typing as npt
 import shapely
 
 from eechips.geo.crs import project
-from eechips.geo.ellipsoid import normals_of
+from eechips.geo.ellipsoid import Indices, normals_of
 from eechips.geo.grid import METRES_PER_DEGREE, Grid
 from eechips.planning.areas.zones import ZoneShapes
-
-Indices = npt.NDArray[np.int64]
 
 TILE = 256
 """Pixels along the edge of the tiles that Earth Engine computes

@@ -19,6 +19,7 @@ import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import parse_crs
+from eechips.geo.ellipsoid import Floats
 from eechips.geo.grid import METRES_PER_DEGREE, Grid, nominal_scale
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import Vectors, read_vectors
@@ -30,7 +31,6 @@ from eechips.text.suggestion import describe_choices
 if TYPE_CHECKING:
     import pandas as pd
 
-Floats = npt.NDArray[np.float64]
 
 _MARGIN = 100  # metres: error of boxes and areas from the server, which need not be exact
 

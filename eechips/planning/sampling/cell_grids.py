@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
+from eechips.geo.ellipsoid import Floats
 from eechips.geo.h3_cells import list_cells, load_h3
 from eechips.geo.mgrs_cells import list_squares
 from eechips.geo.polygons import EARTH_RADIUS, join_at_antimeridian, list_polygons, spherical_area, wrap_longitudes
@@ -45,8 +46,6 @@ _H3_SPREAD = 2.0  # the smallest cells have more than the mean area divided by t
 _S2_SPREAD = 1.7  # likewise: kAvgArea, 4 π / 6, and kMinArea, 8 √2 / 9, of s2metrics.cc
 _DIGITS = 9  # decimals of coordinates
 _ROUNDING = 1e-9  # of a column
-
-Floats = npt.NDArray[np.float64]
 
 
 class PlaceCells(Protocol):
