@@ -31,6 +31,7 @@ from eechips.cubes.cube_expressions import (
 from eechips.cubes.cube_reader import CubeImages, CubeReader
 from eechips.cubes.cube_service import PixelService, RetryLimits, find_address, find_service
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.files.local_paths import cache_folder, make_private
 from eechips.files.scratch_folders import temporary_folder_of
 from eechips.geo.crs import parse_crs
@@ -223,10 +224,8 @@ def open_cube(
         RequestError: if the collection cannot be described; classified.
         ConfigurationError: if there are no credentials, or no project.
     """
-    try:
-        import xarray
-    except ImportError as error:
-        raise UsageError("lazy cubes need xarray: pip install 'eechips[xarray]'") from error
+    import_extra("xarray", "lazy cubes need xarray", "xarray")
+    import xarray
 
     _refuse(others)
     dims = (primary_dim_name or "time", "y", "x")

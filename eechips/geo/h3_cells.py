@@ -10,7 +10,7 @@ import numpy as np
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.geo.polygons import list_polygons
 
 _WIDEST = 60.0  # degrees of longitude
@@ -19,11 +19,7 @@ _WIDEST = 60.0  # degrees of longitude
 @functools.cache
 def load_h3() -> Any:
     """Import H3; raise UsageError if it is not installed."""
-    try:
-        import h3
-    except ImportError as error:
-        raise UsageError("H3 cells need h3: pip install 'eechips[stac]'") from error
-    return h3
+    return import_extra("h3", "H3 cells need h3", "stac")
 
 
 def list_cells(part: BaseGeometry, resolution: int) -> set[str]:

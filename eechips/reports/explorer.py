@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eechips.errors import EechipsError, UsageError
+from eechips.extras import import_extra
 from eechips.manifest.exclusions import exclude_marked, mark_units, read_marks
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
@@ -228,11 +229,8 @@ def create_widget(height: int, receive: Callable[[Any, Any, Any], None]) -> Any:
     Raises:
         UsageError: if anywidget is missing.
     """
-    try:
-        import anywidget
-        import traitlets
-    except ImportError as error:
-        raise UsageError("exploring a run needs anywidget: pip install 'eechips[explore]'") from error
+    anywidget = import_extra("anywidget", "exploring a run needs anywidget", "explore")
+    import traitlets
 
     script = read_file("explorer_widget.js")
     traits = {"_esm": traitlets.Unicode(script).tag(sync=True), "height": traitlets.Int(height).tag(sync=True)}

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.manifest.run import Run, open_run
 from eechips.processes.warning_filters import ignore_warning
 from eechips.reports.output_path import output_path
@@ -107,11 +108,8 @@ def save(figure: Figure, path: Path) -> None:
 
 
 def _matplotlib() -> type[Figure]:
-    try:
-        from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: F401 - draws figures without pyplot
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise UsageError("plots need matplotlib: pip install 'eechips[report]'") from error
+    import_extra("matplotlib.backends.backend_agg", "plots need matplotlib", "report")  # draws figures without pyplot
+    from matplotlib.figure import Figure
 
     class NotebookFigure(Figure):
         """A figure that notebooks display, without pyplot."""

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.formats.csv import LINE_END, CsvFile
 from eechips.manifest.export import write_table
 from eechips.manifest.run import Run, open_run
@@ -105,7 +106,7 @@ def smooth(
     Example:
         >>> table = pd.read_parquet(eechips.smooth("outputs/timeseries-s2", days=45))
     """
-    _require_scipy()
+    import_extra("scipy.linalg", "smoothing needs scipy", "series")
     smoothing = Smoothing(method, days, max_gap, step)
     run = open_run(run)
     path = output_path(run, out, SMOOTHED_NAME)
@@ -239,10 +240,3 @@ def _savgol(values: NDArray[np.float64], days: int) -> NDArray[np.float64]:
     window -= 2 * (window > len(values))
     smoothed: NDArray[np.float64] = savgol_filter(whole, window, min(_DEGREE, window - 1))
     return smoothed
-
-
-def _require_scipy() -> None:
-    try:
-        import scipy.linalg  # noqa: F401
-    except ImportError as error:
-        raise UsageError("smoothing needs scipy: pip install 'eechips[series]'") from error

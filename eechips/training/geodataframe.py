@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
@@ -86,11 +87,7 @@ def has_tables(run: Run) -> bool:
 
 
 def _geopandas() -> Any:
-    try:
-        import geopandas
-    except ImportError as error:
-        raise UsageError("loading a run needs geopandas: pip install 'eechips[ml]'") from error
-    return geopandas
+    return import_extra("geopandas", "loading a run needs geopandas", "ml")
 
 
 def _units(run: Run) -> geopandas.GeoDataFrame:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.unit_record import COLUMNS
 from eechips.storage import ObjectStore, is_address
@@ -78,11 +79,7 @@ def stack(
 
 
 def _xarray() -> Any:
-    try:
-        import xarray
-    except ImportError as error:
-        raise UsageError("stacks need xarray: pip install 'eechips[ml]'") from error
-    return xarray
+    return import_extra("xarray", "stacks need xarray", "ml")
 
 
 def _has_dask() -> bool:
@@ -215,10 +212,7 @@ def _values(paths: list[str], shape: tuple[int, ...], dtype: np.dtype[Any], *, m
     files = np.array(paths, dtype=object)
     if not lazy:
         return _read(files, shape[1:], final, masked, is_shown=True)
-    try:
-        import dask.array as da
-    except ImportError as error:
-        raise UsageError("lazy stacks need Dask: pip install 'eechips[dask]', or use lazy=False") from error
+    da = import_extra("dask.array", "lazy stacks (lazy=True) need Dask", "dask")
     size = max(1, _CHUNK // (int(np.prod(shape[1:])) * final.itemsize))
     blocks = da.from_array(files, chunks=size)
     chunks = (blocks.chunks[0], *((length,) for length in shape[1:]))

@@ -13,7 +13,7 @@ from typing import Any
 
 import shapely
 
-from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.geo.geometry_depth import is_too_deep
 from eechips.storage.untrusted_files import parse_json
 
@@ -106,11 +106,7 @@ def json_reader() -> Callable[[bytes], Any]:
 
 
 def _orjson() -> Any:
-    try:
-        import orjson
-    except ImportError as error:
-        raise UsageError("catalogues need stac-geoparquet and orjson: pip install 'eechips[stac]'") from error
-    return orjson
+    return import_extra("orjson", "catalogues need stac-geoparquet and orjson", "stac")
 
 
 _BLOCK = 1 << 20  # minimum characters parsed at a time

@@ -20,7 +20,8 @@ from shapely.geometry import mapping
 
 from eechips.archive.downloads.criteria import Search, cql2, cql2_text
 from eechips.archive.downloads.document_reader import DocumentReader, is_web
-from eechips.errors import ConfigurationError, PermanentError
+from eechips.errors import PermanentError
+from eechips.extras import import_extra
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import canonical_json
 from eechips.web.redaction import redact
@@ -158,10 +159,7 @@ def next_of(page: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def _client(document: Mapping[str, Any], address: str) -> Any:
-    try:
-        import pystac_client
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"a STAC search needs pystac-client: pip install 'eechips[stac]' ({error})") from None
+    pystac_client = import_extra("pystac_client", "a STAC search needs pystac-client", "stac")
     import pystac
 
     try:

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.formats.arrays import (
     ID,
@@ -163,11 +163,7 @@ def _arrays(file: Any) -> dict[str, Any]:
 
 
 def _h5py() -> Any:
-    try:
-        import h5py
-    except ImportError as error:
-        raise UsageError("HDF5 needs h5py: pip install 'eechips[pack]'") from error
-    return h5py
+    return import_extra("h5py", "HDF5 needs h5py", "pack")
 
 
 __all__ = ["CLOSING", "IS_DECODED", "SUFFIX", "ids", "read", "weight", "write"]

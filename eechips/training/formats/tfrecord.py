@@ -18,7 +18,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from eechips.errors import StorageError, UsageError
+from eechips.errors import StorageError
+from eechips.extras import import_extra
 from eechips.training.packs.shard_index import FileContent, PackEntry, PackLayout, Shard
 
 SUFFIX = ".tfrecord"
@@ -150,10 +151,7 @@ def _number(message: memoryview, position: int) -> tuple[int, int]:
 
 
 def _masked() -> Callable[[bytes], int]:
-    try:
-        import google_crc32c
-    except ImportError as error:
-        raise UsageError("TFRecord needs google-crc32c: pip install 'eechips[pack]'") from error
+    google_crc32c = import_extra("google_crc32c", "TFRecord needs google-crc32c", "pack")
 
     def masked(data: bytes) -> int:
         crc: int = google_crc32c.value(data)

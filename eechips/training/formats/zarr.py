@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from eechips.errors import UsageError
+from eechips.extras import import_extra
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe.results import MASK_SUFFIX
 from eechips.training.formats.arrays import (
@@ -149,13 +150,10 @@ def import_zarr() -> Any:
     Raises:
         UsageError: if it is missing, or too old.
     """
-    needed = "Zarr needs zarr 3.1, which needs Python 3.11: pip install 'eechips[pack]'"
-    try:
-        import zarr
-    except ImportError as error:
-        raise UsageError(needed) from error
+    need = "Zarr needs zarr 3.1, which needs Python 3.11"
+    zarr = import_extra("zarr", need, "pack")
     if tuple(int(part) for part in zarr.__version__.split(".")[:2]) < (3, 1):
-        raise UsageError(f"{needed}; installed is {zarr.__version__}")
+        raise UsageError(f"{need}: pip install 'eechips[pack]'; installed is {zarr.__version__}")
     return zarr
 
 

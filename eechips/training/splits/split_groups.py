@@ -14,12 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.errors import ConfigurationError, UsageError
+from eechips.errors import UsageError
 from eechips.geo.crs import project
 from eechips.geo.ellipsoid import Booleans, Floats
 from eechips.geo.feature_index import FeatureIndex
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
+from eechips.geo.h3_cells import load_h3
 from eechips.geo.vectors import read_features
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.text.formatting import format_count
@@ -68,13 +69,9 @@ def hexagons(lonlat: Floats, resolution: int) -> list[str]:
         Indexes of the cells, hexadecimal.
 
     Raises:
-        UsageError: if there is no such resolution.
-        ConfigurationError: if h3 is not installed.
+        UsageError: if there is no such resolution, or h3 is not installed.
     """
-    try:
-        import h3
-    except ModuleNotFoundError as error:
-        raise ConfigurationError(f"by='h3' needs H3: pip install 'eechips[stac]' ({error})") from None
+    h3 = load_h3()
     if not 0 <= resolution <= 15:
         raise UsageError(f"resolution must be 0 to 15, not {resolution}")
     return [h3.latlng_to_cell(latitude, longitude, resolution) for longitude, latitude in lonlat.tolist()]
