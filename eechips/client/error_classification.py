@@ -228,9 +228,7 @@ def raising_recipe_errors(of_eechips: tuple[type[BaseException], ...] = ()) -> I
     """
     try:
         yield
-    except EechipsError:
-        raise
-    except (Stopped, KeyboardInterrupt):
+    except (EechipsError, Stopped, KeyboardInterrupt):
         raise
     except BaseException as error:  # as of asyncio, gevent and func_timeout; it would end the worker
         classified = classify_exception(error)
