@@ -11,9 +11,8 @@ from typing import Any
 
 from eechips.errors import UsageError
 from eechips.files.removal import RecordedFile, remove
-from eechips.manifest.export import COPIED, export_layers, export_parquet
 from eechips.manifest.extensions import read_completions
-from eechips.manifest.failures import export_failures
+from eechips.manifest.failures import rewrite_manifest
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.metadata_keys import ASSEMBLED, PLANS_GRADUALLY
 from eechips.manifest.run import INFO_NAME, open_run
@@ -98,11 +97,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
             _drop(ledger, samples.with_further(chosen))
         ledger.reopen(samples.with_further(reopened))
         remove_excluded_files(ledger, store)
-        export_failures(ledger, folder)
-        export_parquet(ledger, folder)
-        export_layers(ledger, folder)
-        if meta.get("results"):
-            ledger.note(COPIED, False)  # the next run puts it beside the results again
+        rewrite_manifest(ledger, folder)
         _tell(ledger, folder, finished)
     return len(chosen), len(reopened)
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove
-from eechips.manifest.export import FAILURES_NAME, ValueColumns, unit_values
+from eechips.manifest.export import COPIED, FAILURES_NAME, ValueColumns, export_layers, export_parquet, unit_values
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
@@ -145,6 +145,19 @@ def export_failures(ledger: Ledger, folder: Path) -> Path | None:
         table.append((*row[:2], *row[3:], *(values.get(name) for name in own.names)))
     write_file(path, format_spreadsheet(table).encode())
     return path
+
+
+def rewrite_manifest(ledger: Ledger, folder: Path) -> None:
+    """Write the failures and the manifest anew after a change of units; the next run puts them beside the results.
+
+    Raises:
+        StorageError: if one cannot be written.
+    """
+    export_failures(ledger, folder)
+    export_parquet(ledger, folder)
+    export_layers(ledger, folder)
+    if ledger.meta().get("results"):
+        ledger.note(COPIED, False)
 
 
 @contextlib.contextmanager

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
-from eechips.manifest.export import COPIED, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
-from eechips.manifest.failures import export_failures
+from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
+from eechips.manifest.failures import rewrite_manifest
 from eechips.manifest.file_checks import Problem
 from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.metadata_keys import ASSEMBLED
@@ -175,11 +175,7 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
             ledger.note(ASSEMBLED, None)
         manifests = tuple(problem.file for problem in problems if problem.id == MANIFEST)
         if manifests:
-            export_failures(ledger, run.path)
-            export_parquet(ledger, run.path)
-            export_layers(ledger, run.path)
-            if run.address is not None:
-                ledger.note(COPIED, False)  # the next run puts it beside the results again
+            rewrite_manifest(ledger, run.path)
     return Repair(len(positions), assembled_count, manifests)
 
 
