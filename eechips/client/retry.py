@@ -60,7 +60,7 @@ class _RetriesExhaustedError(Exception):
         self.error = error
 
 
-_MOST_ASKED = 366 * 86400.0
+_LONGEST_SHOWN = 366 * 86400.0
 """Longest Retry-After in seconds that is shown as a date."""
 _CROWDED_DELAY = 0.5
 """First wait in seconds after a 429. The throttle has already lowered its limit, so a longer one would only idle."""
@@ -112,7 +112,7 @@ def call(
 
     Raises:
         TransientError: the last one, when the bounds are reached.
-        TooLargeError: if ``attempt`` raises it, and as many repeats as it is worth have been sent.
+        TooLargeError: if ``attempt`` raises it, and has been repeated as often as it says.
         ProjectUnavailableError: if the service asks to wait longer than the policy allows.
     """
     from retry.api import retry_call
@@ -166,8 +166,8 @@ class _RetryWaits:
             except UnreachableError as error:
                 self._wait_for_service(error)
             except TooLargeError as error:
-                worth = error.repeats_alone if _IS_ALONE.get() else error.repeats
-                most = min(worth, self._policy.retries)
+                repeats = error.repeats_alone if _IS_ALONE.get() else error.repeats
+                most = min(repeats, self._policy.retries)
                 if self._split_repeats.count >= most or self._clock() >= self._end:
                     raise
                 self._split_repeats.count += 1
@@ -190,7 +190,7 @@ class _RetryWaits:
                 message = f"{error}: the host asks to wait {format_duration(asked)}"
                 last = TransientError(message, status=error.status, retry_after=asked)
                 raise _RetriesExhaustedError(last) from error
-            moment = datetime.now(timezone.utc) + timedelta(seconds=min(asked, _MOST_ASKED))
+            moment = datetime.now(timezone.utc) + timedelta(seconds=min(asked, _LONGEST_SHOWN))
             what = f"Earth Engine asks to wait {format_duration(asked)} ({str(error).rstrip('.')})"
             raise unavailable_until(what, moment) from error
         return asked

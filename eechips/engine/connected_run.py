@@ -25,7 +25,7 @@ from eechips.engine.fetch_phases import FetchEnd, FetchPhases
 from eechips.engine.plans.plan import name_template, read_inputs, units_of
 from eechips.engine.plans.plan_extension import extend_plan
 from eechips.engine.plans.planner import ANSWERS_NAME, Planner, kept_answers, remove_answers
-from eechips.engine.progress import PlanningReport, Progress
+from eechips.engine.progress import PlanningReport, say
 from eechips.engine.queues.beam_queue import note_queue, recover
 from eechips.engine.results.archive_provenance import ARCHIVES, note_source_files
 from eechips.engine.results.result_stores import check_disk
@@ -101,7 +101,7 @@ class ConnectedRun:
             if self._is_planned:
                 recover(self._ledger, run.store, self._log)
             self._check_disk()  # counts the units planned so far; a gradual plan is checked again when it is complete
-            if not self._begins(planner_seconds=time.monotonic() - began):
+            if not self._confirm_start(planner_seconds=time.monotonic() - began):
                 return FetchEnd.PAUSED
             run.sweep()
             run.exports = self._monitor_exports(stack)
@@ -196,9 +196,9 @@ class ConnectedRun:
         added = [dataset for dataset in server.stubs() if dataset not in known]
         if added:
             self._ledger.note(STUBS, sorted([*known, *added]))
-            Progress(0, 0, None, quiet=self._config.quiet).say(stub_note(added))
+            say(stub_note(added), quiet=self._config.quiet)
 
-    def _begins(self, planner_seconds: float) -> bool:
+    def _confirm_start(self, planner_seconds: float) -> bool:
         """Show what a new run, or new units of an extended one, will cost; return whether the user confirms it."""
         components, config = self._components, self._config
         has_begun = sum_totals(self._ledger.database).units > 0 and not self._added

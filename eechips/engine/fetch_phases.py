@@ -107,11 +107,11 @@ class FetchPhases:
         """Settle the units of the estimate, and ask whether to settle the others."""
         served, config = self._run.session.served, self._config
         meter = Meter() if served is None else Meter(traffic=served.traffic)
-        first = min(wanted - self._count(is_open=False), self._left)
+        count = min(wanted - self._count(is_open=False), self._left)
         compute = self._run.compute
         if compute is not None and compute.every:
             compute.every = 1  # of few units, all
-        end = self._schedule(first, meter, self._spread(first)) if first > 0 else FetchEnd.SETTLED
+        end = self._schedule(count, meter, self._spread(count)) if count > 0 else FetchEnd.SETTLED
         if compute is not None:
             compute.every = config.profile_every
         left = self._left + self._unplanned
@@ -138,8 +138,9 @@ class FetchPhases:
                 planning = extrapolate_planning(run.session, sample, preview)
         else:
             joined = None if joining is None else joining.of_ledger(self._ledger, self._left)
+            tried = _pixels_of(units)
             others = _pixels_of([json.loads(text) for text in sample_units(database, _COMPARED)])
-            pixels = fmean(others) / fmean(tried) if others and (tried := _pixels_of(units)) else 1.0
+            pixels = fmean(others) / fmean(tried) if tried and others else 1.0
         if joining is not None and joined is not None and (counted := joining.count(units)) and sum(meter.requests):
             joined = joined.times(sum(meter.requests) / counted)  # with repeats, as of the tried units
         return forecast_rest(
@@ -175,22 +176,22 @@ class FetchPhases:
         self._units = (unit for unit in rest if unit.position not in tried)
         return map(ledger.unit, chosen)
 
-    def _schedule(self, count: int, meter: Meter | None, first: Iterator[WorkUnit | None] | None = None) -> FetchEnd:
+    def _schedule(self, count: int, meter: Meter | None, units: Iterator[WorkUnit | None] | None = None) -> FetchEnd:
         """Settle the next units.
 
         Args:
             meter: measures them; None for the rest of a run.
-            first: the units of an estimate; None for the rest of a run.
+            units: the units of an estimate; None for the rest of a run.
         """
         config, throttle, replacements = self._config, self._run.session.throttle, self._replacements
         planner = None if self._planner is None or self._unplanned or self._planner.is_whole else self._planner
-        some = self._units if planner is not None else islice(self._units if first is None else first, count)
+        units = self._units if planner is not None else islice(self._units if units is None else units, count)
         with Progress(self._total, self._total - self._left, throttle.limit, quiet=config.quiet) as progress:
             for note in self._notes:
                 progress.say(note)
             self._notes = ()
             scheduler = Scheduler(
-                some,
+                units,
                 count,
                 ledger=self._ledger,
                 store=self._run.store,

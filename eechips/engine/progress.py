@@ -178,6 +178,11 @@ class Progress:
             print(text, file=self._stream, flush=True)
 
 
+def say(text: str, *, quiet: bool) -> None:
+    """Write a line to the user where no progress is shown, unless ``quiet``."""
+    Progress(0, 0, None, quiet=quiet).say(text)
+
+
 class WaitReport(contextlib.AbstractContextManager["WaitReport"]):
     """Log what a command waits for, from time to time, until it is closed; nothing if that is soon.
 

@@ -19,7 +19,7 @@ from eechips.engine.plans.plan import SpentBudgetError
 from eechips.engine.plans.plan_extension import continue_extended
 from eechips.engine.plans.planner import has_answers, remove_answers
 from eechips.engine.plans.resume import EarlierRun
-from eechips.engine.progress import Progress
+from eechips.engine.progress import say
 from eechips.engine.results.result_assembly import assemble
 from eechips.engine.results.result_stores import store_of
 from eechips.engine.results.run_records import RunRecords, command_of
@@ -65,9 +65,9 @@ def run(
         StorageError: if results cannot be written.
     """
     _check_options(recipe, config, is_part=units is not None)
-    has_rows = make_folder(config.out)
+    is_made = make_folder(config.out)
     with lock_run(config.out), Interrupt() as interrupt:
-        is_new = has_rows and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
+        is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
         if not has_content(config.out / LEDGER_NAME):
             check_new(config.out)
@@ -89,7 +89,7 @@ def run(
                     )
                     return _Run(components).execute()
                 except KeyboardInterrupt:  # while planning or assembling, which the next run repeats
-                    Progress(0, 0, None, quiet=config.quiet).say(stop_message(config, is_planned=ledger.has_plan))
+                    say(stop_message(config, is_planned=ledger.has_plan), quiet=config.quiet)
                     return Run(config.out, interrupted=True, results=config.results)
                 finally:
                     is_planned = ledger.has_plan
@@ -164,7 +164,8 @@ class _Run:
             self._records.export(finished=is_settled)
             self._earlier.files.note()
             log.write("finished" if is_settled else "interrupted", **{s.value: n for s, n in ledger.counts().items()})
-        return Run(config.out, end is FetchEnd.STOPPED, end is FetchEnd.PAUSED, config.results)
+        is_paused = end is FetchEnd.PAUSED
+        return Run(config.out, interrupted=end is FetchEnd.STOPPED, paused=is_paused, results=config.results)
 
     def _assemble(self) -> None:
         """Assemble the results."""

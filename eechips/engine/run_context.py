@@ -24,7 +24,7 @@ from eechips.client.http.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
-from eechips.engine.progress import Progress
+from eechips.engine.progress import Progress, say
 from eechips.engine.run_log import RunLog
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.unit_record import Record, WorkUnit
@@ -277,7 +277,7 @@ class RunContext:
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
-        Progress(0, 0, None, quiet=self.quiet).say(text)
+        say(text, quiet=self.quiet)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,4 +300,4 @@ class RecipeContext:
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
-        Progress(0, 0, 0, quiet=self.config.quiet).say(text)
+        say(text, quiet=self.config.quiet)

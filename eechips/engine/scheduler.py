@@ -82,7 +82,7 @@ class Scheduler(RunControl):
         try:
             with self._interrupt.patient():
                 while True:
-                    is_draining = self._is_draining()
+                    is_draining = self._stop_if_due()
                     for feature in features:
                         feature.advance(is_draining=is_draining)
                     is_draining = self.throttle.is_stopped
@@ -121,8 +121,8 @@ class Scheduler(RunControl):
         self.log.write("stopped", error_class=type(error).__name__, error=str(error))
         self.throttle.stop()
 
-    def _is_draining(self) -> bool:
-        """Return whether no further unit is to be started."""
+    def _stop_if_due(self) -> bool:
+        """Stop the throttle if there is a reason; return whether it is stopped, so that no further unit starts."""
         reason = None if self._has_reason or self._stop else self._stop_reason()
         if reason is not None:  # a script's request past the time limit may have stopped the throttle before
             self._has_reason = True

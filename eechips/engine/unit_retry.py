@@ -64,7 +64,9 @@ class OutcomeHandler:
         for event in self._expected(events):
             if isinstance(event, Lost):
                 record, outcome = self._requeue(event), Outcome(event.assignment.position)
-            elif self._is_fetched_again(event, divided) or any(feature.claim(event) for feature in self._features):
+            elif self._requeue_failed_request(event, divided) or any(
+                feature.claim(event) for feature in self._features
+            ):
                 continue
             else:
                 record, outcome = self._charged(event), event.outcome
@@ -117,8 +119,8 @@ class OutcomeHandler:
         error = WorkerLostError(f"given up after {losses} workers: {event.reason}")
         return unit_failure(event.assignment.position, error, losses, 0)
 
-    def _is_fetched_again(self, event: Finished, divided: Mapping[int, list[WorkUnit]]) -> bool:
-        """Return whether a unit is fetched again, as its request failed for all units that share it."""
+    def _requeue_failed_request(self, event: Finished, divided: Mapping[int, list[WorkUnit]]) -> bool:
+        """Queue a unit again if its request failed for all units that share it; return whether it did."""
         failed = event.outcome.failed_request
         if failed is None:
             return False

@@ -17,7 +17,7 @@ from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.geo.grid import Grid
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts, read_named_files
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.ledger_queries import layer_columns
+from eechips.manifest.sqlite.ledger_queries import has_layers, layer_columns
 from eechips.manifest.sqlite.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage import unit_fields
 from eechips.storage.untrusted_files import open_parquet
@@ -226,7 +226,7 @@ def export_layers(ledger: Ledger, folder: Path) -> Path | None:
         StorageError: if it cannot be written.
     """
     path = folder / LAYERS_NAME
-    if not ledger.has_layers:
+    if not has_layers(ledger.database):
         remove(path, LockedFolder(folder))
         return None
     columns = layer_columns(ledger.database)

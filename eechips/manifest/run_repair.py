@@ -18,7 +18,7 @@ from eechips.manifest.folder_lock import lock_run
 from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files
+from eechips.manifest.sqlite.ledger_queries import has_layers, read_files, read_unit_files
 from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
@@ -100,7 +100,7 @@ def find_manifest_problems(run: Run) -> list[Problem]:
             return []
         planned = {position for position, state in ledger.rows(("position", "state")) if state == _PLANNED}
         wanted: dict[str, Iterator[Any]] = {PARQUET_NAME: ledger.rows(("position", "lower(hex(id))", "file", "sha256"))}
-        if ledger.has_layers:
+        if has_layers(ledger.database):
             wanted[LAYERS_NAME] = ((row[0], row[1], row[3], row[5]) for row in read_unit_files(ledger.database))
         for name, rows in wanted.items():
             reason = _difference(run.path / name, rows, planned)

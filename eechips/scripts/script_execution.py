@@ -22,7 +22,7 @@ from eechips.client.access.connection import Connection
 from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.error_classification import classify_exception
 from eechips.engine.fetch_phases import stop_message
-from eechips.engine.progress import Progress
+from eechips.engine.progress import Progress, say
 from eechips.engine.run_context import RecipeContext
 from eechips.engine.service.local_server import EXPORTS_FOLDER, UNUSED_EXPORTS
 from eechips.errors import ConfigurationError, EechipsError, RecipeError, Stopped, TransientError, UsageError
@@ -425,7 +425,7 @@ def await_tasks(folder: Path, *, is_repeated: bool, quiet: bool) -> int:
         raise RecipeError(
             f"{len(failed):,} of {count} failed: {_described(failed)}. Files of the others are in {folder}"
         )
-    Progress(0, 0, None, quiet=quiet).say(f"{count} completed: {folder}")
+    say(f"{count} completed: {folder}", quiet=quiet)
     return len(tasks)
 
 

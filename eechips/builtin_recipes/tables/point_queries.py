@@ -314,7 +314,7 @@ class Pairs:
     def _pairs(self, features: list[dict[str, Any]]) -> tuple[Indices, Floats, Indices]:
         """Return the pairs of a place and a feature: numbers of places, rows of values, and numbers of features."""
         query = self.query
-        held = _Footprints(query.unit)
+        footprints = _Footprints(query.unit)
         positions = [query.properties.index(name) for name in query.names]
         width = 1 + max(positions, default=-1) + 1
         places, sources = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
@@ -322,10 +322,12 @@ class Pairs:
         for number, feature in enumerate(features):
             block = np.array(feature.get("values") or [], dtype=np.float64).reshape(-1, width)
             numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, positions]
-            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < held.count:
-                raise ValidationError(f"the response has other places than the {held.count:,} that were asked for")
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < footprints.count:
+                raise ValidationError(
+                    f"the response has other places than the {footprints.count:,} that were asked for"
+                )
             if query.unit["mode"] == "each":  # others keep pairs without a value whose footprint lacks the place
-                kept = np.flatnonzero(self._has_value(pixel_values) | held.inside(feature.get(".geo"))[numbers])
+                kept = np.flatnonzero(self._has_value(pixel_values) | footprints.contain(feature.get(".geo"))[numbers])
                 numbers, pixel_values = numbers[kept], pixel_values[kept]
             places.append(numbers)
             values.append(pixel_values)
@@ -385,14 +387,14 @@ class _Footprints:
         self.count = len(self._shapes)
         self._known: dict[str, Booleans] = {}
 
-    def inside(self, footprint: Any) -> Booleans:
+    def contain(self, footprint: Any) -> Booleans:
         """Return for each place whether a GeoJSON footprint contains it; true for all without a footprint."""
         key = json.dumps(footprint)
         if key not in self._known:
-            self._known[key] = self._held(footprint)
+            self._known[key] = self._find_inside(footprint)
         return self._known[key]
 
-    def _held(self, footprint: Any) -> Booleans:
+    def _find_inside(self, footprint: Any) -> Booleans:
         everywhere = np.ones(len(self._shapes), dtype=bool)
         if not footprint or not footprint.get("coordinates"):
             return everywhere
@@ -406,8 +408,8 @@ class _Footprints:
         length = math.hypot((east - west) * shrunk, north - south) * _DEGREE
         around = shape.buffer(length**2 / (4 * _RADIUS) / _DEGREE / shrunk)
         shapely.prepare(around)
-        held = shapely.intersects(around, self._shapes)
+        is_inside = shapely.intersects(around, self._shapes)
         if east > 180 or west < -180:  # footprints across the antimeridian extend beyond it
             for turn in (-360.0, 360.0):
-                held |= shapely.intersects(affinity.translate(around, turn), self._shapes)
-        return np.asarray(held, dtype=np.bool_)
+                is_inside |= shapely.intersects(affinity.translate(around, turn), self._shapes)
+        return np.asarray(is_inside, dtype=np.bool_)

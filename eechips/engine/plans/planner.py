@@ -29,6 +29,7 @@ from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchErr
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.sqlite.ledger import Ledger
+from eechips.manifest.sqlite.ledger_queries import find_gap
 from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.context_values import context_value
 from eechips.recipe import PlanPreview, Recipe, SupportsPreview
@@ -105,7 +106,7 @@ class Planner:
     ) -> None:
         self._recipe, self._ledger, self._template, self._meta = recipe, ledger, template, meta
         self._accept, self._folder = accept, config.out
-        self._known, self.stored = (0, 0) if meta is not None else (ledger.end, ledger.gap)
+        self._known, self.stored = (0, 0) if meta is not None else (ledger.end, find_gap(ledger.database))
         self._answers = _open_answers(config)
         self._preview = PreviewRecord.read(ledger) if meta is None else PreviewRecord()
         self._some = self._read_some()
@@ -147,7 +148,7 @@ class Planner:
                 self._preview = PreviewRecord((*self._preview.drawn, tuple(chosen)), total)
                 self._add(new, self._preview.values)  # at once: a later command plans these units as they were
                 self._some = self._read_some()
-        self._known, self.stored = self._ledger.end, self._ledger.gap
+        self._known, self.stored = self._ledger.end, find_gap(self._ledger.database)
         if self.stored >= total:
             self._complete()
         if self.failure is not None:

@@ -48,21 +48,21 @@ class Committer:
         check_lock(self._folder)
         self._note_files(settled)
         owners: dict[str, tuple[int, str]] = {}  # of the files that are committed now, and digests of these
-        later = {record.position: record for record in reopened}
-        records = [self._commit_files(event, owners, later) for event in settled]
+        replaced = {record.position: record for record in reopened}
+        records = [self._commit_files(event, owners, replaced) for event in settled]
         # The unit of an overwritten result may be among these, or in the ledger.
-        records = [later.pop(record.position, record) for record in records]
-        if records or later:
-            self._ledger.record([*records, *later.values()])
+        records = [replaced.pop(record.position, record) for record in records]
+        if records or replaced:
+            self._ledger.record([*records, *replaced.values()])
         return records
 
-    def _commit_files(self, event: Finished, owners: dict[str, tuple[int, str]], later: dict[int, Record]) -> Record:
+    def _commit_files(self, event: Finished, owners: dict[str, tuple[int, str]], replaced: dict[int, Record]) -> Record:
         """Commit the files of a unit, unless another owns one of their names; return the record.
 
         Files of a script that equal those of an earlier call, such as a legend beside the chips, remain that call's.
 
         Args:
-            later: receives the failure of a unit whose file was overwritten.
+            replaced: receives the failure of a unit whose file was overwritten.
         """
         record = event.outcome.record
         assert record is not None  # the unit is settled
@@ -77,7 +77,7 @@ class Committer:
                 self.discard(files)
                 if self._store.is_overwritten and other is not None:
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
-                    later[other] = unit_failure(other, error, 1, 0)
+                    replaced[other] = unit_failure(other, error, 1, 0)
                 return unit_failure(unit.position, error, record.attempts, record.requests)
         for number, file in enumerate(files):
             try:

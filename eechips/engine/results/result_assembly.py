@@ -19,7 +19,7 @@ from typing import Any
 from eechips.client import retry
 from eechips.client.retry import RetryPolicy
 from eechips.engine.plans.resumed_files import ResumedFiles
-from eechips.engine.progress import Progress
+from eechips.engine.progress import Progress, say
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
@@ -148,7 +148,7 @@ class Results:
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
-        Progress(0, 0, None, quiet=self._quiet).say(text)
+        say(text, quiet=self._quiet)
 
     @contextlib.contextmanager
     def make(self, name: str) -> Iterator[Path]:

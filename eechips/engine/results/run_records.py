@@ -36,6 +36,7 @@ from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, 
 from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.sqlite.database import has_content
 from eechips.manifest.sqlite.ledger import COMPUTE
+from eechips.manifest.sqlite.ledger_queries import has_layers
 from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
@@ -123,7 +124,7 @@ class RunRecords:
 
         A run that begins to fetch writes run.json without an end: then the manifest is that of an earlier one.
         """
-        folder, names = self._config.out, (PARQUET_NAME, *([LAYERS_NAME] if self._ledger.has_layers else []))
+        folder, names = self._config.out, (PARQUET_NAME, *([LAYERS_NAME] if has_layers(self._ledger.database) else []))
         has_manifests = all(has_content(folder / name) for name in names)
         is_written = has_manifests and bool(read_info(folder).get("finished"))
         return is_written and (self._remote is None or bool(self._ledger.meta().get(COPIED)))

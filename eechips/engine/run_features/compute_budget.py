@@ -138,7 +138,7 @@ class ComputeMonitor(RunFeature):
 
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Return an assignment that is about to be submitted, marked if it is to be profiled."""
-        is_profiled = assignment.is_profiled or self._budget is not None or self._is_drawn()
+        is_profiled = assignment.is_profiled or self._budget is not None or self._draw()
         self._submitted += 1
         self._under_way[assignment.position] = len(assignment.units)
         return replace(assignment, is_profiled=True) if is_profiled else assignment
@@ -217,8 +217,8 @@ class ComputeMonitor(RunFeature):
         """Stop fetching profiles."""
         self._fetcher.close()
 
-    def _is_drawn(self) -> bool:
-        """Return whether the next assignment is of the sample: the first, and one at random of each further ``every``.
+    def _draw(self) -> bool:
+        """Draw whether the next assignment is of the sample: the first, and one at random of each further ``every``.
 
         A fixed interval would miss units that differ, where the plan has a period, such as the dates of each place.
         """

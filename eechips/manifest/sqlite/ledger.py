@@ -12,7 +12,6 @@ import json
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import islice
 from operator import attrgetter
 from pathlib import Path
 from typing import Any
@@ -105,12 +104,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             ((value,),) = self.database.execute("SELECT value FROM identity").fetchall()
         return f"{value} {self.path.resolve()}"
 
-    @property
-    def has_layers(self) -> bool:
-        """Return whether units have several files."""
-        query = "SELECT EXISTS (SELECT 1 FROM layers) OR EXISTS (SELECT 1 FROM further_files)"
-        return bool(self.database.execute(query).fetchone()[0])
-
     def store_plan(self, meta: Mapping[str, Any], units: Iterable[WorkUnit]) -> None:
         """Store the plan and its origin in one transaction; replace an earlier plan.
 
@@ -152,17 +145,6 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def is_partial(self) -> bool:
         """Return whether the plan lacks units: planning was interrupted, or is under way."""
         return bool(self.meta().get(_IS_PARTIAL))
-
-    @property
-    def gap(self) -> int:
-        """The first position without a unit; after an estimate or a recovery, later ones may have units."""
-        (count,) = self.database.execute("SELECT count(*) FROM units").fetchone()
-        if count == self.end:
-            return int(count)
-        follows = "SELECT 1 FROM units WHERE position = u.position + 1"
-        (last,) = self.database.execute(f"SELECT min(position) FROM units u WHERE NOT EXISTS ({follows})").fetchone()
-        has_first = self.database.execute("SELECT 1 FROM units WHERE position = 0").fetchone()
-        return int(last) + 1 if has_first else 0
 
     def unplanned(self, units: Sequence[WorkUnit]) -> list[WorkUnit]:
         """Return those of some units of a plan, in its order, that the ledger lacks.
@@ -400,22 +382,21 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             self.database.executemany(f"DELETE FROM {table} WHERE position = ?", rows)
 
     def rows(self, columns: Sequence[str], positions: Sequence[int] | None = None) -> Iterator[tuple[Any, ...]]:
-        """Yield rows of the units in the order of the plan.
+        """Yield rows of the units, as :meth:`batches` does, one at a time."""
+        for batch in self.batches(columns, positions):
+            yield from batch
+
+    def batches(self, columns: Sequence[str], positions: Sequence[int] | None = None) -> Iterator[list[Any]]:
+        """Yield rows of the units in the order of the plan, some thousand at a time.
 
         Args:
-            columns: to select.
+            columns: names of the columns.
             positions: positions of the units, a few hundred at most; None for all.
         """
         chosen = "" if positions is None else f" WHERE position IN ({', '.join('?' * len(positions))})"
         query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"
         cursor = self.database.execute(query, tuple(positions or ()))
         while batch := cursor.fetchmany(_BATCH * 5):
-            yield from batch
-
-    def batches(self, columns: Sequence[str]) -> Iterator[list[tuple[Any, ...]]]:
-        """Yield the same rows, a few thousand at a time."""
-        rows = self.rows(columns)
-        while batch := list(islice(rows, _BATCH * 5)):
             yield batch
 
     def _script(self, statements: str) -> None:

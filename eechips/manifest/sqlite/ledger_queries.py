@@ -121,6 +121,20 @@ def bytes_of_units(database: Connection) -> list[int]:
     return [int(size) for (size,) in database.execute(query)]
 
 
+def has_layers(database: Connection) -> bool:
+    """Return whether units have several files."""
+    query = "SELECT EXISTS (SELECT 1 FROM layers) OR EXISTS (SELECT 1 FROM further_files)"
+    return bool(database.execute(query).fetchone()[0])
+
+
+def find_gap(database: Connection) -> int:
+    """Return the first position without a unit; after an estimate or a recovery, later ones may have units."""
+    has_first = database.execute("SELECT 1 FROM units WHERE position = 0").fetchone()
+    follows = "SELECT 1 FROM units WHERE position = u.position + 1"
+    query = f"SELECT position FROM units u WHERE NOT EXISTS ({follows}) ORDER BY position LIMIT 1"
+    return int(database.execute(query).fetchone()[0]) + 1 if has_first else 0
+
+
 def sample_units(database: Connection, most: int) -> list[str]:
     """Return open units as JSON: up to so many, spread evenly over the plan."""
     end = database.execute("SELECT coalesce(max(position) + 1, 0) FROM units").fetchone()[0]

@@ -80,9 +80,8 @@ class PointStream:
                 if point not in self._known:
                     self._known.add(point)
                     self._order.append(point)
-        shapely.destroy_prepared(
-            self._geometry
-        )  # whose index is several times larger: outlines have a million vertices
+        # The index is several times larger than the geometry: outlines have a million vertices.
+        shapely.destroy_prepared(self._geometry)
         return self._order[start:stop]
 
 
