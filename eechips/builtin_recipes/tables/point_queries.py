@@ -264,9 +264,6 @@ def _collection(features: Any) -> ee.FeatureCollection:
 
 PLACE, IMAGE, IMAGE_DATE = "place", "image", "image_date"
 
-_RADIUS = 6_371_008.8  # metres
-_DEGREE = math.radians(1) * _RADIUS
-
 
 @dataclass(frozen=True)
 class Pairs:
@@ -405,8 +402,8 @@ class _Footprints:
         if not np.isfinite(shape.bounds).all() or east - west > 180:
             return everywhere
         shrunk = math.cos(math.radians(min(89.0, max(abs(south), abs(north)))))
-        length = math.hypot((east - west) * shrunk, north - south) * _DEGREE
-        around = shape.buffer(length**2 / (4 * _RADIUS) / _DEGREE / shrunk)
+        length = math.hypot((east - west) * shrunk, north - south)
+        around = shape.buffer(math.radians(length**2) / 4 / shrunk)  # L²/4R, all in degrees
         shapely.prepare(around)
         is_inside = shapely.intersects(around, self._shapes)
         if east > 180 or west < -180:  # footprints across the antimeridian extend beyond it

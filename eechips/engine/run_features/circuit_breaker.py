@@ -131,9 +131,8 @@ class Breaker:
         if self._streak < limit and key != self._stopped_by:  # later failures of requests in flight
             return None
         self._stopped_by = key
-        self.reopened = [
-            replace(refused_record, state=State.FAILED_TRANSIENT) for of, refused_record in self._refused if of == key
-        ]
+        alike = [refused for refused_key, refused in self._refused if refused_key == key]
+        self.reopened = [replace(refused, state=State.FAILED_TRANSIENT) for refused in alike]
         what = "refuses every request"
         if status == _BAD_REQUEST:  # which blames the request, not the project
             what = "has an answer that eechips does not know, perhaps to a fault of the recipe or its data"
