@@ -26,13 +26,14 @@ from eechips.engine.results.run_records import RunRecords, command_of
 from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_features.export_polling import check_exports
 from eechips.engine.run_features.replacement import replacement_of
-from eechips.engine.run_log import LOG_NAME, RunLog
+from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME, Run
+from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.sqlite.database import has_content
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_recovery import check_not_lost

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import StorageError
+from eechips.manifest.run_status import LOG_NAME
 from eechips.storage import resolve_inside
 from eechips.text.timestamps import utc_now
 from eechips.web.redaction import redact
-
-LOG_NAME = "run.log"
 
 
 class RunLog(contextlib.AbstractContextManager["RunLog"]):

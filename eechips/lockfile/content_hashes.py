@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.hashes import mix_bits
-from eechips.formats import chip_suffixes
+from eechips.formats import TABLE_FORMATS, chip_suffixes
 from eechips.storage.untrusted_files import read_frame
 from eechips.training.quality.chip_pixels import ChipPixels, decode
 
@@ -174,7 +174,7 @@ def hash_content(data: bytes, suffix: str) -> ContentHashes | None:
     if len(data) > LARGEST_CONTENT:
         return None
     try:
-        if suffix in _TABLES:
+        if suffix in TABLE_FORMATS:
             return RowHashes.of(*_rows(data, suffix))
         if suffix in chip_suffixes():
             pixels = decode(data, suffix)
@@ -196,7 +196,7 @@ def compare_contents(before: bytes, after: bytes, suffix: str) -> ContentChange 
         ValidationError, UsageError, StorageError, io.UnsupportedOperation: if one does not decode.
     """
     suffix = suffix.lower()
-    if suffix not in _TABLES:
+    if suffix not in TABLE_FORMATS:
         return _compare_pixels(decode(before, suffix), decode(after, suffix))
     (old_columns, old_rows), (columns, rows) = _rows(before, suffix), _rows(after, suffix)
     if old_columns != columns:
@@ -248,7 +248,6 @@ def content_hashes_from_json(value: Any) -> ContentHashes | None:
     raise ValueError("these are not hashes of content")
 
 
-_TABLES = ("csv", "parquet")
 _OTHER_COLUMNS = "other columns"
 
 

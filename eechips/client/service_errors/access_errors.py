@@ -5,10 +5,9 @@
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, ServiceError
+from eechips.client.service_errors.error_row import REASONS, ErrorAction, ServiceError
 
 _ACCESS = "https://developers.google.com/earth-engine/guides/access"
-_REASONS = "https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto"
 
 _REGISTER = (
     "register the project at https://code.earthengine.google.com/register, name another one"
@@ -76,7 +75,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "policy of the organisation",
         ErrorAction.CONFIGURATION,
         "ask the organisation's administrator, or run where VPC Service Controls allow it",
-        _REASONS,
+        REASONS,
         message=r"prohibited by organization's policy",
         reasons=(
             "SECURITY_POLICY_VIOLATED",
@@ -93,7 +92,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "credentials",
         ErrorAction.CREDENTIALS,
         _AUTHENTICATE,
-        _REASONS,
+        REASONS,
         reasons=(
             "ACCESS_TOKEN_EXPIRED",
             "ACCESS_TOKEN_TYPE_UNSUPPORTED",
@@ -110,7 +109,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "scopes",
         ErrorAction.CONFIGURATION,
         f"make them again: {_AUTHENTICATE}",
-        _REASONS,
+        REASONS,
         message=r"insufficient authentication scopes",
         reasons=("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"),
     ),
@@ -118,7 +117,7 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         "API key",
         ErrorAction.CONFIGURATION,
         _AUTHENTICATE,
-        _REASONS,
+        REASONS,
         reasons=(
             "API_KEY_SERVICE_BLOCKED",
             "API_KEY_HTTP_REFERRER_BLOCKED",

@@ -5,9 +5,7 @@ Each says in the words of eechips what helps.
 
 from __future__ import annotations
 
-from eechips.client.service_errors.error_row import ErrorAction, ServiceError
-
-_DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
+from eechips.client.service_errors.error_row import DEBUGGING, ErrorAction, ServiceError
 
 _SAME_BANDS = (
     "`bands` that every image has, or only the images that have them: `where` 'system:band_names has BAND'; in a"
@@ -28,7 +26,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
     _data_error(
         "asset",
         "correct its id, or have it shared",
-        _DEBUGGING,
+        DEBUGGING,
         message=r"asset ['\"]?[^'\"]*['\"]? not found"
         r"|does not exist or (?:caller does not have access|doesn't allow this operation)"
         r"|permission 'earthengine\.[\w.]+' denied on resource",
@@ -61,7 +59,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
     _data_error(
         "missing band",
         _SAME_BANDS,
-        _DEBUGGING,
+        DEBUGGING,
         message=r"did not match any bands|no band named|invalid band number|must be \w+ typed",
     ),
     _data_error(
@@ -113,7 +111,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
     _data_error(
         "key",
         "in the recipe, give a default: Dictionary.get(key, default); values of masked pixels have no key",
-        _DEBUGGING,
+        DEBUGGING,
         message=r"does not contain key|list index must be between|no numbers in 'values'",
     ),
     _data_error(
@@ -132,7 +130,7 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "expression",
         ErrorAction.PERMANENT,
         "",
-        _DEBUGGING,
+        DEBUGGING,
         message=r"^(?:[A-Z]\w*\.)+\w+(?:\(\))?: |^[A-Z]\w+: |error in map\(ID=|is not a valid \w+",
         codes=(400,),
     ),

@@ -6,9 +6,15 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Literal
 
 from eechips.errors import BatchUse
+
+# Sources of rows of several tables.
+DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
+REASONS = "https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto"
+USAGE = "https://developers.google.com/earth-engine/guides/usage"
 
 Period = Literal["day", "month"]
 QuotaWindow = Literal["", "minute", "day", "month"]
@@ -62,6 +68,10 @@ class ServiceError:
     is_queue_full: bool = False
     repeats: int = 0
     repeats_alone: int = 0
+
+
+passing = partial(ServiceError, kind=ErrorAction.TRANSIENT, cure="")
+"""Make the row of an error that passes by itself."""
 
 
 @dataclass(frozen=True, slots=True)

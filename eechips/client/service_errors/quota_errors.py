@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from functools import partial
 
-from eechips.client.service_errors.error_row import ErrorAction, ServiceError
+from eechips.client.service_errors.error_row import REASONS, USAGE, ErrorAction, ServiceError, passing
 
-_USAGE = "https://developers.google.com/earth-engine/guides/usage"
 _COST = "https://developers.google.com/earth-engine/guides/cost_controls"
 _TIERS = "https://developers.google.com/earth-engine/guides/noncommercial_tiers"
-_REASONS = "https://github.com/googleapis/googleapis/blob/master/google/api/error_reason.proto"
 _DAILY = "https://developers.google.com/android-publisher/quotas"
 
 _RAISE_QUOTA = "or have the quota raised at https://console.cloud.google.com/iam-admin/quotas"
@@ -20,7 +18,6 @@ _PER_DAY = rf"{_NO_FUNCTION}(?=.*(?:\bper ?day\b|\bdaily|perday|\bqpd\b))"
 _PER_MONTH = rf"{_NO_FUNCTION}(?=.*(?:\bper ?month\b|\bmonthly|permonth|\bthis month\b))"
 
 _used_up = partial(ServiceError, kind=ErrorAction.UNAVAILABLE, cure=_RAISE_QUOTA)
-_passing = partial(ServiceError, kind=ErrorAction.TRANSIENT, cure="")
 
 QUOTA_ERRORS: tuple[ServiceError, ...] = (
     _used_up(
@@ -42,7 +39,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ),
     _used_up(
         "monthly quota, by its name",
-        source=_REASONS,
+        source=REASONS,
         cause="a quota per month is used up",
         codes=_QUOTA_CODES,
         window="month",
@@ -66,7 +63,7 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ),
     _used_up(
         "daily quota, by its name",
-        source=_REASONS,
+        source=REASONS,
         cause="a quota per day is used up",
         codes=_QUOTA_CODES,
         window="day",
@@ -78,13 +75,13 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         cause="a quota that the project's administrator has set is used up",
         message=r"exceeded the custom quota",
     ),
-    _passing(
+    passing(
         "too many requests",
-        source=_USAGE,
+        source=USAGE,
         message=r"too many requests|rate ?limit ?exceeded",
         reasons=("rateLimitExceeded", "userRateLimitExceeded", "concurrentLimitExceeded"),
     ),
-    _passing(
+    passing(
         "quota per minute",
         source="https://github.com/gee-community/qgis-earthengine-plugin/issues/202",
         message=r"quota exceeded for quota metric",
@@ -92,11 +89,11 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ),
     _used_up(
         "resource quota",
-        source=_REASONS,
+        source=REASONS,
         cause="a quota of the project is used up",
         reasons=("RESOURCE_QUOTA_EXCEEDED", "quotaExceeded"),
     ),
-    _passing(
+    passing(
         "task queue",
         source="https://developers.google.com/earth-engine/guides/usage#task_queue_length",
         message=r"too many tasks already in the queue",

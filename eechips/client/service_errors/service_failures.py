@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
-from eechips.client.service_errors.error_row import ErrorAction, ServiceError
+from eechips.client.service_errors.error_row import DEBUGGING, ErrorAction, ServiceError, passing
 
 _STATUS_CODES = "https://github.com/googleapis/googleapis/blob/master/google/rpc/code.proto"
-_DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
-
-_passing = partial(ServiceError, kind=ErrorAction.TRANSIENT, cure="")
 
 SERVICE_FAILURES: tuple[ServiceError, ...] = (
-    _passing("capacity", source=_DEBUGGING, message=r"earth engine (?:memory )?capacity exceeded"),
-    _passing(
+    passing("capacity", source=DEBUGGING, message=r"earth engine (?:memory )?capacity exceeded"),
+    passing(
         "internal, by its message",
         source="https://github.com/gee-community/geetools/issues/72",
         message=r"^(?:an )?internal (?:server )?error\b",
@@ -31,8 +26,8 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
 
 BY_STATUS: tuple[ServiceError, ...] = (
     ServiceError("not found", ErrorAction.PERMANENT, "", _STATUS_CODES, codes=(404,)),
-    _passing("internal", source=_DEBUGGING, codes=tuple(range(500, 600))),
-    _passing(
+    passing("internal", source=DEBUGGING, codes=tuple(range(500, 600))),
+    passing(
         "try again",
         source="https://www.rfc-editor.org/rfc/rfc9110#name-408-request-timeout",
         codes=(408, 425, 429, 499),  # 499: https://github.com/google-gemini/gemini-cli/issues/20309

@@ -13,10 +13,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from eechips.client.service_errors.error_row import ErrorAction, ServiceError
+from eechips.client.service_errors.error_row import DEBUGGING, USAGE, ErrorAction, ServiceError
 
-_USAGE = "https://developers.google.com/earth-engine/guides/usage"
-_DEBUGGING = "https://developers.google.com/earth-engine/guides/debugging"
 _PIXELS = "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/computePixels"
 _REDUCE = "https://developers.google.com/earth-engine/apidocs/ee-image-reduceregion"
 
@@ -24,7 +22,7 @@ _OF_THE_MOMENT = 5
 """Repeats of a request that cannot be split: with the usual waits, half a minute."""
 _SIMPLIFY = "fewer regions, bands or dates, smaller chips, a coarser scale"
 
-_too_large = partial(ServiceError, kind=ErrorAction.TOO_LARGE, cure=_SIMPLIFY, source=_DEBUGGING)
+_too_large = partial(ServiceError, kind=ErrorAction.TOO_LARGE, cure=_SIMPLIFY, source=DEBUGGING)
 
 SIZE_ERRORS: tuple[ServiceError, ...] = (
     _too_large("concurrent aggregations", message=r"too many concurrent aggregations", batch="first", repeats=1),
@@ -32,7 +30,7 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "payload",
         ErrorAction.INDIVISIBLE,
         "send less with each request, such as an asset's id instead of its geometry",
-        _USAGE,
+        USAGE,
         message=r"request payload size exceeds|request entity too large",  # the latter of fronts: RFC 9110, 15.5.14
     ),
     ServiceError(

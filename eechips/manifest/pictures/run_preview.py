@@ -6,7 +6,7 @@ import base64
 from collections.abc import Sequence
 from pathlib import Path
 
-from eechips.formats import chip_suffixes
+from eechips.formats import TABLE_FORMATS, chip_suffixes
 from eechips.manifest.pictures.display_styles import DisplayStyle
 from eechips.storage.untrusted_files import read_frame
 from eechips.text.formatting import escape_html, replace_control_characters
@@ -20,7 +20,6 @@ _COLUMNS = 6
 _EDGES = (128, 112, 96, 80, 64)  # pixels of a chip: the first that is small enough
 _LARGE_EDGE = 512  # pixels of a picture that stands alone
 _ROWS = 5  # of a table
-_TABLES = frozenset({"csv", "parquet"})
 
 
 def render_preview(summary: str, files: Sequence[Path], styles: Sequence[DisplayStyle]) -> str:
@@ -33,7 +32,7 @@ def render_preview(summary: str, files: Sequence[Path], styles: Sequence[Display
     """
     parts = [f"<div>{summary}</div>"]
     pictures = [path for path in files if _suffix(path) in chip_suffixes()]
-    tables = [path for path in files if _suffix(path) in _TABLES]
+    tables = [path for path in files if _suffix(path) in TABLE_FORMATS]
     if pictures:
         try:
             image = base64.b64encode(contact_sheet(pictures, styles)).decode()
