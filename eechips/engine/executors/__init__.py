@@ -1,5 +1,5 @@
-"""Parse the option ``executor`` and find the executor: processes (25 by default), threads, a Dask cluster or a Beam
-pipeline. :mod:`.executor` defines the interface.
+"""Parse the option ``executor`` and find the executor: processes (by default 25 workers), threads, a Dask cluster or a
+Beam pipeline. :mod:`.executor` defines the interface.
 """
 
 from __future__ import annotations

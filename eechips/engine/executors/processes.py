@@ -1,4 +1,4 @@
-"""Execute units in worker processes on this machine: decide how many to start, kill and replace those that hang,
+"""Execute units in worker processes on this machine: start them as there is work, kill and replace those that hang,
 replace those that die.
 
 The unit of a lost worker is reported as :class:`~eechips.engine.outcome.Lost`;
