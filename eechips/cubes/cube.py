@@ -9,6 +9,7 @@ import math
 import os
 import warnings
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -242,8 +243,8 @@ def open_cube(
     )
     collection = _collection(source)
     if n_images != -1:
-        if n_images < 1 or n_images % 1:
-            raise UsageError(f"n_images is a whole number from 1, or -1 for all images, not {n_images}")
+        if not _is_count(n_images, 1):
+            raise UsageError(f"n_images is a whole number from 1, or -1 for all images, not {n_images!r}")
         collection = limit_collection(collection, n_images)
     description = describe_cube(
         find_service(address, own),
@@ -264,7 +265,7 @@ def open_cube(
         limits=_limits(io_chunks, request_byte_limit, dims),
         retries=retries,
         cache=_cache(cache, cache_bytes),
-        threads=dict(executor_kwargs or {}),
+        threads=_threads(executor_kwargs),
     )
     dropped = {drop_variables} if isinstance(drop_variables, str) else set(drop_variables or ())
     if unknown := dropped.difference(reader.bands):
@@ -379,7 +380,7 @@ def _mask_value(mask_value: float | None) -> float:
 
 
 def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits:
-    if not 0 < most_bytes <= REQUEST_BYTES:
+    if not _is_count(most_bytes, 1) or most_bytes > REQUEST_BYTES:
         raise UsageError(f"request_byte_limit must be from 1 to {REQUEST_BYTES}, the limit of the service")
     if not isinstance(io_chunks, Mapping):
         if io_chunks not in (None, "auto", -1):
@@ -388,9 +389,9 @@ def _limits(io_chunks: Any, most_bytes: int, dims: tuple[str, ...]) -> BoxLimits
     most: list[int | None] = [None, None, None]
     for name, length in io_chunks.items():
         axis = 0 if name == dims[0] else _AXES.get(name)
-        if axis is None or not isinstance(length, int) or (length < 1 and length != -1):
+        if axis is None or (length != -1 and not _is_count(length, 1)):
             raise UsageError(f"io_chunks has {name!r}: {length!r}, which is not a dimension with a length")
-        most[axis] = None if length == -1 else length
+        most[axis] = None if length == -1 else int(length)
     return BoxLimits(most_bytes, *most)
 
 
@@ -400,13 +401,30 @@ def _retries(requested: Mapping[str, int] | None) -> RetryLimits:
     for name, value in (requested or {}).items():
         if name not in options:
             raise UsageError(f"getitem_kwargs has `{name}`: known are max_retries and initial_delay")
-        if not 0 <= value < math.inf:
-            raise UsageError(f"getitem_kwargs: {name} is a number from 0, not {value}")
+        if not _is_count(value, 0):
+            raise UsageError(f"getitem_kwargs: {name} is a whole number from 0, not {value!r}")
         options[name] = value
     return RetryLimits(int(options["max_retries"]), options["initial_delay"] / 1000)
 
 
+def _threads(requested: Mapping[str, Any] | None) -> dict[str, Any]:
+    threads = dict(requested or {})
+    try:
+        ThreadPoolExecutor(**threads)  # starts no thread
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"executor_kwargs has the arguments of ThreadPoolExecutor: {error}") from None
+    return threads
+
+
+def _is_count(value: Any, least: int) -> bool:
+    """Return whether an argument is a whole number from ``least``, of any type."""
+    is_number = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    return is_number and bool(value >= least and value % 1 == 0)
+
+
 def _cache(cache: bool | str | Path, most_bytes: int) -> CacheSettings | None:
+    if not _is_count(most_bytes, 0):
+        raise UsageError(f"cache_bytes is a whole number from 0, not {most_bytes!r}")
     if cache is False:
         return None
     folder = cache_folder() if cache is True else Path(cache).absolute()
