@@ -11,7 +11,7 @@ import math
 import time
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 from eechips.client.access.discovery import ClientInit
@@ -290,19 +290,17 @@ class ConnectedRun:
         if components.is_interactive:
             ledger.store_plan({**meta, PLANS_GRADUALLY: True}, ())
             return
-        if components.part is not None:
-            ledger.store_plan(meta, components.part)
-        else:
-            # A recipe of the user may wait for an answer to change.
-            keeping = kept_answers(self._config) if self._traits.is_builtin else contextlib.nullcontext()
-            with keeping:
-                ledger.store_plan(meta, units_of(self._recipe, name_template(self._recipe, self._config)))
+        part, template = components.part, name_template(self._recipe, self._config)
+        units = iter(units_of(self._recipe, template) if part is None else part)
+        is_kept = part is None and self._traits.is_builtin  # a recipe of the user may wait for an answer to change
+        with kept_answers(self._config) if is_kept else contextlib.nullcontext():
+            if (first := next(units, None)) is not None:
+                ledger.store_plan(meta, chain((first,), units))
+        if first is None:
+            raise UsageError("the plan is empty: get_requests gave no units")
         if isinstance(components.store, LocalStore) and not components.store.is_overwritten and not components.is_part:
             ledger.note(FOREIGN_FILES, list_foreign_files(components.store.root))
-        total = sum(ledger.counts().values())
-        self._log.write("planned", units=total)
-        if total == 0:
-            raise UsageError("the plan is empty: get_requests gave no units")
+        self._log.write("planned", units=ledger.end)
 
     def _complete_plan(self) -> None:
         """Add the units of the plan that a ledger lacks that was damaged."""

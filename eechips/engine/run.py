@@ -27,7 +27,7 @@ from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_features.export_polling import check_exports
 from eechips.engine.run_features.replacement import replacement_of
 from eechips.engine.run_log import RunLog
-from eechips.errors import EechipsError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
@@ -96,9 +96,11 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            if isinstance(error, SpentBudgetError) and has_answers(config):
+            is_passing = isinstance(error, (SpentBudgetError, ConfigurationError, TransientError))
+            keeps_answers = is_passing and has_answers(config)
+            if keeps_answers and isinstance(error, SpentBudgetError):
                 raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
-            if is_new and not is_planned:
+            if is_new and not (is_planned or keeps_answers):
                 _remove_unplanned(config.out)
             raise
 

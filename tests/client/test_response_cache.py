@@ -36,6 +36,11 @@ def test_a_response_has_an_age(tmp_path: Path) -> None:
         assert cache.find("a request") == b"another"
         clock.now -= LONGEST_AGE + 1  # it was kept with a clock that was ahead
         assert cache.find("a request") is None
+        clock.now += 1
+        assert not cache.is_empty
+    with contextlib.closing(ResponseCache(tmp_path / "planning.sqlite", clock, "another source")) as cache:
+        assert cache.find("a request") is None
+        assert cache.is_empty
 
 
 def test_a_response_that_is_damaged_is_unknown(tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_a_whole_plan_that_was_stopped_resumes_without_repeating_requests(
 
 
 @pytest.mark.slow
-def test_a_budget_below_the_cost_of_a_plan_keeps_what_was_planned(service: Service, tmp_path: Path) -> None:
+def test_a_plan_that_ends_for_a_fault_that_may_pass_keeps_what_was_planned(service: Service, tmp_path: Path) -> None:
     def run_with(requests: int) -> Run:
         budget = {"requests": requests}
         return run_gradual(Whole(600), tmp_path / "out", service.url, executor="threads", budget=budget)
@@ -238,6 +238,16 @@ def test_a_budget_below_the_cost_of_a_plan_keeps_what_was_planned(service: Servi
     assert 1 <= service.count("value") <= 3  # two connect
     assert run_with(2000).counts == {"done": 600}
     assert service.count("value") == 600 // SIZE
+    for error in (TransientError, UsageError):  # the answers are of use to the same command, not to a corrected one
+
+        def fail(number: int, error: type[Exception] = error) -> None:
+            if number == 500:
+                raise error("not now")
+
+        with pytest.raises(error, match="not now"):
+            run_gradual(Whole(600, fail), tmp_path / error.__name__, service.url, executor="threads")
+    assert (tmp_path / "TransientError" / "planning.sqlite").exists()
+    assert not (tmp_path / "UsageError").exists()
     for requests in (1, 3):  # so many connect, and nothing is planned
         with pytest.raises(UsageError, match=r"before the first unit: allow more$"):
             run_gradual(Whole(600), tmp_path / "few", service.url, executor="threads", budget={"requests": requests})

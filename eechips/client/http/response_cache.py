@@ -41,7 +41,8 @@ class ResponseCache:
     """
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, source: str = "") -> None:
-        self._path, self._clock, self._source = path, clock, source
+        self._path, self._clock = path, clock
+        self._source = hashlib.sha256(source.encode()).digest()
         self._lock = threading.Lock()
         try:
             self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -61,11 +62,11 @@ class ResponseCache:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no response can be found: none was stored, or all are too old."""
+        """Whether no response can be found: none of the source was stored, or all are too old."""
         with self._lock:
             try:
-                query = "SELECT 1 FROM responses WHERE abs(? - received) <= ? LIMIT 1"
-                return self._db.execute(query, (self._clock(), LONGEST_AGE)).fetchone() is None
+                query = "SELECT 1 FROM responses WHERE substr(request, 1, 32) = ? AND abs(? - received) <= ? LIMIT 1"
+                return self._db.execute(query, (self._source, self._clock(), LONGEST_AGE)).fetchone() is None
             except sqlite3.Error:
                 return True
 
@@ -104,7 +105,7 @@ class ResponseCache:
                 self._db.close()
 
     def _key(self, request: str) -> bytes:
-        return hashlib.sha256(f"{self._source}\n{request}".encode()).digest()
+        return self._source + hashlib.sha256(request.encode()).digest()
 
 
 RESPONSE_CACHE: ContextVar[ResponseCache | None] = ContextVar("response_cache", default=None)
