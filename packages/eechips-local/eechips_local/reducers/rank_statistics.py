@@ -18,9 +18,9 @@ from eechips_local.values.ordering import distinct_key
 _SMALL = {np.dtype(kind) for kind in (bool, np.uint8, np.int8, np.uint16, np.int16, np.float16, np.float32)}
 
 
-def _comparable(column: SampleColumn, held: Flags) -> Values:
+def comparable(values: Values, held: Flags) -> Values:
     """Return values as floats, infinite where they are null."""
-    values = numbers(column.values)
+    values = numbers(values)
     floats = values.astype(np.float32 if values.dtype in _SMALL else np.float64, copy=False)
     return np.where(held, floats, floats.dtype.type(np.inf))
 
@@ -30,7 +30,7 @@ def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp
     nulls.
     """
     held = column.weights > 0
-    values = _comparable(column, held)
+    values = comparable(column.values, held)
     order = np.argsort(values, axis=0, kind="stable")
     weights = np.take_along_axis(np.where(held, column.weights, 0.0), order, axis=0)
     return np.take_along_axis(values, order, axis=0), weights, np.asarray(held.sum(axis=0))
@@ -53,17 +53,27 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     is_even = np.all((column.weights == column.weights.max(axis=0)) | ~held, axis=0)
     if not is_even.any():
         return _weighted_quantiles(column, count, fractions)
-    values = np.sort(_comparable(column, held), axis=0)
-    last = np.maximum(count - 1, 0)
-    counted = [
-        _between(values, count, *_split(np.clip(count * fraction - 0.5, 0, last), last)) for fraction in fractions
-    ]
+    counted = quantiles_by_rank(np.sort(comparable(column.values, held), axis=0), count, fractions)
     if is_even.all():
         return counted
     weighted = _weighted_quantiles(column, count, fractions)
     return [
         (np.where(is_even, even, other), flags) for (even, flags), (other, _) in zip(counted, weighted, strict=True)
     ]
+
+
+def quantiles_by_rank(
+    ordered: Values, count: npt.NDArray[np.intp], fractions: Sequence[float]
+) -> list[tuple[Values, Flags]]:
+    """Return quantiles of values of equal weights; see :func:`quantiles`.
+
+    Args:
+        ordered: values at each place in ascending order, nulls last.
+        count: number of values that are not null at each place.
+        fractions: fractions of the quantiles.
+    """
+    last = np.maximum(count - 1, 0)
+    return [_between(ordered, count, *_split(np.clip(count * fraction - 0.5, 0, last), last)) for fraction in fractions]
 
 
 def _weighted_quantiles(

@@ -182,8 +182,10 @@ class TestFocal:
             image = invoke("Image.focalMedian", image=stored(), kernelType=shape, radius=radius)
             rows, columns = np.mgrid[-radius : radius + 1, -radius : radius + 1]
             near = (rows**2 + columns**2 <= radius**2) | (shape == "square")
-            expected = np.nanmedian(windows(BYTES, radius)[..., near.ravel()], axis=-1)
-            assert np.array_equal(values_of(evaluate(image, asset(BYTES))), expected)
+            for values, valid in ((BYTES, None), (np.where(HOLES, BYTES, np.nan), HOLES)):
+                expected = np.nanmedian(windows(values, radius)[..., near.ravel()], axis=-1)
+                found = values_of(evaluate(image, asset(BYTES, valid=valid)))
+                assert np.array_equal(found, expected, equal_nan=True)
 
     def test_medians_do_not_depend_on_masks_elsewhere(self) -> None:
         random = np.random.default_rng(0)
