@@ -337,9 +337,7 @@ def _collection(source: Any) -> Expression:
         return load_collection(f"{parts.netloc}{parts.path}")
     import ee
 
-    if isinstance(source, ee.ImageCollection):
-        return encode_collection(source)
-    if isinstance(source, ee.Image):
+    if isinstance(source, (ee.Image, ee.ImageCollection)):
         return encode_collection(ee.ImageCollection(source))
     raise UsageError(f"a cube is opened from an id, an ee.ImageCollection or an ee.Image, not {type(source).__name__}")
 

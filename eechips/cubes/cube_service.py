@@ -293,13 +293,9 @@ def _find_target(config: RunConfig, address: ServiceAddress, credentials: Any) -
     """Return the service with its credentials. Google's hosts alone receive those of a session or a function."""
     if credentials is None and address.credentials_function is not None and is_google(config.service):
         credentials = address.credentials_function()
-    if credentials is None or not address.project:
-        return find_target(config, config.service) if credentials is None else _with_project(config, credentials)
-    return ServiceTarget(config.service, address.project, credentials)
-
-
-def _with_project(config: RunConfig, credentials: Any) -> ServiceTarget:
-    project = find_project(config.project, credentials)
+    if credentials is None:
+        return find_target(config, config.service)
+    project = address.project or find_project(None, credentials)
     if not project:
         raise missing_project()
     return ServiceTarget(config.service, project, credentials)
