@@ -33,11 +33,6 @@ _log = logging.getLogger(__name__)
 _NO_IMAGE = "the scene has neither GeoTIFF nor JPEG 2000"
 
 
-def _write_item(results: Results, name: str, item: Mapping[str, Any]) -> None:
-    with results.make(name) as path:
-        path.write_text(json.dumps(item, indent=2, ensure_ascii=False), encoding="utf-8")
-
-
 def assemble_scenes(
     results: Results,
     items: Iterable[Mapping[str, Any]],
@@ -73,7 +68,9 @@ def assemble_scenes(
                 continue
             folder, called = safe_component(key[0] or "items"), names[key]
             name = f"stac/{folder}/{called}.json"
-            _write_item(results, name, local_item(answer[key], here, name))
+            text = json.dumps(local_item(answer[key], here, name), indent=2, ensure_ascii=False)
+            with results.make(name) as path:
+                path.write_text(text, encoding="utf-8")
             if put is None or len(here) < len(parts):
                 continue
             fields = {"ids": [unit_id(p.unit, identity)[:ID_LENGTH] for p in here], "step": "ingest"}

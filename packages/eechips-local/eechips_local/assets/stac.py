@@ -25,7 +25,7 @@ from eechips_local.asset_folder import ROOT_DOCUMENT
 from eechips_local.assets.asset_errors import IngestError, InvalidStoreError
 from eechips_local.assets.asset_names import folder_of, is_remote, join_id, resolve_href, resolve_source
 from eechips_local.assets.date_parsing import to_milliseconds
-from eechips_local.assets.ingestion.item_metadata import declared_crs, six
+from eechips_local.assets.ingestion.item_metadata import bands_of, declared_crs, six
 from eechips_local.assets.ingestion.records import (
     AssetRecord,
     ClassifierRecord,
@@ -297,12 +297,10 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
     files: list[RasterFile] = []
     bands: list[RasterBand] = []
     for asset in document["assets"].values():
-        described = asset.get("bands") or asset.get("raster:bands")
-        if not described or "data" not in asset.get("roles", ("data",)):
+        if not (asset.get("bands") or asset.get("raster:bands")) or "data" not in asset.get("roles", ("data",)):
             continue
         merged = {**stac, **asset}
-        # Names may stand in the electro-optical extension, next to the types in the raster extension.
-        named = asset.get("eo:bands") or described
+        described = bands_of(asset, stac)
         height, width = merged["proj:shape"]
         file = RasterFile(
             href=resolve_source(root, href, asset["href"]),
@@ -314,15 +312,15 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
             levels=tuple(int(level) for level in asset.get("eechips:levels", (1,))),
             keeps_extent=bool(asset.get("eechips:levels_keep_extent", False)),
         )
-        for index, (band, names) in enumerate(zip(described, named, strict=True)):
+        for index, band in enumerate(described):
             bands.append(
                 RasterBand(
-                    name=names.get("name", f"b{len(bands) + 1}"),
+                    name=band.get("name", f"b{len(bands) + 1}"),
                     file=len(files),
                     index=int(band.get("eechips:index", index)),
                     nodata=_read_nodata(band.get("nodata")),
-                    scale=float(band.get("raster:scale", band.get("scale", 1.0))),
-                    offset=float(band.get("raster:offset", band.get("offset", 0.0))),
+                    scale=float(band.get("raster:scale", 1.0)),
+                    offset=float(band.get("raster:offset", 0.0)),
                 )
             )
         files.append(file)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from eechips_local.assets import FolderStore, InvalidStoreError
 from eechips_local.assets.ingestion.publish import create, publish
 from eechips_local.assets.ingestion.records import ImageRecord, RasterBand, RasterFile
+from eechips_local.assets.stac import read_item
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import Bounds, CollectionAsset, ImageAsset, Query
 
@@ -233,7 +234,7 @@ def test_a_broken_item_is_named(tmp_path: Path, planet: Callable[[list[ImageReco
 
 
 def test_items_of_others_are_served(tmp_path: Path) -> None:
-    """A catalogue as other tools write it: relative ids, projection v1, raster:bands, eo:bands."""
+    """A catalogue as other tools write it: relative ids, projection v1, raster:bands, eo:bands; fields of all bands."""
     item = {
         "type": "Feature", "stac_version": "1.0.0", "id": "S2A_1", "geometry": None, "bbox": [1, 2, 3, 4],
         "properties": {"datetime": "2020-01-01T00:00:00.0240000Z", "eo:cloud_cover": 3, "mgrs": "33UUU",
@@ -242,6 +243,8 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
         "assets": {
             "B02": {"href": "B02.tif", "roles": ["data"], "eo:bands": [{"name": "blue"}],
                     "raster:bands": [{"data_type": "uint16", "nodata": 0, "scale": 0.0001}]},
+            "B03": {"href": "B03.tif", "bands": [{"name": "green"}], "data_type": "uint16", "nodata": 9,
+                    "raster:scale": 0.5, "raster:offset": -0.25},
             "thumbnail": {"href": "https://example.com/a.png", "roles": ["thumbnail"]},
         },
         "links": [],
@@ -257,11 +260,16 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
         (tmp_path / name).write_text(json.dumps(document))
     with FolderStore(tmp_path) as store:
         (found,) = images(store.get("sentinel-2"), Query())  # type: ignore[arg-type]
+    described = read_item(item, "sentinel-2", tmp_path, "s2/S2A_1.json")
+    assert isinstance(described, ImageRecord)
+    assert [(band.name, band.nodata, band.scale, band.offset) for band in described.bands] == [
+        ("blue", 0.0, 0.0001, 0.0), ("green", 9.0, 0.5, -0.25),
+    ]  # fmt: skip
     assert found.id == "sentinel-2/S2A_1"
     assert dict(found.properties) == {
         "mgrs": "33UUU", "eo:cloud_cover": 3, "system:time_start": 1577836800024, "system:index": "S2A_1",
     }  # fmt: skip
-    (band,) = found.bands
+    band = found.bands[0]
     assert (band.name, band.grid.crs, band.grid.width, band.pixel_type.maximum) == ("blue", "EPSG:32633", 6, 65535)
     assert found.footprint.bounds == (1, 2, 3, 4)
 
