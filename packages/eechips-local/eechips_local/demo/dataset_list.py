@@ -23,7 +23,7 @@ _HEAD = (
     "# Datasets of the demo planet",
     "",
     "`--local` and `eechips-local serve --demo` serve these datasets under the ids of Earth Engine's catalogue, with",
-    "its bands, scales, grids and properties. Their values are **synthetic**: they are computed, not observed.",
+    "its bands, scales, grids and properties. Their values and the counties of TIGER are **synthetic**: not observed.",
     "`eechips datasets --local` prints this list.",
     "",
     "Images of a collection differ as in the archives. NAIP before 2010 lacks near infrared or blue, and has pixels of",
