@@ -197,7 +197,6 @@ def reduce_neighborhood(
     check_choice("inputWeight", inputWeight, ("mask", "kernel", "min"))
     if optimization is not None:
         check_choice("optimization", optimization, ("boxcar", "window"))
-    if optimization is not None:
         _check_optimization(optimization, reducer, inputWeight)
     names = reducer.output_names([band.name for band in image.bands], short=False)
     bands = _reduction(image, reducer, kernel, inputWeight, names, skip_masked=skipMasked, optimization=optimization)
@@ -244,15 +243,11 @@ def _focal(
     return focal_image
 
 
-def _focals() -> Mapping[str, Implementation]:
-    table: dict[str, Implementation] = {}
-    for name, reducer in _FOCAL.items():
-        for spelling in (f"Image.focal{name}", f"Image.focal_{name.lower()}", f"Window.{name.lower()}"):
-            table[spelling] = Implementation(partial(_focal, reducer))
-    return table
-
-
-FUNCTIONS: Mapping[str, Implementation] = _focals()
+FUNCTIONS: Mapping[str, Implementation] = {
+    spelling: Implementation(partial(_focal, reducer))
+    for name, reducer in _FOCAL.items()
+    for spelling in (f"Image.focal{name}", f"Image.focal_{name.lower()}", f"Window.{name.lower()}")
+}
 """Filters of one shape: the largest, least, mean, middle and most frequent neighbour."""
 
 
