@@ -43,6 +43,8 @@ from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
 from eechips.text.timestamps import present
 
+_PASSING = (SpentBudgetError, ConfigurationError, TransientError)  # the same command may succeed later
+
 
 def run(
     recipe: Recipe, config: RunConfig, *, units: Sequence[WorkUnit] | None = None, now: Callable[[], datetime] = present
@@ -96,8 +98,7 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            is_passing = isinstance(error, (SpentBudgetError, ConfigurationError, TransientError))
-            keeps_answers = is_passing and has_answers(config)
+            keeps_answers = isinstance(error, _PASSING) and has_answers(config)
             if keeps_answers and isinstance(error, SpentBudgetError):
                 raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
             if is_new and not (is_planned or keeps_answers):

@@ -36,8 +36,8 @@ def is_vector_file(path: str | Path) -> bool:
 
 def names_vector_file(path: str | Path) -> bool:
     """Return whether a text has the form of a file's path, not of an asset's id; the file may be missing."""
-    file = split_layer(path)[0]
-    return str(file) == "-" or "://" in str(path) or file.suffix.lower() in _FILE_SUFFIXES
+    is_path = str(path).startswith(("/", ".", "~", "\\")) or str(path) == "-" or "://" in str(path)
+    return is_path or split_layer(path)[0].suffix.lower() in _FILE_SUFFIXES
 
 
 def describe_missing(path: str | Path) -> str:

@@ -412,6 +412,7 @@ def test_failed_regions_are_missing_and_reported(
         ({"crs": "EPSG:0"}, UsageError, "EPSG:0"),
         ({"columns": "id=LST_Day_1km_mean", "reducer": "mean,max", "bands": BAND}, UsageError, "is also the name"),
         ({"regions": "nowhere.gpkg"}, RegionError, "there is no file nowhere.gpkg"),
+        ({"regions": "/nowhere"}, RegionError, "there is no file .*nowhere"),
     ],
 )
 def test_wrong_options_are_refused_before_any_request(
