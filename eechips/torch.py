@@ -56,7 +56,8 @@ from eechips.training.packs.shard_reader import read_shard
 from eechips.training.quality.chip_pixels import decode_file, frame_time
 from eechips.training.sample import array_of, fields_of
 from eechips.training.sample_reader import Samples, read_samples
-from eechips.training.streams.sample_stream import check_numbers, place_of
+from eechips.training.streams.sample_stream import place_of
+from eechips.training.training_options import check_numbers
 
 try:
     import torch

@@ -133,7 +133,7 @@ def parse_distance(option: str, text: str, *, may_be_zero: bool = False) -> floa
     Raises:
         UsageError: if the text is not a distance, or is zero where it must be positive.
     """
-    match = _DISTANCE.fullmatch(text)
+    match = _DISTANCE.fullmatch(str(text))
     metres = float(match[1]) * (1000.0 if match[2].lower() == "km" else 1.0) if match else 0.0
     if match is None or not (metres or may_be_zero):
         raise UsageError(f"{option} {text!r} is not a distance such as 500m or 10km")

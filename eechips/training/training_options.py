@@ -4,9 +4,12 @@ that need others (``distance`` without ``away_from``).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
+from typing import Any
 
 from eechips.errors import UsageError
 from eechips.option_fields import documented, option, option_field
@@ -63,7 +66,7 @@ class CheckOptions:
         for name in ("least_valid", "most_black", "most_saturated", "most_clouds"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise UsageError(f"{name} must be a share from 0 to 1, not {getattr(self, name)}")
-        if self.bits is not None and not 0 <= self.bits <= 32:
+        if self.bits is not None and self.bits not in range(33):
             raise UsageError(f"bits must be 0 to 32, of the 128 bits of a chip's hash, not {self.bits}")
 
 
@@ -128,6 +131,7 @@ class SplitOptions:
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
+        check_numbers(-math.inf, seed=self.seed)
         if self.by not in WAYS and not self.by.startswith(COLUMN):
             raise UsageError(f"by must be {', '.join(WAYS)} or {COLUMN}NAME, not {self.by!r}")
         if self.near not in NEAR:
@@ -192,5 +196,17 @@ class PackOptions:
     quiet: bool = field(default=False, metadata=_QUIET)
 
     def __post_init__(self) -> None:
-        if self.shard_count < 1 or self.shard_bytes < 1:
-            raise UsageError("shard_count and shard_bytes must be at least 1")
+        check_numbers(1, shard_count=self.shard_count, shard_bytes=self.shard_bytes)
+        check_numbers(-math.inf, seed=self.seed)
+
+
+def check_numbers(least: float = 0, /, **values: Any) -> None:
+    """Check that numbers are whole, and none is below the least.
+
+    Raises:
+        UsageError: with the name of one that is not.
+    """
+    for name, value in values.items():
+        if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+            start = f" from {least}" if math.isfinite(least) else ""
+            raise UsageError(f"`{name}` is a whole number{start}, not {value!r}")

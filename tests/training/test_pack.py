@@ -71,6 +71,9 @@ def test_shards_hold_one_split(run: Run, tmp_path: Path) -> None:
     assert only.left_out == {"none": 5, "train": 12}
     with pytest.raises(UsageError, match="unknown split 'validation'; known are test, train"):
         eechips.pack(run, "webdataset", out=tmp_path / "none", splits="validation")
+    for name, value in (("shard_count", 2.5), ("shard_count", True), ("shard_bytes", "1MB"), ("seed", "a")):
+        with pytest.raises(UsageError, match=f"`{name}` is a whole number"):  # no index of them could be read
+            eechips.pack(run, "webdataset", out=tmp_path / "none", **{name: value})
 
 
 @pytest.mark.parametrize("to", FORMATS)

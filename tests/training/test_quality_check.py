@@ -341,8 +341,9 @@ def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) 
 def test_thresholds_are_shares_in_python_too(folder: Path) -> None:
     with pytest.raises(UsageError, match="most_black must be a share from 0 to 1"):
         eechips.check(folder, most_black=50)
-    with pytest.raises(UsageError, match="bits must be 0 to 32"):
-        eechips.check(folder, bits=64)
+    for bits in (64, 1.5):
+        with pytest.raises(UsageError, match="bits must be 0 to 32"):
+            eechips.check(folder, bits=bits)
 
 
 def test_a_run_of_tables_has_no_chips(tmp_path: Path) -> None:

@@ -296,6 +296,8 @@ def test_invalid_options_are_refused(folder: Path, words: list[str], says: str) 
 def test_a_folder_without_files_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="holds no run"):
         eechips.split(tmp_path)
+    with pytest.raises(UsageError, match=r"`seed` is a whole number, not 1\.5"):
+        eechips.split(tmp_path, seed=1.5)
     write_run(tmp_path, [({"kind": "point"}, None)])
     with pytest.raises(UsageError, match="has no files to split yet"):
         eechips.split(tmp_path)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import partial
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from eechips.text.formatting import parse_bytes, parse_count
 from eechips.training.splits import split_table
 from eechips.training.streams.background_run import BackgroundRun, folder_of
 from eechips.training.streams.stream_reader import StreamPart, StreamReader
+from eechips.training.training_options import check_numbers
 
 RANK, WORLD_SIZE = "RANK", "WORLD_SIZE"
 """Variables of the environment that torchrun and other starters set."""
@@ -245,14 +245,3 @@ def place_of(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if not 0 <= rank < world_size:
         raise UsageError(f"there is no rank {rank}: {world_size} processes have the ranks 0 to {world_size - 1}")
     return int(rank), int(world_size)
-
-
-def check_numbers(**values: Any) -> None:
-    """Check that numbers of a stream are whole, and none is below zero.
-
-    Raises:
-        UsageError: with the name of one that is not.
-    """
-    for name, value in values.items():
-        if not isinstance(value, Integral) or value < 0:
-            raise UsageError(f"`{name}` is a whole number from 0, not {value!r}")

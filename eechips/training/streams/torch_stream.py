@@ -21,9 +21,10 @@ from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.stream_epoch import EpochPlan, read_plan
 from eechips.training.sample import fields_of
-from eechips.training.streams.sample_stream import SampleStream, check_numbers
+from eechips.training.streams.sample_stream import SampleStream
 from eechips.training.streams.stream_reader import StreamItem, StreamReader
 from eechips.training.streams.tensor_items import Item, TensorItems, Transform, Types, check_layers, label_values
+from eechips.training.training_options import check_numbers
 
 ORDINAL = "ordinal"
 """Key of an item's number in the order of the epoch."""
