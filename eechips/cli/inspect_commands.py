@@ -29,7 +29,8 @@ from eechips.text.formatting import format_bytes, format_count, format_duration,
 
 _INTERVAL = 2.0  # seconds between two refreshes
 _COST = 10.0  # a refresh may take a tenth of the time, so that it does not slow down the run
-_HEIGHT = 5  # rows of the chart
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_ASCII = "  .:-=+*#"  # as many levels, for terminals that have no blocks
 
 
 @run_command("status")
@@ -38,7 +39,8 @@ _HEIGHT = 5  # rows of the chart
 def status_command(folder: Path, watch: bool, as_json: bool) -> None:
     """Show the progress of a run: counts by state, failures by class, speed, time left.
 
-    On a terminal, charts show units per second and requests in flight over time. The run may be in progress.
+    On a terminal, a line of blocks each shows units per second and requests in flight over time. The run may be in
+    progress.
 
     \b
     Examples:
@@ -69,7 +71,7 @@ def _show_status(run: Run, shown: int, *, as_json: bool, watch: bool) -> tuple[i
         content = {**status.to_json(), **({CODE_CHANGES: changes} if changes else {})}
         echo_json(content, indent=None if watch else 2)
         return 0, status.is_running
-    status = run.status(intervals=width_for(columns))
+    status = run.status(intervals=columns)
     lines = [*_facts(run.path, status), *(change.describe() for change in code_changes(run.info))]
     if sys.stdout.isatty():
         lines += _charts(status)
@@ -114,71 +116,31 @@ def _describe_units(status: Status) -> str:
 
 
 def _charts(status: Status) -> list[str]:
-    """Draw units per second, and requests in flight if they are known."""
+    """Draw units per second, and requests in flight if they are known, over time."""
     history = status.history
-    is_plain = not _has_blocks(sys.stdout.encoding)
-    lines: list[str] = []
-    limit = f" (limit {history.limits[-1]:,.0f})" if history.limits else ""
+    levels = _BLOCKS if _can_encode(_BLOCKS) else _ASCII
+    limit = f", with a limit of {history.limits[-1]:,.0f}" if history.limits else ""
     rates = () if status.stream is not None else history.rates
-    for title, values in (("units per second", rates), (f"requests in flight{limit}", history.in_flight)):
+    lines: list[str] = []
+    for title, values, note in (("units per second", rates, ""), ("requests in flight", history.in_flight, limit)):
         if len(values) > 1:
-            end = format_duration(history.duration)
-            drawn = bars(values, height=_HEIGHT, top=_rounded_up(values), end=end, is_plain=is_plain)
-            lines += ["", title, *drawn]
+            lines += [f"{title}: up to {max(values):.4g}{note}, in {format_duration(history.duration)}"]
+            lines += [sparkline(values, levels)]
     return lines
 
 
-def _has_blocks(encoding: str) -> bool:
+def _can_encode(text: str) -> bool:
     try:
-        "┤█".encode(encoding)
+        text.encode(sys.stdout.encoding)
     except UnicodeEncodeError:
         return False
     return True
 
 
-def _rounded_up(values: Sequence[float]) -> float:
-    """Return a round number that is not below any value."""
-    most = max(values)
-    if most <= 0:
-        return 1.0
-    power = 10.0 ** math.floor(math.log10(most))
-    return next(step * power for step in (1, 1.5, 2, 3, 4, 5, 6, 8, 10) if step * power >= most * (1 - 1e-9))
-
-
-_EIGHTHS = " ▁▂▃▄▅▆▇█"
-_PLAIN = "  .:-=+*#"  # as many steps, for terminals that have no blocks
-_LABEL = 8  # columns for the numbers
-
-
-def width_for(columns: int) -> int:
-    """Return the number of bars that fit on a terminal of this many columns."""
-    return max(10, columns - _LABEL - 2)
-
-
-def bars(values: Sequence[float], *, height: int, top: float, end: str, is_plain: bool = False) -> list[str]:
-    """Draw one bar for each value, from left to right.
-
-    Args:
-        values: not negative.
-        height: rows.
-        top: the value that fills all rows.
-        end: what stands below the last bar; below the first one stands 0.
-        is_plain: with ASCII characters only.
-
-    Returns:
-        Lines, the topmost first, with the numbers at the left and a last line for the axis.
-    """
-    steps = _PLAIN if is_plain else _EIGHTHS
-    full = len(steps) - 1
-    levels = [min(height * full, math.ceil(value / top * height * full)) if top > 0 else 0 for value in values]
-    edge, corner = ("|", "+") if is_plain else ("┤", "┼")
-    lines = []
-    for row in reversed(range(height)):
-        label = f"{top:.4g}" if row == height - 1 else ""
-        text = "".join(steps[max(0, min(full, level - row * full))] for level in levels)
-        lines.append(f"{label:>{_LABEL}}{edge}{text}".rstrip())
-    axis = f"0{end:>{len(values) - 1}}" if len(values) > len(end) else end
-    return [*lines, f"{0:>{_LABEL}}{corner}{axis}"]
+def sparkline(values: Sequence[float], levels: str) -> str:
+    """Draw a character for each value, which is not negative: a space for 0, the last of the levels for the maximum."""
+    scale = (len(levels) - 1) / (max(values) or 1.0)
+    return "".join(levels[min(math.ceil(value * scale), len(levels) - 1)] for value in values)
 
 
 _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit")

@@ -109,7 +109,7 @@ def test_watch_redraws_on_a_terminal(slow: Path) -> None:
         assert max(map(len, text.splitlines())) <= columns
     plain = on_a_terminal("status", "out", cwd=slow.parent, columns=80, PYTHONIOENCODING="ascii")
     assert plain.isascii()
-    assert re.search(r"\|.*#", plain)
+    assert re.search(r"^[ .:=+*-]*#", plain, re.MULTILINE)
     assert 0 < max(open_run(slow).status(intervals=1).history.in_flight) <= 4
 
 
@@ -122,7 +122,7 @@ def test_watch_prints_plain_lines_without_a_terminal(shared_service: Service, tm
     assert facts["units"] == "12"
     assert facts["failed_permanent"] == "1"
     assert re.search(r"^ +1 PermanentError$", result.stdout, re.MULTILINE)
-    assert "┤" not in result.stdout
+    assert "units per second:" not in result.stdout
     assert "requests in flight" not in on_a_terminal("status", "out", cwd=tmp_path, columns=80)
     assert "\x1b" not in eechips("status", str(run.path), "--watch", cwd=tmp_path).stdout
     assert open_run(run.path).status().history.commands == 1
