@@ -15,7 +15,7 @@ from eechips.scripts.pooling.state_changes import StateChanges
 from eechips.scripts.serialization import deserialize, serialize
 
 _SETUP = """
-import datetime, enum, functools, itertools, threading, types
+import datetime, enum, functools, itertools, threading, time, types
 from collections import UserDict, deque
 from contextlib import contextmanager, suppress
 import numpy as np
@@ -182,6 +182,16 @@ _DEPENDENT = {
         else:
             key = f"k{n}"
         by[key] = n
+    """,
+    "a wait for another call": "while 'lock' in by:\n    time.sleep(0.1)\nby['lock'] = n",
+    "a missing key on a later line": """
+        try:
+            str(n)
+            VALUES[by["k"]]
+        except KeyError:
+            state["best"] += 1
+            return
+        by["k"] = n
     """,
     "a status by what is there": "kind = 'new'\nif n % 2 in by:\n    kind = 'old'\nby[n % 2], groups[n] = 1, kind",
     "a count of what a function finds new": "global text\nif is_new(n % 3):\n    state['best'] += 1",

@@ -85,19 +85,20 @@ class CallBatch:
 
         A function that writes what others put in a queue ends when the script has their results and says so.
         """
-        numbers = [
-            number
-            for number, (call, _, _) in self._waiting.items()
-            if functions is None or function_name(call.function) in functions
-        ]
-        chosen = [self._waiting.pop(number) for number in numbers]
+        waiting, self._waiting = self._waiting, {}
+        chosen: list[tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = []
+        for number, (call, settle, started) in waiting.items():
+            if functions is None or function_name(call.function) in functions:
+                chosen.append((call, settle, started))
+            else:
+                self._waiting[number] = call, settle, started
         results = self._results([(call, started) for call, _, started in chosen])
         for (_, settle, _), result in zip(chosen, results, strict=True):
             settle(result)
 
     def flush_for_callbacks(self) -> None:
         """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
-        waiting = dict(self._waiting)
+        waiting = self._waiting
         try:
             self.flush()
         except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run

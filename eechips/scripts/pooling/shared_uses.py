@@ -182,7 +182,8 @@ class _Reader:
         """See `_block`. A condition that ends a loop, as when a name is free, decides on what follows it."""
         is_search, self._is_search = self._is_search, any(isinstance(part, ast.Break) for part in ast.walk(node))
         if isinstance(node, ast.While):
-            tests = self._branches(self._test(node.test, tests), [node.body, node.orelse], tests)
+            test = _compared(self._test(node.test, tests))
+            tests = self._branches(test, [node.body, node.orelse], tests) | test
         else:
             self._expression(node.iter, tests)
             self._scope.bind_items(node.target, node.iter)
@@ -208,13 +209,16 @@ class _Reader:
         That a key is missing decides on what is done in a handler, and without an error.
         """
         handlers = [line for handler in node.handlers for line in handler.body]
-        missing = self._scope.looked_up(node.body[0])
+        missing = frozenset[Test]().union(*map(self._scope.looked_up, node.body))
         inner = tests | {((f"handler {node.lineno}",), UNSET)} | missing
         ends = self._block(handlers, inner) - inner
         is_decisive = leaves(node.body) or any(leaves(part.body) for part in node.handlers)
         tests |= ends | (missing if is_decisive else frozenset())
-        tests = self._block(node.body[:1], tests)
-        tests = self._block([*node.body[1:], *node.orelse], tests | missing) - (missing - tests)
+        added = missing - tests
+        for line in node.body:
+            looked_up = self._scope.looked_up(line)
+            tests = self._statement(line, tests) | looked_up
+        tests = self._block(node.orelse, tests) - added
         return self._block(node.finalbody, tests)
 
     def _assignment(self, node: ast.Assign | ast.AnnAssign, tests: Tests) -> None:
