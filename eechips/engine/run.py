@@ -15,7 +15,7 @@ from eechips.engine.executors.dask_worker import LOG_NAME as DASK_LOG
 from eechips.engine.fetch_phases import FetchEnd, stop_message
 from eechips.engine.interrupt import Interrupt
 from eechips.engine.plans.changed_options import continue_plan, describe
-from eechips.engine.plans.plan import SpentBudgetError
+from eechips.engine.plans.plan import BudgetError
 from eechips.engine.plans.plan_extension import continue_extended
 from eechips.engine.plans.planner import has_answers, remove_answers
 from eechips.engine.plans.resume import EarlierRun
@@ -43,7 +43,7 @@ from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
 from eechips.text.timestamps import present
 
-_PASSING = (SpentBudgetError, ConfigurationError, TransientError)  # the same command may succeed later
+_PASSING = (BudgetError, ConfigurationError, TransientError)  # the same command may succeed later
 
 
 def run(
@@ -99,7 +99,7 @@ def run(
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
             keeps_answers = isinstance(error, _PASSING) and has_answers(config)
-            if keeps_answers and isinstance(error, SpentBudgetError):
+            if keeps_answers and isinstance(error, BudgetError):
                 raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
             if is_new and not (is_planned or keeps_answers):
                 _remove_unplanned(config.out)

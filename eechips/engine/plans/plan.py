@@ -28,7 +28,7 @@ _ADJOINING = 4
 _log = logging.getLogger(__name__)
 
 
-class SpentBudgetError(UsageError):
+class BudgetError(UsageError):
     """The budget of requests or bytes is spent before the first unit."""
 
     def __init__(self, text: str = _SPENT) -> None:
@@ -59,7 +59,7 @@ def units_of(recipe: Recipe, template: NameTemplate) -> Iterator[WorkUnit]:
         ConfigurationError, RequestError: if the service refuses a request of the planner.
         RecipeError: if the planner raises an exception.
         UsageError: see :func:`plan_units`.
-        SpentBudgetError: if the budget of requests or bytes is spent.
+        BudgetError: if the budget of requests or bytes is spent.
     """
     with planner_errors():
         yield from plan_units(recipe.get_requests(), recipe.identity, template)
@@ -75,7 +75,7 @@ def planner_errors() -> Iterator[None]:
     try:
         yield
     except Stopped:  # nothing else stops a planner
-        raise SpentBudgetError from None
+        raise BudgetError from None
     except Exception as error:
         cause = service_error_of(error)
         if cause is error:

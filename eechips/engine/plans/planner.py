@@ -16,14 +16,7 @@ from typing import Any
 from eechips.client.error_classification import RESUME
 from eechips.client.http.response_cache import RESPONSE_CACHE, ResponseCache
 from eechips.engine.config import RunConfig
-from eechips.engine.plans.plan import (
-    SpentBudgetError,
-    draw_spread,
-    plan_units,
-    planner_errors,
-    seed_of,
-    service_error_of,
-)
+from eechips.engine.plans.plan import BudgetError, draw_spread, plan_units, planner_errors, seed_of, service_error_of
 from eechips.engine.run_context import RunFeature
 from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, Stopped, StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove
@@ -203,7 +196,7 @@ class Planner:
         if self.failure is not None:
             raise self.failure if self.stored else _before_run(self.failure)
         if not self.stored:
-            raise UsageError("the plan is empty: get_requests gave no units") if self.is_whole else SpentBudgetError
+            raise UsageError("the plan is empty: get_requests gave no units") if self.is_whole else BudgetError
 
     def finish(self) -> None:
         """Wait for the whole plan.

@@ -21,7 +21,7 @@ from eechips.client.quota.congestion import USUAL
 from eechips.client.quota.permits import QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.config import RunConfig
-from eechips.engine.plans.plan import SpentBudgetError
+from eechips.engine.plans.plan import BudgetError
 from eechips.engine.progress import WaitReport
 from eechips.engine.results.archive_provenance import archive_note, served_note
 from eechips.engine.service.local_server import EXPORTS_FOLDER, LocalServer, local_earth_engine, remove_unused_exports
@@ -82,7 +82,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
 
     Raises:
         ConfigurationError: if credentials, project or endpoint do not work.
-        SpentBudgetError: if the budget of requests is too small to connect.
+        BudgetError: if the budget of requests is too small to connect.
     """
     context, clients = config.executor_class.sharing_context(), config.chosen_executor.workers + 1
     if recipe is not None and not traits_of(recipe).needs_service:
@@ -102,7 +102,7 @@ def connect(config: RunConfig, server_log: Path | None = None, *, recipe: Recipe
             client = connect_client(target, throttle.client(0), config.policy, config.timeouts, _reporting_wait)
             connection = stack.enter_context(client)
         except Stopped:  # nothing else stops a client that connects
-            raise SpentBudgetError from None
+            raise BudgetError from None
         with use_transport(connection.transport):
             served = _ask_archives(config, server)
             notes = notes_of(config)
