@@ -1,4 +1,4 @@
-"""Define every exception that eechips raises on purpose, and the messages of a full disk, a missing permission and a
+"""Define the exceptions that eechips raises on purpose, and the messages of a full disk, a missing permission and a
 limit of file sizes (``ulimit -f``).
 
 ::

@@ -22,4 +22,5 @@ def import_extra(module: str, need: str, extra: str) -> Any:
     try:
         return import_module(module)
     except ImportError as error:
-        raise UsageError(f"{need}: pip install 'eechips[{extra}]'") from error
+        cause = "" if getattr(error, "name", None) == module.partition(".")[0] else f" ({error})"
+        raise UsageError(f"{need}: pip install 'eechips[{extra}]'{cause}") from error

@@ -139,8 +139,8 @@ def _can_encode(text: str) -> bool:
 
 def sparkline(values: Sequence[float], levels: str) -> str:
     """Draw a character for each value, which is not negative: a space for 0, the last of the levels for the maximum."""
-    scale = (len(levels) - 1) / (max(values) or 1.0)
-    return "".join(levels[min(math.ceil(value * scale), len(levels) - 1)] for value in values)
+    most, last = max(values) or 1.0, len(levels) - 1
+    return "".join(levels[math.ceil(value / most * last)] for value in values)
 
 
 _COLUMNS = ("id", "name", "state", "error_class", "error", "attempts", "position", "unit")

@@ -300,7 +300,7 @@ class ConnectedRun:
             raise UsageError("the plan is empty: get_requests gave no units")
         if isinstance(components.store, LocalStore) and not components.store.is_overwritten and not components.is_part:
             ledger.note(FOREIGN_FILES, list_foreign_files(components.store.root))
-        self._log.write("planned", units=ledger.end)
+        self._log.write("planned", units=sum(ledger.counts().values()))
 
     def _complete_plan(self) -> None:
         """Add the units of the plan that a ledger lacks that was damaged."""

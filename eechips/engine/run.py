@@ -27,7 +27,7 @@ from eechips.engine.run_components import RunComponents, Stage
 from eechips.engine.run_features.export_polling import check_exports
 from eechips.engine.run_features.replacement import replacement_of
 from eechips.engine.run_log import RunLog
-from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError
+from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError, ValidationError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
 from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
@@ -98,10 +98,11 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            keeps_answers = isinstance(error, _PASSING) and has_answers(config)
-            if keeps_answers and isinstance(error, BudgetError):
+            # A response that is not valid is one of those that are kept.
+            is_kept = isinstance(error, _PASSING) and not isinstance(error, ValidationError) and has_answers(config)
+            if is_kept and isinstance(error, BudgetError):
                 raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
-            if is_new and not (is_planned or keeps_answers):
+            if is_new and not (is_planned or is_kept):
                 _remove_unplanned(config.out)
             raise
 

@@ -58,8 +58,10 @@ def has_answers(config: RunConfig) -> bool:
     """Return whether the next planner of a run needs fewer requests, as its folder has responses."""
     if not (config.out / ANSWERS_NAME).exists():
         return False
-    with contextlib.closing(_open_answers(config)) as answers:
+    # On a full disk, the caller's own error says more.
+    with contextlib.suppress(StorageError), contextlib.closing(_open_answers(config)) as answers:
         return not answers.is_empty
+    return False
 
 
 def remove_answers(folder: Path) -> None:

@@ -116,8 +116,9 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     name, colon, detail = (part.strip().lower() for part in text.partition(":"))
     source = _named(name, there)
     if source is None:
+        listed = ", ".join(each.name for each in there)
         raise UsageError(
-            f"mask={text!r}: {dataset} has no such mask; it has {_listed(there)}, and auto is"
+            f"mask={text!r}: {dataset} has no such mask; it has {listed}, and auto is"
             f" {there[0].name}{_masking(name, there)}"
         )
     if source.score is not None:
@@ -176,10 +177,6 @@ def _kinds(text: str, source: MaskSource, detail: str) -> tuple[str, ...]:
 
 def _half(band: str) -> str:
     return "Night" if "night" in band.lower() else "Day"
-
-
-def _listed(sources: Sequence[MaskSource]) -> str:
-    return ", ".join(source.name for source in sources)
 
 
 def _overview() -> str:

@@ -97,9 +97,9 @@ def _plan(samples: Samples, options: PackOptions) -> tuple[Samples, list[Shard],
         first += total
     index = PackIndex(
         format=options.to,
-        seed=options.seed,
-        shard_count=options.shard_count,
-        shard_bytes=options.shard_bytes,
+        seed=int(options.seed),
+        shard_count=int(options.shard_count),
+        shard_bytes=int(options.shard_bytes),
         selected=tuple(sorted(wanted)),
         identity=_identity(shards, survey.digests),
         samples=len(packed),

@@ -300,6 +300,8 @@ def _read_rasters(document: Mapping[str, Any], root: Path, href: str) -> tuple[l
         if not (asset.get("bands") or asset.get("raster:bands")) or "data" not in asset.get("roles", ("data",)):
             continue
         merged = {**stac, **asset}
+        if len({len(asset[name]) for name in ("bands", "eo:bands", "raster:bands") if asset.get(name)}) > 1:
+            raise ValueError("its lists of bands differ in length")
         described = bands_of(asset, stac)
         height, width = merged["proj:shape"]
         file = RasterFile(

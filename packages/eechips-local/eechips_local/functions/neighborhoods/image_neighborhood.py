@@ -98,7 +98,8 @@ def _reduced(
     cells = taps(weights)
     if len(pixels) * len(cells) * shape[0] * shape[1] > _MOST_VISITS:
         raise MemoryLimitError()
-    if len(pixels) == 1 and mode == "kernel" and reducer.equals(MEDIAN) and len({weight for *_, weight in cells}) == 1:
+    is_even = len({weight for *_, weight in cells}) == 1 and cells[0][2] > 0
+    if len(pixels) == 1 and mode == "kernel" and reducer.equals(MEDIAN) and is_even:
         return [_median(pixels[0], weights, shape)]
     kernel = np.array([weight for _, _, weight in cells])
     parts: list[list[Pixels]] = []
