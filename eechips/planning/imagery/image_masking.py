@@ -116,7 +116,7 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     name, colon, detail = (part.strip().lower() for part in text.partition(":"))
     source = _named(name, there)
     if source is None:
-        listed = ", ".join(each.name for each in there)
+        listed = ", ".join(source.name for source in there)
         raise UsageError(
             f"mask={text!r}: {dataset} has no such mask; it has {listed}, and auto is"
             f" {there[0].name}{_masking(name, there)}"

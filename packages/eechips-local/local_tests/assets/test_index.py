@@ -231,6 +231,10 @@ def test_a_broken_item_is_named(tmp_path: Path, planet: Callable[[list[ImageReco
     (tmp_path / ".index.sqlite").unlink()
     with pytest.raises(InvalidStoreError, match=r"item\.json does not describe .*proj:shape"):
         store.get("C/i")
+    document["assets"]["data"] |= {"proj:shape": [1, 1], "raster:bands": [{"data_type": "uint8"}] * 9}
+    item.write_text(json.dumps(document))
+    with pytest.raises(InvalidStoreError, match="lists of bands differ in length"):
+        store.get("C/i")
 
 
 def test_items_of_others_are_served(tmp_path: Path) -> None:

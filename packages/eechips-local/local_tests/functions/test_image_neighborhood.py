@@ -187,6 +187,15 @@ class TestFocal:
                 found = values_of(evaluate(image, asset(BYTES, valid=valid)))
                 assert np.array_equal(found, expected, equal_nan=True)
 
+    def test_neighbours_of_negative_weight_have_no_median(self) -> None:
+        image = invoke(
+            "Image.reduceNeighborhood",
+            image=stored(),
+            reducer=invoke("Reducer.median"),
+            kernel=invoke("Kernel.fixed", weights=[[-1] * 3] * 3),
+        )
+        assert np.isnan(values_of(evaluate(image, asset(BYTES)))).all()
+
     def test_medians_do_not_depend_on_masks_elsewhere(self) -> None:
         random = np.random.default_rng(0)
         values = random.integers(0, 255, (81, 1, 500)).astype(np.uint8)
