@@ -118,7 +118,7 @@ def _describe_units(status: Status) -> str:
 def _charts(status: Status) -> list[str]:
     """Draw units per second, and requests in flight if they are known, over time."""
     history = status.history
-    levels = _BLOCKS if _can_encode(_BLOCKS) else _ASCII
+    levels = _BLOCKS if sys.stdout.encoding.lower().startswith("utf") else _ASCII
     limit = f", with a limit of {history.limits[-1]:,.0f}" if history.limits else ""
     rates = () if status.stream is not None else history.rates
     lines: list[str] = []
@@ -127,14 +127,6 @@ def _charts(status: Status) -> list[str]:
             lines += [f"{title}: up to {max(values):.4g}{note}, in {format_duration(history.duration)}"]
             lines += [sparkline(values, levels)]
     return lines
-
-
-def _can_encode(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding)
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def sparkline(values: Sequence[float], levels: str) -> str:

@@ -234,7 +234,7 @@ class WorkingFolder:
         shutil.copyfile(target, path)
         self._copies[path] = _state(path)
 
-    # What :mod:`eechips.scripts.replacements.path_access` calls when a script uses a path; it uses the returned one.
+    # What a script does with a path (:class:`eechips.scripts.replacements.path_access.PathWatcher`).
 
     def opened(self, path: str, mode: str) -> str:
         """Link an input before it is read, keep inputs unchanged when their names are written, and note the path."""

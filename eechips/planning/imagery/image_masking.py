@@ -116,10 +116,9 @@ def parse_mask(text: str | None, dataset: str) -> CloudMask | None:
     name, colon, detail = (part.strip().lower() for part in text.partition(":"))
     source = _named(name, there)
     if source is None:
-        listed = ", ".join(source.name for source in there)
         raise UsageError(
-            f"mask={text!r}: {dataset} has no such mask; it has {listed}, and auto is"
-            f" {there[0].name}{_masking(name, there)}"
+            f"mask={text!r}: {dataset} has no such mask; it has {', '.join(source.name for source in there)}, and"
+            f" auto is {there[0].name}{_masking(name, there)}"
         )
     if source.score is not None:
         return CloudMask(source, (), _threshold(text, detail) if colon else source.score.threshold)

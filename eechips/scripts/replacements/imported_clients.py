@@ -16,19 +16,34 @@ import threading
 from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakKeyDictionary
 
 from eechips.errors import EechipsError
-
-if TYPE_CHECKING:
-    from eechips.scripts.replacements.network_patches import RequestObserver
 
 _CONNECTIONS = 100  # of a client at a time, as in httpx (https://www.python-httpx.org/advanced/resource-limits/)
 _OF_A_CONNECTION = frozenset({"connection", "keep-alive", "proxy-connection"})
 
 
-def attach_httpx(observer: RequestObserver, httpx: Any) -> None:
+class Observer(Protocol):
+    """What routes the requests; see :class:`eechips.scripts.replacements.network_patches.RequestObserver`."""
+
+    uncounted: set[str]
+
+    def concerns(self, url: str) -> bool:
+        """Return whether a URL is Earth Engine's."""
+
+    def fetch(self, method: str, url: str, body: Any, headers: Mapping[str, Any]) -> tuple[int, dict[str, str], bytes]:
+        """Send a request; return status, headers and the complete body."""
+
+    def note_thread(self, url: str) -> None:
+        """Note that the script fetches a result in this thread."""
+
+    def replace(self, owner: Any, name: str, value: Any) -> None:
+        """Replace an attribute until the run ends."""
+
+
+def attach_httpx(observer: Observer, httpx: Any) -> None:
     """Route requests of httpx, also by clients with custom transports."""
     limiters: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()  # of threads, by transport
     send, send_async = httpx.HTTPTransport.handle_request, httpx.AsyncHTTPTransport.handle_async_request
@@ -69,7 +84,7 @@ def _abandoning(run_sync: Callable[..., Any]) -> str:
     return "abandon_on_cancel" if "abandon_on_cancel" in inspect.signature(run_sync).parameters else "cancellable"
 
 
-def attach_aiohttp(observer: RequestObserver, aiohttp: Any) -> None:
+def attach_aiohttp(observer: Observer, aiohttp: Any) -> None:
     """Route requests of aiohttp without a body, which downloads are; others are noted.
 
     Its connector makes connections whose answer the transport of the run gives; aiohttp parses it.
@@ -92,7 +107,7 @@ def attach_aiohttp(observer: RequestObserver, aiohttp: Any) -> None:
     observer.replace(aiohttp.TCPConnector, "_create_connection", create_connection)
 
 
-def attach_rasterio(observer: RequestObserver, rasterio: Any) -> None:
+def attach_rasterio(observer: Observer, rasterio: Any) -> None:
     """Note files that GDAL reads from Earth Engine by itself."""
     before = rasterio.open
 

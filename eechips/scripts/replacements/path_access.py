@@ -14,14 +14,40 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import PurePath
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 from weakref import WeakSet
 
 from eechips.scripts.pooling.original_pools import is_of_script
 from eechips.scripts.replacements.name_replacement import change_imported, present_function, replace_names, stand_in
 
-if TYPE_CHECKING:
-    from eechips.scripts.working_folder import WorkingFolder
+
+class PathWatcher(Protocol):
+    """Receive the paths that a script uses, and return those to use instead."""
+
+    def opened(self, path: str, mode: str) -> str:
+        """Receive a path before it is opened."""
+
+    def opened_by_library(self, path: str, mode: str) -> str:
+        """Receive a path before a library opens it without Python; without a mode, it may change the file."""
+
+    def moved(self, path: str) -> str:
+        """Receive the new name of a file before it is renamed."""
+
+    def sought(self, path: str) -> str:
+        """Receive a path that does not exist; one that exists is used instead."""
+
+    def listed(self, path: str) -> str:
+        """Receive a folder before it is listed."""
+
+    def is_hidden(self, path: str) -> bool:
+        """Return whether a path is not the script's, and is left out when its folder is listed."""
+
+    def entered_folder(self, path: str) -> str:
+        """Receive a folder before it becomes the working directory."""
+
+    def named_folder(self) -> None:
+        """Note that the script itself has asked for its working directory."""
+
 
 _CAPTURING = ((pathlib, "_NormalAccessor"), (glob, "_StringGlobber"), (glob, "_Globber"))
 """Classes of Python that keep functions of ``os`` as attributes: of 3.10, and of 3.13 and later."""
@@ -49,7 +75,7 @@ _MODES = {"connect": "", "write_arrow": "r+", "write_dataframe": "r+"}
 
 
 @contextlib.contextmanager
-def watch_paths(watcher: WorkingFolder, threads: WeakSet[threading.Thread]) -> Iterator[None]:
+def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Iterator[None]:
     """Pass the paths of this thread, and of threads that it starts, to a watcher inside the block.
 
     Python's own functions and those built on them are covered: ``open``, ``os.stat``, ``os.path.exists``,
@@ -106,7 +132,7 @@ class _WatchedFunctions:
     Threads that already run are not watched, unless calls have started them.
     """
 
-    def __init__(self, watcher: WorkingFolder, threads: WeakSet[threading.Thread]) -> None:
+    def __init__(self, watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> None:
         self._watcher = watcher
         # Threads themselves: the identifier of one that has ended is another's.
         self.others = {*threading.enumerate()} - {threading.current_thread(), *threads}
@@ -205,7 +231,7 @@ def _as_given(path: Any, there: str) -> Any:
 class _Entries:
     """An iterator like that of ``os.scandir``, without hidden files."""
 
-    def __init__(self, entries: Any, watcher: WorkingFolder) -> None:
+    def __init__(self, entries: Any, watcher: PathWatcher) -> None:
         self._entries, self._watcher = entries, watcher
         self.close = entries.close
 
