@@ -52,9 +52,8 @@ def run_with_places(kind: RecipeMaker, /, **options: Any) -> Run | Estimate:
         written = {name: _write(name, value, folder) for name, value in in_memory.items()}
         try:
             with nullcontext() if options.get("dry_run") else redirect_loggers(("eechips",), logging.NullHandler()):
-                recipe, config = make_recipe(
-                    kind, {**options, **written}
-                )  # warns below, where the files have their own names
+                # Warnings follow below, where the files have their own names.
+                recipe, config = make_recipe(kind, {**options, **written})
         except EechipsError as error:
             error.args = tuple(_named(text, written) if isinstance(text, str) else text for text in error.args)
             raise

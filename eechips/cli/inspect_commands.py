@@ -39,8 +39,8 @@ _ASCII = "  .:-=+*#"  # as many levels, for terminals that have no blocks
 def status_command(folder: Path, watch: bool, as_json: bool) -> None:
     """Show the progress of a run: counts by state, failures by class, speed, time left.
 
-    On a terminal, a line of blocks each shows units per second and requests in flight over time. The run may be in
-    progress.
+    On a terminal, one line of blocks shows the units per second over time, another one the requests in flight. The run
+    may be in progress.
 
     \b
     Examples:

@@ -36,7 +36,8 @@ def is_vector_file(path: str | Path) -> bool:
 
 def names_vector_file(path: str | Path) -> bool:
     """Return whether a text has the form of a file's path, not of an asset's id; the file may be missing."""
-    is_path = str(path).startswith(("/", ".", "~", "\\")) or str(path) == "-" or "://" in str(path)
+    text = str(path)
+    is_path = text.startswith(("/", ".", "~", "\\")) or text == "-" or "://" in text
     return is_path or split_layer(path)[0].suffix.lower() in _FILE_SUFFIXES
 
 

@@ -15,7 +15,7 @@ from eechips.scripts.pooling.state_changes import StateChanges
 from eechips.scripts.serialization import deserialize, serialize
 
 _SETUP = """
-import datetime, enum, functools, itertools, threading, time, types
+import datetime, enum, functools, itertools, threading, types
 from collections import UserDict, deque
 from contextlib import contextmanager, suppress
 import numpy as np
@@ -183,7 +183,7 @@ _DEPENDENT = {
             key = f"k{n}"
         by[key] = n
     """,
-    "a wait for another call": "while 'lock' in by:\n    time.sleep(0.1)\nby['lock'] = n",
+    "a wait for another call": "while 'lock' in by:\n    pass\nby['lock'] = n",
     "a missing key on a later line": """
         try:
             str(n)

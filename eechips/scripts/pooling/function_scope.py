@@ -154,10 +154,14 @@ class Scope:
         """Return the tests that decide on what a value is that is assigned or returned under tests."""
         return dict.fromkeys(tests, COMPARED if isinstance(value, ast.Constant) else CHOSEN) | self._decided(value)
 
-    def deciding(self, node: ast.AST, tests: Tests, *kinds: str) -> Tests:
-        """Return tests, with those of some kinds that have decided on names and calls in an expression."""
+    def deciding(self, node: ast.AST, tests: Tests, wanted: str | None = None) -> Tests:
+        """Add to tests those that have decided which values the names and calls in an expression have.
+
+        Args:
+            wanted: kind of the tests that are added; None for all.
+        """
         decided = self._decided(node).items()
-        return tests | {(test[0], kind) for test, kind in decided if kind in (kinds or (kind,)) and test not in tests}
+        return tests | {(test[0], kind) for test, kind in decided if wanted in (None, kind) and test not in tests}
 
     def _decided(self, node: ast.AST) -> Decisions:
         decided = (self._decisions.get(getattr(part, "id", id(part)), {}) for part in ast.walk(node))

@@ -209,15 +209,15 @@ class _Reader:
         That a key is missing decides on what is done in a handler, and without an error.
         """
         handlers = [line for handler in node.handlers for line in handler.body]
-        missing = frozenset[Test]().union(*map(self._scope.looked_up, node.body))
+        looked_up = list(map(self._scope.looked_up, node.body))
+        missing = frozenset[Test]().union(*looked_up)
         inner = tests | {((f"handler {node.lineno}",), UNSET)} | missing
         ends = self._block(handlers, inner) - inner
         is_decisive = leaves(node.body) or any(leaves(part.body) for part in node.handlers)
         tests |= ends | (missing if is_decisive else frozenset())
         added = missing - tests
-        for line in node.body:
-            looked_up = self._scope.looked_up(line)
-            tests = self._statement(line, tests) | looked_up
+        for line, keys in zip(node.body, looked_up, strict=True):
+            tests = self._statement(line, tests) | keys
         tests = self._block(node.orelse, tests) - added
         return self._block(node.finalbody, tests)
 
