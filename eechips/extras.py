@@ -19,8 +19,10 @@ def import_extra(module: str, need: str, extra: str) -> Any:
     Raises:
         UsageError: if the package, or one that it needs, is not installed.
     """
+    package = module.partition(".")[0]
     try:
+        import_module(package)  # its own absence is no cause to tell
         return import_module(module)
     except ImportError as error:
-        cause = "" if getattr(error, "name", None) == module.partition(".")[0] else f" ({error})"
+        cause = "" if error.name == package else f" ({error})"
         raise UsageError(f"{need}: pip install 'eechips[{extra}]'{cause}") from error
