@@ -142,7 +142,7 @@ def pack(record: AssetRecord) -> tuple[str, str]:
     if isinstance(record, ImageRecord):
         shared: Any = [
             [[file.crs, file.dtype, list(file.levels), file.keeps_extent] for file in record.files],
-            [[band.name, band.file, band.index] for band in record.bands],
+            [[band.name, band.file, band.index, band.nodata] for band in record.bands],
         ]
         own: Any = [
             record.version,

@@ -32,7 +32,7 @@ from eechips_local.geometry.longitude_boxes import split_with_seam
 from eechips_local.pixels.file_source import HandlePool
 
 _FILE = ".index.sqlite"
-_FORMAT = "2"
+_FORMAT = "3"
 _BATCH = 500
 _BUSY_SECONDS = 30.0
 

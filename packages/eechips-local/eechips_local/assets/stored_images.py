@@ -27,7 +27,10 @@ _OPEN_REMOTE = 64
 SIZE = "system:asset_size"
 """Property with the bytes of an image or a table. Earth Engine prints it with images and tables of users
 (https://github.com/Vizzuality/sql2gee, tests)."""
-_Layout = tuple[tuple[tuple[str, PixelType, tuple[int, ...], bool], ...], tuple[tuple[str, int, int], ...]]
+_Layout = tuple[
+    tuple[tuple[str, PixelType, tuple[int, ...], bool, tuple[tuple[int, float], ...]], ...],
+    tuple[tuple[str, int, int], ...],
+]
 
 
 class StorePool(DatasetPool):
@@ -55,13 +58,15 @@ class StoreFiles:
         self._local = StorePool(open_files, str(root))
         self._remote = DatasetPool(_OPEN_REMOTE) if remote else None
 
-    def source(self, asset_id: str, href: str, levels: tuple[int, ...]) -> RasterSource:
+    def source(
+        self, asset_id: str, href: str, levels: tuple[int, ...], nodata: tuple[tuple[int, float], ...]
+    ) -> RasterSource:
         """Return the raster of an image, which is not opened yet."""
         if not is_remote(href):
-            return FileSource(f"{self._root}/{href}", levels, self._local)
+            return FileSource(f"{self._root}/{href}", levels, self._local, nodata)
         if self._remote is None:
             return RefusedFile(asset_id, href, levels)
-        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote))
+        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote, nodata))
 
     def size(self, hrefs: Sequence[str]) -> int | None:
         """Return the bytes of files; None where some are on web servers, or none is there."""
@@ -116,11 +121,11 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
     shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)
     located = []
-    for (crs, pixel_type, levels, keeps_extent), (href, a, b, c, d, e, f, width, height) in zip(
+    for (crs, pixel_type, levels, keeps_extent, nodata), (href, a, b, c, d, e, f, width, height) in zip(
         shared, places, strict=True
     ):
         grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
-        located.append((pixel_type, grid, files.source(row.id, href, levels), keeps_extent))
+        located.append((pixel_type, grid, files.source(row.id, href, levels, nodata), keeps_extent))
     properties["system:index"] = row.id.rpartition("/")[2]
     if (size := files.size([href for href, *_ in places])) is not None:
         properties[SIZE] = size
@@ -143,6 +148,15 @@ def _band(
 def _layout(text: str) -> _Layout:
     files, bands = json.loads(text)
     return (
-        tuple((crs, PixelType.of(dtype), tuple(levels), keeps_extent) for crs, dtype, levels, keeps_extent in files),
-        tuple((name, file, index) for name, file, index in bands),
+        tuple(
+            (
+                crs,
+                PixelType.of(dtype),
+                tuple(levels),
+                keeps_extent,
+                tuple((index, nodata) for _, file, index, nodata in bands if file == position and nodata is not None),
+            )
+            for position, (crs, dtype, levels, keeps_extent) in enumerate(files)
+        ),
+        tuple((name, file, index) for name, file, index, _ in bands),
     )

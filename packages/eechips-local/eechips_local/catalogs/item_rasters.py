@@ -49,7 +49,6 @@ class RasterHeader:
         height: rows.
         names: descriptions of its bands, without an alpha band that masks the others; None for one without.
         dtypes: their numpy types.
-        nodata: their nodata values, or None.
         levels: decimation factors of its pyramid.
         placed_by: what places its pixels instead of a grid; empty if nothing does.
         nodata_beside: nodata values in a local ``.aux.xml`` file, as of JPEG 2000; empty if there is none.
@@ -60,7 +59,6 @@ class RasterHeader:
     height: int
     names: tuple[str | None, ...]
     dtypes: tuple[str, ...]
-    nodata: tuple[float | None, ...]
     levels: tuple[int, ...]
     placed_by: str = ""
     nodata_beside: tuple[float | None, ...] = ()
@@ -183,7 +181,6 @@ class ItemRasters:
                     height=dataset.height,
                     names=tuple(dataset.descriptions[:count]),
                     dtypes=tuple(held_dtype(np.dtype(dtype).name) for dtype in dataset.dtypes[:count]),
-                    nodata=tuple(dataset.nodatavals[:count]),
                     levels=FileSource.open(place, self.pool).levels,
                     placed_by=_placed_by(dataset),
                     nodata_beside=nodata_beside,
@@ -261,18 +258,16 @@ class ItemRaster:
             EarthEngineError: if its server does not answer.
         """
         place, header = self._checked()
+        declared = self.declared.nodata if self.declared.names else self.declared.nodata * len(header.names)
+        both = (header.nodata_beside, declared)
+        nodata = {band: value for values in both for band, value in enumerate(values) if value is not None}
         try:
             with rasterio.Env(**ALONE), reading(place):
-                values, valid = FileSource(place, header.levels, self.rasters.pool).read(bands, window, level)
+                return FileSource(place, header.levels, self.rasters.pool, tuple(nodata.items())).read(
+                    bands, window, level
+                )
         except RasterioError as error:
             raise _said(error, place) from error
-        for position, band in enumerate(bands):
-            nodata = self.declared.nodata[band if self.declared.names else 0]
-            if nodata is None and header.nodata_beside:
-                nodata = header.nodata_beside[band]
-            if nodata is not None and header.nodata[band] is None:
-                valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
-        return values, valid
 
     def _checked(self) -> tuple[str, RasterHeader]:
         """Return GDAL's name of the file, and its header, which is as the item tells."""

@@ -183,10 +183,12 @@ class OpenRaster(Protocol):
     Attributes:
         width: columns.
         height: rows.
+        nodata: the file's nodata value of each band, or None.
     """
 
     width: int
     height: int
+    nodata: Sequence[float | None]
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return values and where they are valid; see ``RasterSource.read``."""
@@ -204,7 +206,7 @@ class _DatasetFile:
         self.dataset = dataset
         self.width, self.height = int(dataset.width), int(dataset.height)
         self._flags = [frozenset(flags) for flags in dataset.mask_flag_enums]
-        self._nodata = list(dataset.nodatavals)
+        self.nodata: Sequence[float | None] = dataset.nodatavals
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
@@ -214,10 +216,10 @@ class _DatasetFile:
         if flags == {MaskFlags.all_valid}:
             return values, np.ones(values.shape, dtype=bool)
         # What read_masks says, without its second read, where numpy can tell: GDAL compares floats loosely.
-        nodata = {self._nodata[band] for band in bands}
+        nodata = {self.nodata[band] for band in bands}
         if flags == {MaskFlags.nodata} and values.dtype.kind in "iu" and len(nodata) == 1:
             value = nodata.pop()
-            if abs(value) < 2**53 and float(value).is_integer():
+            if value is not None and abs(value) < 2**53 and float(value).is_integer():
                 return values, np.not_equal(values, int(value))
         return values, np.not_equal(self.dataset.read_masks(indexes, window=area), 0)
 
@@ -228,9 +230,10 @@ class _DatasetFile:
 class _Decoded:
     """A raster so small that its pixels take less room than an open file, and less time than to open one."""
 
-    def __init__(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> None:
+    def __init__(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], nodata: Sequence[float | None]) -> None:
         self._values = values
         self._valid = valid
+        self.nodata = nodata
         _, self.height, self.width = values.shape
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -284,7 +287,7 @@ class DatasetPool:
         if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
             return file
         try:
-            return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)))
+            return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)), file.nodata)
         finally:
             file.close()
 
@@ -302,11 +305,14 @@ class FileSource:
     Attributes:
         levels: decimation factors of the pyramid, ascending, the first is 1.
         pool: where opened datasets are kept; give sources of one store the same.
+        nodata: indexes of bands, and the nodata values that others declare of them; these count where the file itself
+            has none.
     """
 
     path: str
     levels: tuple[int, ...] = (1,)
     pool: DatasetPool = field(default_factory=DatasetPool, repr=False, compare=False)
+    nodata: tuple[tuple[int, float], ...] = ()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> FileSource:
@@ -338,4 +344,10 @@ class FileSource:
             last_column, last_row = window.column + window.width, window.row + window.height
             if min(window.column, window.row) < 0 or last_column > raster.width or last_row > raster.height:
                 raise ValueError(f"{window} reaches outside {raster.width}x{raster.height} pixels (level {level})")
-            return raster.read(bands, window)
+            values, valid = raster.read(bands, window)
+            declared = dict(self.nodata)
+            for position, band in enumerate(bands):
+                nodata = declared.get(band)
+                if nodata is not None and raster.nodata[band] is None:
+                    valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
+            return values, valid

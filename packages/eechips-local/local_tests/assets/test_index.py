@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import numpy as np
 import pytest
 import shapely
 from hypothesis import given
@@ -24,6 +25,7 @@ from eechips_local.assets.ingestion.records import ImageRecord, RasterBand, Rast
 from eechips_local.assets.stac import read_item
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import Bounds, CollectionAsset, ImageAsset, Query
+from local_tests.support.ingested_rasters import pixels, raster
 
 
 def eighths(least: int, greatest: int) -> st.SearchStrategy[float]:
@@ -262,8 +264,19 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
     (tmp_path / "s2").mkdir()
     for name, document in {"catalog.json": root, "s2/collection.json": collection, "s2/S2A_1.json": item}.items():
         (tmp_path / name).write_text(json.dumps(document))
+    values = np.arange(30, dtype="uint16").reshape(1, 5, 6) % 13
+    for name in ("B02", "B03"):
+        raster(tmp_path / "s2" / f"{name}.tif", values)
     with FolderStore(tmp_path) as store:
         (found,) = images(store.get("sentinel-2"), Query())  # type: ignore[arg-type]
+        for band, nodata in enumerate((0, 9)):
+            stored, valid = pixels(found, band)
+            np.testing.assert_array_equal(stored, values[0])
+            np.testing.assert_array_equal(valid, values[0] != nodata)
+    raster(tmp_path / "s2" / "B02.tif", values, nodata=5)  # what the file says itself counts
+    with FolderStore(tmp_path) as store:
+        (found,) = images(store.get("sentinel-2"), Query())  # type: ignore[arg-type]
+        np.testing.assert_array_equal(pixels(found)[1], values[0] != 5)
     described = read_item(item, "sentinel-2", tmp_path, "s2/S2A_1.json")
     assert isinstance(described, ImageRecord)
     assert [(band.name, band.nodata, band.scale, band.offset) for band in described.bands] == [
@@ -272,6 +285,7 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
     assert found.id == "sentinel-2/S2A_1"
     assert dict(found.properties) == {
         "mgrs": "33UUU", "eo:cloud_cover": 3, "system:time_start": 1577836800024, "system:index": "S2A_1",
+        "system:asset_size": sum(file.stat().st_size for file in (tmp_path / "s2").glob("B0?.tif")),
     }  # fmt: skip
     band = found.bands[0]
     assert (band.name, band.grid.crs, band.grid.width, band.pixel_type.maximum) == ("blue", "EPSG:32633", 6, 65535)
