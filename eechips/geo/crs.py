@@ -4,6 +4,7 @@ names of columns of longitude and latitude.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -24,15 +25,23 @@ _SR_ORG = {
 }
 
 
-LON_NAMES = ("longitude", "lon", "long", "lng", "decimallongitude", "x")
-LAT_NAMES = ("latitude", "lat", "decimallatitude", "y")
+LON_NAMES = ("longitude", "lon", "long", "lng", "decimallongitude", "x", "longitud", "longitudine", "länge", "laenge")
+LAT_NAMES = ("latitude", "lat", "decimallatitude", "y", "latitud", "latitudine", "breite")
 """Default names of columns with coordinates in degrees, in upper or lower case, in order of precedence.
 
-Those with ``decimal`` are of Darwin Core (https://dwc.tdwg.org/terms/#dwc:decimalLatitude), as GBIF writes them.
+Those with ``decimal`` are of Darwin Core (https://dwc.tdwg.org/terms/#dwc:decimalLatitude), as GBIF writes them. The
+last ones are Spanish, Italian and German; French and Portuguese have the first. German ones may also be a length and a
+width.
 """
 
 _UTM_NORTH, _UTM_SOUTH = 84.0, -80.0
 """Latitudes at which UTM ends (NGA.SIG.0012, 2014)."""
+
+
+def find_column(there: Sequence[str], names: Sequence[str]) -> str | None:
+    """Return the column that has the first of some names in lower case that any column has; None if none has one."""
+    by_lower = {name.strip().lower(): name for name in reversed(there)}
+    return next((by_lower[name] for name in names if name in by_lower), None)
 
 
 @cache

@@ -159,12 +159,6 @@ def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, ma
     return table
 
 
-def find_wkt(table: pa.Table) -> str | None:
-    """Return the name of the column of geometries as WKT; None if there is none."""
-    by_lower = {name.strip().lower(): name for name in reversed(table.column_names)}
-    return next((by_lower[name] for name in WKT_NAMES if name in by_lower), None)
-
-
 def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.object_], str | None]:
     """Parse a column of geometries as WKT.
 

@@ -21,9 +21,10 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.files.scratch_folders import temporary_folder
+from eechips.geo.crs import find_column
 from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, parse_file_crs
 from eechips.geo.polygons import wrap_at_antimeridian
-from eechips.geo.text_tables import WKT_NAMES, find_wkt, is_text_table, parse_wkt, read_text_table
+from eechips.geo.text_tables import WKT_NAMES, is_text_table, parse_wkt, read_text_table
 from eechips.geo.untrusted_vectors import read_layer
 from eechips.geo.vector_formats import RefusedFileError
 from eechips.geo.vector_paths import describe_missing, join_layer, split_layer
@@ -204,7 +205,7 @@ def read_table(
         raise RegionError(f"{path} is a spreadsheet, which is not read: save it as CSV")
     if is_text_table(path):
         texts = read_text_table(path, notes=notes)
-        name = find_wkt(texts)
+        name = find_column(texts.column_names, WKT_NAMES)
         if name is None:
             return None, texts, None
         geometries, srid = parse_wkt(path, texts, name)

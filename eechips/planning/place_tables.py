@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
-from eechips.geo.crs import LAT_NAMES, LON_NAMES
+from eechips.geo.crs import LAT_NAMES, LON_NAMES, find_column
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
 from eechips.geo.text_tables import DECIMAL_COMMA, guess_date_formats, is_text_table, name_rows, with_decimal_points
 from eechips.geo.vector_paths import hash_vectors
@@ -310,8 +310,7 @@ def _find_column(path: Path, table: pa.Table, wanted: str | None, names: Sequenc
     there = table.column_names
     if wanted is not None and wanted not in there:
         raise RegionError(f"{path} has no column {wanted!r}; {describe_choices(wanted, there)}")
-    by_lower = {name.strip().lower(): name for name in reversed(there)}
-    name = wanted or next((by_lower[name] for name in names if name in by_lower), None)
+    name = wanted or find_column(there, names)
     if name is None:
         alike = {key: [name for name in there if key in name.lower()] for key in ("lon", "lat")}
         pair = ",".join(f"{key}={columns[0] if len(columns) == 1 else 'NAME'}" for key, columns in alike.items())

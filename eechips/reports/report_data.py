@@ -17,7 +17,7 @@ from shapely.errors import GEOSException
 
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
-from eechips.geo.crs import LAT_NAMES, LON_NAMES
+from eechips.geo.crs import LAT_NAMES, LON_NAMES, find_column
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.pictures.display_styles import display_styles
 from eechips.manifest.refetch_audit import Audit
@@ -247,15 +247,12 @@ def read_head(path: Path) -> TableHead:
 
 def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> UnitColumns | None:
     """Return the rows of a table as places on a map, if it has columns of longitude and latitude."""
-    columns = list(read_frame(path, path.suffix[1:], rows=0).columns)
-    named = {str(column).lower(): str(column) for column in reversed(columns)}
-    longitude = next((named[name] for name in LON_NAMES if name in named), None)
-    latitude = next((named[name] for name in LAT_NAMES if name in named), None)
+    columns = list(map(str, read_frame(path, path.suffix[1:], rows=0).columns))
+    longitude, latitude = find_column(columns, LON_NAMES), find_column(columns, LAT_NAMES)
     if longitude is None or latitude is None:
         return None
-    others = [str(column) for column in columns if column not in (longitude, latitude)]
-    wanted = [longitude, latitude, *others[: _COLOURING // 2], *others[-_COLOURING // 2 :]]
-    wanted = list(dict.fromkeys(wanted))
+    others = [column for column in columns if column not in (longitude, latitude)]
+    wanted = list(dict.fromkeys([longitude, latitude, *others[: _COLOURING // 2], *others[-_COLOURING // 2 :]]))
     frame = read_frame(path, path.suffix[1:], columns=wanted)
     total = len(frame)
     if total > most:

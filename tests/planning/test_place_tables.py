@@ -32,7 +32,11 @@ def written(folder: Path, text: str, name: str = "places.csv") -> Path:
 
 
 @pytest.mark.parametrize(
-    "names", ["lon,lat", "Longitude,LATITUDE", "x,y", "lng,lat", "Long,Lat", "decimalLongitude,decimalLatitude"]
+    "names",
+    [
+        *("lon,lat", "Longitude,LATITUDE", "x,y", "lng,lat", "Long,Lat", "decimalLongitude,decimalLatitude"),
+        *("Länge,Breite", "longitud,latitud", "Longitudine,Latitudine"),
+    ],
 )
 def test_names_of_coordinates_are_guessed(tmp_path: Path, names: str) -> None:
     found = read_places(written(tmp_path, f"id,{names}\n1,8.5,47\n"))

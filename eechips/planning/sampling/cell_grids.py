@@ -15,6 +15,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
+from eechips.geo.crs import find_column
 from eechips.geo.ellipsoid import Floats
 from eechips.geo.h3_cells import list_cells, load_h3
 from eechips.geo.mgrs_cells import list_squares
@@ -291,8 +292,7 @@ def parse_cells(text: str | Path, cell_field: str | None = None, *, crs: str | N
     if without := len(places) - len(places.known):
         _log.warning("%s: %s without geometry left out", path, format_count(without, "feature"))
     if cell_field is None:
-        there = {name.lower(): name for name in reversed(places.table.column_names)}
-        cell_field = next((there[name] for name in CELL_FIELDS if name in there), None)
+        cell_field = find_column(places.table.column_names, CELL_FIELDS)
     if cell_field is not None:
         places.check_unique(cell_field)
     return FileGrid(places, cell_field)

@@ -20,7 +20,7 @@ import pyarrow as pa
 from eechips.archive.catalogs.ingestion.item_lists import ItemList, find_lists, open_list
 from eechips.archive.catalogs.item_json import parts
 from eechips.errors import ConfigurationError, EechipsError, UsageError
-from eechips.geo.crs import parse_crs
+from eechips.geo.crs import find_column, parse_crs
 from eechips.storage.untrusted_files import parse_json
 from eechips.web.redaction import is_redacted, redact
 
@@ -338,11 +338,8 @@ def _column(known: ItemList, names: Sequence[str], wanted: str | None) -> str:
         return wanted
     if wanted is None and len(names) == 1:
         return names[0]
-    by_name = {name.strip().lower(): name for name in reversed(names)}
-    if wanted is None:
-        for name in ADDRESS_COLUMNS:
-            if name in by_name:
-                return by_name[name]
+    if wanted is None and (column := find_column(names, ADDRESS_COLUMNS)) is not None:
+        return column
     asked = f"'{wanted}'" if wanted is not None else f"of URLs ({', '.join(ADDRESS_COLUMNS)})"
     raise UsageError(f"{known.name} has no column {asked}: it has {redact(', '.join(names))}; set `column`")
 
