@@ -255,8 +255,7 @@ def _print_summary(catalog: Catalog) -> None:
     if count > _MANY and len(catalog) < _FEW * count:
         echo(
             f"Partitions have {len(catalog) / count:.0f} items on average: a new catalogue with a lower --resolution,"
-            " or a"
-            " longer --period, is faster to read",
+            " or a longer --period, is faster to read",
             err=True,
         )
 
@@ -281,8 +280,7 @@ def _print_changes(outcome: MergeResult) -> None:
     if outcome.blocked:
         echo(
             f"{format_count(outcome.blocked, 'item')} could not be added: restore these files and repeat the command,"
-            " or give"
-            " --give-up-unreadable",
+            " or give --give-up-unreadable",
             err=True,
         )
     for path, reason in sorted(outcome.lost.items()):

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
-from eechips.geo.ellipsoid import Floats, Indices, lonlat_of, normals_of
+from eechips.geo.ellipsoid import Floats, Indices, boxes_around, lonlat_of, normals_of
 
 LEVELS = 30
 """The finest level."""
@@ -66,16 +66,9 @@ def list_cells(region: BaseGeometry, level: int) -> tuple[npt.NDArray[np.uint64]
 
 def _may_meet(region: BaseGeometry, centres: Floats, radius: float) -> npt.NDArray[np.bool_]:
     """Return which discs a region may meet, by the boxes around them. Radius in radians."""
-    lon, lat = centres.T
-    reach = np.degrees(radius)
-    south, north = np.maximum(lat - reach, -90.0), np.minimum(lat + reach, 90.0)
-    # Half the width of a disc that holds no pole: https://en.wikipedia.org/wiki/Spherical_cap
-    ratio = np.sin(min(radius, np.pi / 2)) / np.maximum(np.cos(np.radians(lat)), 1e-12)
-    has_pole = (south <= -90.0) | (north >= 90.0) | (ratio >= 1.0)
-    half = np.where(has_pole, 180.0, np.degrees(np.arcsin(np.minimum(ratio, 1.0))))
-    meets = np.zeros(len(lon), np.bool_)
-    for turn in (-360.0, 0.0, 360.0):
-        meets |= shapely.intersects(region, shapely.box(lon - half + turn, south, lon + half + turn, north))
+    boxes, owners = boxes_around(np.tile(centres, 2), radius)
+    meets = np.zeros(len(centres), np.bool_)
+    meets[owners[shapely.intersects(region, boxes)]] = True
     return meets
 
 
