@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ from eechips.lockfile.rebuild_comparison import (
 from eechips.manifest.run import open_run
 from eechips.text.formatting import format_bytes, format_count
 
-_NOT_OF_LOCK = {field.name for field in dataclasses.fields(RunConfig)} - {*SERVICE_OPTIONS, "quiet"}
 _DIGITS = 12  # of a digest
 
 
@@ -55,7 +54,7 @@ _DIGITS = 12  # of a digest
     show_default=True,
     help="Ask the service for the versions of assets, and hash the expressions.",
 )
-@config_options(RunConfig, without=_NOT_OF_LOCK)
+@config_options(RunConfig, only=(*SERVICE_OPTIONS, "quiet"))
 def lock_command(folder: Path, out: Path, versions: bool, **options: Any) -> None:
     """Write a lockfile: what a run needs to be fetched again elsewhere, and compared, without its files.
 
@@ -138,9 +137,7 @@ def _summary(rebuild: Rebuild) -> list[str]:
         if files:
             verbs = {"have": "has", "are": "is"} if len(files) == 1 else {"have": "have", "are": "are"}
             lines.append(f"{format_count(len(files), 'file')} {title.format_map(verbs)}:")
-            lines += [f"  {_described(rebuilt_file)}" for rebuilt_file in files[:MOST_SHOWN]]
-            if len(files) > MOST_SHOWN:
-                lines.append(f"  … and {len(files) - MOST_SHOWN:,} more")
+            lines += _first_lines(list(map(_described, files)))
     if rebuild.differences:
         lines.append(f"All of them: {rebuild.run.path / REBUILD_NAME}")
     return [*lines, *_summary_of_sources(rebuild)]
@@ -151,9 +148,7 @@ def _summary_of_sources(rebuild: Rebuild) -> list[str]:
     lines = []
     if rebuild.replaced:
         lines.append(f"{format_count(len(rebuild.replaced), 'asset')} changed at the source:")
-        lines += [f"  {_described_asset(change)}" for change in rebuild.replaced[:MOST_SHOWN]]
-        if len(rebuild.replaced) > MOST_SHOWN:
-            lines.append(f"  … and {len(rebuild.replaced) - MOST_SHOWN:,} more")
+        lines += _first_lines(list(map(_described_asset, rebuild.replaced)))
         lines.append(f"All of them: {rebuild.run.path / REPLACED_NAME}")
     if rebuild.other_expressions:
         count = format_count(rebuild.other_expressions, "unit")
@@ -166,6 +161,12 @@ def _summary_of_sources(rebuild: Rebuild) -> list[str]:
             " it does not name has changed, or other software has made the pixels"
         )
     return lines
+
+
+def _first_lines(lines: Sequence[str]) -> list[str]:
+    """Return the first of some lines, indented, and how many others there are."""
+    more = [f"… and {len(lines) - MOST_SHOWN:,} more"] if len(lines) > MOST_SHOWN else []
+    return [f"  {line}" for line in (*lines[:MOST_SHOWN], *more)]
 
 
 def _version(version: int | str) -> str:

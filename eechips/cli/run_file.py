@@ -15,7 +15,7 @@ from typing import Any
 
 import click
 
-from eechips.cli.group import show_notes
+from eechips.cli.group import main, show_notes
 from eechips.cli.terminal import echo
 from eechips.commands.command import TYPED, UNFINISHED, FetchCommand
 from eechips.commands.fetching import recipe_of
@@ -134,10 +134,9 @@ def _is_own_run(folder: Path) -> bool:
 
 def _refused(tables: Mapping[str, Any], root: click.Context) -> list[str]:
     """Return what tables set that only this user's may: tables of other commands, and options that are no data."""
-    assert isinstance(root.command, click.Group)
     refused = []
     for name, content in tables.items():
-        command = root.command.get_command(root, name)
+        command = main.get_command(root, name)
         if not isinstance(command, FetchCommand):
             refused.append(f"[{name}]")
             continue
@@ -160,8 +159,7 @@ class _Reader:
     """
 
     def __init__(self, root: click.Context, overrides: Mapping[str, Any]) -> None:
-        assert isinstance(root.command, click.Group)
-        self._root, self._commands, self._overrides = root, root.command, overrides
+        self._root, self._overrides = root, overrides
         self._folder: Path | None = None  # of the last run
         self._place: str | None = None  # of its results
         self._places: dict[str, str] = {}  # labels of tables by the place of their results
@@ -186,7 +184,7 @@ class _Reader:
                 self.problems.append(f"{name}: it must be a table: write [{name}] on a line, and keys below it")
 
     def _read_table(self, name: str, label: str, table: Mapping[str, Any]) -> None:
-        command = self._commands.get_command(self._root, name)
+        command = main.get_command(self._root, name)
         assert command is not None
         is_fetching = isinstance(command, FetchCommand)
         problem_count = len(self.problems)
@@ -311,7 +309,6 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
     Raises:
         click.exceptions.Exit: with the status of a command that does not end with 0.
     """
-    assert isinstance(root.command, click.Group)
     unfinished = None
     for number, step in enumerate(steps, start=1):
         if unfinished == "dry run" and step.verb in FOLLOWING:
@@ -320,7 +317,7 @@ def run_steps(steps: Sequence[RunStep], root: click.Context, *, quiet: bool) -> 
             continue
         if not quiet:
             echo(f"[{number}/{len(steps)}] eechips {shlex.join((step.verb, *step.words))}", err=True)
-        command = root.command.get_command(root, step.verb)
+        command = main.get_command(root, step.verb)
         assert command is not None
         context = command.make_context(step.verb, list(step.words), parent=root)
         context.meta[TYPED] = ["eechips", step.verb, *step.words]

@@ -13,6 +13,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
+from eechips.cli.group import main
 from eechips.cli.run_file import FETCHING, FOLLOWING, keys_of
 from eechips.commands.parameters import Assignment, Names, NumberOrWord, Size, typed_text
 from eechips.commands.retried_runs import recorded_words
@@ -68,8 +69,7 @@ def recorded_context(folder: Path, root: click.Context) -> click.Context:
             f"{folder} was made by another user, or moved, and its command sets more than data ({', '.join(refused)}):"
             f" read it in run.json, then: eechips trust {shlex.quote(str(folder))}"
         )
-    assert isinstance(root.command, click.Group)
-    command = root.command.get_command(root, verb)
+    command = main.get_command(root, verb)
     if command is None:
         raise UsageError(f"{folder} was made by `eechips {verb}`, which this version does not have")
     return command.make_context(verb, words, parent=root)
@@ -116,10 +116,9 @@ _LIST: Mapping[str, Any] = {"type": "array", "items": {"type": ["string", "numbe
 
 def run_file_schema(root: click.Context) -> dict[str, Any]:
     """Return the schema (https://json-schema.org/draft/2020-12) of run files."""
-    assert isinstance(root.command, click.Group)
     tables = {}
     for verb in (*FETCHING, *FOLLOWING):
-        command = root.command.get_command(root, verb)
+        command = main.get_command(root, verb)
         assert command is not None
         table = _table(command)
         tables[verb] = {"anyOf": [table, {"type": "array", "items": table}]}

@@ -10,7 +10,7 @@ import re
 import shlex
 import shutil
 import textwrap
-from collections.abc import Callable
+from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,7 @@ from eechips.cli.group import FAILURES, OneSentence
 from eechips.cli.terminal import echo, echo_json, echo_lines
 from eechips.commands.command import VerbCommand, typed_options
 from eechips.commands.option_names import option_names
-from eechips.commands.parameters import HELP, LocalPath, declared_options
+from eechips.commands.parameters import HELP, LocalPath, config_options
 from eechips.engine.config import RunConfig
 from eechips.engine.run_options import DEMO
 from eechips.errors import StorageError, UsageError
@@ -36,19 +36,13 @@ if TYPE_CHECKING:
 
 
 _INDENT = 22  # columns before the detail
-
-
-def _connection_options(function: Callable[..., None]) -> Callable[..., None]:
-    """Add the options of a run that decide to which service it connects, and how."""
-    names = ("project", "credentials", "endpoint", "send_credentials")
-    shown = {name: {"heading": None, "is_advanced": False} for name in names}
-    options = [option for option in declared_options(RunConfig, changes=shown) if option.name in names]
-    function.__dict__["__click_params__"] += reversed(options)  # as click's decorators do
-    return function
+_SHOWN: Mapping[str, Any] = {"heading": "", "is_advanced": False}
+_CONNECTION = dict.fromkeys(("project", "credentials", "endpoint", "send_credentials"), _SHOWN)
+"""Options of a run that decide to which service it connects, and how."""
 
 
 @click.command("doctor", cls=VerbCommand, context_settings=HELP)
-@_connection_options
+@config_options(RunConfig, only=_CONNECTION, changes=_CONNECTION)
 @click.option("--local", is_flag=False, flag_value=DEMO, metavar="[DIR]", help="Check what a run with --local needs.")
 @click.option("--archive", multiple=True, metavar="NAME|URL|FILE", help="Check what a run with --archive needs.")
 @click.option(

@@ -63,7 +63,7 @@ class _Declaration:
         recipe: the class of the recipe, or a function that makes it and the config of its run, likewise.
         without: options of the run that the command does not have.
         changes: what differs in options of the run; see :func:`declared_options`.
-        further: makes further parameters, which follow those of the config.
+        further: further parameters, which follow those of the config.
         adapt: changes options before the recipe is made of them.
         read: see :class:`eechips.commands.command.FetchCommand`.
     """
@@ -72,7 +72,7 @@ class _Declaration:
     recipe: str
     without: Collection[str] = ()
     changes: Changes | None = None
-    further: Callable[[], list[click.Parameter]] = list
+    further: Sequence[click.Parameter] = ()
     adapt: Callable[[dict[str, Any]], dict[str, Any]] = dict
     read: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
@@ -101,7 +101,7 @@ def find_command(verb: str, **attributes: Any) -> FetchCommand:
         verb,
         make=make,
         read=declared.read,
-        params=[*own, *declared.further(), *shared],
+        params=[*own, *declared.further, *shared],
         context_settings=HELP,
         **attributes,
     )
@@ -135,43 +135,37 @@ def _single_dataset(typed: dict[str, Any]) -> dict[str, Any]:
     return {**typed, "dataset": names[0]} if not isinstance(names, str) and len(names) == 1 else typed
 
 
-def _scenes_parameters() -> list[click.Parameter]:
-    return [
-        VerbOption(
-            ["--refresh"],
-            is_flag=True,
-            heading=_SEARCH,
-            decides="network",
-            help="Ask the catalogue again, and add new items to the existing run.",
-        )
-    ]
-
-
-def _recipe_parameters() -> list[click.Parameter]:
-    return [
-        click.Argument(["recipe"], type=LocalPath()),
-        VerbOption(
-            ["-p", "parameters"],
-            type=Assignment(),
-            multiple=True,
-            decides="code",
-            help="Value of a parameter of the recipe.",
-        ),
-        VerbOption(
-            ["--max-memory"],
-            metavar="SIZE",
-            decides="code",
-            help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
-            " -p max_memory=SIZE.",
-        ),
-        VerbOption(
-            ["--check"],
-            is_flag=True,
-            decides="run",
-            help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
-            " --out is given: then they are in DIR/check.",
-        ),
-    ]
+_REFRESH = VerbOption(
+    ["--refresh"],
+    is_flag=True,
+    heading=_SEARCH,
+    decides="network",
+    help="Ask the catalogue again, and add new items to the existing run.",
+)
+_OF_RECIPE: Sequence[click.Parameter] = (
+    click.Argument(["recipe"], type=LocalPath()),
+    VerbOption(
+        ["-p", "parameters"],
+        type=Assignment(),
+        multiple=True,
+        decides="code",
+        help="Value of a parameter of the recipe.",
+    ),
+    VerbOption(
+        ["--max-memory"],
+        metavar="SIZE",
+        decides="code",
+        help="Memory of a worker, Python included, as 256MB, for recipes that size their units by it. The same as"
+        " -p max_memory=SIZE.",
+    ),
+    VerbOption(
+        ["--check"],
+        is_flag=True,
+        decides="run",
+        help="Try three units of the plan, show their results, and estimate the run. The files are deleted, unless"
+        " --out is given: then they are in DIR/check.",
+    ),
+)
 
 
 _OF_DATA = (".yaml", ".yml", ".json")
@@ -268,10 +262,10 @@ _DECLARATIONS: Mapping[str, _Declaration] = {
         "eechips.archive.scenes.api:scenes_recipe",
         without=_NOT_FOR_SCENES,
         changes=_SCENE_CHANGES,
-        further=_scenes_parameters,
+        further=(_REFRESH,),
         read=lambda options: {name: value for name, value in options.items() if name != "refresh"},
     ),
     "run": _Declaration(
-        None, "eechips.builtin_recipes.user_recipes:script_recipe", further=_recipe_parameters, read=_read_recipe
+        None, "eechips.builtin_recipes.user_recipes:script_recipe", further=_OF_RECIPE, read=_read_recipe
     ),
 }

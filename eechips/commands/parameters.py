@@ -194,7 +194,11 @@ def run_command(name: str) -> Callable[[Callable[..., Any]], click.Command]:
 
 
 def declared_options(
-    config: type, *, without: Collection[str] = (), changes: Mapping[str, Mapping[str, Any]] | None = None
+    config: type,
+    *,
+    only: Collection[str] | None = None,
+    without: Collection[str] = (),
+    changes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> list[VerbOption]:
     """Make the options of a command from the fields of a config.
 
@@ -202,24 +206,24 @@ def declared_options(
 
     Args:
         config: a dataclass whose fields are declared by :func:`eechips.option_fields.option`.
+        only: names of fields that the command has; None for all.
         without: names of fields that the command does not have.
         changes: attributes of :class:`eechips.option_fields.Option` that differ for this command, by name of the field.
     """
     options = []
     for name, (field, option) in options_of(config).items():
-        if option.is_listed and name not in without:
+        if option.is_listed and name not in without and (only is None or name in only):
             options.append(_option(name, field, dataclasses.replace(option, **(changes or {}).get(name, {}))))
     return options
 
 
-def config_options(*configs: type, without: Collection[str] = ()) -> Callable[[FunctionT], FunctionT]:
-    """Add the options of configs to a function that :func:`click.command` makes a command of."""
+def config_options(config: type, **selection: Any) -> Callable[[FunctionT], FunctionT]:
+    """Add the :func:`declared_options` of a config to a function that :func:`click.command` makes a command of."""
 
     def decorate(function: FunctionT) -> FunctionT:
-        options = [option for config in configs for option in declared_options(config, without=without)]
         # As click's own decorators do: parameters are noted in reverse order.
-        function.__dict__.setdefault("__click_params__", []).extend(reversed(options))
-        function.__dict__.setdefault(CONFIGS, []).extend(configs)
+        function.__dict__.setdefault("__click_params__", []).extend(reversed(declared_options(config, **selection)))
+        function.__dict__.setdefault(CONFIGS, []).append(config)
         return function
 
     return decorate

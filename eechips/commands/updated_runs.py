@@ -202,12 +202,10 @@ def with_end(words: Sequence[str], end: str) -> list[str]:
     """Return the words of a command with another end of its dates, the day after the last."""
     own = words.index("--") if "--" in words else len(words)
     kept_words: list[str] = []
-    skipped = False
-    for word in words[:own]:
-        if skipped:
-            skipped = False
-        elif word == _END:
-            skipped = True
+    left = iter(words[:own])
+    for word in left:
+        if word == _END:
+            next(left, None)  # its value
         elif not word.startswith(f"{_END}="):
             kept_words.append(word)
     return [*kept_words[:2], _END, end, *kept_words[2:], *words[own:]]
