@@ -21,6 +21,7 @@ from typing import IO, Any, TextIO, cast
 
 import click
 
+from eechips.engine.interrupt import Interrupt
 from eechips.engine.progress import Terminal
 from eechips.storage import open_atomic
 from eechips.text.formatting import format_json, format_spreadsheet, one_line
@@ -92,7 +93,8 @@ def echo_quoted(text: str) -> None:
 def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     """Open a file for lines, ``-`` for standard output; it gets its name once it is complete.
 
-    With ``keeps`` the lines written so far, if any, are kept when the block raises; a kill leaves none in any case.
+    With ``keeps`` the lines written so far, if any, are kept when the block raises. Signals that end the process, too,
+    raise KeyboardInterrupt; a kill leaves no lines in any case.
 
     Raises:
         StorageError: if it cannot be written.
@@ -100,7 +102,7 @@ def open_output(path: Path, *, keeps: bool = False) -> Iterator[IO[str]]:
     if str(path) == "-":
         yield sys.stdout
         return
-    with open_atomic(path, keeps=keeps) as file:
+    with Interrupt(), open_atomic(path, keeps=keeps) as file:
         yield file
 
 

@@ -59,6 +59,7 @@ class Progress:
         self._began = self._last_line = clock()
         self._failed = 0
         self._note = self._pause_reason = ""
+        self._shown: tuple[Any, ...] = ()  # counts and remarks of the last line
         self._bar: Any = None
         self.is_growing = False
 
@@ -81,7 +82,7 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif not self._quiet and self._is_worth_a_line:
+        elif not self._quiet and self._is_worth_a_line and self._shown != self._state(0):
             self._line(0)
 
     @property
@@ -143,6 +144,9 @@ class Progress:
         remarks = f"{self._pause_reason}{self._note}"
         return f"{remarks}, still planning" if self.is_growing else remarks
 
+    def _state(self, in_flight: int) -> tuple[Any, ...]:
+        return self._settled, self._total, in_flight, self._remarks
+
     @property
     def _pause(self) -> float:
         return _LINE_SECONDS if self._cell is None else _BAR_SECONDS
@@ -159,7 +163,7 @@ class Progress:
 
     def _line(self, in_flight: int) -> None:
         now = self._clock()
-        self._last_line = now
+        self._last_line, self._shown = now, self._state(in_flight)
         done, elapsed = self._settled - self._first, now - self._began
         rate = done / elapsed if elapsed > 0 else 0.0
         left = max(0, self._total - self._settled) / rate if rate > 0 else None

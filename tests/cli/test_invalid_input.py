@@ -79,6 +79,7 @@ def test_no_sentence_shows_the_secrets_of_an_address(option: str) -> None:
         (["--roi", "-105,41,-104,40"], "must be within -90 and 90, and S below N"),
         (["--roi", "40.1234567,-105,41,-104"], "Longitudes come first: -105,40.1234567,-104,41"),
         (["--roi", "nowhere.geojson"], "'nowhere.geojson' is not a file"),
+        (["--roi", "s3://bucket/a.gpkg"], "not a file or folder of this machine; download it first"),
         (["--executor", "processes:0"], "--executor processes:0: the number of workers must be 1 to 10,000"),
         (["--executor", "processes:99999999999"], "the number of workers must be 1 to 10,000"),
         (["--endpoint", "http://127.0.0.1:1"], "--local starts a server of its own and excludes --endpoint"),

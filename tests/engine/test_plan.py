@@ -269,6 +269,12 @@ def test_off_a_terminal_there_is_a_line_every_ten_seconds() -> None:
     lines = stream.getvalue().splitlines()
     assert lines[0] == "21/100 units, 1.1/s, 7 of 40 requests in flight, failed 1, 1:12 left"
     assert len(lines) == 3
+    now[0], once = 0.0, io.StringIO()
+    with Progress(1, 0, 40, stream=once, clock=lambda: now[0]) as progress:
+        progress.settle(failed=False)
+        now[0] = 10.0
+        progress.show(0, 40)
+    assert once.getvalue() == "1/1 units, 0.1/s, 0 of 40 requests in flight, failed 0\n"
     quiet = io.StringIO()
     with Progress(1, 0, 40, quiet=True, stream=quiet) as progress:
         progress.settle(failed=False)

@@ -282,25 +282,44 @@ def test_units_that_a_stopped_worker_has_not_tried_are_not_reported(tmp_path: Pa
     assert joined.returncode == 0, joined.stderr
 
 
-def test_a_worker_that_is_stopped_while_it_connects_reports_nothing(tmp_path: Path, service: Service) -> None:
-    lines = plan(tmp_path, service)
+def stop_while_it_connects(tmp_path: Path, *words: str, given: str = "") -> str:
+    """Return what a command says that is terminated when it connects to a service that does not answer."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        words = ("--units", "-", "--out", "res", "--executor", "threads", "--outcomes", "o.jsonl", "--ledger", "ledger")
         endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
         worker = subprocess.Popen(
-            [*EECHIPS, "work", *words, "--endpoint", endpoint], cwd=tmp_path, stdin=subprocess.PIPE,
+            [*EECHIPS, *words, "--endpoint", endpoint], cwd=tmp_path, stdin=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
         )  # fmt: skip
         assert worker.stdin is not None
-        worker.stdin.write("\n".join(lines))
+        worker.stdin.write(given)
         worker.stdin.close()
         worker.stdin = None
         silent.settimeout(60)
         with silent.accept()[0]:
             worker.terminate()
             said = worker.communicate(timeout=60)[1]
-    assert (worker.returncode, (tmp_path / "o.jsonl").read_text()) == (130, ""), said
+    assert worker.returncode == 130, said
     assert "Error" not in said
+    return said
+
+
+@pytest.mark.parametrize(
+    ("ledger", "cure"),
+    [(("--ledger", "ledger"), "the same command"), ((), "deliver the units without an outcome again")],
+)
+def test_a_worker_that_is_stopped_while_it_connects_reports_nothing(
+    tmp_path: Path, service: Service, ledger: tuple[str, ...], cure: str
+) -> None:
+    words = ("work", "--units", "-", "--out", "res", "--executor", "threads", "--outcomes", "o.jsonl", *ledger)
+    said = stop_while_it_connects(tmp_path, *words, given="\n".join(plan(tmp_path, service)))
+    assert (tmp_path / "o.jsonl").read_text() == ""
+    assert f"To resume: {cure}\n" in said
+
+
+def test_a_plan_that_is_terminated_leaves_no_file(tmp_path: Path) -> None:
+    (tmp_path / "squares.py").write_text(RECIPE)
+    stop_while_it_connects(tmp_path, "plan", "run", "squares.py", "--to", "units.jsonl")
+    assert [path.name for path in tmp_path.iterdir() if "units" in path.name] == []
 
 
 @pytest.mark.exhaustive

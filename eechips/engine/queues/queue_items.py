@@ -49,6 +49,8 @@ _log = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f]+")
 _LONGEST_END = 300.0  # seconds; schedulers kill a cancelled task after 30 to 90
 _LOOK_AGAIN = 1.0  # seconds
+_WITHOUT_LEDGER = "deliver the units without an outcome again"
+"""How to resume a call that keeps no ledger: repeated, it would fetch the other units again as well."""
 _REQUIRED = ("job", "identity", "position", "id", "unit", "name")
 
 
@@ -210,6 +212,8 @@ def fetch_items(
     if not is_address(place) and (stored := read_info(Path(place))):
         check_same_place(stored, described, place)
     kept = None if ledger_folder is None else ledger_folder / _ledger_name(units, place)
+    if kept is None:
+        config = dataclasses.replace(config, command=_WITHOUT_LEDGER)
     with temporary_folder() if kept is None else contextlib.nullcontext(kept) as folder:
         done = run_in_turn(lambda: run(recipe, dataclasses.replace(config, out=folder, results=place), units=units))
         with Ledger(done.path / LEDGER_NAME, readonly=True) as ledger:

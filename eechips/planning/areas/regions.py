@@ -20,7 +20,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.files.local_paths import local_path
+from eechips.files.local_paths import is_url, local_path
 from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
@@ -192,7 +192,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
 
     Raises:
         RegionError: if the text is not a region, or the file cannot be used, or has more vertices than a request takes.
-        UsageError: if it is a path of Windows, or an address.
+        UsageError: if it is a path of Windows.
     """
     if isinstance(text, str):
         if _BOX.fullmatch(text):
@@ -202,13 +202,13 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
             return AssetRegion(selection["asset"], selection["field"].strip(), selection["value"].strip())
     path = Path(text)
     if not is_vector_file(path):
+        if text and (is_url(text) or os.path.exists(path)):  # noqa: PTH110 - pathlib raises for a text that is too long
+            raise RegionError(describe_missing(text))
         if text:
-            local_path(text)  # says what is wrong with a path of another system, or with an address
+            local_path(text)  # says what is wrong with a path of another system
         numbers = str(text).split(",")
         if len(numbers) > 1 and all(re.fullmatch(_NUMBER, number) for number in numbers):
             raise RegionError(f"{str(text)!r} has {len(numbers)} numbers, and W,S,E,N are four, in degrees")
-        if text and os.path.exists(path):  # noqa: PTH110 - pathlib raises for a text that is too long
-            raise RegionError(describe_missing(path))
         raise RegionError(f"{str(text)!r} is not a file, and {_FORMS}")
     vectors = read_vectors(path, crs=crs)
     if vectors.repaired:
