@@ -93,8 +93,7 @@ def divide_edges(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[n
     """Cut the edges between corners (n, 4, 2) into pieces; return open rings (n, 4 * pieces, 2)."""
     shares = (np.arange(pieces) / pieces)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
-    rings: npt.NDArray[np.float64] = (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
-    return rings
+    return (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
 
 
 def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:

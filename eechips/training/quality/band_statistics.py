@@ -235,8 +235,7 @@ def _keys(values: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
         values = np.clip(values, -_LARGEST, _LARGEST)
     bits = (values.astype(np.float32) + np.float32(0)).view(np.uint32) & ~_DROPPED  # no negative zero
     ordered = np.where(bits & _SIGN, ~bits, bits | _SIGN)
-    sort_keys: npt.NDArray[np.int64] = ordered.astype(np.int64) >> (32 - _KEY_BITS)
-    return sort_keys
+    return ordered.astype(np.int64) >> (32 - _KEY_BITS)
 
 
 def _values(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

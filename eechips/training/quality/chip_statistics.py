@@ -234,8 +234,7 @@ def cloud_share(pixels: ChipPixels, bands: Sequence[str], sources: Iterable[str]
 def _cloudy(band: str, values: npt.NDArray[np.generic], collections: set[str]) -> npt.NDArray[np.bool_] | None:
     """Return the cloudy pixels by one band; None if the meaning of the band is unknown."""
     if band in _SCORES:
-        below_threshold: npt.NDArray[np.bool_] = np.asarray(values, dtype=float) < _SCORES[band].threshold
-        return below_threshold
+        return np.asarray(values, dtype=float) < _SCORES[band].threshold
     meant = [bits for source, bits in _BITS if bits.band == band and any(map(source.matches, collections))]
     if not meant or not np.all(np.isfinite(np.asarray(values, dtype=float))):
         return None

@@ -161,8 +161,7 @@ class FootprintIndex:
         angles = np.zeros(len(self))
         np.maximum.at(angles, owners, 2 * np.arcsin(np.minimum(chords / 2, 1.0)))
         # Edges bend between the corners of a ring by ``_BEND``, or by a share of an edge, which is two radii at most.
-        reaches: Floats = angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + SLACK
-        return reaches
+        return angles * (1 + 2 * _BEND_PIXELS) + 2 * _BEND / SEMI_MAJOR + SLACK
 
     def _shown(self, numbers: Indices, plane: TangentPlanes) -> Any:
         """Return the footprints as polygons, each in its own plane."""

@@ -77,8 +77,7 @@ class SplitResult:
         """Chips of every stratum (rows, in order) in every split (columns)."""
         frame = self.splits
         strata = frame["stratum"].map(lambda value: "" if value is None else str(value))
-        table: pd.DataFrame = pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
-        return table
+        return pd.crosstab(strata, frame["split"]).reindex(columns=list(self.names), fill_value=0)
 
 
 @takes(SplitOptions)
