@@ -13,7 +13,7 @@ _APPROXIMATIONS: Mapping[str, str] = {
     "Classifier.decisionTree": "See `Classifier.decisionTreeEnsemble`.",
     "Classifier.decisionTreeEnsemble": (
         "How trees are joined: by the most frequent value where all leaves are whole numbers, else by the mean. "
-        "`REGRESSION` is the mean, `RAW` the value of each tree."
+        "`REGRESSION` is the mean, as is `PROBABILITY`, which leaves of 0 to 1 allow; `RAW` is the value of each tree."
     ),
     "Clusterer.wekaCobweb": (
         "The order in which samples enter, and the numbers of clusters: in the order of the tree from above."

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-from eechips_local.algorithms.classification import Predictor, TrainingData, fitted, learner
+from eechips_local.algorithms.classification import Classifier, Predictor, TrainingData, fitted, learner
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
 from eechips_local.values.values import Collection
 from local_tests.support.graphs import Ready, call, invoke
@@ -120,6 +121,27 @@ class TestModes:
         found = outputs(trained("smileRandomForest", "RAW", numberOfTrees=7), np.array([CENTRES[4]]))
         assert found.shape == (1, 7)
         assert set(found.ravel().tolist()) <= set(CENTRES)
+
+    def test_each_classifier_has_the_documented_modes(self) -> None:
+        """Test the table of https://developers.google.com/earth-engine/guides/classification#classifier_output_modes.
+
+        Scripts set REGRESSION of EPSILON_SVR (codes 7896606775, 29591806737), which the table leaves out.
+        """
+        trees, classes = "CLASSIFICATION REGRESSION PROBABILITY MULTIPROBABILITY", "CLASSIFICATION PROBABILITY"
+        all_classes = f"{classes} MULTIPROBABILITY"
+        documented: Mapping[tuple[str, str | None], str] = {
+            ("amnhMaxent", None): "PROBABILITY", ("minimumDistance", None): "CLASSIFICATION REGRESSION RAW",
+            ("smileCart", None): trees, ("smileGradientTreeBoost", None): trees, ("smileKNN", None): classes,
+            ("smileNaiveBayes", None): all_classes,
+            ("smileRandomForest", None): f"{trees} RAW RAW_REGRESSION", ("libsvm", "C_SVC"): all_classes,
+            ("libsvm", "NU_SVC"): all_classes, ("libsvm", "ONE_CLASS"): "CLASSIFICATION",
+            ("libsvm", "EPSILON_SVR"): "CLASSIFICATION REGRESSION", ("libsvm", "NU_SVR"): "REGRESSION",
+        }  # fmt: skip
+        for (name, kind), modes in documented.items():
+            options = {"numberOfTrees": 2} if "tree" in name.lower() or "Forest" in name else {}
+            classifier = evaluate_graph(invoke(f"Classifier.{name}", **options, **({"svmType": kind} if kind else {})))
+            assert isinstance(classifier, Classifier)
+            assert set(classifier.modes) == set(modes.split()), (name, kind)
 
     def test_unknown_modes_are_named(self) -> None:
         with pytest.raises(InvalidError, match="does not have the output mode RAW"):

@@ -149,6 +149,8 @@ class TestServed:
         assert self.outputs(ee, classes.setOutputMode("RAW"), rows) == [[1, 1, 4], [2, 3, 3]]
         numbers = ee.Classifier.decisionTreeEnsemble([tree(0.25, 2), tree(0.5, 3)])
         assert self.outputs(ee, numbers, rows) == [0.375, 2.5]
+        shares = ee.Classifier.decisionTreeEnsemble([tree(0, 1), tree(0, 1), tree(1, 1)])
+        assert self.outputs(ee, shares.setOutputMode("PROBABILITY"), rows) == pytest.approx([1 / 3, 1])
 
     @pytest.mark.parametrize("mode", ["CLASSIFICATION", "REGRESSION"])
     def test_trees_of_explain_are_classifiers(self, ee: Any, mode: str) -> None:

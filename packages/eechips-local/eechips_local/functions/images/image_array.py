@@ -217,6 +217,8 @@ def array_sort(image: Image, keys: Image | None) -> Image:
     """
     check_arrays(image)
     orders = spread(keys, len(image.bands), "keys") if keys is not None else image.bands
+    if any(band.type.dimensions != key.type.dimensions for band, key in zip(image.bands, orders, strict=True)):
+        raise InvalidError("Image and keys must have same dimensions.")  # code 57931465869
 
     def sort(pixels: Sequence[Pixels]) -> Pixels:
         values, order = pixels[0].values, pixels[1].values

@@ -30,6 +30,11 @@ from eechips_local.protocol.request_errors import InvalidError, check_choice
 _TREES = ("CLASSIFICATION", "REGRESSION", "PROBABILITY", "MULTIPROBABILITY")
 _FORESTS = (*_TREES, "RAW", "RAW_REGRESSION")
 _CLASSES = ("CLASSIFICATION", "PROBABILITY", "MULTIPROBABILITY")
+_MACHINE_MODES = {
+    "ONE_CLASS": ("CLASSIFICATION",),
+    "EPSILON_SVR": ("CLASSIFICATION", "REGRESSION"),
+    "NU_SVR": ("REGRESSION",),
+}
 
 
 def _positive(**numbers: float | None) -> None:
@@ -148,11 +153,10 @@ def smile_knn(k: int, searchMethod: str, metric: str) -> Classifier:
         if used == "MAHALANOBIS":
             inverse = np.linalg.pinv(np.atleast_2d(np.cov(training.samples, rowvar=False)))
             options |= {"algorithm": "brute", "metric_params": {"VI": inverse}}
-        neighbors = learner("neighbors")
-        make = neighbors.KNeighborsRegressor if is_of_numbers(mode) else neighbors.KNeighborsClassifier
-        return fitted(make(**options), training, mode)
+        return fitted(learner("neighbors").KNeighborsClassifier(**options), training, mode)
 
-    return Classifier("smileKNN", {"k": k, "searchMethod": searchMethod, "metric": metric}, fit, _TREES)
+    modes = ("CLASSIFICATION", "PROBABILITY")
+    return Classifier("smileKNN", {"k": k, "searchMethod": searchMethod, "metric": metric}, fit, modes)
 
 
 @function("Classifier.smileNaiveBayes")
@@ -259,7 +263,7 @@ def libsvm(
             return _fit_one_class(machine, training, oneClass or 0)
         return fitted(machine, training, "REGRESSION" if svmType.endswith("SVR") else mode)
 
-    modes = _CLASSES if svmType.endswith("SVC") else ("CLASSIFICATION", "REGRESSION")
+    modes = _MACHINE_MODES.get(svmType, _CLASSES)
     options = {
         "decisionProcedure": decisionProcedure, "svmType": svmType, "kernelType": kernelType, "shrinking": shrinking,
         "degree": degree, "gamma": gamma, "coef0": coef0, "cost": cost, "nu": nu,
@@ -312,7 +316,8 @@ def decision_tree_ensemble(treeStrings: Sequence[str]) -> Classifier:
 
     Earth Engine does not document how it joins trees. Scripts use its ensembles, in the default mode, for classes and
     for numbers: where all leaves of all trees are whole numbers, the result is the most frequent value of the trees
-    (the least of several), else their mean. ``REGRESSION`` is always the mean, and ``RAW`` the value of each tree.
+    (the least of several), else their mean. ``REGRESSION`` is always the mean, as is ``PROBABILITY`` of trees whose
+    leaves are probabilities, which geemap writes and code 1992105415 applies. ``RAW`` is the value of each tree.
     """
     return _of_trees("decisionTreeEnsemble", {"treeStrings": treeStrings}, treeStrings)
 
@@ -328,13 +333,15 @@ def _of_trees(kind: str, options: Mapping[str, Any], texts: Sequence[str]) -> Cl
         def output(samples: Floats) -> npt.NDArray[Any]:
             if mode in ("RAW", "RAW_REGRESSION"):
                 return ensemble.votes(samples)
-            if mode == "REGRESSION" or not has_classes:
+            if mode != "CLASSIFICATION" or not has_classes:
                 return ensemble.reduce(samples, lambda votes: np.asarray(votes.mean(axis=1)))
             return ensemble.reduce(samples, most_frequent).astype(np.int64)
 
         return Predictor(output)
 
-    modes = ("CLASSIFICATION", "REGRESSION", "RAW", "RAW_REGRESSION")
+    modes: tuple[str, ...] = ("CLASSIFICATION", "REGRESSION", "RAW", "RAW_REGRESSION")
+    if (leaves >= 0.0).all() and (leaves <= 1.0).all():
+        modes += ("PROBABILITY",)
     return Classifier(kind, options, fit, modes, schema=ensemble.names, values=tuple(leaves.tolist()))
 
 
