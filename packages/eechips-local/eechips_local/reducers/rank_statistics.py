@@ -31,9 +31,18 @@ def _ordered(column: SampleColumn) -> tuple[Values, Weights, npt.NDArray[np.intp
     """
     held = column.weights > 0
     values = comparable(column.values, held)
+    count = np.asarray(held.sum(axis=0))
+    if len(values) and _is_even(column, held).all():  # sorting values alone takes a tenth of the time
+        rank = np.arange(len(values)).reshape(-1, *[1] * (values.ndim - 1))
+        return np.sort(values, axis=0), np.where(rank < count, column.weights.max(axis=0), 0.0), count
     order = np.argsort(values, axis=0, kind="stable")
     weights = np.take_along_axis(np.where(held, column.weights, 0.0), order, axis=0)
-    return np.take_along_axis(values, order, axis=0), weights, np.asarray(held.sum(axis=0))
+    return np.take_along_axis(values, order, axis=0), weights, count
+
+
+def _is_even(column: SampleColumn, held: Flags) -> Flags:
+    """Return where all values have one weight: sums of a kernel's, such as 1/81, are inexact, so they are counted."""
+    return np.asarray(np.all((column.weights == column.weights.max(axis=0)) | ~held, axis=0))
 
 
 def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Values, Flags]]:
@@ -49,8 +58,7 @@ def quantiles(column: SampleColumn, fractions: Sequence[float]) -> list[tuple[Va
     count = np.asarray(held.sum(axis=0))
     if not len(column.values):
         return [(np.zeros(count.shape), count > 0) for _ in fractions]
-    # Equal weights are counted: sums of a kernel's, such as 1/81, are inexact.
-    is_even = np.all((column.weights == column.weights.max(axis=0)) | ~held, axis=0)
+    is_even = _is_even(column, held)
     if not is_even.any():
         return _weighted_quantiles(column, count, fractions)
     counted = quantiles_by_rank(np.sort(comparable(column.values, held), axis=0), count, fractions)
