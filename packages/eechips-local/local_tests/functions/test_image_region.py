@@ -398,8 +398,10 @@ class TestVectors:
         return found
 
     def test_segments_and_counts(self) -> None:
-        found = [(f.properties["label"], f.properties["count"]) for f in self.vectors()]
-        assert found == [(1, 3), (2, 4), (3, 4), (1, 5), (4, 3), (4, 1)]
+        vectors = self.vectors()
+        assert [f.properties["system:index"] for f in vectors] == ["+0+1", "+1+2", "+2+3", "+3+1", "+3+3", "+4+3"]
+        found = [(f.properties["label"], f.properties["count"]) for f in vectors]
+        assert found == [(1, 3), (3, 4), (4, 3), (2, 4), (1, 5), (4, 1)]
         stated = self.vectors(invoke("Reducer.countEvery"), is_single=True)
         assert [(f.properties["label"], f.properties["count"]) for f in stated] == found
         four = [(f.properties["label"], f.properties["count"]) for f in self.vectors(eightConnected=False)]

@@ -95,6 +95,17 @@ def _box(ee: Any) -> Any:
     return ee.Geometry.Rectangle([7, 46, 7.02, 46.02])
 
 
+def _vectors(image: Any, region: Any, scale: float) -> Any:
+    return image.reduceToVectors(geometry=region, scale=scale).getInfo()["features"]
+
+
+def _square(name: str, west: float, south: float, east: float, north: float, **properties: int) -> dict[str, Any]:
+    """The outline of a block of pixels."""
+    ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
+    geometry = {"type": "Polygon", "geodesic": False, "coordinates": [ring]}
+    return {"type": "Feature", "id": name, "geometry": geometry, "properties": properties}
+
+
 def _mapped(ee: Any) -> Any:
     """Features of images."""
     return ee.FeatureCollection(ee.ImageCollection([ee.Image(1)]).map(lambda image: ee.Feature(None, {"2": 1})))
@@ -108,6 +119,7 @@ def _classes_of_samples(ee: Any) -> Any:
 
 
 _SHORT = "Float<-32768.0, 32767.0>"
+_HUNDRED_METRES = 0.0008983152841195214
 
 _PARIS = (
     'PROJCS["NTF (Paris) / Lambert zone II", GEOGCS["NTF (Paris)", DATUM["Nouvelle Triangulation Francaise (Paris)", '
@@ -193,6 +205,25 @@ TYPED: dict[str, list[Example]] = {
     "code 5771323155": [
         (lambda ee: ee.Image(1).gt(0).reduceToVectors(geometry=_box(ee), scale=200).getInfo()["columns"],
             {"count": "Long<0, 4294967295>", "label": "Byte<0, 1>", "system:index": "String"}),
+        (lambda ee: _vectors(ee.Image(1).setDefaultProjection("EPSG:32644", [10, 0, 600000, 0, -10, 2500020]),
+            ee.Geometry.Rectangle([617690, 2454100, 617710, 2454130], "EPSG:32644", False), 10)[0]["id"], "+1770+4591"),
+    ],
+    "code 23307892175": [
+        (lambda ee: ee.Image(1).reduceToVectors(
+            geometry=ee.Geometry.Rectangle([-8.3181, 40.9252, -8.3174, 40.9259], None, False), crs="EPSG:4326",
+            crsTransform=[_HUNDRED_METRES, 0, -179.9, 0, -_HUNDRED_METRES, 75],
+        ).getInfo()["features"], [_square(
+            "+191004+37931", -8.318187472034936, 40.925104642778315, -8.317289156750803, 40.92600295806243,
+            count=1, label=1)]),
+    ],
+    "code 53118176314": [
+        (lambda ee: _vectors(ee.Image.pixelLonLat().select("latitude").gt(-0.428496), ee.Geometry.Rectangle(
+            [36.94124, -0.42903, 36.95902, -0.41125], None, False), 60), [
+                _square("+68570-764", 36.941239765790264, -0.4284963905250118, 36.95902640841583, -0.411248737069917,
+                    count=1056, label=1),
+                _square("+68570-796", 36.941239765790264, -0.4290353796954835, 36.95902640841583, -0.4284963905250118,
+                    count=33, label=0),
+            ]),
     ],
     "code 44249483804": [
         (lambda ee: ee.ImageCollection([ee.Image(10).toInt16().rename("DSM")]).mean().sample(
