@@ -71,13 +71,10 @@ def load(run: Run | str | Path, *, rows: Rows | None = None) -> pd.DataFrame | g
     run = open_run(run)
     if rows is None:
         rows = "table" if has_tables(run) else "units"
-    if rows == "table":
-        return _table(run)
-    if rows == "units":
-        return _units(run)
-    if rows == "files":
-        return _files(run)
-    raise UsageError(f"rows must be units, files or table, not {rows!r}")
+    readers = {"units": _units, "files": _files, "table": _table}
+    if rows not in readers:
+        raise UsageError(f"rows must be units, files or table, not {rows!r}")
+    return readers[rows](run)
 
 
 def has_tables(run: Run) -> bool:

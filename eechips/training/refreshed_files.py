@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from eechips.errors import EechipsError, UsageError
+from eechips.manifest.extensions import plan_parts
+from eechips.manifest.untrusted_run import INFO_NAME
 from eechips.storage.untrusted_files import is_local_path, read_json
+from eechips.text.timestamps import parse_timestamp
 from eechips.training.cards.croissant import CROISSANT_NAME
 from eechips.training.cards.dataset_card import card
 from eechips.training.quality import quality_table
@@ -39,7 +43,18 @@ def refresh_files(folder: Path) -> list[str]:
                 make(folder)
             except EechipsError as error:
                 left.append(f"{name} was left as it was: {error}")
-    return left
+    return [*left, *_made_before(folder)]
+
+
+def _made_before(folder: Path) -> Iterator[str]:
+    """Yield a sentence about a catalogue and each pack in the folder that are older than the last extension."""
+    parts = plan_parts(_read(folder / INFO_NAME))
+    moment = parse_timestamp(parts[-1].planned) if parts else None
+    catalog = f"eechips catalog {shlex.quote(str(folder))}"
+    for path in (folder / "catalog" / "_schema.json", *sorted(folder.glob("packs/*/shards.json"))):
+        if moment is not None and path.is_file() and path.stat().st_mtime < moment.timestamp():
+            cure = "remove it, and repeat eechips pack for" if path.name == "shards.json" else f"{catalog} adds"
+            yield f"{path.parent.relative_to(folder)} was made before the run was extended: {cure} what is new"
 
 
 def _check_again(folder: Path) -> None:
@@ -67,13 +82,9 @@ def _describe_again(folder: Path) -> None:
     """Write the data card again, with what the publisher said of the data set."""
     known = _read(folder / CROISSANT_NAME)
     creator = known.get("creator")
-    publication = {
-        "title": known.get("name"),
-        "creator": creator.get("name") if isinstance(creator, dict) else None,
-        "url": known.get("url"),
-        "version": known.get("version"),
-    }
-    card(folder, **{name: value for name, value in publication.items() if isinstance(value, str)})  # type: ignore[arg-type]
+    known |= {"title": known.get("name"), "creator": creator.get("name") if isinstance(creator, dict) else None}
+    names = [name for name in ("title", "creator", "url", "version") if isinstance(known.get(name), str)]
+    card(folder, **{name: known[name] for name in names})
 
 
 def _split_options(recorded: dict[str, Any]) -> dict[str, Any]:

@@ -136,14 +136,12 @@ class Samples(Sequence[Sample]):
     @property
     def ids(self) -> list[str]:
         """The id of every sample."""
-        sample_ids: list[str] = self._units["id"].to_pylist()
-        return sample_ids
+        return list(self._units["id"].to_pylist())
 
     @property
     def splits(self) -> list[str | None]:
         """The split of every sample: see :attr:`Sample.split`."""
-        split_names: list[str | None] = self._units["split"].to_pylist()
-        return split_names
+        return list(self._units["split"].to_pylist())
 
     def assigned_splits(self) -> list[str]:
         """Return the split of every sample; ``all`` for each if the run was not split.
@@ -156,10 +154,9 @@ class Samples(Sequence[Sample]):
         if missing == len(splits):
             return [split_table.WHOLE] * len(splits)
         if missing:
-            path = self.run.path
             raise UsageError(
                 f"{missing:,} of {format_count(len(splits), 'sample')} came after the run was split:"
-                f" eechips split {shlex.quote(str(path))}"
+                f" eechips split {shlex.quote(str(self.run.path))}"
             )
         return [name for name in splits if name is not None]
 

@@ -80,6 +80,28 @@ def test_an_interrupted_plan_finds_the_answers_of_a_server_with_another_address(
     assert service.count("value") >= 3
 
 
+@pytest.mark.slow
+def test_an_interrupted_plan_asks_again_when_a_file_of_the_assets_has_changed(tmp_path: Path) -> None:
+    def before(number: int) -> None:
+        if number == 150:
+            raise LookupError("away")
+
+    assets, raster = tmp_path / "assets", tmp_path / "assets" / "elevation.tif"
+    create(assets)
+    raster.write_bytes(b"before")
+    config = RunConfig(out=tmp_path / "out", local=assets, executor="threads", quiet=True)
+    answers = []
+    for is_changed in (False, False, True):
+        if is_changed:
+            raster.write_bytes(b"behind")
+        with pytest.raises(LookupError):
+            run(Gradual(200, before), config)
+        with contextlib.closing(sqlite3.connect(config.out / "planning.sqlite")) as database:
+            answers.append(set(database.execute("SELECT request, received FROM responses")))
+    assert answers[0] == answers[1] < answers[2]
+    assert len(answers[2]) == 2 * len(answers[0])
+
+
 @pytest.fixture(scope="module")
 def tif_by_url(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return run_local(tmp_path_factory.mktemp("url"), parameters={"format": "tif"})

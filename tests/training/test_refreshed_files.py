@@ -39,8 +39,19 @@ def test_chips_keep_their_split_and_statistics_have_all(demo_server: Server, tmp
     before = eechips.split(run, **options).splits.set_index("id")["split"]
     eechips.stats(run, quiet=True)
     eechips.card(run, title="Plots", creator="Someone", url="https://example.org/plots", version="1.2.0")
+    if near == "refuse":
+        eechips.catalog(run, quiet=True)
+        eechips.pack(run, "webdataset", quiet=True)
     run = sample(demo_server, tmp_path / "run", tmp_path / "plots.csv", 40, extend=True)
-    assert refresh_files(run.path) == []
+    extended = "was made before the run was extended"
+    older = [
+        f"catalog {extended}: eechips catalog {run.path} adds what is new",
+        f"packs/webdataset {extended}: remove it, and repeat eechips pack for what is new",
+    ]
+    assert refresh_files(run.path) == (older if near == "refuse" else [])
+    if near == "refuse":
+        eechips.catalog(run, quiet=True)
+        assert refresh_files(run.path) == older[1:]
     card = json.loads((run.path / "croissant.json").read_text())
     assert (card["name"], card["creator"]["name"], card["version"]) == ("Plots", "Someone", "1.2.0")
     assert card["url"] == "https://example.org/plots"

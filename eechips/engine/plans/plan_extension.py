@@ -215,10 +215,8 @@ def _name_units(values: Iterable[Any], recipe: Recipe, config: RunConfig, ledger
     date, else the beginning of the id.
     """
     template = name_template(recipe, config)
-    ids, names = set(), UniqueNames()
-    for identifier, name in ledger.rows(("lower(hex(id))", "name")):
-        ids.add(identifier)
-        names.add(name)
+    names_by_id = dict(ledger.rows(("lower(hex(id))", "name")))
+    ids, names = set(names_by_id), UniqueNames(names_by_id.values())
     added: list[WorkUnit] = []
     end = ledger.end
     for value in values:

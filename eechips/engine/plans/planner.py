@@ -46,21 +46,27 @@ def kept_answers(config: RunConfig) -> Iterator[None]:
 
 def _open_answers(config: RunConfig) -> ResponseCache:
     """Open the cached responses; begin anew if they are damaged."""
-    path = config.out / ANSWERS_NAME
+    path, source = config.out / ANSWERS_NAME, f"{config.source} {_file_versions(config)}"
     try:
-        return ResponseCache(path, source=config.source)
+        return ResponseCache(path, source=source)
     except StorageError:
         remove_answers(config.out)
-        return ResponseCache(path, source=config.source)
+        return ResponseCache(path, source=source)
+
+
+def _file_versions(config: RunConfig) -> list[tuple[str, int, int]]:
+    """Return names, sizes and times of the local files that the data come from, without hidden ones."""
+    roots = [Path(root) for root in (config.local_assets, *config.archives) if root is not None]
+    files = sorted(file for root in roots for file in (root, *root.rglob("[!.]*")) if file.is_file())
+    return [(str(file), (status := file.stat()).st_size, status.st_mtime_ns) for file in files]
 
 
 def has_answers(config: RunConfig) -> bool:
     """Return whether the next planner of a run needs fewer requests, as its folder has responses."""
-    if not (config.out / ANSWERS_NAME).exists():
-        return False
-    # On a full disk, the caller's own error says more.
-    with contextlib.suppress(StorageError), contextlib.closing(_open_answers(config)) as answers:
-        return not answers.is_empty
+    if (config.out / ANSWERS_NAME).exists():
+        # On a full disk, the caller's own error says more.
+        with contextlib.suppress(StorageError), contextlib.closing(_open_answers(config)) as answers:
+            return not answers.is_empty
     return False
 
 
@@ -175,8 +181,7 @@ class Planner:
         total = len(self._recipe.preview_plan().points)
         parts = [*drawn, [position for position in range(total) if position not in tried]]
         units = (zip(part, self._recipe.plan_units(part), strict=True) for part in parts)
-        for _, unit in heapq.merge(*units, key=itemgetter(0)):
-            yield unit
+        yield from (unit for _, unit in heapq.merge(*units, key=itemgetter(0)))
 
     def start(self) -> None:
         """Start the thread."""
@@ -284,10 +289,9 @@ class Planner:
             self._ledger.complete_plan()
         self._answers.close()
         remove_answers(self._folder)
-        if not self.stored:
-            return
         try:
-            self._accept()
+            if self.stored:
+                self._accept()
         except EechipsError as error:
             self.failure = error
 

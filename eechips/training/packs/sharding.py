@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,7 @@ def _plan(samples: Samples, options: PackOptions) -> tuple[Samples, list[Shard],
     weights = survey.weigh(module.weight)
     if module.IS_DECODED:  # samples are alike but for their metadata, and the shards of an array are to be too
         weights = np.full_like(weights, weights.max())
-    shards: list[Shard] = []
-    first = 0
+    shards, first = list[Shard](), 0
     for name in names:
         total = splits.count(name)
         counts = shard_sizes(weights[first : first + total], options.shard_count, options.shard_bytes)
@@ -126,10 +126,8 @@ def _alike(total: int, shards: int) -> list[int]:
 
 
 def _shards(split: str, counts: Sequence[int]) -> Iterator[Shard]:
-    first = 0
-    for number, count in enumerate(counts):
+    for number, (count, first) in enumerate(zip(counts, accumulate(counts, initial=0), strict=False)):
         yield Shard(split, number, count, first, total=sum(counts), stride=counts[0])
-        first += count
 
 
 def _identity(shards: Iterable[Shard], digests: Sequence[bytes]) -> str:

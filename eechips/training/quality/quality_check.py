@@ -163,7 +163,8 @@ def _measured(
                     if digest is not None and measures is not None:
                         journal.add(file.name, digest, measures)
                 checked_files.append(CheckedFile(sample.id, sample.unit, file, digest, measures))
-    return checked_files, len(work) - len(known), journal.started
+    # A missing file has no checksum.
+    return checked_files, sum(file.sha256 is not None for file in checked_files) - len(known), journal.started
 
 
 def _unchanged(
