@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import datetime
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
@@ -56,11 +57,12 @@ def set_variables(variables: Mapping[str, Mapping[str, Any]], moved: tuple[Path,
 def script_modules(folder: Path) -> dict[str, ModuleType]:
     """Return the imported modules below a folder, by name."""
     modules: dict[str, ModuleType] = {}
+    below = os.path.join(folder, "")  # noqa: PTH118 - paths cost time for each module of each use of a pool
     for name, module in list(sys.modules.items()):
         path = getattr(module, "__file__", None)
-        if isinstance(module, ModuleType) and isinstance(path, str) and name.partition(".")[0] not in _NOT_OF_SCRIPT:
-            parts = Path(path).relative_to(folder).parts if Path(path).is_relative_to(folder) else ()
-            if parts and "site-packages" not in parts:
+        if isinstance(module, ModuleType) and isinstance(path, str) and path.startswith(below):
+            parts = Path(path).relative_to(folder).parts
+            if name.partition(".")[0] not in _NOT_OF_SCRIPT and "site-packages" not in parts:
                 modules[name] = module
     return modules
 

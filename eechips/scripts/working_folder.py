@@ -326,8 +326,8 @@ class WorkingFolder:
     def is_hidden(self, path: str) -> bool:
         """Return whether a path is that of a file of the run itself."""
         with self._watching() as is_watching:
-            relative = self._relative(path)
-            return is_watching and relative is not None and _is_of_run(relative)
+            relative = self._relative(path) if is_watching else None
+            return relative is not None and _is_of_run(relative)
 
     def entered_folder(self, path: str) -> str:
         """Return the folder below this one that stands for a folder of a source: what is written there is a result."""

@@ -391,11 +391,15 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
         Args:
             columns: names of the columns.
-            positions: positions of the units, a few hundred at most; None for all.
+            positions: positions of the units, a range or a few hundred; None for all.
         """
-        chosen = "" if positions is None else f" WHERE position IN ({', '.join('?' * len(positions))})"
+        chosen, numbers = "", tuple[int, ...]()
+        if isinstance(positions, range):
+            chosen, numbers = " WHERE position >= ? AND position < ?", (positions.start, positions.stop)
+        elif positions is not None:
+            chosen, numbers = f" WHERE position IN ({', '.join('?' * len(positions))})", tuple(positions)
         query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"
-        cursor = self.database.execute(query, tuple(positions or ()))
+        cursor = self.database.execute(query, numbers)
         while batch := cursor.fetchmany(_BATCH * 5):
             yield batch
 

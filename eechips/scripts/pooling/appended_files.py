@@ -88,7 +88,7 @@ class AppendedFiles:
 
     def _note(self) -> None:
         if self._use:
-            write_file(self._calls / _BEGUN, json.dumps([self._use, self._begun]).encode())
+            write_file(self._calls / _BEGUN, json.dumps([self._use, self._begun]).encode(), is_one_of_many=True)
         else:
             remove(self._calls / _BEGUN, ReservedName(CALLS_FOLDER))
 

@@ -89,6 +89,10 @@ class ScriptHost:
         working_folder.appending = self.appended.begin
         self._changed: set[str] = set()
         self._received: set[int] = set()
+        self._positions: dict[int, range] = {}  # in the plan, by the number of the use of a pool
+        for position, unit in bench.ledger.rows(("position", "unit")):
+            use = json.loads(unit)["value"]["use"]
+            self._positions[use] = range(self._positions.get(use, range(position, 0)).start, position + 1)
         self._interrupted = self._withhold_results()
 
     def execute(
@@ -137,7 +141,7 @@ class ScriptHost:
         done: set[int] = set()
         if first < self._planned_before:
             self._reopen(folder, first, slots)
-            done = {position for position, _, is_done in self._stored(number, first) if is_done}
+            done = {position for position, _, is_done in self._stored(number) if is_done}
         variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots, present_place())
@@ -253,8 +257,7 @@ class ScriptHost:
         ledger = self._bench.ledger
         number = ledger.meta().get(_USE_UNDER_WAY) or 0
         if number:
-            positions = {position for position, _, _ in self._stored(number, 0)}
-            withhold(self._place.out, [file.name for file in read_files(ledger.database, positions)])
+            withhold(self._place.out, [f.name for f in read_files(ledger.database, self._positions.get(number, ()))])
         return int(number)
 
     def _find_use(self, calls: Sequence[Call]) -> tuple[int, int]:
@@ -268,7 +271,7 @@ class ScriptHost:
         functions = tuple({id(call.function): call.function for call in calls}.values())
         similar: tuple[int, int] | None = None
         place = present_place()
-        while stored := list(self._stored(number, first)):
+        while stored := list(self._stored(number)):
             is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
                 folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
@@ -311,9 +314,10 @@ class ScriptHost:
             RunMismatchError: if the calls differ from those of the last run.
         """
         units = self._units(number, first, calls)
-        stored = list(self._stored(number, first))
+        stored = list(self._stored(number))
         if not stored:
             self._bench.ledger.add(units)
+            self._positions[number] = range(first, first + len(units))
             self._bench.log.write("planned", units=len(units), use=number)
             return list(calls)
         there = {identifier: position for position, identifier, _ in stored}
@@ -343,7 +347,7 @@ class ScriptHost:
         """
         ledger = self._bench.ledger
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
-        rows = ledger.rows(("position", "file", "sha256"))
+        rows = ledger.rows(("position", "file", "sha256"), range(first, first + len(calls)))
         without_file = [(n, digest) for n, file, digest in rows if file is None and n in wanted]
         expired = [n for n, digest in without_file if digest is not None or folder.has_issued_names(n)]
         removed = [
@@ -352,18 +356,16 @@ class ScriptHost:
         lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
         ledger.reopen({*expired, *removed, *lost})
 
-    def _stored(self, number: int, first: int) -> Iterator[tuple[int, str, bool]]:
+    def _stored(self, number: int) -> Iterator[tuple[int, str, bool]]:
         """Yield position and id of the planned calls of a use of a pool, and whether they are done."""
-        for position, identifier, unit, state in self._bench.ledger.rows(
-            ("position", "lower(hex(id))", "unit", "state")
-        ):
-            if position >= first and json.loads(unit)["value"]["use"] == number:
-                yield position, identifier, State(state).has_result
+        columns = "position", "lower(hex(id))", "state"
+        for position, identifier, state in self._bench.ledger.rows(columns, self._positions.get(number, ())):
+            yield position, identifier, State(state).has_result
 
     def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
         """Return the results of a use of a pool, also of calls that the script has left out."""
-        columns, end = ("position", "state", "error_class", "error", "file", "unit"), first + len(calls)
-        rows = [row for row in self._bench.ledger.rows(columns) if first <= row[0] < end]
+        columns = "position", "state", "error_class", "error", "file", "unit"
+        rows = list(self._bench.ledger.rows(columns, range(first, first + len(calls))))
         call_results = [folder.result(position) for position, *_ in rows]
         if remarks := self.call_notes.add(rows, call_results):
             self._bench.ledger.set_errors(remarks)
