@@ -17,7 +17,7 @@ from eechips.scripts.serialization import deserialize, serialize
 _SETUP = """
 import datetime, enum, functools, itertools, threading, types
 from collections import UserDict, deque
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, suppress as ignored
 import numpy as np
 import pandas as pd
 
@@ -159,7 +159,7 @@ _DEPENDENT = {
     "another name in a list": "name = 'a'\nif name in rows:\n    name = f'b{n}'\nrows.append(name)",
     "a missing key that is suppressed": """
         key = n // 2
-        with suppress(KeyError):
+        with ignored(KeyError):
             by[key]
             key = f"{n} again"
         by[key] = n

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -150,6 +151,7 @@ def test_faults_do_not_reach_what_the_client_computes(demo_server: Server, tmp_p
 APART = """
 import asyncio
 import multiprocessing
+import sys
 import threading
 
 import ee
@@ -179,9 +181,9 @@ if __name__ == "__main__":
     if apart == "asyncio":
         asyncio.run(fetch(2))
     else:
-        worker = apart(target=save, args=(2,))
-        worker.start()
-        worker.join()
+        for worker in apart(target=save, args=(2,)), apart(target=sys.exit, args=(3,)):
+            worker.start()
+            worker.join()
 """
 
 
@@ -200,6 +202,8 @@ def test_work_without_a_pool_is_named(apart: str, name: str, demo_server: Server
     result = run(script, demo_server, tmp_path)
     assert result.returncode == 0, result.stderr
     assert f"done again when the script is repeated: the work of {name}. Use a pool" in result.stderr
+    failed = re.search(r"have failed: Process-\d+ \(exit code 3\)\.", result.stderr)
+    assert (failed is not None) == name.endswith("Process")
 
 
 def test_requests_that_fail_for_good_are_named(demo_server: Server, tmp_path: Path) -> None:

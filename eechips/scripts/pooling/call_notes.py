@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -17,7 +19,8 @@ class CallNotes:
 
     Attributes:
         uncounted: libraries and programs that have sent requests to Earth Engine past the quota.
-        unrecorded: what of the script has fetched results without a pool: threads, processes, coroutines.
+        unrecorded: what of the script has fetched results without a pool: threads, coroutines, and processes, which
+            are listed.
         unclear: variables that calls of threads have set to different values, in a way that their source does not show.
         lost_results: errors of the script's own requests for results.
         has_failures: whether calls have failed.
@@ -26,7 +29,7 @@ class CallNotes:
 
     def __init__(self) -> None:
         self.uncounted: set[str] = set()
-        self.unrecorded: set[str] = set()
+        self.unrecorded: dict[str, list[Any]] = {}
         self.unclear: set[str] = set()
         self.lost_results: list[str] = []
         self.has_failures = False
@@ -95,6 +98,12 @@ class CallNotes:
         if self.unrecorded:
             names = " and ".join(sorted(self.unrecorded))
             yield f"Not recorded, and done again when the script is repeated: the work of {names}. Use a pool instead."
+            processes = (process for listed in self.unrecorded.values() for process in listed)
+            if failed := [f"{p.name} (exit code {p.exitcode})" for p in processes if _has_failed(p)]:
+                yield (
+                    f"Processes that the script started have failed: {some_of(failed)}. Results may be missing. Repeat"
+                    " the command, or use a pool, whose failed calls are recorded and made again."
+                )
         for (name, obstacle), count in self._unsent.items():
             yield (
                 f"Not recorded, and done again when the script is repeated: {format_count(count, 'call')} of {name}(),"
@@ -126,3 +135,10 @@ class CallNotes:
         ):
             for name, count in counts.items():
                 yield f"{count} of {self._totals[name]} calls of {name}() {what}: see the column error of the manifest."
+
+
+def _has_failed(process: Any) -> bool:
+    """Return whether a process ended with an error, or was killed, but not by ``terminate``."""
+    with contextlib.suppress(ValueError):  # the script has closed it
+        return process.exitcode not in (None, 0, -signal.SIGTERM)
+    return False

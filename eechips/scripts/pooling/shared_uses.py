@@ -145,7 +145,8 @@ class _Reader:
             case ast.With() | ast.AsyncWith():
                 for item in node.items:
                     self._entered(item, tests)
-                if any(last_name(getattr(item.context_expr, "func", node)) == "suppress" for item in node.items):
+                managers = (getattr(item.context_expr, "func", item.context_expr) for item in node.items)
+                if any(self._scope.called_name(manager) == "suppress" for manager in managers):
                     return self._attempt(ast.Try(node.body, [], [], [], lineno=node.lineno), tests)
                 return self._block(node.body, tests)
             case ast.Return(value=ast.expr() as value):

@@ -94,7 +94,7 @@ class RequestObserver:
         self.has_answer = self.has_more_than_values = self.has_exported = False
         self.is_stopped = False
         self.uncounted: set[str] = set()
-        self.unrecorded: set[str] = set()
+        self.unrecorded: dict[str, list[Any]] = {}
         self._threads: WeakSet[threading.Thread] = WeakSet()
         self.left_running: WeakSet[threading.Thread] = WeakSet()
         self._owner = threading.current_thread()
@@ -151,7 +151,7 @@ class RequestObserver:
         if isinstance(started, threading.Thread):
             self._threads.add(started)
         else:
-            self.unrecorded.add("multiprocessing.Process")
+            self.unrecorded.setdefault("multiprocessing.Process", []).append(started)
 
     def note_thread(self, url: str) -> None:
         """Note that the script, not a call of a pool, fetches a result in this thread."""
@@ -159,9 +159,9 @@ class RequestObserver:
         is_own = thread in self._threads
         if (is_own or thread is self._owner) and urlsplit(url).path.endswith(_RESULTS):
             if asyncio._get_running_loop() is not None:
-                self.unrecorded.add("coroutines")
+                self.unrecorded["coroutines"] = []
             elif is_own:
-                self.unrecorded.add("threading.Thread")
+                self.unrecorded["threading.Thread"] = []
 
     @property
     def lost_results(self) -> list[EechipsError]:
