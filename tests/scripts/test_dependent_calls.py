@@ -257,6 +257,7 @@ _MERGED = {
         rows.append((n, kind))
     """,
     "sums in fields of a class": "sums.add(VALUES[n])",
+    "an argument in place of a default": "remember(n, [])\nremember(n, there=[n])",
     "a list around a function that is a variable, too": "add_there(n)",
     "a day": "global day\nday = datetime.date(2020, 1, 1)",
     "a decorated function": "rows.append(functools.lru_cache(abs)(n))",

@@ -114,3 +114,32 @@ def test_logs_of_calls_in_threads_of_the_script_are_written_once(demo_server: Se
     result = run(script, demo_server, tmp_path, "--executor", "threads")
     assert result.returncode == 0, result.stderr
     assert sorted((tmp_path / "run" / "own.log").read_text().split("\n")) == ["", "D own 0", "D own 1", "D own 2"]
+
+
+IN_WORKERS = """
+import logging
+import multiprocessing
+
+def open_log():
+    logging.getLogger("own").addHandler(logging.FileHandler("own.log"))
+
+def work(n):
+    logging.basicConfig(filename="root.log", level="INFO")
+    logging.getLogger("own").warning("call %d", n)
+
+if __name__ == "__main__":
+    with multiprocessing.Pool(2, initializer=open_log) as pool:
+        pool.map(work, range(6))
+"""
+
+
+def test_a_worker_has_the_lines_of_all_its_calls_in_files_that_it_opens_once(
+    demo_server: Server, tmp_path: Path
+) -> None:
+    """Only the first call of each worker had lines: later ones went to a file that was removed."""
+    script = tmp_path / "logs.py"
+    script.write_text(IN_WORKERS)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert (tmp_path / "run" / "own.log").read_text() == "".join(f"call {n}\n" for n in range(6))
+    assert (tmp_path / "run" / "root.log").read_text() == "".join(f"WARNING:own:call {n}\n" for n in range(6))

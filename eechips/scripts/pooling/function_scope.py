@@ -56,8 +56,8 @@ class Scope:
         self._aliases = {
             name: places.added(value)
             for name, value in self._source.defaults().items()
-            if isinstance(value, MUTABLE) or is_own(value)
-        } | dict(context)
+            if name not in context and (isinstance(value, MUTABLE) or is_own(value))
+        } | {name: place for name, place in context.items() if place}
         self._derived: dict[str, tuple[Place, ...]] = {}
         self._locals = set[str]() if self._source.code is None else local_names(self._source.code)
         self._returns: dict[int, Place | None] = {}
@@ -345,11 +345,14 @@ class Scope:
         return functions_of(value, self._places.added) if callable(value) else []
 
     def given(self, member: Any, node: ast.Call, context: Mapping[str, Place]) -> dict[str, Place]:
-        """Return the places that a call passes to parameters of a function, beside those that it has."""
+        """Return the places that a call passes to parameters of a function, beside those that it has.
+
+        A parameter that receives anything else, in place of its default, has an empty place.
+        """
         names = ScriptFunction(member).parameters()
         names = names[1:] if names and names[0] in context else names
         pairs = [*zip(names, node.args, strict=False), *((word.arg or "", word.value) for word in node.keywords)]
-        places = {name: place for name, value in pairs if (place := self.place(value)) is not None}
+        places = {name: self.place(value) or () for name, value in pairs}
         for value in node.args[-1:]:
             if isinstance(value, ast.Starred) and (place := self.place(value.value)) is not None:
                 places |= dict.fromkeys(names[len(node.args) - 1 :], (*place, _ANY))

@@ -79,7 +79,9 @@ class SharedPlaces:
         names = (name for name, value in self._variables.items() if value is thing)
         name = next(names, f"{OBJECT}{type(thing).__name__}")
         self._variables.setdefault(name, thing)
-        return (name,) if self._variables[name] is thing else (f"{OBJECT}{len(self._variables)}",)
+        return (
+            (name,) if self._variables[name] is thing else (f"{OBJECT}{len(self._variables)} {type(thing).__name__}",)
+        )
 
     def inherited(self, name: str, cell: Any, value: Any) -> Place:
         """Return the place of a variable of the functions around a called one: the call itself may not have it."""

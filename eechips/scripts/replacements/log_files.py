@@ -82,10 +82,13 @@ class LogSettings:
     def collecting(self) -> Iterator[dict[str, io.StringIO]]:
         """Collect what is logged inside the block, by path of the file; nothing where the script's handlers are.
 
-        Lines for a standard stream appear at once, unless a module of the worker has such a handler of its own.
+        Lines for a standard stream appear at once, unless a module of the worker has such a handler of its own. Files
+        to which handlers of the worker append are closed at the end: the next call opens them in its own folder.
         """
         streams: dict[str, io.StringIO] = {}
         with contextlib.ExitStack() as stack:
+            if not self._is_here:
+                stack.callback(_close_files)
             handlers = () if self._is_here else self.handlers
             shown = {settings.logger for settings in handlers if _has_terminal(settings.logger)}
             for settings in handlers:
@@ -119,6 +122,16 @@ def present_settings() -> bytes | None:
         ),
     )
     return serialize(settings, "levels of logging")
+
+
+def _close_files() -> None:
+    """Close the files to which handlers of this process append, which open them again at the next line."""
+    for handler in (handler for logger in _loggers().values() for handler in logger.handlers):
+        if isinstance(handler, logging.FileHandler) and handler.stream is not None and handler.mode == "a":
+            handler.acquire()
+            handler.stream.close()
+            handler.stream = None
+            handler.release()
 
 
 def _portable(handler: LogHandler) -> LogHandler:
