@@ -37,8 +37,8 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
         grids: the grids; None for units without one.
 
     Returns:
-        Shape (n,): a Polygon or a MultiPolygon each; None for a missing grid, and where the projection cannot place a
-        corner.
+        Shape (n,): a Polygon or a MultiPolygon each; None for a missing grid, where the projection cannot place a
+        corner, and beyond the poles, as with metres in place of degrees.
 
     Raises:
         UsageError: if a CRS is unknown.
@@ -130,6 +130,7 @@ def _outlines(crs: str, corners: npt.NDArray[np.float64], pieces: int) -> npt.ND
     outside = whole & ((lonlat[..., 0].min(axis=1) < -180.0) | (lonlat[..., 0].max(axis=1) > 180.0))
     for index in np.flatnonzero(outside):
         outlines[index] = wrap_at_antimeridian(outlines[index])
+    outlines[shapely.is_empty(outlines)] = None
     return outlines
 
 

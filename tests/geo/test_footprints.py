@@ -136,10 +136,12 @@ def test_small_chips_have_four_corners() -> None:
 def test_units_without_a_grid_or_place_have_no_outline() -> None:
     nowhere = Grid("EPSG:3413", (1e9, 0.0, 0.0, 0.0, 1e9, 0.0), 1000, 1000)
     somewhere = Grid("EPSG:4326", (1.0, 0.0, 0.0, 0.0, -1.0, 1.0), 1, 1)
-    first, second, third = footprints([None, nowhere, somewhere])
+    metres = Grid("EPSG:4326", (10.0, 0.0, 300000.0, 0.0, -10.0, 5000000.0), 110, 120)
+    first, second, third, fourth = footprints([None, nowhere, somewhere, metres])
     assert first is None
     assert second is None or second.is_valid
     assert third.equals(shapely.box(0, 0, 1, 1))
+    assert fourth is None
     assert len(footprints([])) == 0
 
 
