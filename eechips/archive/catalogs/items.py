@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timezone
 from itertools import islice
 from typing import Any
 
@@ -21,10 +22,11 @@ from shapely.geometry.base import BaseGeometry
 from eechips import datasets
 from eechips.archive.catalogs.extents import union
 from eechips.formats import media_type_of
-from eechips.geo.crs import parse_crs
+from eechips.geo.crs import is_usable, parse_crs
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.storage import ID_LENGTH
+from eechips.text.timestamps import parse_timestamp
 from eechips.training.cards.summary import fill_year
 from eechips.training.sample import ONLY, Sample, SampleFile
 from eechips.training.sample_reader import Samples
@@ -106,7 +108,7 @@ class SkippedUnits:
     """Counts of units that become no items.
 
     Attributes:
-        without_place: units without a location, such as tables.
+        without_place: units without a location on the Earth, such as tables.
         without_date: units without a known date.
     """
 
@@ -115,11 +117,7 @@ class SkippedUnits:
 
 
 def items(samples: Samples, source: ItemSource, left: SkippedUnits) -> Iterator[dict[str, Any]]:
-    """Yield the items of a run's units, in the order of the plan; ``left`` counts units that are skipped.
-
-    Raises:
-        UsageError: if a CRS is unknown.
-    """
+    """Yield the items of a run's units, in the order of the plan; ``left`` counts units that are skipped."""
     span = source.span
     # All links have the same members: stac-geoparquet returns null, which is invalid, for one that a link lacks.
     home = {"rel": "collection", "href": source.home, "type": "application/json", "title": source.collection}
@@ -253,8 +251,8 @@ def _crs(crs: str) -> dict[str, Any]:
 
 
 def _places(grids: Sequence[Sequence[Grid | None]]) -> list[BaseGeometry | None]:
-    """Return the footprints of samples, each of the grids of all its files together."""
-    every = [list(dict.fromkeys(grid for grid in own if grid is not None)) for own in grids]
+    """Return the footprints of samples, each of the grids of all its files that lie on the Earth."""
+    every = [list(dict.fromkeys(grid for grid in own if grid is not None and is_usable(grid.crs))) for own in grids]
     outlines = iter(footprints([grid for own in every for grid in own]))
     places: list[BaseGeometry | None] = []
     for own in every:
@@ -272,7 +270,7 @@ def _times(sample: Sample, span: tuple[str, str] | None) -> dict[str, str | None
 
 def _time_span(dates: Sequence[str], period: tuple[str, str] | None) -> dict[str, str | None] | None:
     """Return datetime, start_datetime and end_datetime of dates or, without any, of a period; None without both."""
-    moments = sorted({_moment(date) for date in dates or period or ()})
+    moments = sorted({_moment(date) for date in [date for date in dates if parse_timestamp(date)] or period or ()})
     if not moments:
         return None
     first, last = moments[0], moments[-1]
@@ -280,5 +278,6 @@ def _time_span(dates: Sequence[str], period: tuple[str, str] | None) -> dict[str
 
 
 def _moment(text: str) -> str:
-    """Format a date, or date and time, as RFC 3339."""
-    return f"{text}T00:00:00Z" if len(text) == len("2020-06-01") else text
+    """Format a date, or date and time, as RFC 3339 in UTC, with microseconds: Landsat's items have further digits."""
+    moment = parse_timestamp(text)
+    return text if moment is None else moment.astimezone(timezone.utc).isoformat().replace("+00:00", "Z")

@@ -127,6 +127,9 @@ def test_items_have_the_times_of_their_units(tmp_path: Path) -> None:
     span = chip(2, dates=None, unit={"kind": "point"})
     parameters = {"start": "2019-01-01", "end": "2020-01-01"}
     found = catalogued(tmp_path / "chips", [several, period, span], parameters=parameters)
+    landsat = [chip(0, dates=["2015-03-05T05:19:37.9237880Z"]), chip(1, dates=["5 March"], unit={"start": 7})]
+    moments = [v.properties["start_datetime"] for v in catalogued(tmp_path / "l", landsat, parameters=parameters)]
+    assert moments == ["2015-03-05T05:19:37.923788Z", "2019-01-01T00:00:00Z"]
     times = {(v.properties["start_datetime"][:10], v.properties["end_datetime"][:10]) for v in found}
     assert times == {("2020-03-01", "2020-03-05"), ("2020-05-01", "2020-06-01"), ("2019-01-01", "2020-01-01")}
     assert all(value.datetime is None for value in found)
@@ -188,9 +191,9 @@ def test_items_lie_across_the_antimeridian_and_around_poles(tmp_path: Path) -> N
 
 def test_results_that_lie_nowhere_are_left_out(tmp_path: Path) -> None:
     table = {"crs": None, "transform": None, "width": None, "height": None, "rows": 3}
-    write_run(tmp_path / "run", [chip(0), chip(1, **table)])
+    write_run(tmp_path / "run", [chip(0), chip(1, **table), chip(2, crs="IAU_2015:49900")])  # of Mars
     result = cli(tmp_path / "run", status=0)
-    assert "1 result without a location left out" in result.output
+    assert "2 results without a location left out" in result.output
     write_run(tmp_path / "tables", [chip(1, **table)])
     result = cli(tmp_path / "tables", status=2)
     assert "no chips for a catalogue: none of 1 result has a location" in result.output
