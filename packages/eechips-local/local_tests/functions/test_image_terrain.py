@@ -258,6 +258,8 @@ def test_too_many_pixels() -> None:
     grid = PixelGrid(UTM.crs, UTM.transform * Affine.scale(16), 4, 3)
     with pytest.raises(InvalidError, match="maxPixels"):
         combined("mean", grid, maxPixels=64)
+    with pytest.raises(InvalidError, match="maxPixels is 65536"):
+        combined("mean", PixelGrid(UTM.crs, UTM.transform * Affine.scale(257), 1, 1), maxPixels=100_000)
     image = invoke("Image.reduceResolution", image=stored(), reducer=invoke("Reducer.mean"), bestEffort=True)
     assert values_of(evaluate(image, asset(VALUES, levels=(1, 2, 4))), grid).shape == (3, 4)
 

@@ -177,6 +177,20 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "codes 62185830633, 62000296028": (
         lambda ee: ee.ImageCollection([ee.Image(1)]).mosaic().reduceResolution(ee.Reducer.mean()),
         "Image.reduceResolution: The input to reduceResolution does not have a valid default projection."),
+    "codes 71308916033, 70945374528": (
+        lambda ee: ee.Image(1).setDefaultProjection("EPSG:3857", None, 10).reduceResolution("mean", maxPixels=1),
+        "Image.reduceResolution: Bad maxPixels arg."),
+    "codes 57931465869, 69691952456": (
+        lambda ee: ee.Image(ee.Array([[1, 2], [3, 4]])).arraySort(ee.Image(ee.Array([2, 1]))),
+        "Image.arraySort: Image and keys must have same dimensions."),
+    "codes 68859541651, 70936437101": (
+        lambda ee: ee.Image(1).rename("biome_type").select(ee.Image(1).rename("biome_type").bandNames().get(0)),
+        "Image.select, argument 'bandSelectors': Invalid type.\nExpected type: List<Object>.\nActual type: String.\n"
+        "Actual value: biome_type"),
+    "code 42043865956": (
+        lambda ee: ee.Image(1).setDefaultProjection("EPSG:4326", [0.01, 0, 0, 0, -0.01, 10]).sampleRectangle(
+            ee.Geometry.Rectangle([0, 0, 6, 6], None, False)),
+        "Image.sampleRectangle: Too many pixels in sample; must be <= 262144. Got 360000."),
     "github.com/google/earthengine-api/issues/38": (
         lambda ee: ee.FeatureCollection([]).toList(0),
         "Collection.toList: The value of 'count' must be positive. Got: 0."),

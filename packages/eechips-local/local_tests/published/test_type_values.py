@@ -99,6 +99,10 @@ def _vectors(image: Any, region: Any, scale: float) -> Any:
     return image.reduceToVectors(geometry=region, scale=scale).getInfo()["features"]
 
 
+def _hectares(ee: Any, *bounds: float) -> Any:
+    return ee.Geometry.Rectangle(bounds, None, False).area(1).divide(10_000)
+
+
 def _square(name: str, west: float, south: float, east: float, north: float, **properties: int) -> dict[str, Any]:
     """The outline of a block of pixels."""
     ring = [[west, south], [east, south], [east, north], [west, north], [west, south]]
@@ -224,6 +228,10 @@ TYPED: dict[str, list[Example]] = {
                 _square("+68570-796", 36.941239765790264, -0.4290353796954835, 36.95902640841583, -0.4284963905250118,
                     count=33, label=0),
             ]),
+        (lambda ee: _hectares(ee, 36.941239765790264, -0.4290353796954835, 36.94177875496074, -0.4284963905250118),
+            0.3591855381581372),
+        (lambda ee: _hectares(ee, 36.941239765790264, -0.4284963905250118, 36.95902640841583, -0.411248737069917),
+            379.3003659210338),
     ],
     "code 44249483804": [
         (lambda ee: ee.ImageCollection([ee.Image(10).toInt16().rename("DSM")]).mean().sample(

@@ -26,6 +26,8 @@ from eechips_local.protocol.request_errors import InvalidError, check_choice
 from eechips_local.reducers import Reducer, ReducerSample
 from eechips_local.values.values import Geometry
 
+_MOST_COMBINED = 65_536  # pixels of the input for one of the output
+
 
 def projection_of(image: Image) -> Projection:
     """Return the one default projection of an image's bands.
@@ -142,7 +144,12 @@ def _aggregation(reducer: Reducer) -> Aggregation:
 def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixels: int) -> Image:
     """Return the image, to be combined by a reducer instead of the nearest neighbour where it is read on a coarser
     grid.
+
+    A ``maxPixels`` of 1 is refused (code 71308916033), and no more than 65,536 are combined (codes 62185830633,
+    68837690217).
     """
+    if maxPixels < 2:
+        raise InvalidError("Bad maxPixels arg.")
     if any(band.type.dimensions for band in image.bands):
         raise InvalidError("Array images cannot be reduced to another resolution.")
     if not any(band.fixed for band in image.bands):
@@ -153,8 +160,9 @@ def reduce_resolution(image: Image, reducer: Reducer, bestEffort: bool, maxPixel
     groups = reducer.groups(len(image.bands))
     types = [kind for group in groups for kind in reducer.band_types([image.bands[i].type for i in group])]
     names = reducer.output_names([band.name for band in image.bands], short=True)
+    most = min(maxPixels, _MOST_COMBINED)
     raster = Aggregated(
-        image.bands, lattice, tuple(groups), len(reducer.names), _aggregation(reducer), maxPixels, bestEffort
+        image.bands, lattice, tuple(groups), len(reducer.names), _aggregation(reducer), most, bestEffort
     )
     leaders = [image.bands[group[0]] for group in groups for _ in reducer.names]
     return image.with_bands(bands_from(raster, leaders, names, types))
