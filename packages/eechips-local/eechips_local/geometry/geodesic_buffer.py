@@ -3,7 +3,9 @@ corners they have.
 
 Earth Engine's are so too: the tests of geetools, which run against the service, record squares around buffers of points
 at 42° N (`tests/test_Image/test_to_grid.npz`), which are 0.375% wider than high. Circles of the ellipsoid are not; on
-the sphere the ratio is that of the ellipsoid's two radii of curvature there.
+the sphere the ratio is that of the ellipsoid's two radii of curvature there. The squares, and the pixels of a buffer of
+100 m there, fit 16 corners at 1.0065 of the radius, one of them at an azimuth of 18.6°. What that angle follows from is
+not known. Over all angles such bounds are as wide as those of corners due north, east, south and west, on the circle.
 
 Small ones are made in the azimuthal equidistant plane around the shape; large ones are put together from pieces along
 the outline; those beyond a hemisphere are what is left by what lies near the antipodes.

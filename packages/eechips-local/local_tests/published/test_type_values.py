@@ -233,6 +233,10 @@ TYPED: dict[str, list[Example]] = {
         (lambda ee: _hectares(ee, 36.941239765790264, -0.4284963905250118, 36.95902640841583, -0.411248737069917),
             379.3003659210338),
     ],
+    "google/earthengine-community@c9cbf6c6f4b0:samples/javascript/apidocs/ee-geometry-coveringgrid.js": [
+        (lambda ee: ee.Geometry.Point(31.6, -8.54).buffer(100_000).coveringGrid("EPSG:32736", 2**14).filter(
+            ee.Filter.eq("system:index", "18,551")).size(), 1),
+    ],
     "code 44249483804": [
         (lambda ee: ee.ImageCollection([ee.Image(10).toInt16().rename("DSM")]).mean().sample(
             ee.Geometry.Point([7, 46]), 30), {
