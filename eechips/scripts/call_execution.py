@@ -7,7 +7,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
@@ -277,19 +276,12 @@ class CallExecutor:
         return self._observer.repeated_failures > _MOST_REFUSALS and classify_error(error) is not None
 
     def _outside(self) -> tuple[str, ...]:
-        return tuple(n for n in self._working_folder.outside if self._below_out(n) is None and Path(n).is_file())
-
-    def _below_out(self, name: str) -> str | None:
-        """Return an absolute path relative to the run's folder, links resolved; None if it is outside."""
-        for path in (Path(os.path.normpath(name)), Path(os.path.realpath(name))):
-            for root in (self._place.out, Path(os.path.realpath(self._place.out))):
-                if path.is_relative_to(root):
-                    return path.relative_to(root).as_posix()
-        return None
+        names, out = self._working_folder.outside, self._place.out
+        return tuple(name for name in names if name_in_run(name, out) is None and Path(name).is_file())
 
     def _texts(self, logged: Mapping[str, io.StringIO]) -> dict[str, str]:
         out = self._place.out
-        return {name_in_run(path, out): text for path, stream in logged.items() if (text := stream.getvalue())}
+        return {name_in_run(path, out) or path: text for path, stream in logged.items() if (text := stream.getvalue())}
 
     def _appended(self) -> dict[str, bytes]:
         paths = {name: self._working_folder.folder / name for name in self._working_folder.appended}
@@ -301,7 +293,7 @@ class CallExecutor:
             name: working_folder.folder / name for name in working_folder.files() if name not in working_folder.appended
         }
         for name in working_folder.outside:
-            below = self._below_out(name)
+            below = name_in_run(name, self._place.out)
             if below is not None and Path(name).is_file():
                 paths[below] = Path(name)
         return tuple(_checked(path, name) for name, path in paths.items())

@@ -105,18 +105,13 @@ def _outside_functions(node: ast.AST) -> Iterator[ast.AST]:
 def _bindings(nodes: list[ast.AST]) -> Iterator[tuple[str, ast.expr]]:
     """Yield names and the calls whose result they have: of assignments, and of with statements."""
     for node in nodes:
-        targets: list[ast.expr]
-        value: ast.expr | None
-        if isinstance(node, ast.Assign):
-            targets, value = node.targets, node.value
-        elif isinstance(node, ast.AnnAssign):
-            targets, value = [node.target], node.value
-        elif isinstance(node, ast.withitem) and node.optional_vars is not None:
-            targets, value = [node.optional_vars], node.context_expr
-        else:
-            continue
-        if isinstance(value, ast.Call) and len(targets) == 1 and isinstance(targets[0], ast.Name):
-            yield targets[0].id, value
+        match node:
+            case (
+                ast.Assign([ast.Name(name)], ast.Call() as value)
+                | ast.AnnAssign(ast.Name(name), value=ast.Call() as value)
+                | ast.withitem(ast.Call() as value, ast.Name(name))
+            ):
+                yield name, value
 
 
 def _changed(node: ast.AST) -> set[str]:

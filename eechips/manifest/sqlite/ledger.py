@@ -391,15 +391,11 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
 
         Args:
             columns: names of the columns.
-            positions: positions of the units, a range or a few hundred; None for all.
+            positions: positions of the units; None for all.
         """
-        chosen, numbers = "", tuple[int, ...]()
-        if isinstance(positions, range):
-            chosen, numbers = " WHERE position >= ? AND position < ?", (positions.start, positions.stop)
-        elif positions is not None:
-            chosen, numbers = f" WHERE position IN ({', '.join('?' * len(positions))})", tuple(positions)
+        chosen = "" if positions is None else " WHERE position IN (SELECT value FROM json_each(?))"
         query = f"SELECT {', '.join(columns)} FROM units{chosen} ORDER BY position"
-        cursor = self.database.execute(query, numbers)
+        cursor = self.database.execute(query, () if positions is None else (json.dumps([*positions]),))
         while batch := cursor.fetchmany(_BATCH * 5):
             yield batch
 

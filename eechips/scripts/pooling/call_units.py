@@ -35,6 +35,7 @@ from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_number
 from eechips.scripts.pooling.use_places import present_place
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
+from eechips.scripts.replacements.retry_guard import causes
 from eechips.scripts.serialization import describe, function_name
 from eechips.scripts.working_folder import WorkingFolder
 from eechips.storage import NameTemplate
@@ -179,14 +180,7 @@ class ScriptHost:
 
     def has_raised(self, error: BaseException) -> bool:
         """Return whether an exception is, or was caused by, the exception of a call."""
-        seen: list[BaseException] = []
-        cause: BaseException | None = error
-        while cause is not None and cause not in seen:
-            seen.append(cause)
-            if any(cause is raised for raised in self._raised):
-                return True
-            cause = cause.__cause__ or cause.__context__
-        return False
+        return any(cause is raised for cause in causes(error) for raised in self._raised)
 
     @property
     def outside(self) -> list[str]:
@@ -271,7 +265,7 @@ class ScriptHost:
         functions = tuple({id(call.function): call.function for call in calls}.values())
         similar: tuple[int, int] | None = None
         place = present_place()
-        while stored := list(self._stored(number)):
+        while stored := self._stored(number):
             is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
                 folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
@@ -314,7 +308,7 @@ class ScriptHost:
             RunMismatchError: if the calls differ from those of the last run.
         """
         units = self._units(number, first, calls)
-        stored = list(self._stored(number))
+        stored = self._stored(number)
         if not stored:
             self._bench.ledger.add(units)
             self._positions[number] = range(first, first + len(units))
@@ -356,11 +350,10 @@ class ScriptHost:
         lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
         ledger.reopen({*expired, *removed, *lost})
 
-    def _stored(self, number: int) -> Iterator[tuple[int, str, bool]]:
-        """Yield position and id of the planned calls of a use of a pool, and whether they are done."""
-        columns = "position", "lower(hex(id))", "state"
-        for position, identifier, state in self._bench.ledger.rows(columns, self._positions.get(number, ())):
-            yield position, identifier, State(state).has_result
+    def _stored(self, number: int) -> list[tuple[int, str, bool]]:
+        """Return position and id of the planned calls of a use of a pool, and whether they are done."""
+        rows = self._bench.ledger.rows(("position", "lower(hex(id))", "state"), self._positions.get(number, ()))
+        return [(position, identifier, State(state).has_result) for position, identifier, state in rows]
 
     def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
         """Return the results of a use of a pool, also of calls that the script has left out."""

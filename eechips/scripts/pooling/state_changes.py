@@ -177,9 +177,8 @@ class StateChanges:
             return None
         if isinstance(value, _CONTAINERS):
             return value
-        if isinstance(value, type) and value.__module__ in self._modules:
-            return {name: item for name, item in vars(value).items() if not name.startswith("__")}
-        if isinstance(value, types.ModuleType) and value.__name__ in self._names:
+        is_module = isinstance(value, types.ModuleType) and value.__name__ in self._names
+        if is_module or (isinstance(value, type) and value.__module__ in self._modules):
             return {name: item for name, item in vars(value).items() if not name.startswith("__")}
         is_own = type(value).__module__ in self._modules and not isinstance(value, (type, types.FunctionType))
         return getattr(value, "__dict__", None) if is_own else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dis
 import functools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import date
 from pathlib import PurePath
 from types import CodeType, FrameType, NoneType
@@ -30,7 +30,7 @@ def present_place() -> str:
         if is_of_script(frame) and not str(frame.f_globals.get("__name__")).startswith("eechips."):
             variables = frame.f_locals
             targets = _loop_variables(frame.f_code, frame.f_lasti)
-            values = {name: describe(variables[name]) for name in targets if _is_plain(variables, name)}
+            values = {name: describe(variables[name]) for name in targets if _has_plain_items(variables.get(name, ...))}
             steps.append([frame.f_code.co_name, frame.f_lasti, values])
         frame = frame.f_back
     return canonical_json(steps)
@@ -59,10 +59,6 @@ def _find_loop_variables(code: CodeType, position: int) -> Iterator[str]:
                     break
                 if not missing:
                     break
-
-
-def _is_plain(variables: Mapping[str, Any], name: str) -> bool:
-    return name in variables and _has_plain_items(variables[name])
 
 
 def _has_plain_items(value: Any) -> bool:

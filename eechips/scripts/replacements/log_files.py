@@ -127,11 +127,8 @@ def present_settings() -> bytes | None:
 def _close_files() -> None:
     """Close the files to which handlers of this process append, which open them again at the next line."""
     for handler in (handler for logger in _loggers().values() for handler in logger.handlers):
-        if isinstance(handler, logging.FileHandler) and handler.stream is not None and handler.mode == "a":
-            handler.acquire()
-            handler.stream.close()
-            handler.stream = None
-            handler.release()
+        if isinstance(handler, logging.FileHandler) and handler.mode == "a":
+            handler.close()
 
 
 def _portable(handler: LogHandler) -> LogHandler:
@@ -160,26 +157,27 @@ def _destination(logger: str, handler: logging.Handler) -> str:
     return "stderr" if stream in (sys.stderr, sys.__stderr__) or not logger else ""
 
 
-def name_in_run(path: str, out: Path) -> str:
-    """Return a path of a log file relative to the run's folder, which may be moved; unchanged if it is elsewhere."""
-    for folder in (out, Path(os.path.realpath(out))):
-        if Path(path).is_relative_to(folder):
-            return Path(path).relative_to(folder).as_posix()
-    return path
+def name_in_run(path: str, out: Path) -> str | None:
+    """Return an absolute path relative to the run's folder, links resolved; None if it is outside."""
+    for there in (Path(os.path.normpath(path)), Path(os.path.realpath(path))):
+        for folder in (out, Path(os.path.realpath(out))):
+            if there.is_relative_to(folder):
+                return there.relative_to(folder).as_posix()
+    return None
 
 
 def write_logged(texts: Mapping[str, str], out: Path) -> None:
     """Write what a call has logged through the handlers of the script.
 
     Args:
-        texts: by :func:`name_in_run` of the file.
+        texts: by path of the file, relative if it is in the run's folder, which may be moved.
     """
     written: set[str] = set()
     for logger in _loggers().values():
         for handler in logger.handlers:
             if not isinstance(handler, logging.FileHandler) or handler.baseFilename in written:
                 continue
-            text = texts.get(name_in_run(handler.baseFilename, out))
+            text = texts.get(name_in_run(handler.baseFilename, out) or handler.baseFilename)
             if text is None:
                 continue
             written.add(handler.baseFilename)

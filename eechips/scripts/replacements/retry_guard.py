@@ -23,10 +23,7 @@ def classify_error(error: BaseException) -> EechipsError | None:
     """Return the error of eechips for an exception of a request; None for an exception of the script's own code."""
     import requests
 
-    seen: set[int] = set()
-    cause: BaseException | None = error
-    while cause is not None and id(cause) not in seen:
-        seen.add(id(cause))
+    for cause in causes(error):
         if isinstance(cause, requests.HTTPError) and cause.response is not None:
             return classify_response(cause.response.status_code, cause.response.reason or "")
         if isinstance(cause, urllib.error.HTTPError):
@@ -34,8 +31,17 @@ def classify_error(error: BaseException) -> EechipsError | None:
         classified = classify_exception(cause)
         if classified is not None:
             return classified
-        cause = cause.__cause__ or cause.__context__
     return None
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception, and those by which it was caused."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__
 
 
 def is_transient(error: BaseException) -> bool:
