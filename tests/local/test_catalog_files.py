@@ -124,7 +124,13 @@ def local(files: Path) -> Path:
     (files / "masked.tif.msk").write_bytes(b"not opened")
     upper = raster(files / "upper.tif", VALUES["red"])
     (files / "upper.tif.MSK").write_bytes(b"not opened")
+    opacity = np.where(VALUES["nir"] > 99, 255, 0).astype("uint8")
+    rgba = bare(
+        str(raster(files / "rgba.tif", np.concatenate([VALUES["rgb"], opacity]), photometric="RGB", alpha="YES"))
+    )
+    names = [{"name": name} for name in ("Red", "Green", "Blue", "Alpha")]
     items = [
+        scene("rgba", {"told": {**rgba, "eo:bands": names}, "plain": rgba}),
         scene("masked", {"red": {**wrong, "href": str(masked)}}),
         scene("upper", {"red": {**wrong, "href": str(upper)}}),
         scene("swath", {"red": {**wrong, "href": str(swath)}}),
@@ -193,7 +199,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 16
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 17
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -210,6 +216,20 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
             chip(ee, ee.Image(f"scenes/{name}"), "swir", 30, 50, -1), np.where(swir, swir, -1)
         )
     assert not swir.all()
+
+
+def test_an_alpha_band_that_an_item_names_is_a_band(locally: Server, files: Path) -> None:
+    """As of Planet's ``visual``, in optional-epsg.json of https://github.com/stac-utils/pystac."""
+    ee = initialize(locally)
+    image = ee.Image("scenes/rgba")
+    told = ["Red", "Green", "Blue", "Alpha"]
+    assert image.bandNames().getInfo() == [*told, "plain_1", "plain_2", "plain_3"]
+    alpha = window(files / "rgba.tif", 30, 50, band=4)
+    assert set(alpha.flat) == {0, 255}
+    np.testing.assert_array_equal(chip(ee, image, "Alpha", 30, 50), alpha)
+    green = np.where(alpha, window(files / "rgba.tif", 30, 50, band=2), 251)
+    for name in ("Green", "plain_2"):
+        np.testing.assert_array_equal(chip(ee, image, name, 30, 50, nodata=251), green)
 
 
 def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> None:

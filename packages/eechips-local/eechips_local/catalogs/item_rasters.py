@@ -47,8 +47,9 @@ class RasterHeader:
         grid: grid of its pixels; None if it does not say where they lie.
         width: columns.
         height: rows.
-        names: descriptions of its bands, without an alpha band that masks the others; None for one without.
+        names: descriptions of its bands; None for one without.
         dtypes: their numpy types.
+        count: number of its bands without a last one that masks the others (alpha), which counts if the item names it.
         levels: decimation factors of its pyramid.
         placed_by: what places its pixels instead of a grid; empty if nothing does.
         nodata_beside: nodata values in a local ``.aux.xml`` file, as of JPEG 2000; empty if there is none.
@@ -59,6 +60,7 @@ class RasterHeader:
     height: int
     names: tuple[str | None, ...]
     dtypes: tuple[str, ...]
+    count: int
     levels: tuple[int, ...]
     placed_by: str = ""
     nodata_beside: tuple[float | None, ...] = ()
@@ -174,13 +176,13 @@ class ItemRasters:
                     raise InvalidError(f"{shown_name(place)} has unsigned numbers of 64 bits, which no image holds.")
                 alpha = dataset.count > 1 and dataset.colorinterp[-1] is ColorInterp.alpha
                 is_mask = alpha and MaskFlags.alpha in dataset.mask_flag_enums[0]
-                count = dataset.count - 1 if is_mask else dataset.count
                 return RasterHeader(
                     grid=_grid_of(dataset),
                     width=dataset.width,
                     height=dataset.height,
-                    names=tuple(dataset.descriptions[:count]),
-                    dtypes=tuple(held_dtype(np.dtype(dtype).name) for dtype in dataset.dtypes[:count]),
+                    names=tuple(dataset.descriptions),
+                    dtypes=tuple(held_dtype(np.dtype(dtype).name) for dtype in dataset.dtypes),
+                    count=dataset.count - 1 if is_mask else dataset.count,
                     levels=FileSource.open(place, self.pool).levels,
                     placed_by=_placed_by(dataset),
                     nodata_beside=nodata_beside,
@@ -243,8 +245,9 @@ class ItemRaster:
             raise InvalidError(
                 f"Image asset '{self.asset_id}': neither the item nor {shown_name(place)} says where its pixels lie."
             )
-        count = len(declared.names) or len(header.names)
-        names = declared.names or (header.names if _are_usable(header.names) else (None,) * count)
+        count = len(declared.names) or header.count
+        own = header.names[:count]
+        names = declared.names or (own if _are_usable(own) else (None,) * count)
         # A single band that the item does not name is known by its asset.
         return BandLayout(names if declared.names or count > 1 else (None,), header.dtypes[:count], grid)
 
