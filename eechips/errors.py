@@ -340,7 +340,7 @@ def describe_shortage(error: BaseException, consumer: str, cure: str) -> str | N
         return None
     if os.strerror(errno.ENOMEM) in library:
         return f"{library.strip()}: {lacks}: {cure}"
-    denies = "its file system does not allow programs (`noexec`): install the packages on another one"
+    denies = "its file system does not allow programs (mounted noexec): install the packages on another one"
     if "Operation not permitted" in library:
         return f"{library.strip()}: {denies}"
     return f"{library.strip()}: either {denies}; or {lacks}: {cure}"

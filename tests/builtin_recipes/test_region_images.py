@@ -25,6 +25,7 @@ from pyproj import Geod
 import eechips
 from eechips.builtin_recipes.rasters.composites import Composites
 from eechips.builtin_recipes.rasters.images import Images
+from eechips.commands.option_names import option_names
 from eechips.errors import RegionError, UsageError
 from eechips.geo.grid import Grid
 from eechips.reports.contact_sheet import layout
@@ -231,6 +232,7 @@ def test_ids_that_are_no_file_names_stay_in_their_folders(
     assert len(set(files)) == 7
     assert all(file.is_file() and file.resolve().parent.parent == run.path / "images" for file in files)
     assert "'a/b' and 'A_B'" in caplog.text
+    assert "column 'region' tells their files apart" in option_names(caplog.text)
     assert "2 features without field" in caplog.text
     widths = _units(run).set_index("region")["width"]
     assert widths["twice"] == 20 > widths["a/b"]

@@ -208,7 +208,7 @@ def _warn_of_equal_names(path: Path, ids: list[Any]) -> None:
         shown = "; ".join(" and ".join(map(repr, some)) for some in groups[:_SHOWN])
         _log.warning(
             "%s: ids that differ only in case or in signs that no file name has are one folder: %s. The manifest's"
-            " column `region` tells their files apart",
+            " column 'region' tells their files apart",
             path,
             shown,
         )
