@@ -237,7 +237,7 @@ def read_places(
     """
     geometries, table, own_crs = read_table(path)
     if len(table) == 0 and (geometries is None or not len(geometries)):
-        raise RegionError(f"{path} holds no rows")
+        raise RegionError(f"{path} holds no rows: a table has a header, and a row for each place")
     digest = hash_vectors(path)
     faults: list[_Fault] = []
     kind: Kind = "points"

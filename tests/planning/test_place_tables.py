@@ -123,7 +123,7 @@ def test_commas_of_metres_may_separate_thousands(tmp_path: Path) -> None:
         ("a,b\n1,2\n", r"no longitude column in .* \(a, b\): name both, as in columns='lon=NAME,lat=NAME'"),
         ("lon,b\n1,2\n", "no latitude column in"),
         ("Lat_WGS84,Lon_WGS84\n1,2\n", "columns='lon=Lon_WGS84,lat=Lat_WGS84'"),
-        ("lon,lat\n", "holds no rows"),
+        ("lon,lat\n", "holds no rows: a table has a header, and a row for each place"),
         ("lon,lat,lon\n1,2,3\n", "more than one column 'lon'"),
         ("", "is empty: a table has a header, and a row for each place"),
         ("lon,lat\n1,2\n1,2,3,4\n", "Expected 2 fields in line 3, saw 4"),
