@@ -196,6 +196,22 @@ def test_external_masks_and_overviews_are_not_copied(tmp_path: Path) -> None:
     np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), "N/x"))[1], noise(1, 600, 600)[0] > 9)
 
 
+def test_a_composite_beside_its_parts_has_names_of_its_own(tmp_path: Path) -> None:
+    """As the Planetary Computer's Sentinel-2: ``visual`` has the bands B04, B03 and B02 once more."""
+    parts = [f"B0{number}" for number in (2, 3, 4)]
+    values = noise(3, 40, 50)
+    for name, own in zip(parts, values, strict=True):
+        raster(tmp_path / f"{name}.tif", own[np.newaxis])
+    raster(tmp_path / "visual.tif", 255 - values)
+    assets = {name: asset(f"{name}.tif", **{"eo:bands": [{"name": name}]}) for name in parts}
+    assets["visual"] = asset("visual.tif", **{"eo:bands": [{"name": name} for name in parts]})
+    ingest(write(tmp_path / "item.json", item("S2", assets)), tmp_path / "store", "S2/x")
+    found = image(FolderStore(tmp_path / "store"), "S2/x")
+    assert [band.name for band in found.bands] == [*parts, *(f"visual_{name}" for name in parts)]
+    for band in range(6):
+        np.testing.assert_array_equal(pixels(found, band)[0], values[band] if band < 3 else 255 - values[band - 3])
+
+
 def test_bands_are_chosen_by_asset_or_by_name(scene: Path, tmp_path: Path) -> None:
     ingest(scene / "item.json", tmp_path / "store", "S2/x", bands=["cloud", "nir"])
     assert [band.name for band in image(FolderStore(tmp_path / "store"), "S2/x").bands] == ["cloud", "nir"]

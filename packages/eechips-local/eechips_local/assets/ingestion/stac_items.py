@@ -91,8 +91,9 @@ def plan(
 ) -> ImagePlan:
     """Return the image that an item is to be.
 
-    Bands are named by the item's assets, or, where an asset has several, as that says. Its properties are the
-    item's, without those that describe files; ``system:time_start`` and ``system:time_end`` are its dates.
+    Bands are named by the item's assets, or, where an asset has several, as that says; those of a composite beside its
+    parts have the asset's name before theirs, as in served catalogues. Its properties are the item's, without those
+    that describe files; ``system:time_start`` and ``system:time_end`` are its dates.
 
     Args:
         asset_id: id of the image.
@@ -247,7 +248,15 @@ def _selected(
             chosen += matching
         every = chosen
     names = [source.name for source in every]
+    if bands is None:
+        try:
+            own = item_metadata.band_names(
+                [(key, [source.name for source in asset_sources[key]]) for key in asset_sources]
+            )
+        except ValueError as error:
+            raise IngestError(f"{item.path}: {error}: choose assets with bands=….") from error
+        names = [name for part in own for name in part]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise IngestError(f"{item.path} has several bands {', '.join(twice)}: choose assets with bands=….")
-    return tuple(every)
+    return tuple(replace(source, name=name) for source, name in zip(every, names, strict=True))
