@@ -105,6 +105,9 @@ REFUSED: dict[str, tuple[Callable[[Any], Any], str]] = {
     "code 17392254032": (
         lambda ee: none(ee).median().gt(1),
         "Image.gt: If one image has no bands, the other must also have no bands. Got 0 and 1."),
+    "code 70311455079": (
+        lambda ee: none(ee).count().unmask(0),
+        "Image.unmask: If one image has no bands, the other must also have no bands. Got 0 and 1."),
     "code 70862344032": (
         lambda ee: ee.Image(none(ee).first()).select("B2"),
         "Image.select: Parameter 'input' is required and may not be null."),

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from eechips_local.evaluation.asset_model import PixelType
-from eechips_local.functions.images.image_math import spread
+from eechips_local.functions.images.image_math import matched, spread
 from eechips_local.functions.registration import function
 from eechips_local.pixels.lazy_image import Image, ImageBand, Mask, Pixels, bands_from
 from eechips_local.pixels.pixelwise_rasters import (
@@ -96,7 +96,12 @@ def self_mask(image: Image) -> Image:
 
 @function("Image.unmask")
 def unmask(input: Image, value: Image | None, sameFootprint: bool) -> Image:
-    """Return the image with a value where it is masked; by default only within its footprint."""
+    """Return the image with a value where it is masked; by default only within its footprint.
+
+    A value for an image without bands is refused, as operators refuse it (code 70311455079).
+    """
+    if value is not None and not input.bands:
+        matched(input, value)
     filler = value if value is not None else constant_image([0])
     fillers = spread(filler, len(input.bands), "value")
     bounded = input.footprint is not None and not input.footprint.unbounded
