@@ -5,6 +5,7 @@ that nothing receives; end a loop that repeats a failing request without an end.
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import io
 import sqlite3
@@ -13,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -96,6 +98,7 @@ class CallExecutor:
         self._program: Program | None = None
         self._has_raised = False
         self._changes: tuple[StateChange, ...] = ()
+        self._written: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         self._has_locked = False  # whether an array was made read-only, by this call or an earlier one of the program
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
         for name in place.packages:
@@ -164,6 +167,11 @@ class CallExecutor:
                 guard_retries(self._may_help, self._observer.pause, self._ends_loop),
             ):
                 result = self._call(folder, position)
+            if left := self._left_open():
+                raise UsageError(
+                    f"the call leaves {some_of(left)} open, and what later calls of its process write there is lost:"
+                    " open it in each call, or return the rows, and let the script write them"
+                )
             files = self._files()
             if self._observer.is_stopped:
                 raise Stopped
@@ -274,6 +282,15 @@ class CallExecutor:
     def _ends_loop(self, error: BaseException) -> bool:
         """Return whether a loop without an end may repeat a request, not whether its items fail for one reason."""
         return self._observer.repeated_failures > _MOST_REFUSALS and classify_error(error) is not None
+
+    def _left_open(self) -> list[str]:
+        """Return the files of the working folder that this call, or an earlier one, writes and has not closed."""
+        self._written.update(self._working_folder.written)
+        if not all(file.closed for file in list(self._written)):
+            gc.collect()
+        open_paths = [Path(path) for file, path in list(self._written.items()) if not file.closed]
+        folder = self._working_folder.folder
+        return [path.relative_to(folder).as_posix() for path in open_paths if path.is_relative_to(folder)]
 
     def _outside(self) -> tuple[str, ...]:
         names, out = self._working_folder.outside, self._place.out

@@ -88,7 +88,7 @@ class WorkingFolder:
             (self.folder / at).mkdir(parents=True, exist_ok=True)
         os.chdir(self.folder / at)
         try:
-            with watch_paths(self, self._threads):
+            with watch_paths(self, self._threads) as self.written:
                 yield
         finally:
             os.chdir(before)
@@ -379,10 +379,8 @@ class WorkingFolder:
         """Return a path relative to the folder, "." for itself; None if it is outside."""
         path = os.path.normpath(Path(name).absolute())
         for root in (str(self.folder), os.path.realpath(self.folder)):
-            if path == root:
-                return "."
-            if path.startswith(root + os.sep):
-                return path[len(root) + 1 :]
+            if path == root or path.startswith(root + os.sep):
+                return path[len(root) + 1 :] or "."
         return None
 
     def _beside(self, name: str) -> str:

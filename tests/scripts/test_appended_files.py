@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -193,3 +194,30 @@ def test_a_killed_script_has_the_tables_of_one_that_was_not(
 def _sorted(folder: Path) -> dict[str, list[bytes]]:
     """Lines of files; those that processes of plain Python append have no fixed order."""
     return {name: sorted(data.splitlines()) for name, data in files(folder).items()}
+
+
+LEFT_OPEN = """
+import multiprocessing
+import os
+
+def open_rows():
+    global rows
+    rows = open(f"rows_{os.getpid()}.csv", "a")
+
+def work(n):
+    rows.write(f"{n}\\n")
+    rows.flush()
+
+if __name__ == "__main__":
+    with multiprocessing.Pool(2, initializer=open_rows) as pool:
+        pool.map(work, range(6))
+"""
+
+
+def test_calls_that_leave_a_file_open_fail(demo_server: Server, tmp_path: Path) -> None:
+    """Lines of all calls but the first of each worker were lost, with exit status 0."""
+    script = tmp_path / "script.py"
+    script.write_text(LEFT_OPEN)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 1
+    assert re.search(r"6 x UsageError: the call leaves rows_\d+\.csv open", result.stderr + result.stdout)

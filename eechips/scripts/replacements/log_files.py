@@ -83,7 +83,7 @@ class LogSettings:
         """Collect what is logged inside the block, by path of the file; nothing where the script's handlers are.
 
         Lines for a standard stream appear at once, unless a module of the worker has such a handler of its own. Files
-        to which handlers of the worker append are closed at the end: the next call opens them in its own folder.
+        of handlers of the worker are closed at the end: the next call opens those for appending in its own folder.
         """
         streams: dict[str, io.StringIO] = {}
         with contextlib.ExitStack() as stack:
@@ -125,9 +125,9 @@ def present_settings() -> bytes | None:
 
 
 def _close_files() -> None:
-    """Close the files to which handlers of this process append, which open them again at the next line."""
+    """Close the files of handlers of this process; those that append open them again at the next line."""
     for handler in (handler for logger in _loggers().values() for handler in logger.handlers):
-        if isinstance(handler, logging.FileHandler) and handler.mode == "a":
+        if isinstance(handler, logging.FileHandler):
             handler.close()
 
 

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import PurePath
 from types import ModuleType
 from typing import Any, Protocol
-from weakref import WeakSet
+from weakref import WeakKeyDictionary, WeakSet
 
 from eechips.scripts.pooling.original_pools import is_of_script
 from eechips.scripts.replacements.name_replacement import change_imported, present_function, replace_names, stand_in
@@ -75,7 +75,7 @@ _MODES = {"connect": "", "write_arrow": "r+", "write_dataframe": "r+"}
 
 
 @contextlib.contextmanager
-def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Iterator[None]:
+def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Iterator[WeakKeyDictionary[Any, str]]:
     """Pass the paths of this thread, and of threads that it starts, to a watcher inside the block.
 
     Python's own functions and those built on them are covered: ``open``, ``os.stat``, ``os.path.exists``,
@@ -85,6 +85,9 @@ def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Ite
     Args:
         threads: threads that earlier blocks have left running, as zarr and fsspec do: they are watched too. Those that
             this block leaves are added.
+
+    Yields:
+        Files that are opened to be written, with their absolute paths.
     """
     functions = _WatchedFunctions(watcher, threads)
     opens = stand_in(io, "open", functions.open)
@@ -121,7 +124,7 @@ def watch_paths(watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> Ite
         changes = {name: partial(change, positions=positions) for name, positions in _OPENING.items()}
         stack.enter_context(change_imported(changes))
         try:
-            yield
+            yield functions.written
         finally:
             threads.update({*threading.enumerate()} - functions.others - {threading.current_thread()})
 
@@ -134,6 +137,7 @@ class _WatchedFunctions:
 
     def __init__(self, watcher: PathWatcher, threads: WeakSet[threading.Thread]) -> None:
         self._watcher = watcher
+        self.written: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         # Threads themselves: the identifier of one that has ended is another's.
         self.others = {*threading.enumerate()} - {threading.current_thread(), *threads}
         self._open = present_function(builtins, "open")
@@ -146,7 +150,10 @@ class _WatchedFunctions:
     def open(self, file: Any, mode: str = "r", *args: Any, **options: Any) -> Any:
         """Open a file as ``open`` does."""
         there = _as_given(file, self._watcher.opened(str(file), mode)) if self._is_watched(file) else file
-        return self._open(there, mode, *args, **options)
+        opened = self._open(there, mode, *args, **options)
+        if self._is_watched(file) and set(mode) & set("wax+"):
+            self.written[opened] = str(PurePath(self._originals["getcwd"](), there))
+        return opened
 
     def open_by_library(
         self, function: Callable[..., Any], name: str, position: int, *args: Any, **options: Any
