@@ -13,6 +13,7 @@ from eechips.geo.polygons import EARTH_RADIUS
 
 Booleans = npt.NDArray[np.bool_]
 Floats = npt.NDArray[np.float64]
+Geometries = npt.NDArray[np.object_]
 Indices = npt.NDArray[np.int64]
 
 SEMI_MAJOR = 6_378_137.0

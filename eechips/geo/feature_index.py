@@ -17,10 +17,18 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from eechips.geo.ellipsoid import LEAST_CURVE, SLACK, Floats, TangentPlanes, boxes_around, normals_of, unit_vectors
+from eechips.geo.ellipsoid import (
+    LEAST_CURVE,
+    SLACK,
+    Booleans,
+    Floats,
+    Geometries,
+    TangentPlanes,
+    boxes_around,
+    normals_of,
+    unit_vectors,
+)
 from eechips.geo.polygons import split_at_antimeridian, wrap_at_antimeridian, wrap_longitudes
-
-Geometries = npt.NDArray[np.object_]
 
 _STEP = 0.005  # degrees: longer edges get further vertices, as they bend in the plane
 _MOST_STEPS = 2_000  # of an edge
@@ -92,7 +100,7 @@ class FeatureIndex:
         distances[(distances >= most) & (distances > 0)] = np.inf
         return distances
 
-    def _is_inside(self, shapes: Geometries) -> npt.NDArray[np.bool_]:
+    def _is_inside(self, shapes: Geometries) -> Booleans:
         """Return whether a point of each shape lies in a polygon."""
         points = shapely.point_on_surface(shapes)
         inside = np.zeros(len(shapes), dtype=bool)

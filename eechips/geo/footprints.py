@@ -15,6 +15,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.ellipsoid import Floats, Geometries
 from eechips.geo.grid import Grid
 from eechips.geo.polygons import wrap_at_antimeridian
 
@@ -26,7 +27,7 @@ _HALF_TURN = 179.0  # degrees of longitude: a longer step between two vertices p
 _INSET = 1e-6  # share of a grid's size by which an outline that passes exactly through a pole is shrunk
 
 
-def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
+def footprints(grids: Sequence[Grid | None]) -> Geometries:
     """Compute the outlines of many grids at once, in degrees of WGS84.
 
     Edges get as many vertices between their ends as an accuracy of a tenth of a pixel takes, at most 63. The outline of
@@ -59,7 +60,7 @@ def footprints(grids: Sequence[Grid | None]) -> npt.NDArray[np.object_]:
     return outlines
 
 
-def grid_corners(grids: Sequence[Grid], inset: float = 0.0) -> npt.NDArray[np.float64]:
+def grid_corners(grids: Sequence[Grid], inset: float = 0.0) -> Floats:
     """Return x and y of the corners of grids, (n, 4, 2), anticlockwise if north is up; grids may be rotated.
 
     Args:
@@ -72,7 +73,7 @@ def grid_corners(grids: Sequence[Grid], inset: float = 0.0) -> npt.NDArray[np.fl
     return np.stack([a * columns + b * rows + c, d * columns + e * rows + f], axis=-1)
 
 
-def _pieces(crs: str, corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.int_]:
+def _pieces(crs: str, corners: Floats, sizes: npt.NDArray[np.int_]) -> npt.NDArray[np.int_]:
     """Return the number of pieces of each grid's edges, a power of two: n pieces reduce the deviation by n²."""
     edges = np.hypot(*np.moveaxis(np.roll(corners, -1, axis=1) - corners, -1, 0)).max(axis=1)
     is_long = edges > _LONG_EDGE * (1.0 if parse_crs(crs).is_geographic else _METRES_PER_DEGREE)
@@ -89,20 +90,20 @@ def _pieces(crs: str, corners: npt.NDArray[np.float64], sizes: npt.NDArray[np.in
     return np.where(is_long, _MAX_PIECES, 2 ** powers.astype(int))
 
 
-def divide_edges(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
+def divide_edges(corners: Floats, pieces: int) -> Floats:
     """Cut the edges between corners (n, 4, 2) into pieces; return open rings (n, 4 * pieces, 2)."""
     shares = (np.arange(pieces) / pieces)[:, None]
     starts, ends = corners[:, :, None], np.roll(corners, -1, axis=1)[:, :, None]
     return (starts * (1 - shares) + ends * shares).reshape(len(corners), -1, 2)
 
 
-def _ring(corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.float64]:
+def _ring(corners: Floats, pieces: int) -> Floats:
     """Return the same, closed."""
     points = divide_edges(corners, pieces)
     return np.concatenate([points, points[:, :1]], axis=1)
 
 
-def _unwrapped(crs: str, rings: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _unwrapped(crs: str, rings: Floats) -> Floats:
     """Convert rings to longitude and latitude with continuous longitudes; NaN for rings that cannot be projected."""
     lonlat = unproject(crs, rings.reshape(-1, 2)).reshape(rings.shape)
     whole = np.isfinite(lonlat).all(axis=(1, 2))
@@ -111,7 +112,7 @@ def _unwrapped(crs: str, rings: npt.NDArray[np.float64]) -> npt.NDArray[np.float
     return lonlat
 
 
-def _outlines(crs: str, corners: npt.NDArray[np.float64], pieces: int) -> npt.NDArray[np.object_]:
+def _outlines(crs: str, corners: Floats, pieces: int) -> Geometries:
     lonlat = _unwrapped(crs, _ring(corners, pieces))
     with np.errstate(invalid="ignore"):
         passes = (np.abs(np.diff(lonlat[..., 0], axis=1)) > _HALF_TURN) | (np.abs(lonlat[:, 1:, 1]) > 90.0 - 1e-9)
@@ -134,7 +135,7 @@ def _outlines(crs: str, corners: npt.NDArray[np.float64], pieces: int) -> npt.ND
     return outlines
 
 
-def _around_pole(crs: str, ring: npt.NDArray[np.float64], corners: npt.NDArray[np.float64]) -> Any:
+def _around_pole(crs: str, ring: Floats, corners: Floats) -> Any:
     """Return the polygon between a ring that goes once around the Earth and the pole inside it."""
     # The other pole, if the projection can place it, lies far outside the box of the corners.
     north = project(crs, [(0.0, 90.0)])[0]

@@ -15,11 +15,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import shapely
 
 from eechips.errors import RegionError
+from eechips.geo.ellipsoid import Geometries
 from eechips.geo.geometry_depth import is_too_deep
 
 _TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -159,7 +159,7 @@ def with_decimal_points(path: Path, table: pa.Table, names: Sequence[str], *, ma
     return table
 
 
-def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[npt.NDArray[np.object_], str | None]:
+def parse_wkt(path: Path, table: pa.Table, name: str) -> tuple[Geometries, str | None]:
     """Parse a column of geometries as WKT.
 
     Args:

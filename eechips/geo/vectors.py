@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import shapely
 from pyproj import CRS, Transformer
@@ -22,6 +21,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.geo.crs import find_column
+from eechips.geo.ellipsoid import Floats, Geometries, Indices
 from eechips.geo.file_crs import SHOWN_CRS, choose_crs, crs_cure, parse_file_crs
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.text_tables import WKT_NAMES, is_text_table, parse_wkt, read_text_table
@@ -71,9 +71,9 @@ class Vectors:
     """
 
     path: Path
-    geometries: npt.NDArray[np.object_]
+    geometries: Geometries
     attributes: pd.DataFrame
-    numbers: npt.NDArray[np.int64]
+    numbers: Indices
     repaired: str = ""
 
 
@@ -116,8 +116,8 @@ def read_vectors(
 
 
 def repair(
-    path: Path | str, geometries: npt.NDArray[np.object_], name: Callable[[int], str], *, needs_area: bool = True
-) -> tuple[npt.NDArray[np.object_], str]:
+    path: Path | str, geometries: Geometries, name: Callable[[int], str], *, needs_area: bool = True
+) -> tuple[Geometries, str]:
     """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 
     Args:
@@ -161,7 +161,7 @@ def _describe_change(before: float, after: float) -> str:
     return f"changed by {percent:+.2g}%" if abs(percent) >= 0.01 else "is unchanged"
 
 
-def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
+def read_features(path: Path) -> tuple[Geometries, pa.Table]:
     """Read all features of a vector file, of any geometry type, repair polygons, and reproject them to EPSG:4326.
 
     Polygons without area become lines or points, which have a distance too.
@@ -182,9 +182,7 @@ def read_features(path: Path) -> tuple[npt.NDArray[np.object_], pa.Table]:
     return to_wgs84(path, geometries, known_crs), attributes
 
 
-def read_table(
-    path: Path, *, notes: int = logging.WARNING
-) -> tuple[npt.NDArray[np.object_] | None, pa.Table, str | None]:
+def read_table(path: Path, *, notes: int = logging.WARNING) -> tuple[Geometries | None, pa.Table, str | None]:
     """Read the rows of a file that may have geometries, or columns of coordinates.
 
     Args:
@@ -246,9 +244,7 @@ def _is_gzip(path: Path) -> bool:
         return stream.read(len(_GZIP)) == _GZIP
 
 
-def _read(
-    path: Path, crs: str | None, crs_option: str | None, notes: int
-) -> tuple[npt.NDArray[np.object_], pa.Table, str]:
+def _read(path: Path, crs: str | None, crs_option: str | None, notes: int) -> tuple[Geometries, pa.Table, str]:
     """Return the unprojected geometries in two dimensions, the other columns, and the CRS.
 
     Raises:
@@ -267,9 +263,9 @@ def _read(
     return geometries, attributes, choose_crs(path, own_crs, crs, crs_option)
 
 
-def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+def _flat(path: Path, geometries: Geometries) -> Geometries:
     """Return geometries in two dimensions; raise RegionError, with the row, if a coordinate is not finite."""
-    flat: npt.NDArray[np.object_] = np.asarray(shapely.force_2d(geometries), dtype=object)
+    flat: Geometries = np.asarray(shapely.force_2d(geometries), dtype=object)
     coordinates, rows = shapely.get_coordinates(flat, return_index=True)
     wrong = np.flatnonzero(~np.isfinite(coordinates).all(axis=1))
     if len(wrong):
@@ -277,9 +273,7 @@ def _flat(path: Path, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.obj
     return flat
 
 
-def _find_polygons(
-    path: Path, geometries: npt.NDArray[np.object_], attributes: pa.Table, notes: int
-) -> npt.NDArray[np.int64]:
+def _find_polygons(path: Path, geometries: Geometries, attributes: pa.Table, notes: int) -> Indices:
     """Return the indices of the features that have a geometry; log how many have none, or an empty one.
 
     Raises:
@@ -306,7 +300,7 @@ def _feature(index: int, attributes: pa.Table) -> str:
     return f"feature {index + 1}" + (f" ({', '.join(values)})" if values else "")
 
 
-def to_wgs84(path: Path, geometries: npt.NDArray[np.object_], crs: str) -> npt.NDArray[np.object_]:
+def to_wgs84(path: Path, geometries: Geometries, crs: str) -> Geometries:
     """Reproject geometries to EPSG:4326, x is longitude.
 
     Args:
@@ -356,7 +350,7 @@ def _unwrapped(path: Path, index: int, geometry: BaseGeometry) -> BaseGeometry:
     )
 
 
-def _ring(path: Path, index: int, ring: BaseGeometry, around: BaseGeometry | None = None) -> npt.NDArray[np.float64]:
+def _ring(path: Path, index: int, ring: BaseGeometry, around: BaseGeometry | None = None) -> Floats:
     coordinates = shapely.get_coordinates(ring)
     longitudes = np.unwrap(coordinates[:, 0], period=360.0)
     if abs(longitudes[-1] - longitudes[0]) > 180.0:

@@ -20,6 +20,7 @@ from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import find_utm_crs, parse_crs, project, utm_crs
+from eechips.geo.ellipsoid import Floats
 from eechips.geo.grid import Grid, Transform, metres_per_unit, nominal_scale
 from eechips.geo.polygons import join_at_antimeridian, wrap_longitudes
 from eechips.planning.asset_metadata import fetch_metadata
@@ -289,7 +290,7 @@ def _refuse_cut(crs: str, latitude: float) -> None:
         raise RegionError(f"the region crosses the antimeridian, where {crs} ends: choose crs='utm' or crs='EPSG:4326'")
 
 
-def _window(base_grid: Grid, xy: npt.NDArray[np.float64]) -> Grid:
+def _window(base_grid: Grid, xy: Floats) -> Grid:
     (west, south), (east, north) = xy.min(axis=0).tolist(), xy.max(axis=0).tolist()
     corners = [base_grid.pixel(x, y) for x in (west, east) for y in (south, north)]
     (column, end_column), (row, end_row) = map(pixel_span, zip(*corners, strict=True))

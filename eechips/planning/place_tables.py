@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import shapely
 
 from eechips.errors import RegionError
 from eechips.geo.crs import LAT_NAMES, LON_NAMES, find_column
+from eechips.geo.ellipsoid import Booleans, Floats, Geometries, Indices
 from eechips.geo.file_crs import WGS84, choose_crs, crs_cure
 from eechips.geo.text_tables import DECIMAL_COMMA, guess_date_formats, is_text_table, name_rows, with_decimal_points
 from eechips.geo.vector_paths import hash_vectors
@@ -47,7 +47,7 @@ _MOST_DEGREES = 1000.0  # greater coordinates are metres, not mistyped degrees
 class _Fault:
     """Rows of a file that cannot be used, and why."""
 
-    rows: npt.NDArray[np.int64]
+    rows: Indices
     reason: str
 
     def __str__(self) -> str:
@@ -71,7 +71,7 @@ class Places:
     path: Path
     sha256: str
     kind: Kind
-    geometries: npt.NDArray[np.object_]
+    geometries: Geometries
     table: pa.Table
     reading: dict[str, Any] = field(default_factory=dict)
     has_geometries: bool = False
@@ -80,11 +80,11 @@ class Places:
         return len(self.geometries)
 
     @property
-    def known(self) -> npt.NDArray[np.int64]:
+    def known(self) -> Indices:
         """Indices of the rows that have a geometry."""
         return np.flatnonzero(~shapely.is_missing(self.geometries))
 
-    def moments(self, field: str, date_format: str | None = None) -> npt.NDArray[np.float64]:
+    def moments(self, field: str, date_format: str | None = None) -> Floats:
         """Read a column of dates.
 
         Args:
@@ -114,7 +114,7 @@ class Places:
                 faults += _missing(np.isnan(moments), wrong_dates, f"no date in {dates[0]!r}")
         return faults
 
-    def _parse_dates(self, field: str, date_format: str | None) -> tuple[npt.NDArray[np.float64], list[_Fault]]:
+    def _parse_dates(self, field: str, date_format: str | None) -> tuple[Floats, list[_Fault]]:
         """Return what :meth:`moments` returns, and the fault of values that are no dates, if there are any."""
         import pandas as pd
 
@@ -274,13 +274,13 @@ def _raise_faults(path: Path, faults: Sequence[_Fault]) -> None:
         raise RegionError(f"{name_rows(path)} has {len(faults)} faults", list(map(str, faults)))
 
 
-def _missing(is_missing: npt.NDArray[np.bool_], faults: Sequence[_Fault], reason: str) -> list[_Fault]:
+def _missing(is_missing: Booleans, faults: Sequence[_Fault], reason: str) -> list[_Fault]:
     """Return the fault of rows that lack something, if there are any. Rows that have another fault do not count."""
     rows = np.setdiff1d(np.flatnonzero(is_missing), np.concatenate([[], *(fault.rows for fault in faults)]))
     return [_Fault(rows, reason)] if len(rows) else []
 
 
-def _from_columns(table: pa.Table, lon_name: str, lat_name: str, faults: list[_Fault]) -> npt.NDArray[np.object_]:
+def _from_columns(table: pa.Table, lon_name: str, lat_name: str, faults: list[_Fault]) -> Geometries:
     """Return points from columns; add faults of rows whose coordinates are no numbers, or that have one of the two."""
     lon, wrong_lon = _coordinates(table, lon_name, faults)
     lat, wrong_lat = _coordinates(table, lat_name, faults)
@@ -290,9 +290,9 @@ def _from_columns(table: pa.Table, lon_name: str, lat_name: str, faults: list[_F
     return points(lon, lat)
 
 
-def points(lon: npt.NDArray[np.float64], lat: npt.NDArray[np.float64]) -> npt.NDArray[np.object_]:
+def points(lon: Floats, lat: Floats) -> Geometries:
     """Return points as geometries; None where a coordinate is NaN."""
-    geometries: npt.NDArray[np.object_] = shapely.points(lon, lat)
+    geometries: Geometries = shapely.points(lon, lat)
     geometries[np.isnan(lon) | np.isnan(lat)] = None
     return geometries
 
@@ -318,9 +318,7 @@ def _find_column(path: Path, table: pa.Table, wanted: str | None, names: Sequenc
     return name
 
 
-def _coordinates(
-    table: pa.Table, name: str, faults: list[_Fault]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+def _coordinates(table: pa.Table, name: str, faults: list[_Fault]) -> tuple[Floats, Booleans]:
     """Return a column of coordinates as numbers, NaN where it has none, and where it has something else; add that."""
     import pandas as pd
 
@@ -330,7 +328,7 @@ def _coordinates(
         values = values.str.strip()
         values = values.mask(values == "")
     parsed = pd.to_numeric(values, errors="coerce")
-    numbers: npt.NDArray[np.float64] = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
+    numbers: Floats = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
     says_nan = values.astype(str).str.lower().isin(["nan", "na", "null", "none"])
     missing = values.isna().to_numpy() | np.asarray(says_nan, dtype=np.bool_)
     is_wrong = ~missing & ~np.isfinite(numbers)
@@ -344,14 +342,14 @@ def _coordinates(
     return np.where(is_wrong, np.nan, numbers), is_wrong
 
 
-def _single_points(geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+def _single_points(geometries: Geometries) -> Geometries:
     """Replace multipoints of one point, as programs write of whole layers, by the point, and empty ones by None."""
     is_multiple = shapely.get_type_id(geometries) == shapely.GeometryType.MULTIPOINT
     is_single = is_multiple & (shapely.get_num_geometries(geometries) < 2)
     return np.where(is_single, shapely.get_geometry(geometries, 0), geometries)
 
 
-def _kind(path: Path, geometries: npt.NDArray[np.object_]) -> Kind:
+def _kind(path: Path, geometries: Geometries) -> Kind:
     there = ~shapely.is_missing(geometries)
     kinds = {shapely.GeometryType(number).name for number in np.unique(shapely.get_type_id(geometries[there]))}
     if kinds <= {"POINT"} and kinds:
@@ -367,7 +365,7 @@ def _check_kind(path: Path, kind: Kind, only: Kind | None) -> None:
         raise RegionError(f"{path} holds {kind}: {_WANTED[only]}")
 
 
-def _range_faults(path: Path, geometries: npt.NDArray[np.object_]) -> list[_Fault]:
+def _range_faults(path: Path, geometries: Geometries) -> list[_Fault]:
     """Return the faults of coordinates that are out of range, one for each such row."""
     bounds = shapely.bounds(geometries)
     with np.errstate(invalid="ignore"):
@@ -382,7 +380,7 @@ def _range_faults(path: Path, geometries: npt.NDArray[np.object_]) -> list[_Faul
     return faults
 
 
-def _normalized(kind: Kind, geometries: npt.NDArray[np.object_]) -> npt.NDArray[np.object_]:
+def _normalized(kind: Kind, geometries: Geometries) -> Geometries:
     """Replace empty geometries by None, and wrap longitudes of points to -180 to 180."""
     geometries = geometries.copy()
     geometries[shapely.is_empty(geometries)] = None
@@ -422,7 +420,7 @@ def _no_date(field: str, texts: Sequence[str], date_format: str | None, *, is_ra
     return f"{fault}; give its format, as in columns={advice}, or, if there are several, write all as YYYY-MM-DD"
 
 
-def _rows(indices: npt.NDArray[np.int64]) -> str:
+def _rows(indices: Indices) -> str:
     """Return ``row 3``, or ``rows 3, 7, 9 and 12 more``, counted from 1 without the header."""
     numbers = [f"{int(index) + 1:,}" for index in indices[:_SHOWN]]
     more = len(indices) - len(numbers)

@@ -13,6 +13,7 @@ import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.crs import parse_crs, project, unproject
+from eechips.geo.ellipsoid import Floats
 from eechips.geo.grid import TURN, Grid, Window, antimeridian_columns
 
 BLOCK = 256
@@ -140,7 +141,7 @@ def project_region(grid: Grid, region: BaseGeometry) -> BaseGeometry:
     fine = shapely.segmentize(region, max(east - west, north - south) / 200)
     is_geographic = parse_crs(grid.crs).is_geographic
 
-    def to_grid(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def to_grid(xy: Floats) -> Floats:
         turns = np.floor((xy[:, 0] + 180.0) / TURN) * TURN
         projected = project(grid.crs, np.column_stack([xy[:, 0] - turns, xy[:, 1]]))
         return projected + np.column_stack([turns, np.zeros(len(turns))]) if is_geographic else projected

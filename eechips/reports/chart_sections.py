@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from eechips.geo.ellipsoid import Floats
 from eechips.reports.markup import Markup, element
 from eechips.reports.region_series import label_columns
 from eechips.reports.report_data import ReportData
@@ -111,9 +111,9 @@ def series(data: ReportData) -> Markup | None:
     return section("series", "Time series", legend(labels), element("div", *plots, class_="plots"), small_print(note))
 
 
-def _days(index: Any) -> npt.NDArray[np.float64]:
+def _days(index: Any) -> Floats:
     """Convert dates to days since 1970."""
-    days: npt.NDArray[np.float64] = index.to_numpy().astype("datetime64[s]").astype(np.int64) / _SECONDS_PER_DAY
+    days: Floats = index.to_numpy().astype("datetime64[s]").astype(np.int64) / _SECONDS_PER_DAY
     return days
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from eechips.geo.ellipsoid import Floats, Geometries
 from eechips.geo.polygons import wrap_longitudes
 from eechips.manifest.pictures.display_styles import class_names
 from eechips.reports.region_outlines import Ring
@@ -37,7 +38,7 @@ def load_basemap() -> dict[str, Any]:
     return borders
 
 
-def names_of(places: npt.NDArray[np.float64]) -> list[str | None]:
+def names_of(places: Floats) -> list[str | None]:
     """Return the country or state that contains each place (n, 2), approximately; None for NaN."""
     names, tree = _tree()
     known = np.flatnonzero(np.isfinite(places).all(axis=1))
@@ -145,7 +146,7 @@ def _cleaned(value: Any) -> Any:
     return [_cleaned(member) for member in value] if isinstance(value, (list, tuple)) else value
 
 
-def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Ring]) -> dict[str, Any]:
+def _map(units: UnitColumns, centres: Floats, roi: Sequence[Ring]) -> dict[str, Any]:
     whole = np.logical_and.reduce(np.isfinite(centres), axis=1)
     places = np.where(whole[:, None], centres, 0.0)
     return {
@@ -157,7 +158,7 @@ def _map(units: UnitColumns, centres: npt.NDArray[np.float64], roi: Sequence[Rin
     }
 
 
-def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _joined(centres: Floats) -> Floats:
     """Shift longitudes so that the widest gap without units is at the edge of the map."""
     shifted = centres.copy()
     longitudes = np.sort(centres[np.isfinite(centres[:, 0]), 0] % 360.0)
@@ -171,7 +172,7 @@ def _joined(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return shifted
 
 
-def _shapes(shapes: npt.NDArray[np.object_], centres: npt.NDArray[np.float64]) -> dict[str, Any]:
+def _shapes(shapes: Geometries, centres: Floats) -> dict[str, Any]:
     """Return the corners of outlines relative to their centres, as integers in units of ``scale`` degrees.
 
     ``ends`` has the end of each outline in the list; ``gap`` separates the rings of an outline.

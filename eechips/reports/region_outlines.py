@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.geo.crs import is_usable, parse_crs, project
+from eechips.geo.ellipsoid import Booleans, Floats
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import recorded_grid
@@ -125,7 +125,7 @@ class RegionOutlines:
         return [shapely.transform(line, lambda xy: project(grid.crs, xy)) for line in lines]
 
 
-def _rasterized(lines: Sequence[BaseGeometry], grid: Grid, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
+def _rasterized(lines: Sequence[BaseGeometry], grid: Grid, shape: tuple[int, ...]) -> Booleans:
     """Return the pixels of a picture of a grid that lines in its CRS cross."""
     from rasterio.features import rasterize
 
@@ -133,10 +133,10 @@ def _rasterized(lines: Sequence[BaseGeometry], grid: Grid, shape: tuple[int, ...
     a, b, c, d, e, f = (~grid.affine)[:6]
     size = [width / grid.width, height / grid.height]
 
-    def to_pixels(xy: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    def to_pixels(xy: Floats) -> Floats:
         x, y = xy.T
         return np.column_stack([a * x + b * y + c, d * x + e * y + f]) * size
 
     moved = [shapely.transform(line, to_pixels) for line in lines]
-    drawn: npt.NDArray[np.bool_] = rasterize(moved, out_shape=(height, width), dtype="uint8").astype(np.bool_)
+    drawn: Booleans = rasterize(moved, out_shape=(height, width), dtype="uint8").astype(np.bool_)
     return drawn

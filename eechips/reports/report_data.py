@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import shapely
 from shapely.errors import GEOSException
@@ -18,6 +17,7 @@ from shapely.errors import GEOSException
 from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.geo.crs import LAT_NAMES, LON_NAMES, find_column
+from eechips.geo.ellipsoid import Floats
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.pictures.display_styles import display_styles
 from eechips.manifest.refetch_audit import Audit
@@ -71,7 +71,7 @@ class ReportData:
     failures: Sequence[Failure]
     roi: Sequence[Ring]
     is_beside: bool
-    compute: npt.NDArray[np.float64]
+    compute: Floats
     audits: Sequence[Audit]
 
 
@@ -108,7 +108,7 @@ def read_report_data(run: Run, *, thumbnails: int, most: int, seed: int, is_besi
     )
 
 
-def _compute(run: Run) -> npt.NDArray[np.float64]:
+def _compute(run: Run) -> Floats:
     with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
         rows = ledger.rows(("eecu_seconds",))
         eecu_seconds = np.array([value for (value,) in rows if isinstance(value, (int, float))], dtype=np.float64)

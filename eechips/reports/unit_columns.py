@@ -17,6 +17,7 @@ import shapely
 
 from eechips.errors import UsageError
 from eechips.geo.crs import is_usable
+from eechips.geo.ellipsoid import Floats, Geometries
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid, recorded_grid
@@ -89,10 +90,10 @@ class UnitColumns:
     states: Sequence[str]
     files: Sequence[str | None]
     bytes: npt.NDArray[np.int64]
-    valid: npt.NDArray[np.float64]
+    valid: Floats
     errors: Sequence[str | None]
-    centres: npt.NDArray[np.float64]
-    outlines: npt.NDArray[np.object_]
+    centres: Floats
+    outlines: Geometries
     columns: Sequence[UnitColumn]
     tallies: Mapping[str, Mapping[tuple[Any, str], int]]
     completing: frozenset[int] = frozenset()
@@ -244,7 +245,7 @@ def _fields(unit: Mapping[str, Any], identifier: str, number: int) -> dict[str, 
     }
 
 
-def _places(rows: Sequence[_Row]) -> tuple[npt.NDArray[np.object_], npt.NDArray[np.float64]]:
+def _places(rows: Sequence[_Row]) -> tuple[Geometries, Floats]:
     """Return outlines and centres of units."""
     # Recipes may name any CRS.
     outlines = footprints([row.grid if row.grid is not None and is_usable(row.grid.crs) else None for row in rows])
@@ -325,7 +326,7 @@ def _layers(unit: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
                 yield value[name]
 
 
-def centres_of(outlines: npt.NDArray[np.object_]) -> npt.NDArray[np.float64]:
+def centres_of(outlines: Geometries) -> Floats:
     """Return longitude and latitude of the middle of outlines, (n, 2); NaN without an outline."""
     centres = np.full((len(outlines), 2), np.nan)
     known = outlines != None  # noqa: E711 - element by element

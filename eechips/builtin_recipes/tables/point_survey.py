@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 
+from eechips.geo.ellipsoid import Geometries
 from eechips.geo.grid import Grid, nominal_scale
 from eechips.planning import asset_metadata
 from eechips.planning.areas import place_groups
@@ -113,7 +113,7 @@ def summarize_source(bands: Sequence[asset_metadata.Band], mode: Mode) -> Source
 def count_images(
     summary: SourceSummary,
     queries: Sequence[SceneQuery],
-    places: npt.NDArray[np.object_],
+    places: Geometries,
     days: tuple[str | None, str | None],
     reach: float,
 ) -> SourceSummary:
@@ -147,7 +147,7 @@ def count_images(
     return summary if union > _MOST_SCENES else replace(summary, is_aligned=_are_aligned(queries, places))
 
 
-def _are_aligned(queries: Sequence[SceneQuery], places: npt.NDArray[np.object_]) -> bool:
+def _are_aligned(queries: Sequence[SceneQuery], places: Geometries) -> bool:
     """Return whether all images of each query that meet the box around all places share a pixel grid."""
     box = box_around_all(places)  # without one, more images do no harm
     scenes = []

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from eechips.builtin_recipes.chosen_dataset import ChosenDataset, choose_dataset
@@ -28,6 +27,7 @@ from eechips.engine.run_options import LedgerOptions
 from eechips.errors import RegionError, UsageError
 from eechips.formats import TABLE_FORMATS
 from eechips.formats.parquet import IMPORTS
+from eechips.geo.ellipsoid import Floats, Indices
 from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
 from eechips.option_fields import takes
 from eechips.planning import asset_metadata
@@ -216,7 +216,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             for start, end in summary.ranges:
                 yield {"kind": "cell", **summary.to_json(), **own, "start": start, "end": end}
 
-    def _complete_rows(self, moments: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int64]:
+    def _complete_rows(self, moments: Floats | None) -> Indices:
         """Return the indices of rows with a place and, if rows have dates, a date; warn of the others.
 
         Raises:
@@ -287,7 +287,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
             return bands if self.options.composite == "mean" else ()
         return self.statistics.columns_of("mean", bands) if self.options.composite in (None, "latest", "mean") else ()
 
-    def _moments(self) -> npt.NDArray[np.float64] | None:
+    def _moments(self) -> Floats | None:
         """Return the moment of each row's date, in milliseconds since 1970; None if rows have no dates."""
         if (date := self.place_columns.date) is None:
             return None
@@ -297,7 +297,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         # The moment of a date is noon, so that morning and evening of the day are equally near.
         return np.where(moments % DAY == 0, moments + DAY / 2, moments)
 
-    def _survey(self, rows: npt.NDArray[np.int64], moments: npt.NDArray[np.float64] | None) -> SourceSummary:
+    def _survey(self, rows: Indices, moments: Floats | None) -> SourceSummary:
         """Summarise the dataset and the cost of its values."""
         source, days = self.source, self._days(moments)
         about = source.fetch_metadata(*days, around=box_around_all(self.places.geometries[rows]))
@@ -312,7 +312,7 @@ class PointValues(BuiltinRecipe[PointsOptions]):
         queries = [SceneQuery(images, source.dataset_id, band) for band in bands]
         return count_images(summary, queries, self.places.geometries[rows], days, reach)
 
-    def _days(self, moments: npt.NDArray[np.float64] | None) -> tuple[str | None, str | None]:
+    def _days(self, moments: Floats | None) -> tuple[str | None, str | None]:
         """Return the first day of images and the day after the last: near the dates of the rows, if they have some."""
         start, end = self.options.start, self.options.end
         if moments is None:

@@ -14,13 +14,12 @@ from typing import Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.client.table_rows import PAGE_SIZE
 from eechips.errors import RequestError
-from eechips.geo.ellipsoid import Booleans, Floats
+from eechips.geo.ellipsoid import Booleans, Floats, Geometries
 from eechips.geo.polygons import enlarge_bounds
 from eechips.planning import planning_requests
 from eechips.planning.areas.regions import planar_geometry
@@ -147,7 +146,7 @@ def divide_tables(
         yield from sorted(cells_by_table[table], key=lambda table_cell: table_cell.path)
 
 
-def anchors(geometries: npt.NDArray[np.object_], region: BaseGeometry) -> Floats:
+def anchors(geometries: Geometries, region: BaseGeometry) -> Floats:
     """Return a point of each geometry inside a region, which depends on nothing else.
 
     Args:

@@ -19,7 +19,7 @@ import numpy.typing as npt
 import shapely
 
 from eechips.geo.crs import project
-from eechips.geo.ellipsoid import Indices, normals_of
+from eechips.geo.ellipsoid import Booleans, Floats, Geometries, Indices, normals_of
 from eechips.geo.grid import METRES_PER_DEGREE, Grid
 from eechips.planning.areas.zones import ZoneShapes
 
@@ -76,7 +76,7 @@ class _Loads:
 
     cost: Cost
     keys: Indices
-    more: npt.NDArray[np.float64]
+    more: Floats
     sizes: npt.NDArray[Any]
     most: int
 
@@ -93,12 +93,12 @@ class _Loads:
 
 
 def divide_places(
-    lonlat: npt.NDArray[np.float64],
+    lonlat: Floats,
     cost: Cost,
     *,
     sizes: Indices | None = None,
-    areas: npt.NDArray[np.float64] | None = None,
-    moments: npt.NDArray[np.float64] | None = None,
+    areas: Floats | None = None,
+    moments: Floats | None = None,
     most: int = MOST_PLACES,
 ) -> Iterator[Indices]:
     """Divide places into groups that fit into one request each.
@@ -141,9 +141,7 @@ def divide_places(
         waiting.extend(np.sort(some[half]) for half in (order[middle:], order[:middle]))
 
 
-def divide_shapes(
-    shapes: npt.NDArray[np.object_], cost: Cost, moments: npt.NDArray[np.float64] | None = None
-) -> Iterator[Indices]:
+def divide_shapes(shapes: Geometries, cost: Cost, moments: Floats | None = None) -> Iterator[Indices]:
     """Divide points or polygons into groups by their centres; see :func:`divide_places`.
 
     Args:
@@ -155,7 +153,7 @@ def divide_shapes(
     return divide_places(centres, cost, sizes=sizes, areas=areas, moments=moments)
 
 
-def tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
+def tile_keys(lonlat: Floats, tile: float) -> Indices:
     """Return a number for each place, equal for places in the same tile; the service's tiles lie elsewhere."""
     step = math.degrees(tile / _RADIUS)
     row = np.floor((lonlat[:, 1] + 90.0) / step)
@@ -167,9 +165,7 @@ def tile_keys(lonlat: npt.NDArray[np.float64], tile: float) -> Indices:
 _CLOSE = 1e-6  # of a pixel: points within this distance of an edge may be on either side
 
 
-def merge_duplicates(
-    shapes: npt.NDArray[np.object_], moments: npt.NDArray[np.float64] | None, base_grid: Grid | None
-) -> list[npt.NDArray[np.int64]]:
+def merge_duplicates(shapes: Geometries, moments: Floats | None, base_grid: Grid | None) -> list[Indices]:
     """Group places with equal values: equal shapes, or points in one pixel, at the same moment.
 
     Args:
@@ -185,7 +181,7 @@ def merge_duplicates(
         a, b, c, d, e, f = base_grid.transform
         xy = project(base_grid.crs, shapely.get_coordinates(shapes)) - (c, f)
         pixel = np.column_stack([e * xy[:, 0] - b * xy[:, 1], a * xy[:, 1] - d * xy[:, 0]]) / (a * e - b * d)
-        is_within: npt.NDArray[np.bool_] = np.isfinite(pixel) & (np.abs(pixel - np.round(pixel)) > _CLOSE)
+        is_within: Booleans = np.isfinite(pixel) & (np.abs(pixel - np.round(pixel)) > _CLOSE)
         inside = np.asarray(is_within.all(axis=1))
         whole = np.floor(np.where(inside[:, None], pixel, 0)).astype(np.int64)
         keys[inside] = [pair.tobytes() for pair in whole[inside]]

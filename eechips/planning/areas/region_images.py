@@ -19,6 +19,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.client.chip_parameters import grid_rectangle
 from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, unproject
+from eechips.geo.ellipsoid import Geometries
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid, metres_per_unit
 from eechips.geo.polygons import enlarge_bounds, region_centre
@@ -163,7 +164,7 @@ def _with_grid_scenes(query: SceneQuery, places: Sequence[RegionScenes]) -> Iter
         yield replace(place, scenes=tuple(scenes))
 
 
-def _nearby(shapes: npt.NDArray[np.object_]) -> Iterator[npt.NDArray[np.int_]]:
+def _nearby(shapes: Geometries) -> Iterator[npt.NDArray[np.int_]]:
     """Yield indices of shapes, at most ``_AT_ONCE``, in the order of cells of a degree."""
     bounds = shapely.bounds(shapes)
     column, row = np.floor((bounds[:, :2] + bounds[:, 2:]).T / 2 / _CELL)
@@ -172,7 +173,7 @@ def _nearby(shapes: npt.NDArray[np.object_]) -> Iterator[npt.NDArray[np.int_]]:
         yield order[start : start + _AT_ONCE]
 
 
-def _find(query: SceneQuery, shapes: npt.NDArray[np.object_], grids: Sequence[Grid] | None) -> Iterator[list[Scene]]:
+def _find(query: SceneQuery, shapes: Geometries, grids: Sequence[Grid] | None) -> Iterator[list[Scene]]:
     """Yield the images that meet each shape, or each grid if there are grids, by time."""
 
     def ask(numbers: Sequence[int]) -> list[list[Scene]]:
@@ -193,7 +194,7 @@ def _find(query: SceneQuery, shapes: npt.NDArray[np.object_], grids: Sequence[Gr
     yield from request_each(range(len(shapes)), ask, size=MOST_REGIONS, costs=costs, noun="regions", cure=cure)
 
 
-def _boxes(shapes: npt.NDArray[np.object_]) -> BaseGeometry:
+def _boxes(shapes: Geometries) -> BaseGeometry:
     """Return the union of boxes around the parts of shapes, slightly enlarged."""
     bounds = enlarge_bounds(shapely.bounds(shapely.get_parts(shapes)), _NEAR)
     return shapely.union_all(shapely.box(*bounds.T))

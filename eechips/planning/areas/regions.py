@@ -15,12 +15,12 @@ from typing import Any, Protocol
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
 from eechips.files.local_paths import is_url, local_path
+from eechips.geo.ellipsoid import Geometries
 from eechips.geo.grid import METRES_PER_DEGREE
 from eechips.geo.polygons import list_polygons
 from eechips.geo.vector_paths import describe_missing, hash_vectors, is_vector_file
@@ -219,7 +219,7 @@ def parse_region(text: str | Path, *, crs: str | None = None) -> Region:
     return FileRegion(path, union, hash_vectors(path), crs=crs)
 
 
-def warn_of_wide(geometries: npt.NDArray[np.object_] | None, names: Sequence[object]) -> None:
+def warn_of_wide(geometries: Geometries | None, names: Sequence[object]) -> None:
     """Log regions wider than 180 degrees, which may be meant to cross the antimeridian.
 
     Args:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from eechips.errors import RegionError, UsageError
 from eechips.geo.crs import parse_crs
-from eechips.geo.ellipsoid import Floats
+from eechips.geo.ellipsoid import Floats, Geometries
 from eechips.geo.grid import METRES_PER_DEGREE, Grid, nominal_scale
 from eechips.geo.polygons import wrap_at_antimeridian
 from eechips.geo.vectors import Vectors, read_vectors
@@ -58,7 +57,7 @@ class Zones:
     """
 
     ids: list[Any]
-    geometries: npt.NDArray[np.object_] | None = None
+    geometries: Geometries | None = None
     attributes: pd.DataFrame | None = None
 
     def __len__(self) -> int:

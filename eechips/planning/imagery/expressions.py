@@ -12,12 +12,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import ee
-import numpy as np
-import numpy.typing as npt
 import shapely
 
 from eechips.datasets import Kind
 from eechips.geo.crs import unproject
+from eechips.geo.ellipsoid import Geometries
 from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import asset_metadata
 from eechips.planning.areas.region_overlaps import ClipArea
@@ -213,7 +212,7 @@ def box_around(coordinates: Sequence[float], reach: float) -> ee.Geometry:
     return box
 
 
-def box_around_all(shapes: npt.NDArray[np.object_]) -> ee.Geometry | None:
+def box_around_all(shapes: Geometries) -> ee.Geometry | None:
     """Return the box of longitudes and latitudes around geometries; None if they may cross 180 degrees."""
     west, south, east, north = shapely.total_bounds(shapes).tolist()
     if east - west > 180.0:

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from eechips import datasets
 from eechips.errors import UnknownDatasetError, UsageError
 from eechips.geo.crs import project, unproject
+from eechips.geo.ellipsoid import Floats
 from eechips.geo.grid import Grid, service_crs
 from eechips.geo.polygons import wrap_longitudes
 from eechips.planning import asset_metadata, planning_requests
@@ -93,14 +94,14 @@ class MapBand:
             selected = images.sort("system:time_start").mosaic()
         return selected if self.within is None else selected.updateMask(self.within.image().neq(0))
 
-    def centres(self, points: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    def centres(self, points: npt.ArrayLike) -> tuple[npt.NDArray[np.int64], Floats]:
         """Return the pixels that points (n, 2) lie in: columns and rows, and their centres in degrees, (n, 2)."""
         a, b, c, d, e, f = self.grid.transform
         xy = project(self.grid.crs, points) - (c, f)
         pixels = np.floor(xy @ np.linalg.inv(np.array([[a, b], [d, e]])).T).astype(np.int64)
         return pixels, self.locate(pixels)
 
-    def locate(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def locate(self, pixels: npt.NDArray[np.int64]) -> Floats:
         """Return the centres of pixels (n, 2: column and row) in degrees, (n, 2), longitudes within -180 to 180."""
         a, b, c, d, e, f = self.grid.transform
         xy = (pixels + 0.5) @ np.array([[a, b], [d, e]]).T + (c, f)

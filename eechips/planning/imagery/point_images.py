@@ -12,11 +12,10 @@ from typing import Any
 
 import ee
 import numpy as np
-import numpy.typing as npt
 
 from eechips.errors import RegionError
 from eechips.geo.crs import parse_crs, project, unproject
-from eechips.geo.ellipsoid import great_circle
+from eechips.geo.ellipsoid import Floats, great_circle
 from eechips.geo.grid import Grid, nominal_scale, service_crs
 from eechips.planning import planning_requests
 from eechips.planning.grid_alignment import GridAlignment
@@ -272,9 +271,7 @@ def fetch_coarsest_grid(images: ee.ImageCollection, band: str, native: Grid) -> 
     return replace(native, transform=(a * factor, b * factor, c, d * factor, e * factor, f))
 
 
-def chip_reaches(
-    placement: GridAlignment, native: Grid, points: npt.NDArray[np.float64], size: tuple[int, int]
-) -> npt.NDArray[np.float64]:
+def chip_reaches(placement: GridAlignment, native: Grid, points: Floats, size: tuple[int, int]) -> Floats:
     """Return the distance from each chip's place to its farthest corner, in metres on the sphere, shape (n,).
 
     Two chips do not overlap if the distance of their places exceeds the sum of their reaches. Images of a collection

@@ -17,6 +17,7 @@ from shapely.geometry.base import BaseGeometry
 from eechips.errors import RegionError, UsageError
 from eechips.files.hashes import mix_bits
 from eechips.geo.crs import parse_crs, unproject
+from eechips.geo.ellipsoid import Booleans, Floats
 from eechips.geo.grid import Grid, Window
 from eechips.planning.grid_alignment import cover_region
 from eechips.planning.imagery.map_bands import MapBand, is_class
@@ -248,7 +249,7 @@ class ClassPool:
                 return kept.lowest(most + 1)
             tried *= 4
 
-    def _lots(self, pixels: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def _lots(self, pixels: npt.NDArray[np.int64]) -> Floats:
         """Return a random number for each pixel; the lowest are a sample without replacement, weighted by area.
 
         The numbers are exponential variates divided by weights (Efraimidis and Spirakis, 2006). Each depends only on
@@ -259,7 +260,7 @@ class ClassPool:
         salt = np.frombuffer(digest[:16], dtype=np.uint64)
         bits = mix_bits(mix_bits(pixels[:, 0].astype(np.uint64) ^ salt[0]) ^ pixels[:, 1].astype(np.uint64) ^ salt[1])
         uniform = np.ldexp((bits >> np.uint64(11)).astype(np.float64) + 0.5, -53)
-        lots: npt.NDArray[np.float64] = -np.log(uniform)
+        lots: Floats = -np.log(uniform)
         if parse_crs(self._map.grid.crs).is_geographic:
             lots /= np.maximum(np.cos(np.radians(self._map.locate(pixels)[:, 1])), 1e-12)
         return lots
@@ -274,10 +275,10 @@ class _Lots:
         pixels: columns and rows, (n, 2).
     """
 
-    lots: npt.NDArray[np.float64]
+    lots: Floats
     pixels: npt.NDArray[np.int64]
 
-    def where(self, mask: npt.NDArray[np.bool_] | npt.NDArray[np.int64]) -> _Lots:
+    def where(self, mask: Booleans | npt.NDArray[np.int64]) -> _Lots:
         """Return the selected pixels."""
         return _Lots(self.lots[mask], self.pixels[mask])
 

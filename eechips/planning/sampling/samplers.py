@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from itertools import product
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
 from eechips.errors import RegionError
-from eechips.geo.ellipsoid import normals_of
+from eechips.geo.ellipsoid import Booleans, Floats, normals_of
 from eechips.geo.polygons import EARTH_RADIUS, list_polygons, spherical_area, wrap_at_antimeridian
 
 DIGITS = 7
@@ -85,9 +84,7 @@ class PointStream:
         return self._order[start:stop]
 
 
-def _candidates(
-    boxes: npt.NDArray[np.float64], bits: np.random.PCG64, count: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _candidates(boxes: Floats, bits: np.random.PCG64, count: int) -> tuple[Floats, Floats]:
     """Return places drawn uniformly on the sphere inside boxes (n, 4: west, south, east, north), rounded."""
     west, south, east, north = boxes.T
     low, high = np.sin(np.radians(south)), np.sin(np.radians(north))
@@ -100,7 +97,7 @@ def _candidates(
     return np.round(lon, DIGITS), np.round(lat, DIGITS)
 
 
-def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
+def _cover(geometry: BaseGeometry) -> Floats:
     """Return boxes that cover polygons tightly without overlapping.
 
     The boxes are cells of a quadtree of the globe. Their edges are exact in binary, so that a change of a polygon in
@@ -111,7 +108,7 @@ def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
     """
     wanted = spherical_area(geometry) / _FILL
     shapely.prepare(geometry)
-    whole: list[npt.NDArray[np.float64]] = []
+    whole: list[Floats] = []
     mixed = np.array([[-180.0, -90.0, 180.0, 90.0]])
     while len(mixed) and len(mixed) <= _MOST_BOXES // 4 and _box_area(np.vstack([*whole, mixed])) > wanted:
         quarters = quarter(mixed)
@@ -124,7 +121,7 @@ def _cover(geometry: BaseGeometry) -> npt.NDArray[np.float64]:
     return np.vstack([*whole, mixed])
 
 
-def quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def quarter(boxes: Floats) -> Floats:
     """Return the quarters of boxes (n, 4: west, south, east, north): shape (4 n, 4)."""
     west, south, east, north = boxes.T
     middle, centre = (west + east) / 2, (south + north) / 2
@@ -137,7 +134,7 @@ def quarter(boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.stack([np.column_stack(quarter) for quarter in quarters], axis=1).reshape(-1, 4)
 
 
-def _box_area(boxes: npt.NDArray[np.float64]) -> float:
+def _box_area(boxes: Floats) -> float:
     west, south, east, north = np.radians(boxes.T)
     return float(((east - west) * (np.sin(north) - np.sin(south))).sum()) * EARTH_RADIUS**2
 
@@ -149,11 +146,10 @@ def valid_polygons(geometry: BaseGeometry) -> BaseGeometry:
     return wrap_at_antimeridian(shapely.union_all(list_polygons(shapely.make_valid(geometry))))
 
 
-Array = npt.NDArray[np.float64]
-Radii = Callable[[Array], Array]
+Radii = Callable[[Floats], Floats]
 """Function of places (n, 2), longitude and latitude in degrees, that returns the radius in metres around each."""
 
-PlaceTest = Callable[[Array], npt.NDArray[np.bool_]]
+PlaceTest = Callable[[Floats], Booleans]
 """Function of places (n, 2), longitude and latitude in degrees, that returns a mask of them."""
 
 _NEIGHBOURS = tuple(product((-1, 0, 1), repeat=3))
@@ -180,7 +176,7 @@ class MinDistance:
         """Return an empty instance for places at least ``metres`` from each other."""
         return cls(lambda points: np.full(len(points), metres / 2.0), is_excluded)
 
-    def radii(self, points: Array) -> Array:
+    def radii(self, points: Floats) -> Floats:
         """Return the radii of places (n, 2) in metres; infinite for those that are not accepted."""
         metres = self._radii(points)
         return metres if self._is_excluded is None else np.where(self._is_excluded(points), np.inf, metres)
