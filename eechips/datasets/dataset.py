@@ -173,10 +173,9 @@ class Dataset:
     @property
     def is_single_period(self) -> bool:
         """Return whether dates select nothing: the dataset is static, or shows one past period of at most a year."""
-        if self.is_static:
-            return True
-        days = (dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start)).days if self.end else None
-        return days is not None and days <= 366
+        if self.is_static or self.end is None:
+            return self.is_static
+        return dt.date.fromisoformat(self.end) - dt.date.fromisoformat(self.start) <= dt.timedelta(days=366)
 
     @property
     def is_photographic(self) -> bool:

@@ -7,7 +7,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any, NoReturn
@@ -31,6 +32,7 @@ _TABLE = re.compile(r"^[ \t]*\[", re.MULTILINE)
 _ALIAS = re.compile(r"[A-Z0-9][A-Z0-9_.+-]*")
 _ID = re.compile(r"[\w.-]+(/[\w.-]+)*")
 _COLOUR = re.compile(r"[0-9a-f]{6}")
+_TEXT = re.compile(r".*\S.*", re.DOTALL)
 _PAGE = re.compile(r"https://\S+")
 _COMMON = re.compile(r"[a-z][a-z0-9]*")
 _MOST_COLOURS = 1024  # of a palette
@@ -87,14 +89,14 @@ def parse_record(text: str, origin: str) -> Dataset:
         visualization=_read_visualization(table, bands, default_bands),
         region=table.text("region", None),
         mask=table.text("mask", None),
-        quality_bands=table.names_of("quality_bands", names) if "quality_bands" in table.values else (),
-        varying_bands=table.names_of("varying_bands", names) if "varying_bands" in table.values else (),
+        quality_bands=table.names_of("quality_bands", names, ()),
+        varying_bands=table.names_of("varying_bands", names, ()),
         licence=table.text("licence"),
         citation=table.text("citation"),
         checked=table.date("checked"),
         page=table.text("page", None, (_PAGE, "a URL that starts with https://")),
     )
-    table.finish(("bands", "quality_bands", "quantization", "varying_bands", "visualization"))
+    table.finish(("bands", "quantization", "visualization"))
     return dataset
 
 
@@ -255,26 +257,24 @@ class _Table:
         raise UsageError(f"{self.origin}: {self.place}'{key}' {problem}")
 
     def text(self, key: str, default: Any = _REQUIRED, pattern: Pattern | None = None) -> Any:
-        expected = pattern[1] if pattern else "text in quotes"
-        value = self._get(key, default, expected)
-        if value is default and key not in self.values:
-            return value
-        if not isinstance(value, str) or not value.strip() or (pattern and not pattern[0].fullmatch(value)):
-            self.fail(key, f"must be {expected}, not {value!r}")
-        return value
+        form, expected = pattern or (_TEXT, "text in quotes")
+        return self._read(key, default, expected, lambda value: isinstance(value, str) and form.fullmatch(value))
 
     def texts(self, key: str, pattern: Pattern | None = None) -> tuple[str, ...]:
-        value = self._get(key, [], "a list")
-        if not isinstance(value, list) or not all(isinstance(text, str) and text for text in value):
-            self.fail(key, f"must be a list of texts in quotes, not {value!r}")
+        value = self._read(
+            key,
+            [],
+            "a list of texts in quotes",
+            lambda value: isinstance(value, list) and all(isinstance(text, str) and text for text in value),
+        )
         wrong = [text for text in value if pattern and not pattern[0].fullmatch(text)]
         if pattern and wrong:
             self.fail(key, f"must be {pattern[1]}, not {wrong[0]!r}")
         return tuple(value)
 
-    def names_of(self, key: str, known: Sequence[str]) -> tuple[str, ...]:
+    def names_of(self, key: str, known: Sequence[str], default: Any = _REQUIRED) -> tuple[str, ...]:
         """Return a list of names of bands, which must all be there."""
-        self._get(key, _REQUIRED, "a list of names of bands")
+        self._read(key, default, "a list of names of bands")
         names = self.texts(key)
         for name in names:
             if name not in known:
@@ -283,46 +283,29 @@ class _Table:
         return names
 
     def number(self, key: str, default: Any = _REQUIRED) -> Any:
-        value = self._get(key, default, "a number")
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            self.fail(key, f"must be a number, not {value!r}")
-        return value
+        return self._read(
+            key, default, "a number", lambda value: type(value) in (int, float) and abs(value) <= sys.float_info.max
+        )
 
     def positive(self, key: str, default: Any = _REQUIRED) -> Any:
-        if key not in self.values and default is not _REQUIRED:
-            return self._get(key, default, "")
-        value = self.number(key)
-        if value <= 0:
+        value = self.number(key, default)
+        if value is not None and value <= 0:
             self.fail(key, f"must be above 0, not {value!r}")
-        return float(value)
+        return value and float(value)
 
-    def whole(self, key: str) -> int:
-        value = self._get(key, _REQUIRED, "a whole number")
-        if isinstance(value, bool) or not isinstance(value, int):
-            self.fail(key, f"must be a whole number, not {value!r}")
-        return value
+    def whole(self, key: str) -> Any:
+        return self._read(key, _REQUIRED, "a whole number", lambda value: type(value) is int)
 
-    def boolean(self, key: str) -> bool:
-        value = self._get(key, False, "true or false")
-        if not isinstance(value, bool):
-            self.fail(key, f"must be true or false, not {value!r}")
-        return value
+    def boolean(self, key: str) -> Any:
+        return self._read(key, False, "true or false", lambda value: isinstance(value, bool))
 
     def choice(self, key: str, choices: Sequence[str], default: Any = _REQUIRED) -> Any:
-        expected = f"one of {', '.join(choices)}"
-        value = self._get(key, default, expected)
-        if value not in choices and not (value is default and key not in self.values):
-            self.fail(key, f"must be {expected}, not {value!r}")
-        return value
+        return self._read(key, default, f"one of {', '.join(choices)}", lambda value: value in choices)
 
     def date(self, key: str, default: Any = _REQUIRED) -> Any:
         expected = "a date without quotes, such as 2017-03-28"
-        value = self._get(key, default, expected)
-        if key not in self.values:
-            return value
-        if not isinstance(value, dt.date) or isinstance(value, dt.datetime):
-            self.fail(key, f"must be {expected}, not {value!r}")
-        return value.isoformat()
+        value = self._read(key, default, expected, lambda value: type(value) is dt.date)
+        return value and value.isoformat()
 
     def finish(self, others: Sequence[str] = ()) -> None:
         """Check that there are no keys beside those that were read, and some others."""
@@ -331,8 +314,12 @@ class _Table:
             if key not in known:
                 raise UsageError(f"{self.origin}: {self.place}there is no key '{key}'{did_you_mean(key, known)}")
 
-    def _get(self, key: str, default: Any, expected: str) -> Any:
+    def _read(self, key: str, default: Any, expected: str, is_right: Callable[[Any], object] = lambda _: True) -> Any:
         self._known.add(key)
-        if key not in self.values and default is _REQUIRED:
-            raise UsageError(f"{self.origin}: {self.place}'{key}' is missing: {expected}")
-        return self.values.get(key, default)
+        if key not in self.values:
+            if default is _REQUIRED:
+                raise UsageError(f"{self.origin}: {self.place}'{key}' is missing: {expected}")
+            return default
+        if not is_right(self.values[key]):
+            self.fail(key, f"must be {expected}, not {self.values[key]!r}")
+        return self.values[key]

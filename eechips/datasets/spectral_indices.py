@@ -161,13 +161,9 @@ def match_bands(index: SpectralIndex, dataset: Dataset) -> IndexInputs:
     if missing:
         there = ", ".join(dataset.band_names) or ", ".join(band.name for band in dataset.bands[:12])
         raise UsageError(f"{dataset.alias} has no {' and no '.join(missing)}, which {index.name} needs; it has {there}")
-    bands, numbers = {}, {}
-    for name in _variables(index):
-        band, number = _find_band(name, dataset), _find_number(name, dataset)
-        if number is not None:
-            numbers[name] = number
-        elif band is not None:
-            bands[name] = band
+    names = _variables(index)
+    numbers = {name: number for name in names if (number := _find_number(name, dataset)) is not None}
+    bands = {name: band for name in names if name not in numbers and (band := _find_band(name, dataset))}
     return IndexInputs(bands=bands, numbers=numbers)
 
 

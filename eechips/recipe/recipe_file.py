@@ -309,14 +309,11 @@ def _find(tree: ast.Module, names: tuple[str, str], path: Path) -> str:
 
 def _signature(node: ast.FunctionDef, skip: int) -> _Signature:
     positional = [argument.arg for argument in (*node.args.posonlyargs, *node.args.args)]
-    defaults: dict[str, ast.expr] = {}
-    if node.args.defaults:
-        defaults.update(zip(positional[-len(node.args.defaults) :], node.args.defaults, strict=True))
     keywords = [argument.arg for argument in node.args.kwonlyargs]
-    defaults.update(
-        {name: value for name, value in zip(keywords, node.args.kw_defaults, strict=True) if value is not None}
-    )
-    return _Signature((*positional[skip:], *keywords), {k: _literal(v) for k, v in defaults.items()})
+    from_the_last = zip(reversed(positional), reversed(node.args.defaults), strict=False)
+    values = {**dict(from_the_last), **dict(zip(keywords, node.args.kw_defaults, strict=True))}
+    defaults = {name: _literal(value) for name, value in values.items() if value is not None}
+    return _Signature((*positional[skip:], *keywords), defaults)
 
 
 def _literal(node: ast.expr) -> Any:

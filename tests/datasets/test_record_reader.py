@@ -170,6 +170,7 @@ MISTAKES = {
     "boolean": ("static = false", "static = 0", "'static' must be true or false, not 0"),
     "pixel size": ("pixel_size = 10\n", "pixel_size = 0\n", "'pixel_size' must be above 0, not 0"),
     "number": ("pixel_size = 10\n", 'pixel_size = "10 m"\n', "'pixel_size' must be a number, not '10 m'"),
+    "huge number": ("pixel_size = 10\n", f"pixel_size = 1{'0' * 400}\n", "'pixel_size' must be a number, not 1000"),
     "no date": ("2020-01-01", '"2020-01-01"', "'start' must be a date without quotes, such as 2017-03-28, not '2020-"),
     "end": ("end = 2021-12-31", "end = 2019-12-31", "'end' must not be before the start, 2020-01-01"),
     "page": ("https://example.org", "example.org", "'page' must be a URL that starts with https://, not 'example.org/"),
