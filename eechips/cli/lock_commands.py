@@ -103,7 +103,7 @@ _REBUILD = """Fetch the run of a lockfile again, and name the files that are not
 
 @click.pass_context
 def _rebuild(context: click.Context, /, **values: Any) -> None:
-    rebuild = rebuild_run(**values, show=show_log)
+    rebuild = rebuild_run(**typed_options(values), show=show_log)
     if not rebuild.is_finished:
         context.exit(INTERRUPTED)
     echo_lines(_summary(rebuild))

@@ -17,7 +17,7 @@ from typing import Any
 
 import click
 
-from eechips.commands.command import FetchCommand, VerbOption, typed_options
+from eechips.commands.command import FetchCommand, VerbOption
 from eechips.commands.fetching import find_command
 from eechips.commands.parameters import LocalPath, declared_options
 from eechips.commands.recorded_service import (
@@ -151,7 +151,7 @@ def rebuild(
     for name in options:
         if name in _OF_LOCKFILE:
             raise UsageError(f"`{name}` is decided by the lockfile")
-    return _rebuild(Path(lockfile), out, trust=trust, compare_with=compare_with, options=options)
+    return rebuild_run(Path(lockfile), out, trust=trust, compare_with=compare_with, **options)
 
 
 def rebuild_parameters() -> list[click.Parameter]:
@@ -170,22 +170,6 @@ def rebuild_parameters() -> list[click.Parameter]:
         ),
         *declared_options(RunConfig, without=_OF_LOCKFILE),
     ]
-
-
-def rebuild_run(
-    lockfile: Path,
-    out: str | Path,
-    trust: bool,
-    compare_with: Path | None,
-    show: Callable[[RunConfig], object] | None = None,
-    **options: Any,
-) -> Rebuild:
-    """Fetch the run of a lockfile again, with the parameters of the command; see :func:`rebuild`.
-
-    Args:
-        show: called before the run starts; progress is shown unless it is None.
-    """
-    return _rebuild(lockfile, out, trust=trust, compare_with=compare_with, options=typed_options(options), show=show)
 
 
 def lock_run(
@@ -238,45 +222,50 @@ def _untrusted(path: Path, header: LockHeader) -> UsageError:
     )
 
 
-def _rebuild(
-    path: Path,
-    place: str | Path,
+def rebuild_run(
+    lockfile: Path,
+    out: str | Path,
     *,
-    trust: bool,
-    compare_with: str | Path | Run | None,
-    options: Mapping[str, Any],
+    trust: bool = False,
+    compare_with: str | Path | Run | None = None,
     show: Callable[[RunConfig], object] | None = None,
+    **options: Any,
 ) -> Rebuild:
-    old, out = None if compare_with is None else open_run(compare_with), _folder(str(place))
-    with Lockfile(path) as lockfile:
-        header = lockfile.header
-        command = _command(header, path)
-        if header.command in _EXECUTE_CODE and not trust and not lockfile.is_own:
-            raise _untrusted(path, header)
-        run_options = {**options, **service_of_source(header.source, options), "out": out}
-        inputs = store_inputs(lockfile, out.absolute())
-        recipe, config = _make(command, header, inputs, run_options, path)
+    """Fetch the run of a lockfile again; see :func:`rebuild`.
+
+    Args:
+        show: called before the run starts; progress is shown unless it is None.
+    """
+    old, folder = None if compare_with is None else open_run(compare_with), _folder(str(out))
+    with Lockfile(lockfile) as locked:
+        header = locked.header
+        command = _command(header, lockfile)
+        if header.command in _EXECUTE_CODE and not trust and not locked.is_own:
+            raise _untrusted(lockfile, header)
+        run_options = {**options, **service_of_source(header.source, options), "out": folder}
+        inputs = store_inputs(locked, folder.absolute())
+        recipe, config = _make(command, header, inputs, run_options, lockfile)
         check_identity(header, recipe.identity, version("eechips"))
         if isinstance(recipe, SupportsInteractiveRun):
             raise UsageError(
-                f"{path} cannot be used: {recipe.name} is a script, whose units are unknown before it runs"
+                f"{lockfile} cannot be used: {recipe.name} is a script, whose units are unknown before it runs"
             )
         config = dataclasses.replace(
             config,
-            on_empty="skip" if drops_empty(lockfile) else "keep",
-            command=shlex.join(["eechips", "rebuild", str(path), str(out)]),
+            on_empty="skip" if drops_empty(locked) else "keep",
+            command=shlex.join(["eechips", "rebuild", str(lockfile), str(folder)]),
         )
         if show is not None:
             show(config)
-        store_locked_plan(lockfile, out, describe(recipe, config))
-        with _translate_unit_errors(lockfile):
+        store_locked_plan(locked, folder, describe(recipe, config))
+        with _translate_unit_errors(locked):
             done = run_recipe(recipe, config)
             if done.interrupted:
                 return Rebuild(done, 0, header.files, 0, (), is_finished=False)
             queries = service_queries(recipe, config) if header.source else contextlib.nullcontext(no_queries())
             counted = Progress(header.units, 0, None, quiet=config.quiet or show is None, unit="units compared")
             with queries as now, counted:
-                return compare(lockfile, open_run(done.path), now, old, counted.step)
+                return compare(locked, open_run(done.path), now, old, counted.step)
 
 
 @contextlib.contextmanager

@@ -18,7 +18,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from eechips.commands.command import TYPED, FetchCommand
+from eechips.commands.command import TYPED, FetchCommand, typed_options
 from eechips.commands.fetching import find_command, recipe_of
 from eechips.commands.locked_runs import rebuild_parameters, rebuild_run
 from eechips.commands.parameters import HELP
@@ -79,7 +79,7 @@ def _execute(again: click.Context, words: Sequence[str]) -> None:
     """Execute a command, as a function does."""
     if not isinstance(again.command, FetchCommand):
         with again:
-            rebuild_run(**again.params)
+            rebuild_run(**typed_options(again.params))
         return
     recipe, config = again.command.receive(again)
     if again.meta.get("yes"):
