@@ -87,7 +87,7 @@ def _plain(parameter: click.Parameter, value: Any) -> Any:
 
 
 def _single(parameter: click.Parameter, value: Any) -> Any:
-    if isinstance(value, (int, float)) and math.isfinite(value):
+    if isinstance(value, int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, tuple) and all(isinstance(element, str) for element in value):
         return list(value)

@@ -233,8 +233,11 @@ class Grid:
             KeyError: if a part is missing.
             ValueError: if it is not a grid.
         """
-        a, b, c, d, e, f = (float(number) for number in value["transform"])
-        return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["width"]), int(value["height"]))
+        try:
+            a, b, c, d, e, f = (float(number) for number in value["transform"])
+            return cls(str(value["crs"]), (a, b, c, d, e, f), int(value["width"]), int(value["height"]))
+        except OverflowError as error:  # of an infinite size, or a number beyond doubles
+            raise ValueError(f"not a grid: {error}") from None
 
     @classmethod
     def of_band(cls, band: Mapping[str, Any]) -> Grid:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,6 +56,12 @@ def test_windows_have_rasterio_s_transform_to_the_last_bit(
 @given(grids(), coordinates, coordinates)
 def test_coordinates_of_pixels_equal_those_of_affine(grid: Grid, column: float, row: float) -> None:
     assert grid.xy(column, row) == grid.affine * (column, row)
+
+
+@pytest.mark.parametrize("part", [{"width": math.inf}, {"transform": [10**400, 0, 0, 0, -1, 0]}])
+def test_numbers_beyond_doubles_in_a_record_of_others_are_no_grid(part: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="not a grid"):
+        Grid.from_json({"crs": "EPSG:4326", "transform": [1, 0, 0, 0, -1, 0], "width": 1, "height": 1, **part})
 
 
 def test_resolution_is_the_edge_of_a_pixel() -> None:
