@@ -86,7 +86,6 @@ function cut(text, isMark, most = Infinity) {
 }
 
 const unquoted = (text) => text.replace(/"((?:[^"\\]|\\.)*)"?/g, (_, inner) => inner.replace(/\\(.)/g, "$1"));
-const quoted = (text) => (/[\s:",\\]|^-|^[<>]|\.\.|^$/.test(text) ? `"${text.replace(/["\\]/g, "\\$&")}"` : text);
 
 function parse(query) {
   return cut(query, (mark) => /\s/.test(mark)).filter(Boolean).map((text) => {
