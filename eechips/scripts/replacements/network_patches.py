@@ -86,14 +86,6 @@ class RequestObserver:
     def __init__(self, connection: Connection, *, is_of_script: bool = False) -> None:
         self._transport, self._is_of_script = connection.transport, is_of_script
         self._origin = origin(connection.target.endpoint)
-        self.failure: EechipsError | None = None
-        self.failures: dict[tuple[str, str], EechipsError] = {}
-        self.repeated_failures = 0
-        self._failed: Counter[tuple[str, str]] = Counter()
-        self._asked = threading.local()
-        self.has_answer = self.has_more_than_values = self.has_exported = False
-        self.is_stopped = False
-        self.uncounted: set[str] = set()
         self.unrecorded: dict[str, list[Any]] = {}
         self._threads: WeakSet[threading.Thread] = WeakSet()
         self.left_running: WeakSet[threading.Thread] = WeakSet()
@@ -102,6 +94,7 @@ class RequestObserver:
         self._call_usage: Usage | None = None
         self._patches = contextlib.ExitStack()
         self._is_closed = False
+        self.reset()
 
     def replace(self, owner: Any, name: str, value: Any) -> None:
         """Replace an attribute until :meth:`close`, unless another replaces it meanwhile."""
@@ -189,10 +182,13 @@ class RequestObserver:
 
     def reset(self) -> None:
         """Reset all attributes."""
-        self.has_answer = self.has_more_than_values = self.has_exported = False
-        self.failure, self.is_stopped = None, False
-        self.failures, self.uncounted = {}, set()
-        self._failed, self._asked, self.repeated_failures = Counter(), threading.local(), 0
+        self.has_answer = self.has_more_than_values = self.has_exported = self.is_stopped = False
+        self.failure: EechipsError | None = None
+        self.failures: dict[tuple[str, str], EechipsError] = {}
+        self._failed: Counter[tuple[str, str]] = Counter()
+        self.repeated_failures = 0
+        self._asked = threading.local()
+        self.uncounted: set[str] = set()
 
     def concerns(self, url: str) -> bool:
         """Return whether a URL is Earth Engine's."""
@@ -396,9 +392,8 @@ def _attach_urllib(observer: RequestObserver) -> None:
     def do_open(handler: Any, http_class: Any, req: urllib.request.Request, **options: Any) -> Any:
         if not observer.concerns(req.full_url):
             return before(handler, http_class, req, **options)
-        sent = dict(req.header_items())
         try:
-            status, headers, body = observer.fetch(req.get_method(), req.full_url, req.data, sent)
+            status, headers, body = observer.fetch(req.get_method(), req.full_url, req.data, dict(req.header_items()))
         except EechipsError as error:
             raise urllib.error.URLError(str(error)) from error
         message = email.message.Message()
