@@ -111,8 +111,7 @@ def read_job(context: click.Context, file: Path, tasks: int, quota_folder: str, 
     from eechips.commands.fetching import recipe_of
     from eechips.recipe import SupportsInteractiveRun
 
-    root = context.find_root()
-    steps = read_run_file(file, root)
+    steps = read_run_file(file, context.find_root())
     fetching = [step for step in steps if step.verb in FETCHING]
     if len(fetching) != 1:
         raise UsageError(f"{file} has {len(fetching)} tables that fetch: a job has one")

@@ -120,9 +120,8 @@ def work_command(
     from eechips.manifest.sqlite.unit_record import State
 
     failed = is_stopped = False
-    chosen = choose_part(units, part)
     with open_output(outcomes, keeps=True) as lines:
-        for (job, _, is_own), items in items_by_command(read_work_items(chosen)):
+        for (job, _, is_own), items in items_by_command(read_work_items(choose_part(units, part))):
             if not trust:
                 check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
             recipe, config = recipe_of_job((*job, *words))
@@ -183,8 +182,7 @@ def join_command(
 
     items, job = read_job(units)
     if not trust:
-        is_own = all(item.is_own for item in items)
-        check_planned(items[0], parameter_names(job[0], words), is_own=is_own)
+        check_planned(items[0], parameter_names(job[0], words), is_own=all(item.is_own for item in items))
     added = tuple(word for word in words if word != "--local" or word not in job)  # given again, as the hint says
     job_words = (*job, "--out", out, *added)
     recipe, config = recipe_of_job(job_words)

@@ -232,13 +232,12 @@ def _summary(done: Run) -> list[str]:
         results = [*results, fileless] if wanted else [fileless]
     target = done.info.get("results")
     place = f"{target} (ledger in {done.path})" if target else str(done.path)
-    size = format_bytes(status.bytes)
     empties = status.dropped + empty
     returned = "get_result returned nothing. Files that it writes itself are not in the run: have it return their bytes"
     is_recipe = "arguments" not in (done.info.get("parameters") or {})
     none = "No result has data: the dataset may have none at these places, or between these dates"
     return [
-        f"{', '.join(results)}{dropped}{unwanted}, {size}, in {place}",
+        f"{', '.join(results)}{dropped}{unwanted}, {format_bytes(status.bytes)}, in {place}",
         *([none] if empties and empties == status.total else []),
         *([returned] if is_recipe and 0 < status.without_file == status.total else []),
         *_files_outside(*status.outside),

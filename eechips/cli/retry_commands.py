@@ -142,8 +142,7 @@ def trust_command(folder: Path, yes: bool) -> None:
     if (run.path / CALLS_FOLDER).exists():
         with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
             seal_results(run.path / CALLS_FOLDER, sealing_key(str(ledger.meta().get("identity"))))
-    signed = encode_info({**info, FOLDER: signed_folder(run.path)})
-    write_file(run.path / INFO_NAME, signed)
+    write_file(run.path / INFO_NAME, encode_info({**info, FOLDER: signed_folder(run.path)}))
     if not is_own(run.info, run.path):
         raise UsageError("your key cannot be stored: set EECHIPS_CACHE to a folder that only you can write to")
     echo(f"{folder} is trusted")

@@ -261,8 +261,7 @@ def stats_command(folder: Path, **options: Any) -> None:
     from eechips.training.quality.statistics_passes import STATS_NAME, stats
 
     chosen = typed_options(options)
-    statistics = stats(folder, **chosen)
-    echo_lines(_statistics_lines(statistics))
+    echo_lines(_statistics_lines(stats(folder, **chosen)))
     echo(f"Written: {chosen.get('out') or folder / STATS_NAME}")
 
 

@@ -219,9 +219,8 @@ def typed_options(options: Mapping[str, Any]) -> dict[str, Any]:
 
     ``--local`` and ``--archive`` override an endpoint in the environment.
     """
-    context = click.get_current_context()
     chosen = {name: value for name, value in options.items() if value is not None and value != ()}
-    source = context.get_parameter_source("endpoint")
+    source = click.get_current_context().get_parameter_source("endpoint")
     if (chosen.get("local") or chosen.get("archive")) and source is click.core.ParameterSource.ENVIRONMENT:
         chosen.pop("endpoint", None)
     return chosen

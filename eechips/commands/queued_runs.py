@@ -113,8 +113,7 @@ def plan(command: str, source: Any = None, **options: Any) -> Iterator[str]:
     job = (command, *command_words(fetching, typed), *positional)
     if recipe_of_job(job)[0].identity != recipe.identity:
         raise UsageError(f"these options cannot be sent to workers, as they cannot be typed: eechips {shlex.join(job)}")
-    files = hash_files(job)
-    return (item.to_json() for item in plan_items(recipe, config, job, files))
+    return (item.to_json() for item in plan_items(recipe, config, job, hash_files(job)))
 
 
 @takes(RunConfig)
@@ -156,8 +155,7 @@ def work(
 
     outcomes: list[dict[str, Any]] = []
     place = None if ledger is None else Path(ledger)
-    chosen = choose_part(lines, part)
-    for (job, _, is_own), items in items_by_command(read_work_items(chosen)):
+    for (job, _, is_own), items in items_by_command(read_work_items(choose_part(lines, part))):
         if not trust:
             check_planned(items[0], options, is_own=is_own)
         recipe, config = recipe_of_job(job)

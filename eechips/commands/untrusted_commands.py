@@ -70,8 +70,7 @@ def refused_words(words: Sequence[str], own: Collection[str] = ()) -> list[str]:
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    command = find_command(words[0])
-    values, parameters = _parse(command, words)
+    values, parameters = _parse(find_command(words[0]), words)
     refused = [_label(parameter) for parameter in parameters if not _is_settable(parameter, values, own)]
     return list(dict.fromkeys([*refused, *([f"arguments after {_AFTER}"] if _AFTER in words else [])]))
 
@@ -103,8 +102,7 @@ def hash_files(words: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: if it is no command that fetches, or has no such option.
     """
-    command = find_command(words[0])
-    values, parameters = _parse(command, words)
+    values, parameters = _parse(find_command(words[0]), words)
     read = [parameter for parameter in parameters if _reads_file(parameter)]
     named = dict.fromkeys(text for parameter in read for text in _texts(values.get(parameter.name or "")))
     return {text: hash_vectors(path) for text in named if is_vector_file(path := Path(expand_home(text)))}

@@ -95,8 +95,7 @@ class FeatureIndex:
             lines = _clipped(self._pieces[other], boxes[own])
             is_there = ~shapely.is_empty(lines)
             asked = owners[own[is_there]]
-            metres = _measure(dense[asked], _dense(lines[is_there]), overlaps=most == 0.0)
-            np.minimum.at(distances, asked, metres)
+            np.minimum.at(distances, asked, _measure(dense[asked], _dense(lines[is_there]), overlaps=most == 0.0))
         distances[(distances >= most) & (distances > 0)] = np.inf
         return distances
 
@@ -172,8 +171,7 @@ def _measure(shapes: Geometries, lines: Geometries, *, overlaps: bool) -> Floats
         meets = shapely.intersects(one, other)
         if overlaps:
             is_area = meets & (shapely.get_dimensions(one) == 2)
-            inner = shapely.buffer(one[is_area], -_INSET)
-            meets[is_area] = shapely.intersects(inner, other[is_area])
+            meets[is_area] = shapely.intersects(shapely.buffer(one[is_area], -_INSET), other[is_area])
         metres, middles = planes.nearest(one, other)
         best = np.minimum(best, np.where(meets, 0.0, np.maximum(metres, SLACK)))
     return best

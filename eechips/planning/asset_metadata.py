@@ -391,8 +391,7 @@ def smallest_dtype(precision: str, low: float | None, high: float | None) -> str
         return "float64"
     if precision == "float" or low is None or high is None:
         return "float32"
-    holding = (name for name in _WHOLE if np.iinfo(name).min <= low and high <= np.iinfo(name).max)
-    return next(holding, "float64")
+    return next((name for name in _WHOLE if np.iinfo(name).min <= low and high <= np.iinfo(name).max), "float64")
 
 
 def _listed(names: Sequence[str]) -> str:

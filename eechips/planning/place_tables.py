@@ -327,8 +327,7 @@ def _coordinates(table: pa.Table, name: str, faults: list[_Fault]) -> tuple[Floa
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         values = values.str.strip()
         values = values.mask(values == "")
-    parsed = pd.to_numeric(values, errors="coerce")
-    numbers: Floats = np.asarray(parsed.to_numpy(dtype=np.float64, na_value=np.nan))
+    numbers: Floats = np.asarray(pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan))
     says_nan = values.astype(str).str.lower().isin(["nan", "na", "null", "none"])
     missing = values.isna().to_numpy() | np.asarray(says_nan, dtype=np.bool_)
     is_wrong = ~missing & ~np.isfinite(numbers)

@@ -162,11 +162,9 @@ def _cut(length: int, first: int, edge: int, breaks: Sequence[int] = ()) -> Iter
         First pixel and length of each part.
     """
     block = next(size for size in (BLOCK, BLOCK // 2, BLOCK // 4, BLOCK // 8, 1) if size <= edge)
-    bounds = (0, *breaks, length)
-    for start, end in pairwise(bounds):
+    for start, end in pairwise((0, *breaks, length)):
         begin = start - (first + start) % block
         count = math.ceil((end - begin) / block)
         pieces = math.ceil(count / (edge // block))
         cuts = [begin + block * (piece * count // pieces) for piece in range(1, pieces)]
-        inner = (start, *cuts, end)
-        yield from ((low, high - low) for low, high in pairwise(inner))
+        yield from ((low, high - low) for low, high in pairwise((start, *cuts, end)))

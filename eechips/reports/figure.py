@@ -98,8 +98,7 @@ def plot_regions(
 def save(figure: Figure, path: Path) -> None:
     """Save a figure atomically; raise UsageError if matplotlib does not know the suffix."""
     suffix = path.suffix.lstrip(".").lower() or "png"
-    there = figure.canvas.get_supported_filetypes()
-    if suffix not in there:
+    if suffix not in figure.canvas.get_supported_filetypes():
         raise UsageError(f"{path}: a plot is png, pdf or svg, not {suffix}")
     buffer = io.BytesIO()
     figure.savefig(buffer, format=suffix, dpi=_DOTS_PER_INCH)

@@ -183,12 +183,11 @@ def _shapes(shapes: Geometries, centres: Floats) -> dict[str, Any]:
     is_outer = np.append(True, np.diff(part_of) != 0)[: len(rings)]
     is_turned = shapely.is_ccw(rings) != is_outer
     rings[is_turned] = shapely.reverse(rings[is_turned])
-    owners = part_owners[part_of]
     corners, ring_of = shapely.get_coordinates(rings, return_index=True)
     if not len(corners):
         nothing = _packed(np.zeros(len(shapes)), "u4")
         return {"scale": 1.0, "gap": 0, "corners": _packed(np.empty(0), "i2"), "ends": nothing}
-    owner_of = owners[ring_of]
+    owner_of = part_owners[part_of][ring_of]
     offsets = corners - centres[owner_of]
     offsets[:, 0] = wrap_longitudes(offsets[:, 0])
     is_last = np.append(np.diff(ring_of) != 0, True)

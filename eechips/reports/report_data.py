@@ -173,7 +173,6 @@ def read_regions(folder: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
         centres=centres_of(outlines),
         outlines=outlines,
         columns=[UnitColumn("region", "text", [str(region["region"]) for region, *_ in some])],
-        tallies={},
     )
 
 
@@ -240,8 +239,7 @@ def read_head(path: Path) -> TableHead:
         with open_parquet(path) as table:
             total = table.metadata.num_rows
     names = [str(name) for name in frame.columns]
-    shown = frame.iloc[:, :_COLUMNS]
-    rows = [[_text(value) for value in row] for row in shown.itertuples(index=False)]
+    rows = [[_text(value) for value in row] for row in frame.iloc[:, :_COLUMNS].itertuples(index=False)]
     return TableHead(path.name, names[:_COLUMNS], rows, total, max(len(names) - _COLUMNS, 0))
 
 
@@ -271,7 +269,6 @@ def read_locations(path: Path, *, seed: int = 0, most: int = MOST_UNITS) -> Unit
         centres=places,
         outlines=np.full(count, None, dtype=object),
         columns=[column for name in wanted[2:] if (column := _column(name, frame[name])) is not None],
-        tallies={},
     )
 
 

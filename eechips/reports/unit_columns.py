@@ -7,7 +7,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -95,7 +95,7 @@ class UnitColumns:
     centres: Floats
     outlines: Geometries
     columns: Sequence[UnitColumn]
-    tallies: Mapping[str, Mapping[tuple[Any, str], int]]
+    tallies: Mapping[str, Mapping[tuple[Any, str], int]] = field(default_factory=dict)
     completing: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
@@ -164,8 +164,7 @@ def read_units(folder: Path, *, seed: int = 0, most: int = MOST_UNITS, quiet: bo
             tally.add(row.fields, row.state)
             if kept is None or number in kept:
                 rows.append(replace(row, fields=_fields(redact_unit(row.unit), row.id, number)))
-    splits = _splits(folder)
-    columns = _columns(rows, tally, splits)
+    columns = _columns(rows, tally, _splits(folder))
     outlines, centres = _places(rows)
     sorting = {column.name for column in columns if column.kind == "category"}
     return UnitColumns(

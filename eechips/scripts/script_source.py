@@ -127,12 +127,9 @@ class ScriptSource:
     @property
     def project(self) -> str | None:
         """The project in its call of ``ee.Initialize``; None unless it is a literal."""
-        for node in ast.walk(self.tree):
-            if isinstance(node, ast.Call) and last_name(node.func) == "Initialize":
-                for keyword in node.keywords:
-                    if keyword.arg == "project" and isinstance(keyword.value, ast.Constant):
-                        return str(keyword.value.value)
-        return None
+        calls = (n for n in ast.walk(self.tree) if isinstance(n, ast.Call) and last_name(n.func) == "Initialize")
+        values = (keyword.value for call in calls for keyword in call.keywords if keyword.arg == "project")
+        return next((str(value.value) for value in values if isinstance(value, ast.Constant)), None)
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -189,8 +189,7 @@ def _found(treatment: ImageTreatment, dataset: str, image: str) -> ee.Image:
 
 def _find(dataset: str, image: str) -> ee.Image:
     """Return an image of a collection by its index."""
-    there = ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image))
-    stored_image: ee.Image = ee.Image(there.first())
+    stored_image: ee.Image = ee.Image(ee.ImageCollection(dataset).filter(ee.Filter.eq("system:index", image)).first())
     return stored_image
 
 

@@ -102,8 +102,7 @@ class TileComposite:
         whole = images.merge(ee.ImageCollection([nothing]))
         if self.reducer in ("mosaic", "first"):
             return _cast(whole.mosaic(), bands, self.dtype)
-        reducer = getattr(ee.Reducer, self.reducer)()
-        return _cast(whole.reduce(reducer).rename(list(bands)), bands, self.dtype)
+        return _cast(whole.reduce(getattr(ee.Reducer, self.reducer)()).rename(list(bands)), bands, self.dtype)
 
     def images(self, box: ee.Geometry) -> ee.ImageCollection:
         """Return the images that meet a box."""

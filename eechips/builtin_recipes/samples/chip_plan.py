@@ -330,8 +330,7 @@ def plan_chips(sample: ResolvedSample) -> ChipPlan:
         further = zip(sample.layers[1:], layers[1:], strict=True)
         collections = (layer for layer, surveyed in further if layer.is_dated and surveyed.metadata.kind != "image")
         # Bands that were added show the images of their base.
-        dated = [layer.name for layer in collections if not layer.base]
-        check_near(sample.frames.near, dated)
+        check_near(sample.frames.near, [layer.name for layer in collections if not layer.base])
     alignment, band = sample.alignment.resolved(), layers[0].bands[0]
     reach, native = _thumb_reach(sample, band), _largest_grid(sample, layers[0], region, alignment)
     return ChipPlan(sample, layers, alignment, StrategyBuilder(sample, region, reach, native, alignment).strategy())

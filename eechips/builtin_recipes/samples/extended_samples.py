@@ -159,12 +159,11 @@ def complete_units(earlier: EarlierPlan, plan: ChipPlan) -> Iterator[Unit]:
     lacking: dict[tuple[str, ...], list[Unit]] = {}
     of_bands: dict[tuple[str, ...], list[Unit]] = {}
     for identifier, holders in _holders(earlier):
-        unit = holders[0]
         there = [{layer.name or sample.first.name for layer in sample.layers_of(holder)} for holder in holders]
         needed = [layer for layer in sample.layers if not any(layer.name in names for names in there)]
         datasets = tuple(layer.name for layer in needed if not layer.base)
         if datasets:
-            lacking.setdefault(datasets, []).append({**unit, COMPLETES: identifier})
+            lacking.setdefault(datasets, []).append({**holders[0], COMPLETES: identifier})
         for holder, names in zip(holders, there, strict=True):
             bands = tuple(layer.name for layer in needed if layer.base in names)
             if bands:
@@ -237,8 +236,7 @@ def check_sample_grows(earlier: Mapping[str, Any], sample: ResolvedSample) -> No
     before, now = earlier.get("frames"), None if sample.frames is None else sample.frames.results
     if _kept_settings(before, layer_names(earlier)) != _kept_settings(now, layer_names(earlier)):
         raise UsageError("`frames`, `every` and their options must be those of the run: choose another output folder")
-    dates = earlier.get("start"), earlier.get("end")
-    if dates == (sample.options.start, sample.options.end):
+    if (earlier.get("start"), earlier.get("end")) == (sample.options.start, sample.options.end):
         return
     if sample.frames is None or not sample.frames.periods:
         raise UsageError(

@@ -187,12 +187,10 @@ class ResolvedSample:
         return [self._layer_results(layer) for layer in self.layers]
 
     def _layer_results(self, layer: SampleLayer) -> dict[str, Any]:
-        bands = layer.compared_bands(layer.bands)
-        colours = self.style.visualization(layer.selection.names, layer.stretched)
         parameters = {
             "dataset": layer.dataset_id,
-            "bands": bands,
-            "visualization": colours,
+            "bands": layer.compared_bands(layer.bands),
+            "visualization": self.style.visualization(layer.selection.names, layer.stretched),
             **layer.selection.parameters,
         }
         if layer.mask is not None:

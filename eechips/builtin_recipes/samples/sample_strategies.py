@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 
 import ee
 import numpy as np
-import numpy.typing as npt
 import shapely
 from shapely.geometry.base import BaseGeometry
 
@@ -85,16 +84,15 @@ class StrategyBuilder:
         if options.total is not None:
             return self._total(sample.count)
         if sample.cells is not None:
-            return FixedStrategy(sample.cells.list_places(self._outline()), self._point_filter(), self._min_distance())
-        if sample.regions is not None:
-            return FixedStrategy(
-                region_places(sample.regions, is_clipped=options.clip), self._point_filter(), self._min_distance()
-            )
-        assert sample.places is not None
-        date = options.date
-        places = listed_places(sample.places, *((None, None) if date is None else (date.name, date.format)))
-        if sample.region is not None:
-            places = places_within(places, self._outline())
+            places = sample.cells.list_places(self._outline())
+        elif sample.regions is not None:
+            places = region_places(sample.regions, is_clipped=options.clip)
+        else:
+            assert sample.places is not None
+            date = options.date
+            places = listed_places(sample.places, *((None, None) if date is None else (date.name, date.format)))
+            if sample.region is not None:
+                places = places_within(places, self._outline())
         return FixedStrategy(places, self._point_filter(), self._min_distance())
 
     def _per_ecoregion(self, column: TableColumn, count: int) -> RandomStrategy:
@@ -110,8 +108,7 @@ class StrategyBuilder:
     def _per_class(self, class_map: str, count: int) -> RandomStrategy:
         sample, options = self.sample, self.sample.options
         layer = fetch_map("`per_class`", parse_map("`per_class`", class_map), self.region)
-        wanted = sample.classes
-        pool = ClassPool(replace(layer, within=self._mask()), self._outline(), options.seed, wanted)
+        pool = ClassPool(replace(layer, within=self._mask()), self._outline(), options.seed, sample.classes)
         classes = pool.find_classes(count)
         draws = StratifiedDraw(pool, list(classes), count, self._min_distance())
         return RandomStrategy(draws, {number: {"class": number} for number in classes}, "class")
@@ -160,11 +157,7 @@ class StrategyBuilder:
         if others is None:
             return None
         features = FeatureIndex(others.geometries)
-
-        def is_near(points: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
-            return np.isfinite(features.distances(shapely.points(points), metres))
-
-        return is_near
+        return lambda points: np.isfinite(features.distances(shapely.points(points), metres))
 
 
 def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[SamplePlace]) -> None:
@@ -177,13 +170,12 @@ def log_places(sample: ResolvedSample, strategy: Strategy, places: Sequence[Samp
         _log.info("Places: %s%s", f"{len(places):,}", equal if sample.places and different < len(places) else "")
         return
     names = [str(f.get("eco_name", f.get("class", "the region"))) for f in strategy.fields.values()]
-    shown = some_of(names, _NAMED)
     count = sample.count
     if options.total is not None:
         _log.info("Points: %s", f"{count:,}")
     else:
         kind = "ecoregion" if options.per_ecoregion else "class"
-        _log.info("Points per %s: %s, in %s: %s", kind, f"{count:,}", f"{len(names):,}", shown)
+        _log.info("Points per %s: %s, in %s: %s", kind, f"{count:,}", f"{len(names):,}", some_of(names, _NAMED))
     missing = strategy.draws.missing
     for key, name in zip(strategy.fields, names, strict=True):
         if key in missing:

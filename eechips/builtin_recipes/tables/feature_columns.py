@@ -254,12 +254,11 @@ class FeatureFiles:
 
 def _fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """Return a table with the columns and types of a schema; columns that it lacks are null."""
-    columns = []
-    for column in schema:
-        if column.name not in table.column_names:
-            columns.append(pa.nulls(len(table), column.type))
-        else:
-            columns.append(_as_type(table.column(column.name), column.type))
+    known = set(table.column_names)
+    columns = [
+        _as_type(table.column(name), kind) if name in known else pa.nulls(len(table), kind)
+        for name, kind in zip(schema.names, schema.types, strict=True)
+    ]
     return pa.table(columns, schema=schema)
 
 

@@ -132,8 +132,7 @@ class PointQuery:
         places, mode = self._places(first, last), self.unit["mode"]
         if mode == "image":
             image = ee.Image(self.dataset)
-            packed = self._packed(image, self._reduced(image, self._values(image), places))
-            return _collection([packed])
+            return _collection([self._packed(image, self._reduced(image, self._values(image), places))])
         start, end = self.unit["start"] or self.start, self.unit["end"] or self.end
         if mode == "paired":
             moments = self.unit["moments"][first:last]

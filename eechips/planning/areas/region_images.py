@@ -86,9 +86,7 @@ def find_region_scenes(query: SceneQuery, regions: SeparateRegions, alignment: G
     placement = alignment.resolved()
     missing = []
     for numbers in _nearby(geometries):
-        shapes = geometries[numbers]
-        scene_lists = _find(query, shapes, None)
-        for number, scenes in zip(numbers.tolist(), scene_lists, strict=True):
+        for number, scenes in zip(numbers.tolist(), _find(query, geometries[numbers], None), strict=True):
             region = regions.zones.ids[number]
             placed = place_region(regions, region, scenes, placement)
             if placed is None:
@@ -269,8 +267,7 @@ def _widened(grid: Grid, margin: float, latitude: float) -> Grid:
 def _has_centre(grid: Grid, polygon: BaseGeometry) -> bool:
     """Return whether the centre of a pixel of a small grid is in a polygon."""
     centres = [grid.xy(column + 0.5, row + 0.5) for row in range(grid.height) for column in range(grid.width)]
-    lonlat = unproject(grid.crs, centres)
-    return bool(shapely.contains_xy(polygon, *lonlat.T).any())
+    return bool(shapely.contains_xy(polygon, *unproject(grid.crs, centres).T).any())
 
 
 def _names(regions: Sequence[object]) -> str:

@@ -88,8 +88,7 @@ class LayerImages:
 
     def near(self, box: ee.Geometry, moment: str, first: str, last: str) -> ee.ImageCollection:
         """Return the images that meet a box from ``first`` to ``last``, the nearest to ``moment`` last."""
-        images = self.over(box).filterDate(first, last)
-        return sort_nearest_first(images, ee.Date(moment).millis(), ascending=False)
+        return sort_nearest_first(self.over(box).filterDate(first, last), ee.Date(moment).millis(), ascending=False)
 
     def select(self, image: ee.Image) -> ee.Image:
         """Return the bands of an image of the dataset, in order, with the cloud mask applied."""

@@ -223,10 +223,9 @@ class ClassPool:
         both = whole.rename("value").unmask(0).addBands(image.mask().gt(0).toInt32().rename("valid"))
         array = ee.data.computePixels({"expression": both, "fileFormat": "NUMPY_NDARRAY", "grid": grid.to_pixel_grid()})
         values, valid = array["value"], array["valid"] > 0
-        classes = map(self._class, np.unique(values[valid]).tolist())
         origin = self._map.centres(unproject(grid.crs, [grid.xy(0.5, 0.5)]))[0][0]
         lots_by_class = {}
-        for number in classes:
+        for number in map(self._class, np.unique(values[valid]).tolist()):
             if self._wanted is None or number in self._wanted:
                 rows, columns = np.nonzero((values == number) & valid)
                 pixels = np.column_stack([columns, rows]).astype(np.int64) + origin

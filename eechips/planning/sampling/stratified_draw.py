@@ -76,8 +76,7 @@ class StrataPool:
 
     def _draw(self, key: Key, count: int, target: int) -> list[Point]:
         if key not in self._streams:
-            stratum = self._strata[key]
-            self._streams[key] = _Drawing(PointStream(stratum.geometry, self._seed, key))
+            self._streams[key] = _Drawing(PointStream(self._strata[key].geometry, self._seed, key))
         stream = self._streams[key]
         if not self._is_thinned:
             return stream.draw(count, is_strict=stream.position == 0)

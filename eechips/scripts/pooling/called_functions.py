@@ -37,8 +37,7 @@ def functions_of(value: Any, added: Callable[[Any], Place]) -> list[Called]:
             context |= {n: added(v) for n, v in pairs if isinstance(v, MUTABLE) or is_own(v)}
         return [(member, {**context, **own}) for member, own in functions]
     if isinstance(value, MethodType):
-        owner = value.__self__
-        place = added(owner)
+        place = added(value.__self__)
         return [(layer, {first_parameter(layer): place}) for layer in layers(value.__func__)]
     if isinstance(value, type):
         members = (vars(kind).get(n) for n in ("__new__", "__init__") for kind in value.__mro__ if is_of_script(kind))

@@ -88,8 +88,7 @@ class Scope:
         """Return the shared place that an expression means; None for another value."""
         place = self._place(node)
         while place is not None and place[0].startswith(MADE):
-            ends = (n for n in range(len(place), 1, -1) if place[:n] in self._places.links)
-            end = next(ends, 0)
+            end = next((n for n in range(len(place), 1, -1) if place[:n] in self._places.links), 0)
             place = (*self._places.links[place[:end]], *place[end:]) if end else None
         return place
 
@@ -230,8 +229,7 @@ class Scope:
             if isinstance(node.func, ast.Attribute) and node.func.attr in ("items", "values", "copy"):
                 node = node.func.value
             elif isinstance(node.func, ast.Name) and node.func.id in _ITERATORS and node.args:
-                places = (place for part in node.args if (place := self.iterated(part)) is not None)
-                return next(places, None)
+                return next((place for part in node.args if (place := self.iterated(part)) is not None), None)
             else:
                 return None
         return self.place(node)

@@ -252,8 +252,7 @@ class _Future(concurrent.futures.Future):  # type: ignore[type-arg]
         """Call a function when the call is made; in an event loop, which requests no result, this is soon."""
         super().add_done_callback(fn)
         with contextlib.suppress(RuntimeError):  # no loop is running
-            loop = asyncio.get_running_loop()
-            loop.call_soon(self.batch.flush_for_callbacks)
+            asyncio.get_running_loop().call_soon(self.batch.flush_for_callbacks)
 
 
 _of_executors: dict[CallBatch, None] = {}

@@ -84,14 +84,13 @@ def keep_client() -> Iterator[None]:
     import google.auth
     from google.oauth2 import service_account
 
-    kind = service_account.Credentials
     with (
         replace_names(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
         replace_names(ee, ServiceAccountCredentials=credentials),
         replace_names(ee.data, **_makers_of_names()),
         replace_names(google.auth, default=default_credentials),
         replace_names(google.auth._default, default=default_credentials),
-        replace_names(kind, from_service_account_file=credentials),
+        replace_names(service_account.Credentials, from_service_account_file=credentials),
     ):
         yield
 

@@ -109,8 +109,7 @@ def _is_ours() -> bool:
 
 @contextlib.contextmanager
 def _tenacity(may_help: Callable[[BaseException], bool]) -> Iterator[None]:
-    tenacity = sys.modules.get("tenacity")
-    kind = getattr(tenacity, "Retrying", None)
+    kind = getattr(sys.modules.get("tenacity"), "Retrying", None)
     if kind is None:
         yield
         return
