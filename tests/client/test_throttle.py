@@ -183,7 +183,7 @@ def test_requests_of_started_units_have_priority() -> None:
     with throttle.client(2).permit():
         for thread in (*first, then):
             thread.start()
-        wait_until(lambda: throttle._sum("waiting") + throttle._sum("waiting_next") == 4)
+        wait_until(lambda: throttle._count_waiting(is_next=False) + throttle._count_waiting(is_next=True) == 4)
     for thread in (*first, then):
         thread.join(60)
     assert order[0] == "next"
@@ -306,9 +306,9 @@ def test_a_paused_process_that_waits_for_a_slot_does_not_starve_the_others() -> 
     with throttle.client(2).permit():
         child.start()
         assert ours.poll(60)
-        wait_until(lambda: throttle._sum("waiting_next") == 1)
+        wait_until(lambda: throttle._count_waiting(is_next=True) == 1)
         os.kill(child.pid or 0, signal.SIGSTOP)
-    if throttle._sum("waiting_next") == 0:  # it was paused between two waits
+    if throttle._count_waiting(is_next=True) == 0:  # it was paused between two waits
         return
     try:
         got = threading.Event()

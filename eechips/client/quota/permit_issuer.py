@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import tempfile
 import threading
@@ -50,7 +51,7 @@ SPENT = -2.0
 """Wait of a thread that never gets one, as the budget of the run is spent."""
 _PROBE_SECONDS = 2.0
 """Seconds between two requests that test whether the service can be reached again."""
-_PICKLED = ("clock", "_clients", "_is_shared", "_lease_clock", "_wake", "_wake_next")
+_PICKLED = ("clock", "_clients", "_is_shared", "_lease_clock", "_wakes")
 """Attributes that the issuer has in every process."""
 
 
@@ -96,8 +97,7 @@ class PermitIssuer:
     ) -> None:
         self._clients = clients
         self.clock, self._lease_clock, self.sleep = clock, lease_clock, sleep
-        self._wake = make_semaphore(context)
-        self._wake_next = make_semaphore(context)
+        self._wakes = [make_semaphore(context) for _ in range(2)]  # of threads that begin a unit, and that continue one
         self._is_shared = context is not None
         self._attach(allocate_shared_memory(SharedCells.size(clients)))
         self._check_locks()
@@ -167,12 +167,12 @@ class PermitIssuer:
     @property
     def semaphores(self) -> list[str]:
         """Name of the system's semaphores that it holds."""
-        locks = (getattr(semaphore, "_semlock", None) for semaphore in (self._wake, self._wake_next))
+        locks = (getattr(semaphore, "_semlock", None) for semaphore in self._wakes)
         return [semaphore.name for semaphore in locks if semaphore is not None and semaphore.name is not None]
 
     def close(self) -> None:
         """Release the system's semaphores, once no process waits; the state can still be read."""
-        self._wake, self._wake_next = threading.Semaphore(0), threading.Semaphore(0)
+        self._wakes = [threading.Semaphore(0) for _ in self._wakes]
 
     @property
     def limit(self) -> int:
@@ -261,7 +261,8 @@ class PermitIssuer:
         """Reclaim the permits of a process that died."""
         client = self._of_clients[number]
         with self._locked():
-            client.held = client.paced = client.waiting = client.waiting_next = client.share = 0.0
+            client.held = client.paced = client.share = 0.0
+            client.waiting[:] = (0.0, 0.0)
             self._wake_everybody()  # it may have died of a wake-up that was meant for others
 
     @property
@@ -283,29 +284,26 @@ class PermitIssuer:
     def _sum(self, cell: str) -> int:
         return int(sum(map(attrgetter(cell), self._of_clients)))
 
-    def _count_waiting(self, cell: str, now: float) -> int:
-        """Count the threads that wait for a permit, without those of paused processes."""
-        return int(sum(getattr(client, cell) for client in self._of_clients if now - client.seen <= _STALE))
+    def _count_waiting(self, *, is_next: bool, since: float = -math.inf) -> int:
+        """Count the threads that wait for a permit, of the processes that have tried since a time."""
+        return int(sum(client.waiting[is_next] for client in self._of_clients if client.seen >= since))
 
     def _wake_everybody(self) -> None:
-        for _ in range(self._sum("waiting_next")):
-            self._wake_next.release()
-        for _ in range(self._sum("waiting")):
-            self._wake.release()
-        self._run.woken = self._run.woken_next = 0.0
+        for is_next in (True, False):
+            for _ in range(self._count_waiting(is_next=is_next)):
+                self._wakes[is_next].release()
+            self._run.woken[is_next] = 0.0
 
     def _wake_some(self) -> None:
         """Wake one thread for each free permit; first those that wait for the next request of a unit."""
-        cells, now = self._run, self.clock()
-        free = int(self.limit - self._sum("held") - cells.woken - cells.woken_next)
-        continuing = max(0, min(free, self._count_waiting("waiting_next", now) - int(cells.woken_next)))
-        beginning = max(0, min(free - continuing, self._count_waiting("waiting", now) - int(cells.woken)))
-        cells.woken_next += continuing
-        cells.woken += beginning
-        for _ in range(continuing):
-            self._wake_next.release()
-        for _ in range(beginning):
-            self._wake.release()
+        woken, since = self._run.woken, self.clock() - _STALE
+        free = int(self.limit - self._sum("held") - sum(woken))
+        for is_next in (True, False):
+            count = max(0, min(free, self._count_waiting(is_next=is_next, since=since) - int(woken[is_next])))
+            free -= count
+            woken[is_next] += count
+            for _ in range(count):
+                self._wakes[is_next].release()
 
     def try_take(self, number: int, *, is_next: bool) -> tuple[bool, float]:
         """Take a permit and a token for a client.
@@ -325,15 +323,12 @@ class PermitIssuer:
             if cells.closed_until > now:
                 return False, cells.closed_until - now
             # A unit under way has priority: its names expire, and finishing it frees a slot.
-            queued = 0 if is_next else self._count_waiting("waiting_next", now)
+            queued = 0 if is_next else self._count_waiting(is_next=True, since=now - _STALE)
             held = self._sum("held")
             if held + queued >= self.limit:
                 self._note_waiting(now)
             if held + queued >= self.limit:
-                if is_next:
-                    client.waiting_next += 1.0
-                else:
-                    client.waiting += 1.0
+                client.waiting[is_next] += 1.0
                 client.seen = now
                 return False, NO_PERMIT
             client.held += 1.0
@@ -406,15 +401,10 @@ class PermitIssuer:
     def await_slot(self, number: int, *, is_next: bool) -> None:
         """Sleep until a permit is returned, or for a short time; :meth:`try_take` has answered ``NO_PERMIT``."""
         client = self._of_clients[number]
-        semaphore = self._wake_next if is_next else self._wake
-        was_woken = semaphore.acquire(timeout=MAX_NAP)
+        was_woken = self._wakes[is_next].acquire(timeout=MAX_NAP)
         with self._locked() as cells:
-            if is_next:
-                client.waiting_next = max(0.0, client.waiting_next - 1.0)
-                cells.woken_next = max(0.0, cells.woken_next - was_woken)
-            else:
-                client.waiting = max(0.0, client.waiting - 1.0)
-                cells.woken = max(0.0, cells.woken - was_woken)
+            client.waiting[is_next] = max(0.0, client.waiting[is_next] - 1.0)
+            cells.woken[is_next] = max(0.0, cells.woken[is_next] - was_woken)
 
     def try_probe(self) -> bool:
         """Return whether the caller is the one to find out whether the service can be reached again."""

@@ -59,8 +59,9 @@ T = TypeVar("T", bound=ctypes.Structure)
 
 
 def _doubles(record: type[T]) -> type[T]:
-    """Make the annotations of a record its fields, in their order."""
-    record._fields_ = [(name, ctypes.c_double) for name in record.__annotations__]
+    """Make the annotations of a record its fields, in their order: doubles, and pairs of them."""
+    kinds: dict[str, Any] = {"float": ctypes.c_double, "list[float]": ctypes.c_double * 2}
+    record._fields_ = [(name, kinds[annotation]) for name, annotation in record.__annotations__.items()]
     return record
 
 
@@ -99,8 +100,7 @@ class RunCells(ctypes.Structure):
         refilled: time of the last change of the tokens.
         closed_until: no request is sent before this time.
         offline: time at which the service became unreachable; 0 while it can be reached.
-        woken: threads that are woken and have not tried yet, of those that begin a unit.
-        woken_next: such threads that continue a unit.
+        woken: threads that are woken and have not tried yet: those that begin a unit, and those that continue one.
         learns: whether the throttle learns the limit itself.
         asked_until: end of a long pause that the service has requested.
         asked: seconds of such pauses.
@@ -119,8 +119,7 @@ class RunCells(ctypes.Structure):
     offline: float
     most_requests: float
     most_bytes: float
-    woken: float
-    woken_next: float
+    woken: list[float]
     learns: float
     asked_until: float
     asked: float
@@ -138,8 +137,7 @@ class ClientCells(ctypes.Structure):
     Attributes:
         held: permits that it holds.
         paced: requests among these that wait for their token.
-        waiting: threads that wait for a permit to begin a unit.
-        waiting_next: threads that wait for a permit to continue a unit.
+        waiting: threads that wait for a permit to begin a unit, and to continue one.
         rejected: requests that the service rejected with 429.
         received: bytes received.
         share: permits that a process on another machine has.
@@ -148,8 +146,7 @@ class ClientCells(ctypes.Structure):
 
     held: float
     paced: float
-    waiting: float
-    waiting_next: float
+    waiting: list[float]
     sent: float
     rejected: float
     received: float

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from eechips.client.service_errors.error_row import REASONS, ErrorAction, ServiceError
 
 _ACCESS = "https://developers.google.com/earth-engine/guides/access"
@@ -17,52 +19,50 @@ _AUTHENTICATE = (
     "run `earthengine authenticate --force`, name a key file (`credentials`), or run without an account (`local`)"
 )
 
+_refused = partial(ServiceError, kind=ErrorAction.CONFIGURATION)
+
 ACCESS_ERRORS: tuple[ServiceError, ...] = (
-    ServiceError(
+    _refused(
         "quota project",
-        ErrorAction.CONFIGURATION,
         "run `gcloud auth application-default set-quota-project PROJECT`, or `earthengine authenticate`",
         "https://cloud.google.com/docs/authentication/adc-troubleshooting/user-creds",
         message=r"requires a quota project",
     ),
-    ServiceError(
+    _refused(
         "API disabled",
-        ErrorAction.CONFIGURATION,
         f"enable the API at https://console.cloud.google.com/apis/library/earthengine.googleapis.com, or {_REGISTER}",
         "https://github.com/google/earthengine-community/issues/762",
         message=r"has not been used in project|(?:api|service) (?:is|has been) disabled",
         reasons=("SERVICE_DISABLED", "accessNotConfigured", "SERVICE_NOT_VISIBLE"),
     ),
-    ServiceError(
+    _refused(
         "not registered",
-        ErrorAction.CONFIGURATION,
         _REGISTER,
         _ACCESS,
         message=r"is not registered to use earth engine|project is not registered|not signed up for earth engine",
     ),
     ServiceError(
         "suspended",
-        ErrorAction.UNAVAILABLE,
         "see https://cloud.google.com/resource-manager/docs/project-suspension-guidelines, or name another `project`",
         "https://github.com/kubernetes/minikube/issues/17959",
+        ErrorAction.UNAVAILABLE,
         cause="the project is suspended",
         message=r"(?:consumer|project)\b.{0,120}\b(?:has been|is) suspended",
         reasons=("CONSUMER_SUSPENDED", "GCP_SUSPENDED"),
     ),
     ServiceError(
         "billing",
-        ErrorAction.UNAVAILABLE,
         "enable billing at https://console.cloud.google.com/billing, or name another `project`",
         "https://github.com/GoogleCloudPlatform/java-docs-samples/issues/276",
+        ErrorAction.UNAVAILABLE,
         cause="billing is disabled for the project",
         message=r"billing (?:account )?(?:is |has been )?(?:disabled|closed)|requires billing to be enabled"
         r"|absent billing account|not configured billing|billing must be enabled",
         reasons=("BILLING_DISABLED", "billingNotEnabled", "accountDisabled"),
         codes=(400, 402, 403, 412, 429),
     ),
-    ServiceError(
+    _refused(
         "no use of the project",
-        ErrorAction.CONFIGURATION,
         "ask the project's owner for the roles Service Usage Consumer and Earth Engine Resource Viewer, name another"
         " `project`, or run without an account (`local`)",
         "https://github.com/nasaharvest/street2sat/pull/51",
@@ -71,9 +71,8 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         r"|permission denied on resource project|permission 'serviceusage\.services\.use'",
         reasons=("USER_PROJECT_DENIED", "CONSUMER_INVALID", "RESOURCE_PROJECT_INVALID", "PROJECT_INVALID"),
     ),
-    ServiceError(
+    _refused(
         "policy of the organisation",
-        ErrorAction.CONFIGURATION,
         "ask the organisation's administrator, or run where VPC Service Controls allow it",
         REASONS,
         message=r"prohibited by organization's policy",
@@ -90,9 +89,9 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "credentials",
-        ErrorAction.CREDENTIALS,
         _AUTHENTICATE,
         REASONS,
+        ErrorAction.CREDENTIALS,
         reasons=(
             "ACCESS_TOKEN_EXPIRED",
             "ACCESS_TOKEN_TYPE_UNSUPPORTED",
@@ -105,17 +104,15 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
         ),
         codes=(401,),
     ),
-    ServiceError(
+    _refused(
         "scopes",
-        ErrorAction.CONFIGURATION,
         f"make them again: {_AUTHENTICATE}",
         REASONS,
         message=r"insufficient authentication scopes",
         reasons=("ACCESS_TOKEN_SCOPE_INSUFFICIENT", "insufficientPermissions"),
     ),
-    ServiceError(
+    _refused(
         "API key",
-        ErrorAction.CONFIGURATION,
         _AUTHENTICATE,
         REASONS,
         reasons=(
@@ -126,9 +123,8 @@ ACCESS_ERRORS: tuple[ServiceError, ...] = (
             "API_KEY_IOS_APP_BLOCKED",
         ),
     ),
-    ServiceError(
+    _refused(
         "bucket",
-        ErrorAction.CONFIGURATION,
         "give your account the role Storage Object Admin for the bucket, or name another one (`export_to`)",
         "https://github.com/r-spatial/rgee/blob/master/vignettes/setup_gcs.Rmd",
         message=r"unable to write to bucket",

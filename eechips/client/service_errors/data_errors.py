@@ -5,6 +5,8 @@ Each says in the words of eechips what helps.
 
 from __future__ import annotations
 
+from functools import partial
+
 from eechips.client.service_errors.error_row import DEBUGGING, ErrorAction, ServiceError
 
 _SAME_BANDS = (
@@ -17,10 +19,7 @@ _NO_IMAGE = (
 )
 
 
-def _data_error(name: str, cure: str, source: str, *, message: str) -> ServiceError:
-    """Return the row of an error that fails its unit; see :class:`ServiceError`."""
-    return ServiceError(name, ErrorAction.PERMANENT, cure, source, message)
-
+_data_error = partial(ServiceError, kind=ErrorAction.PERMANENT)
 
 DATA_ERRORS: tuple[ServiceError, ...] = (
     _data_error(
@@ -126,9 +125,8 @@ DATA_ERRORS: tuple[ServiceError, ...] = (
         "https://github.com/google/Xee/issues/55",
         message=r"invalid value at '|valuenode is empty|invalid json payload|cannot find field",
     ),
-    ServiceError(
+    _data_error(
         "expression",
-        ErrorAction.PERMANENT,
         "",
         DEBUGGING,
         message=r"^(?:[A-Z]\w*\.)+\w+(?:\(\))?: |^[A-Z]\w+: |error in map\(ID=|is not a valid \w+",

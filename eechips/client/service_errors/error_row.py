@@ -38,10 +38,10 @@ class ServiceError:
     """One row.
 
     Attributes:
-        kind: what to do.
         cure: what the user can do, a clause without a full stop; empty where only the message can tell, or nothing is
             to be done.
         source: where it is documented.
+        kind: what to do.
         message: regular expression, searched in the message; empty for none.
         reasons: reasons of ErrorInfo, in capitals, or of ``errors[]``.
         codes: HTTP statuses; empty for any. A row with neither message, reasons nor window is found by them alone.
@@ -55,9 +55,9 @@ class ServiceError:
     """
 
     name: str
-    kind: ErrorAction
     cure: str
     source: str
+    kind: ErrorAction
     message: str = ""
     reasons: tuple[str, ...] = ()
     codes: tuple[int, ...] = ()

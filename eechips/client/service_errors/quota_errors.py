@@ -29,9 +29,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "monthly compute",
-        ErrorAction.UNAVAILABLE,
         "or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
         _TIERS,
+        ErrorAction.UNAVAILABLE,
         cause="the project's compute of the month is used up",
         message=_PER_MONTH,
         codes=_QUOTA_CODES,
@@ -101,9 +101,9 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "request id",
-        ErrorAction.PERMANENT,
         "`eechips retry`; in a script, a new task",
         "https://developers.google.com/earth-engine/reference/rest/v1/projects.image/export",
+        ErrorAction.PERMANENT,
         message=r"already started with the given request_id",
     ),
 )

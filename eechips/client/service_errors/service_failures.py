@@ -16,16 +16,16 @@ SERVICE_FAILURES: tuple[ServiceError, ...] = (
     # The message is that of eechips-local (ArchiveUnreachedError).
     ServiceError(
         "open archive",
-        ErrorAction.UNAVAILABLE,
         "check the network, a proxy (HTTPS_PROXY) and the archive's address",
         _STATUS_CODES,
+        ErrorAction.UNAVAILABLE,
         cause="the open archive is not reached",
         message=r"no answer of the open archive has come since",
     ),
 )
 
 BY_STATUS: tuple[ServiceError, ...] = (
-    ServiceError("not found", ErrorAction.PERMANENT, "", _STATUS_CODES, codes=(404,)),
+    ServiceError("not found", "", _STATUS_CODES, ErrorAction.PERMANENT, codes=(404,)),
     passing("internal", source=DEBUGGING, codes=tuple(range(500, 600))),
     passing(
         "try again",
@@ -34,9 +34,9 @@ BY_STATUS: tuple[ServiceError, ...] = (
     ),
     ServiceError(
         "redirection",
-        ErrorAction.TRANSIENT,
         "log in to the network, or check the proxy",
         "https://www.rfc-editor.org/rfc/rfc9110#name-redirection-3xx",
+        ErrorAction.TRANSIENT,
         codes=tuple(range(300, 400)),
     ),
 )

@@ -22,43 +22,40 @@ _OF_THE_MOMENT = 5
 """Repeats of a request that cannot be split: with the usual waits, half a minute."""
 _SIMPLIFY = "fewer regions, bands or dates, smaller chips, a coarser scale"
 
+_indivisible = partial(ServiceError, kind=ErrorAction.INDIVISIBLE)
 _too_large = partial(ServiceError, kind=ErrorAction.TOO_LARGE, cure=_SIMPLIFY, source=DEBUGGING)
 
 SIZE_ERRORS: tuple[ServiceError, ...] = (
     _too_large("concurrent aggregations", message=r"too many concurrent aggregations", batch="first", repeats=1),
-    ServiceError(
+    _indivisible(
         "payload",
-        ErrorAction.INDIVISIBLE,
         "send less with each request, such as an asset's id instead of its geometry",
         USAGE,
         message=r"request payload size exceeds|request entity too large",  # the latter of fronts: RFC 9110, 15.5.14
     ),
-    ServiceError(
+    _indivisible(
         "edges",
-        ErrorAction.INDIVISIBLE,
         "fewer regions at once, or simpler outlines",
         "https://developers.google.com/earth-engine/docs/release-notes",
         message=r"geometry has too many edges",
     ),
-    ServiceError(
+    _indivisible(
         "maxPixels",
-        ErrorAction.INDIVISIBLE,
         "give it a coarser scale, maxPixels or bestEffort",
         _REDUCE,
         message=r"too many pixels in the region|export too large: specified|too many input pixels per output pixel",
     ),
-    ServiceError(
+    _indivisible(
         "size of an exported file",
-        ErrorAction.INDIVISIBLE,
         "smaller chips, fewer bands or a coarser scale",
         "https://github.com/mapbiomas-brazil/user-toolkit/issues/16",
         message=r"file dimensions are too large",
     ),
     ServiceError(
         "request size",
-        ErrorAction.TOO_LARGE,
         "fewer bands or a coarser scale",
         _PIXELS,
+        ErrorAction.TOO_LARGE,
         message=r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
         r"|output of image computation is too large|reprojection output too large|object too large \("
         r"|response size exceeds limit|computed value is too large",
