@@ -185,24 +185,22 @@ class RequestSizes:
             known = self._known.get(kind)
             return known.size if known else None
 
-    def settle(self, kind: Hashable, size: int) -> None:
-        """Remember a size that worked after a larger one was rejected."""
-        with self._lock:
-            known = self._known.get(kind)
-            if known is None:
-                self._known[kind] = _Known(size)
-                return
-            # Of several threads that tried too much at the same time only the first finds a greater size here.
-            if known.size > size:
-                known.patience *= 2
-            known.size, known.successes = size, 0
+    def note(self, kind: Hashable, size: int, requests: int = 1, *, was_rejected: bool = False) -> None:
+        """Remember a size that worked after a larger one was rejected, or count requests that worked at a known size.
 
-    def succeed(self, kind: Hashable, requests: int = 1) -> None:
-        """Count requests that worked at the remembered size."""
+        Args:
+            size: what a request had at most.
+            requests: that worked.
+            was_rejected: whether a larger one was rejected before.
+        """
         with self._lock:
-            known = self._known.get(kind)
-            if known is None:
-                return
-            known.successes += requests
-            if known.successes >= known.patience:
-                known.size, known.successes = 2 * known.size, 0
+            if was_rejected:
+                known = self._known.setdefault(kind, _Known(size))
+                # Of several threads that tried too much at the same time only the first finds a greater size here.
+                known.patience *= 2 if known.size > size else 1
+                known.size, known.successes = size, 0
+            elif kind in self._known:
+                known = self._known[kind]
+                known.successes += requests
+                if known.successes >= known.patience:
+                    known.size, known.successes = 2 * known.size, 0

@@ -250,10 +250,8 @@ class Fetcher:
             part for quarter in quarters for part in split_window(quarter, lambda w: fits(chip, w, limits, most))
         ]
         parts, was_rejected = self._collect(chip, grid, windows, accept)
-        if rejection is not None or was_rejected:
-            self._sizes.settle(kind, max(part.window.pixels for part in parts))
-        else:
-            self._sizes.succeed(kind, len(parts))
+        largest = max(part.window.pixels for part in parts)
+        self._sizes.note(kind, largest, len(parts), was_rejected=was_rejected or rejection is not None)
         return assemble(parts)
 
     def table(

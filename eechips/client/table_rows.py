@@ -64,10 +64,7 @@ class RowFetcher:
                     raise unsplittable_error(error, "a page of one row is") from None
                 size, rejected = max(1, size // _FEWER), True
                 continue
-            if rejected:
-                self._sizes.settle(_ROWS, size)
-            else:
-                self._sizes.succeed(_ROWS, pages)
+            self._sizes.note(_ROWS, size, pages, was_rejected=rejected)
             return rows
 
     def series(self, series: Series, *, by_pages: bool = True) -> list[dict[str, Any]]:
@@ -121,11 +118,8 @@ class RowFetcher:
                 was_rejected = True
                 continue
             all_rows.extend(rows)
-            if was_rejected:
-                largest = max(largest, part.size)
-                self._sizes.settle(_PLACES, largest)
-            else:
-                self._sizes.succeed(_PLACES)
+            largest = max(largest, part.size) if was_rejected else 0
+            self._sizes.note(_PLACES, largest, was_rejected=was_rejected)
         return all_rows
 
     def _places(self, part: SplittableTable) -> list[dict[str, Any]]:
@@ -157,12 +151,8 @@ class RowFetcher:
                 continue
             all_rows.extend(rows)
             start += days
-            if was_rejected:
-                self._sizes.settle(_DAYS, days)
-                was_rejected = False
-            else:
-                self._sizes.succeed(_DAYS)
-                most = self._sizes.most(_DAYS) or most
+            self._sizes.note(_DAYS, days, was_rejected=was_rejected)
+            most, was_rejected = self._sizes.most(_DAYS) or most, False
         return all_rows
 
     def _pages(self, source: ee.FeatureCollection, size: int) -> tuple[list[dict[str, Any]], int]:

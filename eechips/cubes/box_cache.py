@@ -18,6 +18,7 @@ import json
 import math
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -115,25 +116,21 @@ class BoxCache:
         write_file(self._path(box), b"".join((header, layers.data)), is_one_of_many=True)
         self._evict()
 
-    @contextlib.contextmanager
-    def planning(self) -> Iterator[None]:
+    def planning(self) -> AbstractContextManager[None]:
         """Keep other threads and processes from choosing boxes of this cube inside the block.
 
         Raises:
             StorageError: if the folder cannot be written, or its file system has no locks.
         """
-        with self._locked(self._folder / _PLAN):
-            yield
+        return self._locked(self._folder / _PLAN)
 
-    @contextlib.contextmanager
-    def lock(self, box: Box) -> Iterator[None]:
+    def lock(self, box: Box) -> AbstractContextManager[None]:
         """Keep other threads and processes from fetching the same box inside the block.
 
         Raises:
             StorageError: if the folder cannot be written, or its file system has no locks.
         """
-        with self._locked(self._path(box).with_suffix(_LOCK)):
-            yield
+        return self._locked(self._path(box).with_suffix(_LOCK))
 
     @contextlib.contextmanager
     def _locked(self, path: Path) -> Iterator[None]:

@@ -87,7 +87,9 @@ class ConnectedRun:
             self._connect(stack)
             stack.callback(run.sweep, own=True)  # after the workers have ended: killed workers leave files behind
             if isinstance(recipe, SupportsLifespan):
-                stack.enter_context(recipe.lifespan(_make_context(run)))
+                transport = run.session.connection.transport
+                context = RunContext(transport, config, run.store, run.log, str(run.writer))
+                stack.enter_context(recipe.lifespan(context))
             run.executor = stack.enter_context(_make_executor(run))  # workers start while units are planned
             run.compute = self._monitor_compute(stack)
             began = time.monotonic()
@@ -329,19 +331,6 @@ class ConnectedRun:
         if is_learned and throttle.rejected and throttle.sent >= _TELLING_REQUESTS:
             learned = stored_limits.LearnedLimit(throttle.total_limit, throttle.is_restricted, utc_now())
             stored_limits.save_learned_limit(target.endpoint, target.project, learned)
-
-
-def _make_context(run: RunComponents) -> RunContext:
-    config = run.config
-    return RunContext(
-        run.session.connection.transport,
-        config.timeouts,
-        config.unit_timeout,
-        run.store,
-        run.log,
-        config.quiet,
-        str(run.writer),
-    )
 
 
 def _make_executor(run: RunComponents) -> Executor[Any]:

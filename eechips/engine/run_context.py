@@ -19,7 +19,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from eechips.client.access.connection import Connection
-from eechips.client.http.http_messages import Timeouts
 from eechips.client.http.transport import Transport
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.executor import Executor
@@ -262,22 +261,19 @@ class RunContext:
 
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
-        unit_timeout: seconds that one unit may take; the recipe enforces it.
-        quiet: show no messages.
+        config: of the run; the recipe enforces its ``unit_timeout``.
         token: token of the run's writer, in the names of temporary files.
     """
 
     transport: Transport
-    timeouts: Timeouts
-    unit_timeout: float
+    config: RunConfig
     store: Store
     log: RunLog
-    quiet: bool
     token: str
 
     def say(self, text: str) -> None:
         """Show a line to the user."""
-        say(text, quiet=self.quiet)
+        say(text, quiet=self.config.quiet)
 
 
 @dataclass(frozen=True, slots=True)

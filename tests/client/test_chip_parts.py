@@ -114,24 +114,24 @@ def test_chips_are_alike_by_format_bands_and_type() -> None:
 
 def test_no_limit_is_learned_before_a_chip_is_too_large() -> None:
     sizes = RequestSizes()
-    sizes.succeed("x", 1000)
+    sizes.note("x", 1, 1000)
     assert sizes.most("x") is None
-    sizes.settle("x", 100)
+    sizes.note("x", 100, was_rejected=True)
     assert sizes.most("x") == 100
     assert sizes.most("y") is None
 
 
 def test_larger_sizes_are_tried_ever_more_rarely() -> None:
     sizes, limit, rejections = RequestSizes(), 100, 0
-    sizes.settle("x", limit)
+    sizes.note("x", limit, was_rejected=True)
     for _ in range(10_000):
         most = sizes.most("x")
         assert most in (limit, 2 * limit)
         if most > limit:
             rejections += 1
-            sizes.settle("x", limit)
+            sizes.note("x", limit, was_rejected=True)
         else:
-            sizes.succeed("x")
+            sizes.note("x", 1)
     assert 5 <= rejections <= 12
     assert sizes.most("x") == limit
 
@@ -139,32 +139,32 @@ def test_larger_sizes_are_tried_ever_more_rarely() -> None:
 def test_concurrent_failures_lower_the_limit_once() -> None:
     sizes = RequestSizes()
     for _ in range(40):
-        sizes.settle("x", 100)
-    sizes.succeed("x", 16)
+        sizes.note("x", 100, was_rejected=True)
+    sizes.note("x", 1, 16)
     assert sizes.most("x") == 200
     for _ in range(40):
-        sizes.settle("x", 100)
-    sizes.succeed("x", 31)
+        sizes.note("x", 100, was_rejected=True)
+    sizes.note("x", 1, 31)
     assert sizes.most("x") == 100
-    sizes.succeed("x")
+    sizes.note("x", 1)
     assert sizes.most("x") == 200
 
 
 def test_sizes_grow_back_when_they_may() -> None:
     sizes = RequestSizes()
-    sizes.settle("x", 100)
+    sizes.note("x", 100, was_rejected=True)
     for _ in range(200):
-        sizes.succeed("x")
+        sizes.note("x", 1)
     assert sizes.most("x") >= 100 * 2**8
 
 
 def test_threads_share_sizes() -> None:
     sizes = RequestSizes()
-    sizes.settle("x", 1)
+    sizes.note("x", 1, was_rejected=True)
 
     def work() -> None:
         for _ in range(1600):
-            sizes.succeed("x")
+            sizes.note("x", 1)
 
     threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:

@@ -34,9 +34,9 @@ def test_after_a_minute_without_a_unit_the_longest_is_named() -> None:
     slow = SlowUnitReports(lambda: "Add .filterBounds(region).", lambda: now[0])
     assert slow.message() is None  # nothing is under way
     now[0] = 500.0
-    slow.begin(planned(0))
+    slow.prepare(planned(0))
     now[0] = 510.0
-    slow.begin(planned(1))
+    slow.prepare(planned(1))
     now[0] = 559.9
     assert slow.message() is None
     now[0] = 560.0
@@ -68,7 +68,7 @@ def test_rejections_before_the_units_are_not_told_again() -> None:
     monitor, slow = RunMonitor(Slow(throttle, now)), SlowUnitReports(str, lambda: now[0])
     monitor.start(control)
     slow.start(control)
-    slow.begin(planned(0))
+    slow.prepare(planned(0))
     now[0] = 70.0
     monitor.watch()
     slow.watch()
@@ -78,19 +78,26 @@ def test_rejections_before_the_units_are_not_told_again() -> None:
 
 def test_a_finished_unit_resets_the_minute() -> None:
     now = [0.0]
-    slow = SlowUnitReports(str, lambda: now[0])
-    slow.begin(planned(0))
-    slow.begin(planned(1))
+    slow, throttle = (
+        SlowUnitReports(str, lambda: now[0]),
+        Throttle(None, QuotaLimits(4), clients=1, clock=lambda: now[0]),
+    )
+    control: Any = SimpleNamespace(throttle=throttle)
+    slow.start(control)
+    slow.prepare(planned(0))
+    slow.prepare(planned(1))
     now[0] = 59.0
-    slow.end(0)
+    slow.note([Lost(planned(0), "", None)])
     now[0] = 100.0
     assert slow.message() is None
-    slow.wait()  # the service asked for it
+    with throttle.client(0).permit() as permit:
+        permit.status, permit.retry_after = 503, 1.0
+    slow.watch()  # the service asks to wait
     now[0] = 159.0
     assert slow.message() is None
     now[0] = 160.0
     assert "1 unit is under way, the longest for 3 min, unit 1" in str(slow.message())
-    slow.end(1)
+    slow.note([Lost(planned(1), "", None)])
     now[0] = 1000.0
     assert slow.message() is None
 
@@ -98,7 +105,7 @@ def test_a_finished_unit_resets_the_minute() -> None:
 def test_long_units_are_named() -> None:
     now = [0.0]
     slow = SlowUnitReports(str, lambda: now[0])
-    slow.begin(planned(0, "x" * 1000))
+    slow.prepare(planned(0, "x" * 1000))
     now[0] = 60.0
     assert str(slow.message()).endswith(", the longest for 60 s, unit 0: chips/0")
 
@@ -195,7 +202,7 @@ def test_a_run_that_the_service_rejects_says_so_and_calls_no_unit_slow() -> None
     monitor = RunMonitor(Slow(throttle, now))
     slow = SlowUnitReports(str, lambda: now[0])
     monitor.run = slow.run = control
-    slow.begin(planned(0))
+    slow.prepare(planned(0))
     for retry_after in (None, None, None, None, None, 12.0):
         with throttle.client(0).permit() as permit:
             permit.status, permit.retry_after = 429, retry_after

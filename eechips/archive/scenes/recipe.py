@@ -197,7 +197,7 @@ class Scenes:
 
         if not isinstance(context.store, LocalStore):
             raise UsageError("scenes need a local folder, in which downloads resume: set `out`")
-        folder, transport, timeouts = context.store.root, context.transport, context.timeouts
+        folder, transport, timeouts = context.store.root, context.transport, context.config.timeouts
         ignore_warning(NotGeoreferencedWarning)
         with HostSessions(self.options.per_host, timeouts.connect, timeouts.read, self.options.stac) as hosts:
             patience = dataclasses.replace(POLICY, retries=min(POLICY.retries, transport.policy.retries))
@@ -207,7 +207,7 @@ class Scenes:
             is_here = local_path(self.options.stac) is not None
             limiter = BandwidthLimiter(self.options.max_rate)
             downloader = Downloader(
-                hosts, signer, transport, limiter, folder, context.unit_timeout, allows_files=is_here
+                hosts, signer, transport, limiter, folder, context.config.unit_timeout, allows_files=is_here
             )
             self._context.append(SceneContext(context, folder, reader, downloader))
             try:

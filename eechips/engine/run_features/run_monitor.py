@@ -166,21 +166,6 @@ class SlowUnitReports(_ResultWatch):
         self._quiet_since = clock()
         self._pause = SILENCE
 
-    def begin(self, assignment: WorkUnit) -> None:
-        """Record that a unit is under way."""
-        if not self._began:
-            self._quiet_since = self._clock()
-        self._began[assignment.position] = (self._clock(), assignment)
-
-    def end(self, position: int) -> None:
-        """Record that a unit is finished."""
-        self._began.pop(position, None)
-        self._quiet_since, self._pause = self._clock(), SILENCE
-
-    def wait(self) -> None:
-        """Record that units cannot finish at present, as the service asks to wait or is unreachable."""
-        self._quiet_since = self._clock()
-
     def message(self) -> str | None:
         """Return the message that is due, if any."""
         now = self._clock()
@@ -199,21 +184,23 @@ class SlowUnitReports(_ResultWatch):
 
     def prepare(self, assignment: WorkUnit) -> WorkUnit:
         """Note when an assignment begins."""
-        for unit in assignment.units:
-            self.begin(unit)
+        now = self._clock()
+        self._quiet_since = self._quiet_since if self._began else now
+        self._began |= {unit.position: (now, unit) for unit in assignment.units}
         return assignment
 
     def note(self, events: Sequence[Finished | Lost]) -> None:
         """Note which units have ended."""
         for unit in (unit for event in events for unit in event.assignment.units):
-            self.end(unit.position)
+            self._began.pop(unit.position, None)
+            self._quiet_since, self._pause = self._clock(), SILENCE
             self._note_result()
 
     def watch(self) -> None:
         """Report, unless the service cannot be reached, asks to wait, or rejects the requests."""
         throttle = self.run.throttle
         if throttle.offline_since is not None or throttle.pause_left > 0.0 or self._rejected:
-            self.wait()
+            self._quiet_since = self._clock()
         elif (text := self.message()) is not None:
             self.run.log.write("slow", text=text)
             self.run.progress.say(text)
