@@ -37,6 +37,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Sequence
+from copy import copy
 from pathlib import Path
 from typing import Literal
 
@@ -191,10 +192,9 @@ class TooLargeError(RequestError):
 
     def extended(self, text: str) -> TooLargeError:
         """Return the same error with a sentence after its message."""
-        return TooLargeError(
-            f"{self} {text}", status=self.status, is_divisible=self.is_divisible, batch=self.batch,
-            repeats=self.repeats, repeats_alone=self.repeats_alone, advice=self.advice,
-        )  # fmt: skip
+        extended = copy(self)
+        extended.args = (f"{self} {text}",)
+        return extended
 
 
 class PermanentError(RequestError):

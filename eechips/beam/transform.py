@@ -19,14 +19,14 @@ from apache_beam.transforms.util import ReshufflePerKey
 from apache_beam.typehints import KV
 from apache_beam.utils.windowed_value import WindowedValue
 
-from eechips.client.access.connection import NO_SERVICE, ServiceTarget
-from eechips.client.access.credentials import find_project, missing_project
+from eechips.client.access.connection import NO_SERVICE
 from eechips.engine.config import RunConfig
 from eechips.engine.executors.beam_pipeline import WorkerFn
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.plans.changed_options import describe, plan_identity
 from eechips.engine.plans.plan import name_template
 from eechips.engine.results.result_stores import ImmediateStore
+from eechips.engine.service.session import target_of, worker_spec_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
@@ -35,7 +35,6 @@ from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, State, WorkUnit, d
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
 from eechips.storage import NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
-from eechips.web.urls import is_loopback
 
 
 # Beam makes a schema of it, and supports Optional, but not `str | None`.
@@ -322,29 +321,5 @@ def _template(recipe: Recipe, config: RunConfig) -> NameTemplate:
 def _worker_spec(
     recipe: Recipe, config: RunConfig, store: ObjectStore | ImmediateStore, key_file: Path | None
 ) -> WorkerSpec:
-    needs_service = traits_of(recipe).needs_service
-    return WorkerSpec(
-        recipe=recipe,
-        store=store,
-        token=str(new_writer()),
-        policy=config.policy,
-        timeouts=config.timeouts,
-        method=config.pixel_method,
-        reads_assets=config.reads_assets,
-        target=ServiceTarget(config.service, _project(config), None) if needs_service else NO_SERVICE,
-        key_file=key_file,
-        send_credentials=config.send_credentials,
-        unit_timeout=config.unit_timeout,
-        rate=config.requests_per_second,
-        keeps_empty=config.on_empty == "keep",
-        appends_id=True,
-    )
-
-
-def _project(config: RunConfig) -> str:
-    project = find_project(config.project, None)
-    if not project and is_loopback(config.service):
-        project = "local"
-    if not project:
-        raise missing_project()
-    return project
+    target = target_of(config, config.service, None) if traits_of(recipe).needs_service else NO_SERVICE
+    return worker_spec_of(recipe, config, store, str(new_writer()), target, key_file=key_file, appends_id=True)

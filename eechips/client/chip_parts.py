@@ -190,7 +190,7 @@ class RequestSizes:
 
         Args:
             size: what a request had at most.
-            requests: that worked.
+            requests: number of requests that worked.
             was_rejected: whether a larger one was rejected before.
         """
         with self._lock:

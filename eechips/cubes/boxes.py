@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-Index = tuple[int, int, int, int]
+Index = tuple[int, ...]
 """Band, image, row, column."""
 
 _NAME = re.compile(r"b(\d+)-(\d+)_t(\d+)-(\d+)_y(\d+)-(\d+)_x(\d+)-(\d+)")
@@ -53,10 +53,9 @@ class Box:
         return math.prod(self.shape)
 
     @property
-    def slices(self) -> tuple[slice, slice, slice, slice]:
+    def slices(self) -> tuple[slice, ...]:
         """Slices of an array of the whole cube."""
-        b, t, y, x = map(slice, self.start, self.stop)
-        return b, t, y, x
+        return tuple(map(slice, self.start, self.stop))
 
     @property
     def name(self) -> str:
@@ -69,8 +68,8 @@ class Box:
         match = _NAME.fullmatch(name)
         if match is None:
             return None
-        b, b1, t, t1, y, y1, x, x1 = map(int, match.groups())
-        return cls((b, t, y, x), (b1, t1, y1, x1))
+        numbers = tuple(map(int, match.groups()))
+        return cls(numbers[::2], numbers[1::2])
 
     def contains(self, other: Box) -> bool:
         """Return whether another box lies in this one."""
@@ -84,7 +83,7 @@ class Box:
         """Return a box with another range of an axis."""
         starts, stops = list(self.start), list(self.stop)
         starts[axis], stops[axis] = start, stop
-        return Box((starts[0], starts[1], starts[2], starts[3]), (stops[0], stops[1], stops[2], stops[3]))
+        return Box(tuple(starts), tuple(stops))
 
     def from_start(self, outer: Box) -> Box:
         """Return this box as seen from the start of another one."""
@@ -143,7 +142,7 @@ def request_shape(shape: Index, limits: BoxLimits) -> Index:
             ratio = max(candidate[2] / candidate[3], candidate[3] / candidate[2])
             cost = count + 1e-3 * math.ceil(shape[1] / images) + 1e-6 * ratio
             if best is None or cost < best[0]:
-                best = cost, (candidate[0], candidate[1], candidate[2], candidate[3])
+                best = cost, candidate
     return (1, 1, 1, 1) if best is None else best[1]
 
 
@@ -168,9 +167,8 @@ def spread_shape(shape: Index, slots: int) -> Index:
 def divide_box(box: Box, part: Index) -> Iterator[Box]:
     """Yield the parts of a box, the columns first; ``part`` is the largest shape of a part."""
     ranges = [range(start, stop, step) for start, stop, step in zip(box.start, box.stop, part, strict=True)]
-    for b, t, y, x in itertools.product(*ranges):
-        stop = tuple(min(a + step, most) for a, step, most in zip((b, t, y, x), part, box.stop, strict=True))
-        yield Box((b, t, y, x), (stop[0], stop[1], stop[2], stop[3]))
+    for start in itertools.product(*ranges):
+        yield Box(start, tuple(min(a + step, most) for a, step, most in zip(start, part, box.stop, strict=True)))
 
 
 def _depths(shape: Index, limits: BoxLimits) -> Iterator[tuple[int, int]]:
@@ -197,5 +195,4 @@ def _even(whole: int, part: int) -> int:
 
 
 def _minus(index: Index, other: Index) -> Index:
-    b, t, y, x = (a - o for a, o in zip(index, other, strict=True))
-    return b, t, y, x
+    return tuple(a - o for a, o in zip(index, other, strict=True))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from eechips.client.http.marked_requests import MASK_BAND_TO_MARK
+from eechips.client.http.marked_requests import MASK_BAND_TO_MARK, call_node, reference_node
 
 Expression = Mapping[str, Any]
 """``{"result": key, "values": {key: node}}``."""
@@ -24,7 +24,7 @@ _DESCRIBED = ("size", "properties", "first", "ids", "versions", "primary")
 
 def load_collection(asset: str) -> Expression:
     """Return the expression of a stored collection."""
-    return {"result": "0", "values": {"0": _call("ImageCollection.load", id=_constant(asset))}}
+    return {"result": "0", "values": {"0": call_node("ImageCollection.load", id=_constant(asset))}}
 
 
 def encode_collection(collection: Any) -> Expression:
@@ -37,7 +37,7 @@ def encode_collection(collection: Any) -> Expression:
 
 def limit_collection(collection: Expression, count: int) -> Expression:
     """Return the expression of the first images of a collection."""
-    return _result(collection, _call("Collection.limit", collection=_whole(collection), limit=_constant(count)))
+    return _result(collection, call_node("Collection.limit", collection=_whole(collection), limit=_constant(count)))
 
 
 def describe_collection(collection: Expression, primary: str) -> Expression:
@@ -48,12 +48,12 @@ def describe_collection(collection: Expression, primary: str) -> Expression:
     whole = _whole(collection)
 
     def column(name: str) -> Any:
-        return _call("AggregateFeatureCollection.array", collection=whole, property=_constant(name))
+        return call_node("AggregateFeatureCollection.array", collection=whole, property=_constant(name))
 
     facts = [
-        _call("Collection.size", collection=whole),
-        _call("Element.toDictionary", element=whole),
-        _call("Collection.first", collection=whole),
+        call_node("Collection.size", collection=whole),
+        call_node("Element.toDictionary", element=whole),
+        call_node("Collection.first", collection=whole),
         column("system:id"),
         column("system:version"),
         column(primary),
@@ -83,13 +83,15 @@ def shows_stored_images(collection: Expression) -> bool:
 
 def stack_stored(ids: Sequence[str], bands: Sequence[str], mask_value: float) -> Expression:
     """Return the image of the bands of stored images; see :func:`layer_names`."""
-    images = [_call("Image.load", id=_constant(image_id)) for image_id in ids]
+    images = [call_node("Image.load", id=_constant(image_id)) for image_id in ids]
     return _stacked({}, {"arrayValue": {"values": images}}, len(ids), bands, mask_value)
 
 
 def stack_listed(collection: Expression, first: int, count: int, bands: Sequence[str], mask_value: float) -> Expression:
     """Return the image of the bands of images that a collection lists; see :func:`layer_names`."""
-    images = _call("Collection.toList", collection=_whole(collection), count=_constant(count), offset=_constant(first))
+    images = call_node(
+        "Collection.toList", collection=_whole(collection), count=_constant(count), offset=_constant(first)
+    )
     return _stacked(collection["values"], images, count, bands, mask_value)
 
 
@@ -100,34 +102,34 @@ def layer_names(images: int, bands: int) -> tuple[str, ...]:
 
 def _stacked(values: Mapping[str, Any], images: Any, count: int, bands: Sequence[str], mask_value: float) -> Expression:
     """Return floats of all images, whose masked pixels have a value: ``unmask``, without the footprint's limits."""
-    nothing = _call("Image.constant", value=_constant(0))
-    added = _call(
+    nothing = call_node("Image.constant", value=_constant(0))
+    added = call_node(
         "Image.addBands",
         dstImg={"argumentReference": _STACK},
         srcImg={"argumentReference": _IMAGE},
         names=_constant(list(bands)),
     )
-    stack = _call(
+    stack = call_node(
         "Collection.iterate",
-        collection=_call("ImageCollection.fromImages", images=images),
+        collection=call_node("ImageCollection.fromImages", images=images),
         function={"functionDefinitionValue": {"argumentNames": [_IMAGE, _STACK], "body": _FUNCTION}},
-        first=_call("Image.mask", image={"valueReference": _NOTHING}, mask={"valueReference": _NOTHING}),
+        first=call_node("Image.mask", image=reference_node(_NOTHING), mask=reference_node(_NOTHING)),
     )
     key = "eechips_layers"
-    reference = {"valueReference": key}
-    names = _call(
-        "List.slice", list=_call("Image.bandNames", image=reference), start=_constant(1)
+    reference = reference_node(key)
+    names = call_node(
+        "List.slice", list=call_node("Image.bandNames", image=reference), start=_constant(1)
     )  # the first band is that of the image to which the others are added
-    layers = _call("Image.toFloat", value=_call("Image.select", input=reference, bandSelectors=names))
-    filled = _call(
+    layers = call_node("Image.toFloat", value=call_node("Image.select", input=reference, bandSelectors=names))
+    filled = call_node(
         "Image.unmask",
         input=layers,
-        value=_call("Image.constant", value=_constant(mask_value)),
+        value=call_node("Image.constant", value=_constant(mask_value)),
         sameFootprint=_constant(False),
     )
     # Requests are marked in that name (see eechips.client.http.marked_requests). Layers are known by their order.
     new_names = [*layer_names(count, len(bands))[:-1], MASK_BAND_TO_MARK]
-    named = _call("Image.rename", input=filled, names=_constant(new_names))
+    named = call_node("Image.rename", input=filled, names=_constant(new_names))
     own = {_NOTHING: nothing, _FUNCTION: added, key: stack, "eechips_result": named}
     return {"result": "eechips_result", "values": {**values, **own}}
 
@@ -138,11 +140,7 @@ def _result(collection: Expression, node: Any) -> Expression:
 
 
 def _whole(collection: Expression) -> Any:
-    return {"valueReference": collection["result"]}
-
-
-def _call(function: str, /, **arguments: Any) -> Any:
-    return {"functionInvocationValue": {"functionName": function, "arguments": arguments}}
+    return reference_node(collection["result"])
 
 
 def _constant(value: Any) -> Any:

@@ -25,18 +25,16 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.client.access.connection import Connection, ServiceTarget
-from eechips.client.access.credentials import find_project, missing_project
 from eechips.client.access.endpoint import ENDPOINT_VARIABLE, HIGH_VOLUME_ENDPOINT, check_endpoint
 from eechips.client.chip_parameters import file_format
 from eechips.client.fetcher import Fetcher
 from eechips.client.http.http_messages import HttpRequest
-from eechips.client.http.transport import Transport
 from eechips.client.quota.throttle import Throttle
 from eechips.client.template_requests import TemplateRequests
 from eechips.cubes.cube_expressions import Expression
 from eechips.engine.config import RunConfig
 from eechips.engine.service.quota_connection import share_quota
-from eechips.engine.service.session import find_target, quota_limits
+from eechips.engine.service.session import find_target, quota_limits, target_of
 from eechips.errors import UsageError, ValidationError
 from eechips.formats import npy
 from eechips.formats.chip_format import Expectation
@@ -157,9 +155,7 @@ class PixelService:
         target = _find_target(config, address, credentials)
         throttle = Throttle(None, quota_limits(config, target), clients=1)
         self._stack.enter_context(share_quota(config, target, throttle, "eechips cube"))
-        self._transport = Transport(
-            target.endpoint, throttle.client(0), config.policy, config.timeouts, credentials=target.credentials
-        )
+        self._transport = target.transport(throttle.client(0), config.policy, config.timeouts)
         self._stack.callback(self._transport.close)
         self._requests = ExpressionRequests(target.endpoint, target.project, _TAG)
         self._fetcher = Fetcher(Connection(target, self._transport), "pixels", requests=self._requests)
@@ -295,10 +291,7 @@ def _find_target(config: RunConfig, address: ServiceAddress, credentials: Any) -
         credentials = address.credentials_function()
     if credentials is None:
         return find_target(config, config.service)
-    project = address.project or find_project(None, credentials)
-    if not project:
-        raise missing_project()
-    return ServiceTarget(config.service, project, credentials)
+    return target_of(config, config.service, credentials)
 
 
 def _value(body: bytes) -> Any:

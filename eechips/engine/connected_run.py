@@ -35,7 +35,7 @@ from eechips.engine.run_context import RecipeContext, RunContext
 from eechips.engine.run_features.compute_budget import SECONDS_AN_HOUR, ComputeMonitor
 from eechips.engine.run_features.export_polling import ExportMonitor
 from eechips.engine.service.local_server import LocalServer
-from eechips.engine.service.session import STUBS, connect, stub_note
+from eechips.engine.service.session import STUBS, connect, stub_note, worker_spec_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, UsageError
 from eechips.files.scratch_folders import scratch_folder
@@ -355,21 +355,12 @@ def _make_executor(run: RunComponents) -> Executor[Any]:
 
 def _make_spec(run: RunComponents) -> WorkerSpec:
     config = run.config
-    return WorkerSpec(
-        recipe=run.recipe,
-        store=run.store,
-        token=str(run.writer),
-        policy=config.policy,
-        timeouts=config.timeouts,
-        method=config.pixel_method,
-        reads_assets=config.reads_assets,
-        target=dataclasses.replace(run.session.connection.target, credentials=None),
+    return worker_spec_of(
+        run.recipe,
+        config,
+        run.store,
+        str(run.writer),
+        dataclasses.replace(run.session.connection.target, credentials=None),
         key_file=None if config.credentials is None else config.credentials.absolute(),
-        send_credentials=config.send_credentials,
-        unit_timeout=config.unit_timeout,
-        rate=config.requests_per_second,
-        logs=config.verbose or config.estimate is not None,
         shares_requests=config.shares_requests,
-        keeps_empty=config.on_empty == "keep",
-        export_to=config.export_to,
     )

@@ -261,7 +261,7 @@ class RunContext:
 
     Attributes:
         transport: provides slots, the pauses between retries, and the retry policy.
-        config: of the run; the recipe enforces its ``unit_timeout``.
+        config: settings of the run; the recipe enforces its ``unit_timeout``.
         token: token of the run's writer, in the names of temporary files.
     """
 

@@ -163,17 +163,16 @@ def _blocks(image: TiffImage, bands: Any) -> Iterator[bytes]:
 def _predict(block: npt.NDArray[Any], predictor: int) -> bytes:
     """Return the bytes of a block after a predictor, which replaces values by their differences along rows."""
     little = np.ascontiguousarray(block, block.dtype.newbyteorder("<"))
+    values: npt.NDArray[Any]
     if predictor == _DIFFERENCES:
         values = little.view(f"<u{little.itemsize}")
-        differences = values.copy()
-        differences[:, 1:] -= values[:, :-1]
-        return differences.tobytes()
-    if predictor == _FLOATS:
+    elif predictor == _FLOATS:
         rows, columns = little.shape
         # The most significant bytes of all values of a row come first.
         parts = little.view(np.uint8).reshape(rows, columns, little.itemsize)[:, :, ::-1].transpose(0, 2, 1)
         values = parts.reshape(rows, columns * little.itemsize)
-        differences = values.copy()
-        differences[:, 1:] -= values[:, :-1]
-        return differences.tobytes()
-    return little.tobytes()
+    else:
+        return little.tobytes()
+    differences = values.copy()
+    differences[:, 1:] -= values[:, :-1]
+    return differences.tobytes()

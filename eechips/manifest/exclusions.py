@@ -45,8 +45,7 @@ def _drop(ledger: Ledger, reasons: Mapping[int, str]) -> None:
             f"UPDATE units SET state = '{State.SKIPPED.value}', error = ?, {cleared} WHERE position = ?", rows
         )
         ledger.forget_files(reasons)
-        database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (EXCLUSIONS, json.dumps(OPEN)))
-        database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (REMOVALS, json.dumps(files)))
+        ledger.set_meta({EXCLUSIONS: OPEN, REMOVALS: files})
 
 
 def _removals(ledger: Ledger, positions: Collection[int]) -> list[list[Any]]:

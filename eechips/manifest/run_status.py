@@ -185,12 +185,9 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
     """Average values in each interval; intervals without values take that of the interval before, or the first."""
     if not values or not count:
         return ()
-    intervals: list[list[float]] = [[] for _ in range(count)]
-    for moment, value in values:
-        intervals[min(int(moment / length), count - 1)].append(value)
     last = values[0][1]
     means = []
-    for interval_values in intervals:
+    for interval_values in _intervals(values, length, count):
         last = sum(interval_values) / len(interval_values) if interval_values else last
         means.append(last)
     return tuple(means)
@@ -198,10 +195,15 @@ def _means(values: Sequence[tuple[float, float]], length: int, count: int) -> tu
 
 def _sums(values: Sequence[tuple[float, int]], length: int, count: int) -> tuple[int, ...]:
     """Sum values at moments for each interval; return an empty list if there are none."""
-    sums = [0] * count if values else []
+    return tuple(map(sum, _intervals(values, length, count))) if values else ()
+
+
+def _intervals(values: Sequence[tuple[float, Any]], length: int, count: int) -> list[list[Any]]:
+    """Return the values of each of so many intervals."""
+    intervals: list[list[Any]] = [[] for _ in range(count)]
     for moment, value in values if count else ():
-        sums[min(int(moment / length), count - 1)] += value
-    return tuple(sums)
+        intervals[min(int(moment / length), count - 1)].append(value)
+    return intervals
 
 
 def _records(log: Path, event: str) -> Iterator[tuple[float, dict[str, Any]]]:

@@ -141,13 +141,18 @@ def _callback(tell: Callable[[int], None]) -> Any:
     return Callback(hooks={"tell": lambda size, value, **_: tell(value)})
 
 
-def _create(files: Any, key: str, data: bytes) -> bool:
-    """Upload by a file system whose mode ``create`` is a conditional write; return whether there was no object."""
-    try:
-        files.pipe_file(key, data, mode="create")
-    except FileExistsError:
-        return False
-    return True
+class _AtomicBackend(FsspecBackend):
+    """A store that has a whole object or none, and writes one on the condition that there is none."""
+
+    is_atomic = True
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Upload if there is no object with the key: Google's ``ifGenerationMatch=0``, Azure's ``If-None-Match: *``."""
+        try:
+            self._files.pipe_file(key, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
 
 
 _GCS_SINGLE_PUT = 50_000_000
@@ -159,10 +164,8 @@ _GCS_KIND = "storage#objects"
 nothing else."""
 
 
-class GcsBackend(FsspecBackend):
+class GcsBackend(_AtomicBackend):
     """A bucket of Google Cloud Storage. obstore sends and compares no checksum there."""
-
-    is_atomic = True
 
     def __init__(self, files: Any) -> None:
         super().__init__(files)
@@ -177,10 +180,6 @@ class GcsBackend(FsspecBackend):
             wanted = base64.b64encode(hashlib.md5(data, usedforsecurity=False).digest()).decode()
             if self._files.info(key).get("md5Hash") != wanted:
                 raise TransientError(f"{key} was stored with another content")
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Upload if the bucket has no object with the key (``ifGenerationMatch=0``)."""
-        return _create(self._files, key, data)
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Upload a file in parts, and compare the md5."""
@@ -219,18 +218,12 @@ def _seconds(text: str | None) -> float | None:
 _CONCURRENCY = 2  # concurrent parts of an upload
 
 
-class AzureBackend(FsspecBackend):
+class AzureBackend(_AtomicBackend):
     """A container of Azure Blob Storage. obstore sends no checksum there."""
-
-    is_atomic = True
 
     def put(self, key: str, data: bytes) -> None:
         """Upload; Azure rejects content with another md5, which its client sends."""
         self._files.pipe_file(key, data, validate_content=True)
-
-    def create(self, key: str, data: bytes) -> bool:
-        """Upload if the container has no blob with the key (``If-None-Match: *``)."""
-        return _create(self._files, key, data)
 
     def upload(self, path: Path, key: str, tell: Callable[[int], None]) -> None:
         """Upload a file, each part with its md5."""

@@ -24,7 +24,7 @@ from eechips.text.timestamps import present
 from eechips.web.list_pages import REPEATED_BY
 
 if TYPE_CHECKING:
-    from obstore import ObjectMeta
+    from obstore import ObjectMeta, PutResult
     from obstore.store import S3Store
 
 Page = list[StoredFile]
@@ -91,17 +91,20 @@ class S3Backend:
         (https://docs.aws.amazon.com/AmazonS3/latest/API/API_Object.html): the page of a log-in may have a tag as well.
         """
         is_single = len(data) < self._single_put
-        result = self._obstore.put(
+        result = self._put(key, data, is_single=is_single)
+        tag = (result["e_tag"] or "").strip('"')
+        if not is_single or tag != hashlib.md5(data, usedforsecurity=False).hexdigest():
+            self._check_size(key, len(data))
+
+    def _put(self, key: str, content: bytes | Iterator[bytes], *, is_single: bool) -> PutResult:
+        return self._obstore.put(
             self._store,
             _name(key),
-            data,
+            content,
             use_multipart=not is_single,
             chunk_size=self._single_put,
             max_concurrency=_CONCURRENCY,
         )
-        tag = (result["e_tag"] or "").strip('"')
-        if not is_single or tag != hashlib.md5(data, usedforsecurity=False).hexdigest():
-            self._check_size(key, len(data))
 
     def create(self, key: str, data: bytes) -> bool:
         """Upload if S3 has no object with the key: it answers 412 if there is one
@@ -122,14 +125,7 @@ class S3Backend:
             self.put(key, path.read_bytes())
             tell(size)
             return
-        self._obstore.put(
-            self._store,
-            _name(key),
-            _blocks(path, tell),
-            use_multipart=True,
-            chunk_size=self._single_put,
-            max_concurrency=_CONCURRENCY,
-        )
+        self._put(key, _blocks(path, tell), is_single=False)
         self._check_size(key, size)
 
     def read(self, key: str) -> bytes:

@@ -104,7 +104,7 @@ def proxy_error(sign: str, what: str, status: int | None = None) -> ValidationEr
     )
 
 
-def call_node(function: str, **arguments: dict[str, Any]) -> dict[str, Any]:
+def call_node(function: str, /, **arguments: Any) -> dict[str, Any]:
     """Return the call of a function as a value node of an expression."""
     return {"functionInvocationValue": {"functionName": function, "arguments": arguments}}
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from eechips.client.compute_profiles import parse_profile
+from eechips.client.http.marked_requests import call_node
 from eechips.client.http.transport import Transport
 from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, Stopped, TransientError, ValidationError
@@ -62,15 +63,8 @@ def fetch_all_profiles(transport: Transport, profiles: Sequence[str]) -> list[fl
 
 def _expression(profiles: Sequence[str]) -> dict[str, Any]:
     """Return an expression of a list of profiles as texts. Each is merged to one row, so that it is rounded once."""
-    calls = [
-        {
-            "functionInvocationValue": {
-                "functionName": _GET_PROFILES,
-                "arguments": {"ids": {"constantValue": [profile]}, "maxEntries": {"constantValue": 1}},
-            }
-        }
-        for profile in profiles
-    ]
+    one = {"constantValue": 1}
+    calls = [call_node(_GET_PROFILES, ids={"constantValue": [profile]}, maxEntries=one) for profile in profiles]
     return {"result": "0", "values": {"0": {"arrayValue": {"values": calls}}}}
 
 

@@ -172,9 +172,8 @@ class BeamExecutor(Executor[WorkerHandle]):
             raise ConfigurationError(f"the pipeline does not work: {reason}; the output of Beam is in {self._log}")
         # Suspects get a pipeline each; while other units are under way, no unit is blamed.
         is_suspect = (self._fruitless > 1 or len(left) == 1) and len(left) <= self._slots
-        suspects = lost(handle, reason, set()) if is_suspect else []
-        handle.assignments.clear()
-        return suspects or [Lost(assignment, reason, blame=False) for assignment in left]
+        events = lost(handle, reason, set())
+        return list(events if is_suspect else (replace(event, blame=False) for event in events))
 
     def _clear(self) -> None:
         """Remove Beam queues whose outcomes are all in the ledger."""

@@ -20,7 +20,7 @@ import math
 import queue
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -304,12 +304,9 @@ class DaskExecutor(Executor[_DaskHandle]):
 
     def _take_assignments_back(self) -> list[Finished | Lost]:
         """Take all assignments back: without its connection the scheduler has forgotten them."""
-        assignments = [assignment for handle in self._handles for assignment, _ in handle.assignments.values()]
-        for handle in list(self._handles):
-            self._remove(handle, "", set())
-        return [
-            Lost(assignment, "the connection to the Dask scheduler broke", blame=False) for assignment in assignments
-        ]
+        reason = "the connection to the Dask scheduler broke"
+        events = [event for handle in list(self._handles) for event in self._remove(handle, reason, set())]
+        return [replace(event, blame=False) for event in events]
 
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
@@ -328,7 +325,7 @@ class DaskExecutor(Executor[_DaskHandle]):
                 )
         return events
 
-    def _remove(self, handle: _DaskHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+    def _remove(self, handle: _DaskHandle, reason: str, late: set[int]) -> list[Lost]:
         self._handles.remove(handle)
         self._free_numbers.append(handle.number)
         self.throttle.reclaim(handle.number)

@@ -276,7 +276,7 @@ class RunningClock:
         return now - self._stopped
 
 
-def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+def lost(handle: WorkerHandle, reason: str, late: set[int]) -> list[Lost]:
     """Return the events of the assignments of a worker that has ended, and remove them from its handle.
 
     Args:

@@ -188,7 +188,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
                 events += self._lose(handle, f"it was not done after {self._timeout:g} s", late)
         return events
 
-    def _lose(self, handle: _ProcessHandle, reason: str, late: set[int]) -> list[Finished | Lost]:
+    def _lose(self, handle: _ProcessHandle, reason: str, late: set[int]) -> list[Lost]:
         """Remove a worker; ``late`` are the positions of the assignments for which it was killed."""
         self._remove(handle)
         if not handle.is_ready and handle.attempt == self._broken_starts:

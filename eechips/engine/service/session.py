@@ -28,9 +28,11 @@ from eechips.engine.service.local_server import EXPORTS_FOLDER, LocalServer, loc
 from eechips.engine.service.quota_connection import QuotaSharing, share_quota
 from eechips.engine.service.served_archives import ServedArchives
 from eechips.engine.service.workload_tag import workload_tag_of
+from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import Stopped
 from eechips.manifest.data_source import DataSource
 from eechips.recipe import Recipe, traits_of
+from eechips.storage import Store
 from eechips.web.urls import is_loopback
 
 _log = logging.getLogger(__name__)
@@ -196,6 +198,15 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
         ConfigurationError: if there are no credentials, or no project.
     """
     credentials = find_credentials(endpoint, config.credentials, send_anywhere=config.send_credentials)
+    return target_of(config, endpoint, credentials)
+
+
+def target_of(config: RunConfig, endpoint: str, credentials: Any) -> ServiceTarget:
+    """Return the service and project to connect with, by credentials.
+
+    Raises:
+        ConfigurationError: if there is no project, or its id is none.
+    """
     project = find_project(config.project, credentials)
     if not project and is_loopback(endpoint):
         project = "local"
@@ -204,3 +215,26 @@ def find_target(config: RunConfig, endpoint: str) -> ServiceTarget:
     if not is_project(project):
         raise missing_project(f"{project!r} is no id of a Google Cloud project")
     return ServiceTarget(endpoint, project, credentials, reuses_connections=config.reuses_connections)
+
+
+def worker_spec_of(
+    recipe: Recipe, config: RunConfig, store: Store, token: str, target: ServiceTarget, **others: Any
+) -> WorkerSpec:
+    """Return what the workers of a run, or of a pipeline, need to know; ``others`` differ between the two."""
+    return WorkerSpec(
+        recipe=recipe,
+        store=store,
+        token=token,
+        target=target,
+        policy=config.policy,
+        timeouts=config.timeouts,
+        method=config.pixel_method,
+        reads_assets=config.reads_assets,
+        send_credentials=config.send_credentials,
+        unit_timeout=config.unit_timeout,
+        rate=config.requests_per_second,
+        logs=config.verbose or config.estimate is not None,
+        keeps_empty=config.on_empty == "keep",
+        export_to=config.export_to,
+        **others,
+    )

@@ -115,8 +115,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             for table in TABLES:
                 self.database.execute(f"DROP TABLE IF EXISTS {table}")
             self._script(SCHEMA)
-            rows = [(key, json.dumps(value)) for key, value in meta.items()]
-            self.database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+            self.set_meta(meta)
             self.database.executemany(
                 "INSERT INTO units (position, id, unit, name) VALUES (?, ?, ?, ?)",
                 ((u.position, bytes.fromhex(u.id), u.unit, u.name) for u in units),
@@ -187,8 +186,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
             self.database.execute(ADD_TO_COUNT, (len(rows),))
             ids = [(bytes.fromhex(identifier),) for identifier in chosen]
             self.database.executemany("UPDATE units SET replaces = NULL WHERE id = ?", ids)
-            noted = [(key, json.dumps(value)) for key, value in (values or {}).items()]
-            self.database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", noted)
+            self.set_meta(values or {})
 
     def amend(self, units: Iterable[WorkUnit]) -> None:
         """Replace units without a result by others at the same positions, all or none; they are planned again."""
@@ -203,7 +201,12 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
     def note(self, key: str, value: Any) -> None:
         """Store a JSON value beside the origin of the plan."""
         with self.transaction():
-            self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, json.dumps(value)))
+            self.set_meta({key: value})
+
+    def set_meta(self, values: Mapping[str, Any]) -> None:
+        """Store JSON values beside the origin of the plan, in the transaction of the caller."""
+        rows = [(key, json.dumps(value)) for key, value in values.items()]
+        self.database.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", rows)
 
     def meta(self) -> dict[str, Any]:
         """Return the metadata of the plan."""
@@ -362,7 +365,7 @@ class Ledger(contextlib.AbstractContextManager["Ledger"]):
         """
         with self.transaction():
             self.database.executemany(_ADD_COMPUTE, ((value, position) for position, value in seconds))
-            self.database.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (COMPUTE, json.dumps(account)))
+            self.set_meta({COMPUTE: account})
 
     def reopen(self, positions: Iterable[int]) -> int:
         """Set units back to planned and remove their results; return their number."""

@@ -129,6 +129,9 @@ def has_layers(database: Connection) -> bool:
 
 def find_gap(database: Connection) -> int:
     """Return the first position without a unit; after an estimate or a recovery, later ones may have units."""
+    count, end = database.execute("SELECT count(*), coalesce(max(position) + 1, 0) FROM units").fetchone()
+    if count == end:
+        return int(end)
     has_first = database.execute("SELECT 1 FROM units WHERE position = 0").fetchone()
     follows = "SELECT 1 FROM units WHERE position = u.position + 1"
     query = f"SELECT position FROM units u WHERE NOT EXISTS ({follows}) ORDER BY position LIMIT 1"
