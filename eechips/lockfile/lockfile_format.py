@@ -20,12 +20,10 @@ from pathlib import Path
 from typing import IO, TypeVar
 
 from eechips.errors import StorageError, UsageError
-from eechips.files.abandoned_files import sweep_beside
 from eechips.files.hashes import hash_file
-from eechips.files.removal import NamedPath, remove, replace
-from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.lockfile.lockfile_records import LockedAsset, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.run_signature import is_signed, sign
+from eechips.storage import atomic_path
 from eechips.storage.untrusted_files import parse_json
 
 HEADER_NAME, ASSETS_NAME, UNITS_NAME, INPUTS_FOLDER = "lock.json", "assets.jsonl", "units.jsonl", "inputs"
@@ -216,31 +214,22 @@ def write_lockfile(
     Raises:
         StorageError: if it cannot be written.
     """
-    writer = new_writer()
-    temporary = path.with_name(temporary_name(path.name, str(writer)))
-    try:
-        sweep_beside(path, writer)
-        with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-            members = {_member(locked): data for locked, data in zip(header.inputs, inputs, strict=True)}
-            for name, data in members.items():
-                archive.writestr(_information(name), data)
-            lists = {}
-            for name, lines in ((ASSETS_NAME, assets), (UNITS_NAME, units)):
-                digest = hashlib.sha256()
-                with archive.open(_information(name), "w", force_zip64=True) as file:
-                    for line in lines:
-                        data = f"{line}\n".encode()
-                        digest.update(data)
-                        file.write(data)
-                lists[name] = digest.hexdigest()
-            signed = {**header.to_json(), "signature": sign("lockfile", header.signed(lists))}
-            text = json.dumps(signed, indent=1, ensure_ascii=False)
-            archive.writestr(_information(HEADER_NAME), f"{text}\n".encode())
-        replace(temporary, path)
-    except OSError as error:
-        raise StorageError.of_write(path, error) from error
-    finally:
-        remove(temporary, NamedPath())
+    with atomic_path(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+        members = {_member(locked): data for locked, data in zip(header.inputs, inputs, strict=True)}
+        for name, data in members.items():
+            archive.writestr(_information(name), data)
+        lists = {}
+        for name, lines in ((ASSETS_NAME, assets), (UNITS_NAME, units)):
+            digest = hashlib.sha256()
+            with archive.open(_information(name), "w", force_zip64=True) as file:
+                for line in lines:
+                    data = f"{line}\n".encode()
+                    digest.update(data)
+                    file.write(data)
+            lists[name] = digest.hexdigest()
+        signed = {**header.to_json(), "signature": sign("lockfile", header.signed(lists))}
+        text = json.dumps(signed, indent=1, ensure_ascii=False)
+        archive.writestr(_information(HEADER_NAME), f"{text}\n".encode())
 
 
 def _information(name: str) -> zipfile.ZipInfo:

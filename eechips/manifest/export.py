@@ -10,16 +10,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import StorageError, UsageError
-from eechips.files.abandoned_files import sweep_beside
-from eechips.files.removal import LockedFolder, NamedPath, remove, replace
-from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.errors import UsageError
+from eechips.files.removal import LockedFolder, remove
 from eechips.geo.grid import Grid
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts, read_named_files
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import has_layers, layer_columns
 from eechips.manifest.sqlite.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
-from eechips.storage import unit_fields
+from eechips.storage import atomic_path, unit_fields
 from eechips.storage.untrusted_files import open_parquet
 
 _MOST_COLUMNS = 200  # of units' own; what more there is stands in the column ``unit``
@@ -275,18 +273,10 @@ def write_table(path: Path, schema: Any, batches: Iterable[list[Any]]) -> Path:
     import pyarrow
     import pyarrow.parquet
 
-    own = new_writer()
-    temporary = path.with_name(temporary_name(path.name, str(own)))
-    try:
-        sweep_beside(path, own)
-        with pyarrow.parquet.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as writer:
-            for columns in batches:
-                writer.write_table(pyarrow.table(columns, schema=schema))
-        replace(temporary, path)
-    except OSError as error:
-        raise StorageError.of_write(path, error) from error
-    finally:
-        remove(temporary, NamedPath())  # left over after an error or an interrupt
+    options: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+    with atomic_path(path) as temporary, pyarrow.parquet.ParquetWriter(temporary, schema, **options) as writer:
+        for columns in batches:
+            writer.write_table(pyarrow.table(columns, schema=schema))
     return path
 
 

@@ -20,6 +20,7 @@ from eechips.storage.result_names import fold_case as fold_case
 from eechips.storage.result_names import name_fields as name_fields
 from eechips.storage.result_names import safe_component as safe_component
 from eechips.storage.result_names import unit_fields as unit_fields
+from eechips.storage.single_files import atomic_path as atomic_path
 from eechips.storage.single_files import open_atomic as open_atomic
 from eechips.storage.single_files import write_file as write_file
 from eechips.storage.store import RemoteStore as RemoteStore

@@ -11,7 +11,7 @@ from typing import TextIO
 from eechips.errors import EechipsError, StorageError
 from eechips.files.abandoned_files import sweep_beside
 from eechips.files.removal import NamedPath, remove, replace
-from eechips.files.temporary_names import new_writer, temporary_name
+from eechips.files.temporary_names import Writer, new_writer, temporary_name
 from eechips.storage.local_store import LocalStore
 from eechips.storage.paths import is_device
 
@@ -52,6 +52,28 @@ def open_atomic(path: Path, *, keeps: bool = False) -> Iterator[TextIO]:
             finally:
                 if is_replaced:
                     remove(temporary, NamedPath())
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path, writer: Writer | None = None) -> Iterator[Path]:
+    """Yield the path of a temporary file beside another, which it replaces when the block ends without an exception.
+
+    Args:
+        path: path of the file; an existing file is replaced.
+        writer: in the name of the temporary file; None for a new one.
+
+    Raises:
+        StorageError: if the file cannot be written.
+    """
+    writer = writer or new_writer()
+    temporary = path.with_name(temporary_name(path.name, str(writer)))
+    try:
+        with _named(path):
+            sweep_beside(path, writer)
+            yield temporary
+            replace(temporary, path)
+    finally:
+        remove(temporary, NamedPath())  # left over after an error or an interrupt
 
 
 @contextlib.contextmanager

@@ -63,6 +63,7 @@ def open_log(path: Path) -> logging.Handler:
 @contextlib.contextmanager
 def connect_cluster(scheduler: str | None, size: int, log: Path) -> Iterator[distributed.Client]:
     """Yield a client of a scheduler, or of a cluster that is started for the duration of the block."""
+    address: Any = scheduler
     with contextlib.ExitStack() as stack:
         if scheduler is None:
             # Worker processes share standard error with this one.
@@ -71,7 +72,7 @@ def connect_cluster(scheduler: str | None, size: int, log: Path) -> Iterator[dis
                 dask.config.set({_ENVIRONMENT: {**dask.config.get(_ENVIRONMENT), **logging_of_workers}})
             )
             # Tasks leave Dask's pool of threads, so its size does not matter. Processes decode and write in parallel.
-            cluster = distributed.LocalCluster(
+            address = distributed.LocalCluster(
                 n_workers=min(size, _LOCAL_WORKERS),
                 threads_per_worker=1,
                 dashboard_address="127.0.0.1:0",  # None would listen on all interfaces
@@ -79,11 +80,9 @@ def connect_cluster(scheduler: str | None, size: int, log: Path) -> Iterator[dis
                 host="127.0.0.1",
                 silence_logs=logging.ERROR,
             )
-            stack.enter_context(cluster)
+            stack.enter_context(address)
             stack.callback(register_semaphores)  # before the cluster releases those of its workers
-            yield stack.enter_context(distributed.Client(cluster, timeout=CONNECT_SECONDS, set_as_default=False))
-        else:
-            yield stack.enter_context(distributed.Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False))
+        yield stack.enter_context(distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False))
 
 
 def _logging_config(log: Path) -> dict[str, Any]:

@@ -22,8 +22,8 @@ from eechips.engine.plans.resumed_files import ResumedFiles
 from eechips.engine.progress import Progress, say
 from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
-from eechips.files.removal import LockedFolder, NamedPath, remove, remove_tree, replace
-from eechips.files.temporary_names import Writer, new_writer, temporary_name
+from eechips.files.removal import LockedFolder, remove_tree
+from eechips.files.temporary_names import Writer, new_writer
 from eechips.manifest.metadata_keys import ASSEMBLED, ASSEMBLY
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.sqlite.ledger import Ledger
@@ -31,7 +31,7 @@ from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_unit_files
 from eechips.manifest.sqlite.unit_record import ROW, Record, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
-from eechips.storage import LocalStore, ObjectStore, Store
+from eechips.storage import LocalStore, ObjectStore, Store, atomic_path
 
 _PARTS = ".parts"
 """Folder of the results that were fetched back from an object store, until all is made of them."""
@@ -176,8 +176,7 @@ class Results:
                 f"{name} was in the output folder before the run and is not replaced: move it away, and run the same"
                 " command again"
             )
-        temporary = final.with_name(temporary_name(final.name, str(new_writer(self._ledger.writer_name))))
-        try:
+        with atomic_path(final, self.writer) as temporary:
             final.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             file_record = {"file": name, "bytes": temporary.stat().st_size, "sha256": hash_file(temporary)}
@@ -185,11 +184,6 @@ class Results:
                 self._upload(self._remote, name, temporary)
             if name in foreign:  # its owner has moved it away: the name is free
                 self._ledger.note(FOREIGN_FILES, [foreign_file for foreign_file in foreign if foreign_file != name])
-            replace(temporary, final)
-        except OSError as error:
-            raise StorageError.of_write(final, error) from error
-        finally:
-            remove(temporary, NamedPath())
         self.made.append(file_record)
 
     def _upload(self, remote: ObjectStore, name: str, path: Path) -> None:
