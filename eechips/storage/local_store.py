@@ -184,10 +184,6 @@ class LocalStore:
         if staged.data is None:
             remove(self.path(staged.temporary), TemporaryName())
 
-    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield names and sizes in bytes of the files directly in folders; see :meth:`files`."""
-        return ((file.name, file.size) for file in self.files(folders))
-
     def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
         """Yield the files directly in folders, with one listing per folder.
 

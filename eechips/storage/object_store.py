@@ -142,14 +142,10 @@ class ObjectStore:
         """
         if self.is_overwritten:
             return 0
-        left = choose_abandoned((name for name, _ in self.sizes([""])), asking, own=own)
+        left = choose_abandoned((file.name for file in self.files([""])), asking, own=own)
         for name in left:
             self.remove(name)
         return len(left)
-
-    def sizes(self, folders: Iterable[str]) -> Iterator[tuple[str, int]]:
-        """Yield names and sizes in bytes of the objects in folders, and perhaps of others; see :meth:`files`."""
-        return ((file.name, file.size) for file in self.files(folders))
 
     def files(self, folders: Iterable[str]) -> Iterator[StoredFile]:
         """Yield the objects in folders, and perhaps others, page by page.

@@ -221,9 +221,9 @@ def test_a_sweep_removes_what_is_abandoned_and_nothing_else(
         put(f"{run}.eechips.lock")
         expected.add(f"{run}.eechips.lock")
     folders = ["", "a", "b", "b/c", "b/c/d"]
-    before = {name for name, _ in store.sizes(folders)}
+    before = {file.name for file in store.files(folders)}
     assert store.sweep(asking, own=own) == len(before - expected)
-    assert {name for name, _ in store.sizes(folders)} == expected
+    assert {file.name for file in store.files(folders)} == expected
 
 
 def test_names_of_a_clock_before_1970_have_their_writer(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,7 +65,7 @@ def test_a_listing_whose_pages_repeat_is_an_error(
         }.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigurationError, match=message):
-            list(ObjectStore(f"{store}://bucket/run").sizes([""]))
+            list(ObjectStore(f"{store}://bucket/run").files([""]))
 
 
 @pytest.mark.parametrize("is_in_order", [True, False])
@@ -124,7 +124,7 @@ def test_a_listing_of_another_place_is_an_error(monkeypatch: pytest.MonkeyPatch)
         for name, value in {**ACCOUNT, "AWS_ENDPOINT_URL": url}.items():
             monkeypatch.setenv(name, value)
         with pytest.raises(ConfigurationError, match="has bucket/ran/0000, which does not lie there"):
-            list(ObjectStore("s3://bucket/run").sizes([""]))
+            list(ObjectStore("s3://bucket/run").files([""]))
 
 
 HTML = b"<html><body>Log in to this network</body></html>"
@@ -150,7 +150,7 @@ def test_a_page_that_is_no_listing_is_no_empty_one(
         with pytest.raises(
             ConfigurationError, match=r"(?i)could not list (?!.*object has no)|name was made up|is no listing"
         ):
-            list(ObjectStore(f"{store}://bucket/run").sizes([""]))
+            list(ObjectStore(f"{store}://bucket/run").files([""]))
 
 
 @pytest.mark.parametrize("status", [404, 403])
@@ -170,7 +170,7 @@ def test_an_empty_listing_is_one_where_an_object_with_a_made_up_name_is_missing(
             monkeypatch.setenv(name, value)
         store = ObjectStore("s3://bucket/run")
         for _ in range(2):
-            assert list(store.sizes([""])) == []
+            assert list(store.files([""])) == []
     assert len(requested) == 3  # two listings, one object
 
 

@@ -125,12 +125,12 @@ def test_an_unknown_field_lists_what_there_is() -> None:
 def test_a_staged_file_is_invisible_until_it_is_committed(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     staged = store.stage("a/b/c.png", b"content", "t1")
-    assert dict(store.sizes(["a/b"])).keys() == {staged.temporary}
+    assert [file.name for file in store.files(["a/b"])] == [staged.temporary]
     assert not (tmp_path / "a/b/c.png").exists()
     store.commit(staged)
     assert (tmp_path / "a/b/c.png").read_bytes() == b"content"
     assert (staged.size, staged.sha256) == (7, hashlib.sha256(b"content").hexdigest())
-    assert dict(store.sizes(["a/b", "missing"])) == {"a/b/c.png": 7}
+    assert [(file.name, file.size) for file in store.files(["a/b", "missing"])] == [("a/b/c.png", 7)]
 
 
 def test_leftovers_are_swept(tmp_path: Path) -> None:
@@ -276,8 +276,8 @@ def test_files_that_disappear_while_a_folder_is_listed_are_left_out(tmp_path: Pa
     """Workers rename their temporary files at any time."""
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(b"content")
-    found = LocalStore(tmp_path).sizes(["."])
-    first, size = next(found)
+    found = LocalStore(tmp_path).files(["."])
+    first, size, _ = next(found)
     assert size == 7
     for path in tmp_path.iterdir():
         path.unlink()

@@ -61,6 +61,10 @@ def held(server: ObjectServer, store: ObjectStore, name: str) -> bytes | None:
     return server.content(f"{store.url.removeprefix(server.bucket + '/')}/{name}")
 
 
+def sizes_of(store: ObjectStore, folders: list[str]) -> dict[str, int]:
+    return {file.name: file.size for file in store.files(folders)}
+
+
 def _content(path: Path) -> bytes | None:
     return path.read_bytes() if path.exists() else None
 
@@ -91,7 +95,7 @@ def test_objects_are_stored_completely(server: ObjectServer, store: ObjectStore,
 def test_missing_objects_are_reported(store: ObjectStore, tmp_path: Path) -> None:
     store.check()
     assert store.size("none.png") is None
-    assert list(store.sizes(["chips"])) == []
+    assert list(store.files(["chips"])) == []
     for ask in (store.read, store.sha256, lambda name: store.fetch(name, tmp_path / "x")):
         with pytest.raises(FileNotFoundError):
             ask("none.png")
@@ -102,9 +106,9 @@ def test_objects_are_listed_below_what_folders_have_in_common(server: ObjectServ
     for name in ("manifest.parquet", "chips/1/a.png", "chips/2/b.png", "chips/2/c.png", "chipsy.png"):
         put(store, name, name.encode())
     server.forget()
-    assert dict(store.sizes(["chips/1", "chips/2"])) == {"chips/1/a.png": 13, "chips/2/b.png": 13, "chips/2/c.png": 13}
-    assert len(dict(store.sizes(["", "chips/2"]))) == len(dict(store.sizes(["."]))) == 5
-    assert list(store.sizes([])) == []
+    assert sizes_of(store, ["chips/1", "chips/2"]) == {"chips/1/a.png": 13, "chips/2/b.png": 13, "chips/2/c.png": 13}
+    assert len(sizes_of(store, ["", "chips/2"])) == len(sizes_of(store, ["."])) == 5
+    assert list(store.files([])) == []
     assert "HEAD" not in server.asked
 
 
@@ -135,7 +139,7 @@ def test_a_file_is_uploaded_whatever_its_size(server: ObjectServer, store: Objec
 def test_objects_are_removed(server: ObjectServer, store: ObjectStore) -> None:
     store.discard(store.stage("a.png", b"1", "token"))
     assert held(server, store, "a.png") is None
-    assert list(store.sizes([""])) == []
+    assert list(store.files([""])) == []
 
 
 def test_of_several_that_create_an_object_one_succeeds(server: ObjectServer, store: ObjectStore) -> None:
@@ -257,7 +261,7 @@ def test_s3_lists_a_thousand_objects_at_a_time(monkeypatch: pytest.MonkeyPatch) 
         for _ in parallel_map(lambda n: put(store, f"chips/{n}.png", b"%d" % n), range(2_345), 8):
             pass
         served.forget()
-        assert dict(store.sizes(["chips"])) == {f"chips/{n}.png": len(str(n)) for n in range(2_345)}
+        assert sizes_of(store, ["chips"]) == {f"chips/{n}.png": len(str(n)) for n in range(2_345)}
         assert served.asked == {"LIST": 3}
 
 

@@ -114,7 +114,7 @@ class QuotaFolder:
 
     def find(self) -> tuple[list[int], list[str]]:
         """Return the numbers of terms, and the ids of runs with a report."""
-        names = [name for name, size in self._store.sizes(["."]) if size <= _MOST_BYTES][:_MOST_RECORDS]
+        names = [file.name for file in self._store.files(["."]) if file.size <= _MOST_BYTES][:_MOST_RECORDS]
         terms = [int(match[1]) for match in map(_TERM.fullmatch, names) if match]
         runs = [match[1] for match in map(_RUN.fullmatch, names) if match]
         return sorted(terms), sorted(runs)

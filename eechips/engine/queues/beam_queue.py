@@ -105,7 +105,7 @@ class BeamQueue:
 
     def batch_names(self, partitions: Iterable[int] | None = None) -> list[str]:
         """Return the names of all batches, or of those of some partitions and perhaps a few others."""
-        names = (name for name, _ in self._folder.sizes(["."]) if _BATCH.fullmatch(name))
+        names = (file.name for file in self._folder.files(["."]) if _BATCH.fullmatch(file.name))
         wanted = None if partitions is None else _marks(partitions)
         return sorted(name for name in names if wanted is None or int(name.split("-")[1], 16) & wanted)
 
@@ -143,8 +143,8 @@ class BeamQueue:
             remove_tree(self._folder.root, ListedFile())  # with what writers that were killed have left
             remove_empty(self._folder.root.parent)
             return
-        for name, size in self._folder.sizes(["."]):
-            self._folder.discard(StagedFile(name, name, size, ""))
+        for file in self._folder.files(["."]):
+            self._folder.remove(file.name)
 
     def _put(self, name: str, lines: Iterable[dict[str, Any]]) -> None:
         text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)

@@ -217,9 +217,9 @@ def _files(store: Store, planned: Sequence[WorkUnit]) -> dict[str, list[str]]:
     """Find the files of units by their planned names, those of layers included, with one listing."""
     wanted = {assignment.name for assignment in planned}
     files_by_name: dict[str, list[str]] = {}
-    for file, _ in store.sizes(sorted({posixpath.dirname(name) for name in wanted})):
-        if (name := _unit_name(file, wanted)) is not None:
-            files_by_name.setdefault(name, []).append(file)
+    for file in store.files(sorted({posixpath.dirname(name) for name in wanted})):
+        if (name := _unit_name(file.name, wanted)) is not None:
+            files_by_name.setdefault(name, []).append(file.name)
     return files_by_name
 
 

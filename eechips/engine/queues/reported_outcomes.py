@@ -132,7 +132,7 @@ def read_outcomes(store: Store, policy: RetryPolicy) -> tuple[list[ReportedOutco
         StorageError: if a file is damaged.
         TransientError, ConfigurationError: if the store cannot be read.
     """
-    listed = (name for name, _ in store.sizes([OUTCOMES_FOLDER]))
+    listed = (file.name for file in store.files([OUTCOMES_FOLDER]))
     names = sorted(name for name in listed if name.startswith(f"{OUTCOMES_FOLDER}/") and name.endswith(_SUFFIX))
     outcomes: list[ReportedOutcome] = []
     plans: dict[str, Mapping[str, Any]] = {}

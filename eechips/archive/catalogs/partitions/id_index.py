@@ -82,7 +82,7 @@ class IndexFiles:
 
     def segments(self) -> Iterator[tuple[str, int]]:
         """Yield path and size of each segment."""
-        yield from sorted((name, size) for name, size in self._store.sizes([FOLDER]) if _is_segment(name))
+        yield from sorted((file.name, file.size) for file in self._store.files([FOLDER]) if _is_segment(file.name))
 
     def reader(self, name: str) -> ReadRange:
         """Return the function that reads parts of a file.
@@ -126,7 +126,8 @@ class IndexFiles:
     @cached_property
     def _sizes(self) -> dict[str, int]:
         """Sizes of all objects of a store, by name."""
-        return dict(self._store.sizes(sorted({path.rpartition("/")[0] for path in self.partitions})))
+        folders = sorted({path.rpartition("/")[0] for path in self.partitions})
+        return {file.name: file.size for file in self._store.files(folders)}
 
 
 def _is_segment(name: str) -> bool:
