@@ -27,11 +27,10 @@ QUOTA_ERRORS: tuple[ServiceError, ...] = (
         message=r"daily_eecu_usage_time",
         period="day",
     ),
-    ServiceError(
+    _used_up(
         "monthly compute",
-        "or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
-        _TIERS,
-        ErrorAction.UNAVAILABLE,
+        cure="or choose a higher tier: https://developers.google.com/earth-engine/guides/noncommercial_tiers",
+        source=_TIERS,
         cause="the project's compute of the month is used up",
         message=_PER_MONTH,
         codes=_QUOTA_CODES,

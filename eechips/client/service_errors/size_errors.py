@@ -51,11 +51,10 @@ SIZE_ERRORS: tuple[ServiceError, ...] = (
         "https://github.com/mapbiomas-brazil/user-toolkit/issues/16",
         message=r"file dimensions are too large",
     ),
-    ServiceError(
+    _too_large(
         "request size",
-        "fewer bands or a coarser scale",
-        _PIXELS,
-        ErrorAction.TOO_LARGE,
+        cure="fewer bands or a coarser scale",
+        source=_PIXELS,
         message=r"total request size \(.*\) must be less than or equal to|pixel grid dimensions \(.*\) must be less"
         r"|output of image computation is too large|reprojection output too large|object too large \("
         r"|response size exceeds limit|computed value is too large",

@@ -21,8 +21,7 @@ from functools import partial
 
 from rasterio.errors import NotGeoreferencedWarning
 
-from eechips.client.access.connection import NO_SERVICE, Connection, connect, connect_to_nothing
-from eechips.client.access.discovery import DiscoveryFile
+from eechips.client.access.connection import NO_SERVICE, connect, connect_to_nothing
 from eechips.client.http.throttled_requests import throttle_requests_library
 from eechips.client.quota.permits import QuotaLimits, UsageDelta
 from eechips.client.quota.throttle import LocalQuota, Throttle, UsageMeter
@@ -48,12 +47,10 @@ _MOST_EVENTS = 1000  # events in a batch
 class _Session:
     """The parts of a connected worker process."""
 
-    spec: WorkerSpec
-    discovery: DiscoveryFile
-    connection: Connection
     throttle: Throttle
     quota: LocalQuota
     meter: UsageMeter
+    make_worker: Callable[[], Worker]
     worker: Worker
 
 
@@ -151,7 +148,7 @@ class BeamWorker:
         """Return a worker in the place of one with a unit that hangs."""
         with self._lock:
             if session.worker is worker:  # else another bundle has replaced it
-                session.worker = Worker(session.spec, session.connection, session.discovery)
+                session.worker = session.make_worker()
             return session.worker
 
     def _connect(self, stack: contextlib.ExitStack) -> _Session:
@@ -167,15 +164,8 @@ class BeamWorker:
         folder = stack.enter_context(temporary_folder())
         discovery = connection.discovery.save(folder / "discovery.json")
         spec = replace(self._spec, token=str(new_writer()))  # of this process, which commits what it stages
-        return _Session(
-            spec,
-            discovery,
-            connection,
-            throttle,
-            LocalQuota(throttle, self._rate),
-            UsageMeter(throttle),
-            Worker(spec, connection, discovery),
-        )
+        make_worker = partial(Worker, spec, connection, discovery)
+        return _Session(throttle, LocalQuota(throttle, self._rate), UsageMeter(throttle), make_worker, make_worker())
 
 
 def process_partitions(worker: BeamWorker, beam_queue: BeamQueue, partitions: Sequence[int]) -> None:
