@@ -13,6 +13,7 @@ import pytest
 
 from eechips.client.error_classification import classify_response
 from eechips.client.exports.export_tasks import ExportTask, TaskStatus
+from eechips.client.http.transport import current_transport, use_transport
 from eechips.engine.outcome import Finished, Outcome, StartedExports
 from eechips.engine.run_features import export_polling
 from eechips.engine.run_features.export_polling import ExportMonitor
@@ -33,8 +34,10 @@ class Tasks:
 
     def __init__(self) -> None:
         self.states: dict[str, TaskStatus | Exception] = {}
+        self.transport: object = None  # that of the last request
 
     def __call__(self, names: set[str]) -> dict[str, TaskStatus]:
+        self.transport = current_transport()
         found = {name: self.states.get(name, RUNNING) for name in names}
         for state in found.values():
             if isinstance(state, Exception):
@@ -112,11 +115,14 @@ def wait(monitor: ExportMonitor) -> Run:
 
 def test_a_unit_of_several_tasks_is_ready_when_the_last_has_ended(ledger: Ledger, log: RunLog) -> None:
     tasks = Tasks()
+    transport = cast("Any", object())
     with monitoring(ledger, log, tasks) as monitor:
-        add(monitor, UNITS[0], started("a", "b"))
+        with use_transport(transport):
+            add(monitor, UNITS[0], started("a", "b"))
         add(monitor, UNITS[1], started("c"))
         tasks.states = {"a": DONE, "c": DONE}
         found = wait(monitor)
+        assert tasks.transport is transport  # that of its run, whatever other runs the process has
         assert [(unit.position, unit.exported) for unit in found.ready] == [(1, ("gs://bucket/c.tif",))]
         assert monitor.is_busy
         tasks.states["b"] = DONE

@@ -6,6 +6,7 @@ resumed waits for the same ones. When they have ended, a worker reads the files.
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections import Counter
@@ -228,7 +229,8 @@ class ExportMonitor(RunFeature):
             self._watched.update(task.operation for task in exports.tasks)
             self._last_change = self._clock()
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="eechips-exports", daemon=True)
+                run = contextvars.copy_context().run  # with the transport of this run: the process may have others
+                self._thread = threading.Thread(target=run, args=(self._run,), name="eechips-exports", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 

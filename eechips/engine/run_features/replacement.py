@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import json
 import threading
 from collections import deque
@@ -137,7 +138,8 @@ class Replacements(RunFeature):
             self._asked = self._next()
             if self._asked:
                 pairs = [(unit_value(json.loads(wanted.original.unit)), wanted.number) for wanted in self._asked]
-                threading.Thread(target=self._ask, args=(pairs,), daemon=True, name="eechips-redraw").start()
+                ask = contextvars.copy_context().run  # with the transport of this run: the process may have others
+                threading.Thread(target=ask, args=(self._ask, pairs), daemon=True, name="eechips-redraw").start()
         if added:
             self.run.add(added)
             self.run.log.write("replaced", units=len(added))
