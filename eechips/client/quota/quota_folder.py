@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import os
 import re
 from collections.abc import Mapping
@@ -226,7 +225,7 @@ def _fields(record: type, content: Any) -> dict[str, Any]:
         is_wrong_bool = isinstance(value, bool) and bool not in kinds
         if not isinstance(value, kinds) or is_wrong_bool:
             raise TypeError(field.name)
-        if isinstance(value, (int, float)) and not (math.isfinite(value) and 0 <= value < _MOST_COUNT):
+        if isinstance(value, (int, float)) and not 0 <= value < _MOST_COUNT:  # nor NaN
             raise ValueError(field.name)
         known_fields[field.name] = value
     return known_fields
