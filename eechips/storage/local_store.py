@@ -121,6 +121,8 @@ class LocalStore:
         temporary = temporary_name(name, token)
         path = self._inside(temporary)
         try:
+            if os.path.isdir(self._prefix + name):  # noqa: PTH112 - for each of a million results
+                raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             try:
                 _write(path, data)
             except FileNotFoundError:

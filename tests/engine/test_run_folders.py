@@ -44,9 +44,17 @@ class Texts:
             raise UsageError("there is nothing to do")
         return iter([{"n": n} for n in range(self._count)])
 
-    def get_result(self, index: int, unit: Any) -> bytes:
+    def get_result(self, index: int, unit: Any) -> Any:
         """A text."""
         return str(unit["n"]).encode()
+
+
+class Pairs(Texts):
+    """A recipe whose units have two files."""
+
+    def get_result(self, index: int, unit: Any) -> Any:
+        """Two texts."""
+        return {"a": b"a", "b": b"b"}
 
 
 class Whole(Texts):
@@ -159,6 +167,23 @@ def test_an_existing_file_is_not_replaced_by_a_result(tmp_path: Path) -> None:
     (tmp_path / "1.bin").unlink()  # a result that is gone is fetched again, in its own place
     assert run(Texts(), config).counts == {"done": 3}
     assert (tmp_path / "1.bin").read_text() == "1"
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_a_unit_with_a_file_that_cannot_be_has_none(tmp_path: Path, is_folder: bool) -> None:
+    config = dataclasses.replace(configured(tmp_path), name="{n}")
+    in_the_way = tmp_path / "1.b.bin"
+    in_the_way.mkdir() if is_folder else in_the_way.write_text("mine")
+    first = run(Pairs(), config)
+    assert first.counts == {"done": 2, "failed_permanent": 1}
+    assert sorted(path.name for path in tmp_path.glob("*.bin")) == [
+        "0.a.bin",
+        "0.b.bin",
+        "1.b.bin",
+        "2.a.bin",
+        "2.b.bin",
+    ]
+    assert not list(tmp_path.glob(".*.bin*"))
 
 
 def test_an_existing_file_is_not_replaced_by_an_assembled_result(tmp_path: Path) -> None:

@@ -79,14 +79,15 @@ class Committer:
                     self._ambiguous_names.add(file.name)  # it is unknown which of the results was written last
                     replaced[other] = unit_failure(other, error, 1, 0)
                 return unit_failure(unit.position, error, record.attempts, record.requests)
-        for number, file in enumerate(files):
-            try:
+        try:
+            for file in files:  # before the first is committed: a unit has all of its files, or none
                 self._check_foreign(file.name)
+            for file in files:
                 self._store.commit(file)
-            except UsageError as error:  # such as a folder of that name: an error of the unit, not of the disk
-                for unwanted in files[number:]:
-                    self._store.discard(unwanted)
-                return unit_failure(unit.position, error, record.attempts, record.requests)
+        except UsageError as error:  # an error of the unit, not of the disk
+            self.discard(files)
+            return unit_failure(unit.position, error, record.attempts, record.requests)
+        for file in files:
             if file.name not in shared:
                 owners[file.name] = unit.position, file.sha256
         return record.without(shared) if shared else record
