@@ -98,7 +98,10 @@ def read_text_table(path: Path, *, notes: int = logging.WARNING) -> pa.Table:
 
     if path.stat().st_size > _MOST_BYTES:
         raise RegionError(f"{path} has more than {_MOST_BYTES >> 20:,} MiB: divide it, or convert it to Parquet")
-    text = _SEPARATOR.sub("", _decode(path, path.read_bytes(), notes))  # its line stays, for numbers of lines
+    text = _decode(path, path.read_bytes(), notes)
+    if "\n" not in text:
+        text = text.replace("\r", "\n")  # Excel on a Mac may end lines so
+    text = _SEPARATOR.sub("", text)  # its line stays, for numbers of lines
     first = _HEADER.search(text)
     if first is None:
         raise RegionError(f"{path} is empty: a table has a header, and a row for each place")

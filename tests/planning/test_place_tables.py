@@ -141,9 +141,10 @@ def test_errors_name_their_rows(tmp_path: Path, text: str, message: str) -> None
         read_places(written(tmp_path, text))
 
 
-@pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\r\n', "sep=;\n", "\r\n", " \n\n"])
+@pytest.mark.parametrize("line", ["sep=;\r\n", '"sep=;"\r\n', "sep=;\n", "\r\n", " \n\n", "sep=;\r", "\r"])
 def test_a_line_that_tells_excel_the_separator_and_a_blank_one_are_no_header(tmp_path: Path, line: str) -> None:
-    places = read_places(written(tmp_path, f"{line}plot;lon;lat\r\n1;8,5;47,5\r\n"))
+    end = "\r\n" if "\n" in line else "\r"
+    places = read_places(written(tmp_path, f"{line}plot;lon;lat{end}1;8,5;47,5{end}"))
     assert shapely.get_coordinates(places.geometries).tolist() == [[8.5, 47.5]]
 
 
