@@ -120,6 +120,8 @@ def repair(
 ) -> tuple[Geometries, str]:
     """Repair invalid polygons with ``shapely.make_valid``, without the lines and points that it may return.
 
+    Rings that cross themselves count by the even-odd rule, as in Earth Engine; polygons that overlap count once.
+
     Args:
         path: path of the file, for messages.
         geometries: valid and invalid polygons, shape (n,).
@@ -138,11 +140,11 @@ def repair(
         return geometries, ""
     repaired = geometries.copy()
     for index in wrong:
-        valid = shapely.make_valid(geometries[index])
+        valid = shapely.make_valid(shapely.get_parts(geometries[index]))
         areas = [part for part in shapely.get_parts(shapely.get_parts(valid)) if shapely.get_type_id(part) in _POLYGONS]
         if not areas and needs_area:
             raise RegionError(f"{path}: {name(int(index))} cannot be repaired: it has no area. Remove or redraw it")
-        repaired[index] = shapely.union_all(areas) if areas else valid
+        repaired[index] = shapely.union_all(areas or valid)
     before, after = (float(np.abs(shapely.area(shapes[wrong])).sum()) for shapes in (geometries, repaired))
     change = _describe_change(before, after)
     names = "; ".join(name(int(index)) for index in wrong[:_SHOWN_COLUMNS])
@@ -158,7 +160,7 @@ def _describe_change(before: float, after: float) -> str:
     if before <= 0 or after / before > _MOST_CHANGE:
         return "was counted as almost 0 before, because their outlines cross themselves"
     percent = 100 * (after / before - 1)
-    return f"changed by {percent:+.2g}%" if abs(percent) >= 0.01 else "is unchanged"
+    return f"changed by {float(f'{percent:.2g}'):+g}%" if abs(percent) >= 0.01 else "is unchanged"
 
 
 def read_features(path: Path) -> tuple[Geometries, pa.Table]:

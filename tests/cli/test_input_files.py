@@ -152,6 +152,14 @@ def test_lines_of_a_repaired_polygon_are_left_out(tmp_path: Path) -> None:
     assert [geometry.geom_type for geometry in found.geometries] == ["Polygon"]
 
 
+def test_polygons_that_overlap_count_once(tmp_path: Path) -> None:
+    path = write(tmp_path / "two.geojson", SQUARE)
+    content = json.loads(path.read_text())
+    content["features"][0]["geometry"] = {"type": "MultiPolygon", "coordinates": [[SQUARE], [BOW], [BOW], [SQUARE]]}
+    path.write_text(json.dumps(content))
+    assert shapely.area(read_vectors(path).geometries) == pytest.approx(0.01 * 0.01 * 1.5)
+
+
 def test_a_polygon_that_repair_empties_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RegionError, match=r"feature 1 \(plot=A\) cannot be repaired: it has no area"):
         read_vectors(write(tmp_path / "line.geojson", FLAT))

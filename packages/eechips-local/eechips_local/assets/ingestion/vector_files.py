@@ -29,6 +29,7 @@ from eechips_local.assets.store_files import temporary_folder
 from eechips_local.assets.stored_tables import INDEX_COLUMN
 from eechips_local.assets.vectors.untrusted_vectors import read_layer
 from eechips_local.assets.vectors.vector_formats import RefusedFileError, identify
+from eechips_local.geometry.shapes import valid
 from eechips_local.pixels.grids.pixel_grid import UnknownCrsError, transformer
 
 _LOG = logging.getLogger("eechips_local.ingestion")
@@ -233,7 +234,7 @@ def to_earth(geometries: npt.NDArray[np.object_], crs: str, path: Path) -> npt.N
         if not np.isfinite(shapely.get_coordinates(flat)).all():
             raise IngestError(f"{path} has coordinates that its CRS does not cover: is it the right one?")
     broken = ~shapely.is_valid(flat) & ~shapely.is_missing(flat)
-    flat[broken] = shapely.make_valid(flat[broken])
+    flat[broken] = [valid(shape) for shape in flat[broken]]
     return np.asarray(flat, dtype=object)
 
 
