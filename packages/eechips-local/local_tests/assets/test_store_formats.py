@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+import rasterio.shutil
 import rasterio.warp
 from affine import Affine
 from hypothesis import given, settings
@@ -183,6 +184,20 @@ def test_a_mask_becomes_an_internal_mask(tmp_path: Path) -> None:
         values, valid = pixels(found, band)
         np.testing.assert_array_equal(values, noise(2, 300, 300)[band])
         np.testing.assert_array_equal(valid, mask)
+
+
+def test_a_mask_of_one_band_masks_that_band_only(tmp_path: Path) -> None:
+    """GDAL states it by no flag; only virtual rasters have such masks."""
+    raster(tmp_path / "a.tif", noise(2, 60, 60))
+    rasterio.shutil.copy(tmp_path / "a.tif", tmp_path / "a.vrt", driver="VRT")
+    source = '<SimpleSource><SourceFilename relativeToVRT="1">a.tif</SourceFilename></SimpleSource>'
+    mask = f'<MaskBand><VRTRasterBand dataType="Byte">{source}</VRTRasterBand></MaskBand>'
+    first, second, rest = (tmp_path / "a.vrt").read_text().split("</VRTRasterBand>")
+    (tmp_path / "a.vrt").write_text(f"{first}</VRTRasterBand>{second}{mask}</VRTRasterBand>{rest}")
+    ingest(tmp_path / "a.vrt", tmp_path / "store", "x")
+    found = image(FolderStore(tmp_path / "store"), "x")
+    assert pixels(found, 0)[1].all()
+    np.testing.assert_array_equal(pixels(found, 1)[1], noise(2, 60, 60)[0] != 0)
 
 
 COLOURS = [ColorInterp.red, ColorInterp.green, ColorInterp.blue, ColorInterp.alpha]

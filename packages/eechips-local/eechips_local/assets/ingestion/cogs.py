@@ -55,7 +55,7 @@ class StoredRasters:
 def store_bands(
     rasters: RasterFiles, sources: Sequence[BandSource], root: Path, folder: str, deposit: Deposit
 ) -> StoredRasters:
-    """Write bands as GeoTIFFs: one for those that have file, type, nodata and pyramid in common.
+    """Write bands as GeoTIFFs: one for those that have file, type, nodata, mask and pyramid in common.
 
     Args:
         rasters: opens files.
@@ -70,7 +70,8 @@ def store_bands(
     """
     groups: dict[tuple[str, ...], list[BandSource]] = {}
     for source in sources:
-        key = (source.path, source.dtype, repr(source.nodata), source.resampling)
+        own = str(source.number) if source.own_mask else ""
+        key = (source.path, source.dtype, repr(source.nodata), source.resampling, own)
         groups.setdefault(key, []).append(source)
     files: list[RasterFile] = []
     bands: dict[str, RasterBand] = {}

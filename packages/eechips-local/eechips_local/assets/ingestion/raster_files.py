@@ -62,7 +62,8 @@ class BandSource:
         number: the band there, from 1.
         name: in the image.
         resampling: resampling of its pyramid, see :func:`~eechips_local.assets.ingestion.pyramids.choose_resampling`.
-        masked: whether an alpha band or mask of the file says where it is valid.
+        masked: whether an alpha band or mask says where it is valid.
+        own_mask: whether that mask is this band's alone, as in a VRT.
         nodata: stored value that stands for no data, or None.
         dtype: numpy name of the type.
         scale: factor from stored values to physical ones, which is recorded and never applied.
@@ -80,6 +81,7 @@ class BandSource:
     scale: float
     offset: float
     crs: str
+    own_mask: bool = False
 
 
 class RasterFiles:
@@ -173,12 +175,14 @@ class RasterFiles:
                 "for example with gdal_translate -ot Int64 or Float64."
             )
         name_of_crs = crs_of(dataset, crs)
-        flags = dataset.mask_flag_enums[0]
+        masks = dataset.mask_flag_enums
+        flags = masks[0]
         alpha = dataset.count > 1 and colours[-1] is ColorInterp.alpha and MaskFlags.alpha in flags
         as_data = alpha and names is not None and len(names) == dataset.count
         count = dataset.count - 1 if alpha and not as_data else dataset.count
         masked = MaskFlags.per_dataset in flags and not as_data
-        if masked and nodata is not None:
+        own = [not flags for flags in masks]  # GDAL's flags of a band whose mask is its own
+        if (masked or any(own)) and nodata is not None:
             raise IngestError(f"{path} has a mask that says where it is valid: leave nodata out.")
         nodatavals, scales, offsets = dataset.nodatavals, dataset.scales, dataset.offsets
         return [
@@ -187,7 +191,8 @@ class RasterFiles:
                 number=position + 1,
                 name=name,
                 resampling=choose_resampling(resampling, name, colours[position]),
-                masked=masked,
+                masked=masked or own[position],
+                own_mask=own[position],
                 nodata=_nodata(nodatavals[position], nodata, dtypes[position], path),
                 dtype=held_dtype(np.dtype(dtypes[position]).name),
                 scale=float(scales[position]),
