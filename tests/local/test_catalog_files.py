@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -129,7 +130,9 @@ def local(files: Path) -> Path:
         str(raster(files / "rgba.tif", np.concatenate([VALUES["rgb"], opacity]), photometric="RGB", alpha="YES"))
     )
     names = [{"name": name} for name in ("Red", "Green", "Blue", "Alpha")]
+    shutil.copy(files / "rgba.tif", files / "rgb n.tif")
     items = [
+        scene("naip", {"told": {**rgba, "href": f"{files}/rgb%20n.tif", "eo:bands": [*names[:3], {"name": "NIR"}]}}),
         scene("rgba", {"told": {**rgba, "eo:bands": names}, "plain": rgba}),
         scene("masked", {"red": {**wrong, "href": str(masked)}}),
         scene("upper", {"red": {**wrong, "href": str(upper)}}),
@@ -199,7 +202,7 @@ def test_undescribed_bands_are_read_from_files(locally: Server, files: Path) -> 
     ee = initialize(locally)
     before = reads(locally)["headers"]
     scenes_ = ee.ImageCollection("scenes")
-    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 17
+    assert scenes_.filterBounds(ee.Geometry.Point(box()[:2]).buffer(1000)).size().getInfo() == 18
     assert reads(locally)["headers"] == before
     image = ee.Image("scenes/bare")
     assert image.bandNames().getInfo() == ["red", "swir", "rgb_1", "rgb_2", "rgb_3"]
@@ -230,6 +233,9 @@ def test_an_alpha_band_that_an_item_names_is_a_band(locally: Server, files: Path
     green = np.where(alpha, window(files / "rgba.tif", 30, 50, band=2), 251)
     for name in ("Green", "plain_2"):
         np.testing.assert_array_equal(chip(ee, image, name, 30, 50, nodata=251), green)
+    for band, name in ((2, "Green"), (4, "NIR")):  # many files of NAIP call near infrared alpha
+        stored = window(files / "rgba.tif", 30, 50, band=band)
+        np.testing.assert_array_equal(chip(ee, ee.Image("scenes/naip"), name, 30, 50, nodata=251), stored)
 
 
 def test_wide_views_are_read_from_overviews(locally: Server, files: Path) -> None:

@@ -235,7 +235,8 @@ def item_pages(
         ids = [feature.get("id") if isinstance(feature, dict) else None for feature in features]
         key = hash(canonical_json([method, url, body, [str(feature) for feature in ids]]))
         if key in seen:
-            raise PermanentError(f"{display_url(url)} links back to a page that was already read")
+            reader.note_unread(url, "it links back to a page that was already read: the search stopped there")
+            return
         seen.add(key)
         yield from features
         received += len(features)

@@ -168,7 +168,7 @@ def _reference(since: str, calendar: str) -> int:
 
 
 def _parse(text: str) -> datetime:
-    match = _ISO.fullmatch(text.strip())
+    match = _ISO.fullmatch(text.strip().upper())  # t and z are allowed (RFC 3339, 5.6)
     if match is None:
         raise IngestError(f"{text!r} is not a date: write it like 2011-08-15 or 2011-08-15T17:30:00Z")
     offset = match["z"]

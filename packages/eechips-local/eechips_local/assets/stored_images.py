@@ -19,7 +19,7 @@ from eechips_local.assets.ingestion.remote_rasters import ALONE, RefusedFile, Re
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
-from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster
+from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster, is_alpha_name
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
@@ -28,7 +28,7 @@ SIZE = "system:asset_size"
 """Property with the bytes of an image or a table. Earth Engine prints it with images and tables of users
 (https://github.com/Vizzuality/sql2gee, tests)."""
 _Layout = tuple[
-    tuple[tuple[str, PixelType, tuple[int, ...], bool, tuple[tuple[int, float], ...]], ...],
+    tuple[tuple[str, PixelType, tuple[int, ...], bool, tuple[tuple[int, float], ...], frozenset[int]], ...],
     tuple[tuple[str, int, int], ...],
 ]
 
@@ -59,14 +59,19 @@ class StoreFiles:
         self._remote = DatasetPool(_OPEN_REMOTE) if remote else None
 
     def source(
-        self, asset_id: str, href: str, levels: tuple[int, ...], nodata: tuple[tuple[int, float], ...]
+        self,
+        asset_id: str,
+        href: str,
+        levels: tuple[int, ...],
+        nodata: tuple[tuple[int, float], ...],
+        data: frozenset[int],
     ) -> RasterSource:
         """Return the raster of an image, which is not opened yet."""
         if not is_remote(href):
-            return FileSource(f"{self._root}/{href}", levels, self._local, nodata)
+            return FileSource(f"{self._root}/{href}", levels, self._local, nodata, data)
         if self._remote is None:
             return RefusedFile(asset_id, href, levels)
-        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote, nodata))
+        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote, nodata, data))
 
     def size(self, hrefs: Sequence[str]) -> int | None:
         """Return the bytes of files; None where some are on web servers, or none is there."""
@@ -121,11 +126,11 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
     shared, bands = _layout(row.layout)
     version, properties, places = json.loads(row.record)
     located = []
-    for (crs, pixel_type, levels, keeps_extent, nodata), (href, a, b, c, d, e, f, width, height) in zip(
+    for (crs, pixel_type, levels, keeps_extent, nodata, data), (href, a, b, c, d, e, f, width, height) in zip(
         shared, places, strict=True
     ):
         grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
-        located.append((pixel_type, grid, files.source(row.id, href, levels, nodata), keeps_extent))
+        located.append((pixel_type, grid, files.source(row.id, href, levels, nodata, data), keeps_extent))
     properties["system:index"] = row.id.rpartition("/")[2]
     if (size := files.size([href for href, *_ in places])) is not None:
         properties[SIZE] = size
@@ -155,6 +160,7 @@ def _layout(text: str) -> _Layout:
                 tuple(levels),
                 keeps_extent,
                 tuple((index, nodata) for _, file, index, nodata in bands if file == position and nodata is not None),
+                frozenset(index for name, file, index, _ in bands if file == position and not is_alpha_name(name)),
             )
             for position, (crs, dtype, levels, keeps_extent) in enumerate(files)
         ),

@@ -13,7 +13,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 from urllib.request import url2pathname
 
 from eechips_local.assets.asset_errors import UnsafeHrefError
@@ -91,7 +91,7 @@ class AllowedFiles:
             raise InvalidError(f"Image asset '{asset_id}': {error}.") from error
 
     def _here(self, asset_id: str, href: str) -> str:
-        real = os.path.realpath(href)
+        real = os.path.realpath(href if os.path.exists(href) else unquote(href))  # noqa: PTH110 — of text
         if not any(os.path.commonpath([real, root]) == root for root in self._roots):
             raise InvalidError(
                 f"Image asset '{asset_id}' refers to {href}, and this server reads files below "

@@ -27,7 +27,7 @@ from eechips_local.assets.stored_images import StorePool
 from eechips_local.catalogs.allowed_files import AllowedFiles, Links
 from eechips_local.catalogs.catalog_schema import Stamp
 from eechips_local.evaluation.asset_model import BandInfo, PixelType, PixelWindow
-from eechips_local.pixels.file_source import DatasetPool, FileSource, open_file
+from eechips_local.pixels.file_source import DatasetPool, FileSource, is_alpha_name, open_file
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.half_floats import held_dtype
 from eechips_local.protocol.request_errors import EarthEngineError, InvalidError
@@ -266,9 +266,9 @@ class ItemRaster:
         nodata = {band: value for values in both for band, value in enumerate(values) if value is not None}
         try:
             with rasterio.Env(**ALONE), reading(place):
-                return FileSource(place, header.levels, self.rasters.pool, tuple(nodata.items())).read(
-                    bands, window, level
-                )
+                data = frozenset(band for band, name in enumerate(self.declared.names) if not is_alpha_name(name))
+                source = FileSource(place, header.levels, self.rasters.pool, tuple(nodata.items()), data)
+                return source.read(bands, window, level)
         except RasterioError as error:
             raise _said(error, place) from error
 

@@ -177,6 +177,14 @@ def _close_all(
             close_handle(handle)
 
 
+def is_alpha_name(name: str | None) -> bool:
+    """Return whether the band that a file calls alpha masks the others, by the name that it has in the image.
+
+    Many files of NAIP call near infrared so.
+    """
+    return name is None or name.lower().rpartition("_")[2] == "alpha"
+
+
 class OpenRaster(Protocol):
     """One level of a raster, ready to be read.
 
@@ -184,11 +192,13 @@ class OpenRaster(Protocol):
         width: columns.
         height: rows.
         nodata: the file's nodata value of each band, or None.
+        alpha: index of the band that masks the others; None if there is none.
     """
 
     width: int
     height: int
     nodata: Sequence[float | None]
+    alpha: int | None
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return values and where they are valid; see ``RasterSource.read``."""
@@ -207,6 +217,7 @@ class _DatasetFile:
         self.width, self.height = int(dataset.width), int(dataset.height)
         self._flags = [frozenset(flags) for flags in dataset.mask_flag_enums]
         self.nodata: Sequence[float | None] = dataset.nodatavals
+        self.alpha = dataset.count - 1 if dataset.count > 1 and MaskFlags.alpha in self._flags[0] else None
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         area = rasterio.windows.Window(window.column, window.row, window.width, window.height)
@@ -230,10 +241,10 @@ class _DatasetFile:
 class _Decoded:
     """A raster so small that its pixels take less room than an open file, and less time than to open one."""
 
-    def __init__(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], nodata: Sequence[float | None]) -> None:
+    def __init__(self, values: npt.NDArray[Any], valid: npt.NDArray[np.bool_], file: OpenRaster) -> None:
         self._values = values
         self._valid = valid
-        self.nodata = nodata
+        self.nodata, self.alpha = file.nodata, file.alpha
         _, self.height, self.width = values.shape
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -287,7 +298,7 @@ class DatasetPool:
         if file.width * file.height * sum(np.dtype(dtype).itemsize for dtype in file.dataset.dtypes) > _SMALL_BYTES:
             return file
         try:
-            return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)), file.nodata)
+            return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)), file)
         finally:
             file.close()
 
@@ -307,12 +318,14 @@ class FileSource:
         pool: where opened datasets are kept; give sources of one store the same.
         nodata: indexes of bands, and the nodata values that others declare of them; these count where the file itself
             has none.
+        data: indexes of bands that mask no others, although the file calls one alpha; see :func:`is_alpha_name`.
     """
 
     path: str
     levels: tuple[int, ...] = (1,)
     pool: DatasetPool = field(default_factory=DatasetPool, repr=False, compare=False)
     nodata: tuple[tuple[int, float], ...] = ()
+    data: frozenset[int] = frozenset()
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> FileSource:
@@ -345,6 +358,8 @@ class FileSource:
             if min(window.column, window.row) < 0 or last_column > raster.width or last_row > raster.height:
                 raise ValueError(f"{window} reaches outside {raster.width}x{raster.height} pixels (level {level})")
             values, valid = raster.read(bands, window)
+            if raster.alpha in self.data:
+                valid = np.ones_like(valid)
             declared = dict(self.nodata)
             for position, band in enumerate(bands):
                 nodata = declared.get(band)

@@ -49,8 +49,9 @@ def test_other_strings_are_no_dates(text: str) -> None:
         to_milliseconds(text)
 
 
-def test_numbers_are_milliseconds() -> None:
+def test_milliseconds_are_kept() -> None:
     assert to_milliseconds(1313366400000) == 1313366400000
+    assert to_milliseconds("2011-08-15t00:00:00.123456789z") == 1313366400123
     with pytest.raises(IngestError):
         to_milliseconds(True)
 

@@ -50,11 +50,8 @@ def write(path: Path, document: dict[str, Any]) -> Path:
     return path
 
 
-RED, NIR, QUAD = (
-    noise(1, 300, 400, dtype="uint16"),
-    noise(1, 150, 200, dtype="uint16", seed=1),
-    noise(4, 300, 400, seed=2),
-)
+RED, NIR = noise(1, 300, 400, dtype="uint16"), noise(1, 150, 200, dtype="uint16", seed=1)
+QUAD = noise(4, 300, 400, seed=2)
 
 
 @pytest.fixture
@@ -179,6 +176,38 @@ def test_values_of_all_assets_may_be_those_of_their_item(tmp_path: Path) -> None
         np.testing.assert_array_equal(valid, NIR[0] != nodata)
 
 
+@pytest.mark.parametrize("by_reference", [False, True])
+def test_an_alpha_band_masks_the_others_unless_it_has_the_name_of_another(tmp_path: Path, by_reference: bool) -> None:
+    """As of NAIP, whose near infrared many files call alpha."""
+    quad = np.where(np.arange(400) < 200, 0, QUAD).astype("uint8")
+    raster(tmp_path / "quad.tif", quad, photometric="RGB", alpha="YES")
+    for last, are_valid in (("N", [1, 1, 1, 1]), ("Alpha", [0, 0, 0, 1]), (None, [0, 0, 0])):
+        names = [{"name": name} for name in ("R", "G", "B", last) if name]
+        path = write(tmp_path / "item.json", item("a", {"quad": asset("quad.tif", bands=names)}))
+        ingest(path, tmp_path / "store", "x", by_reference=by_reference)
+        found = image(FolderStore(tmp_path / "store"), "x")
+        assert [band.name for band in found.bands] == [band["name"] for band in names]
+        for band, is_valid in enumerate(are_valid):
+            values, valid = pixels(found, band)
+            np.testing.assert_array_equal(values, quad[band])
+            np.testing.assert_array_equal(valid, is_valid | (quad[3] > 0))
+        if last == "N":
+            with pytest.raises(IngestError, match="calls its last band alpha"):
+                ingest(path, tmp_path / "store", "y", bands=["R"], by_reference=True)
+
+
+def test_pyramids_are_chosen_by_the_names_of_bands(tmp_path: Path) -> None:
+    cog(tmp_path / "nir.tif", RED)
+    path = write(tmp_path / "item.json", item("a", {"nir": asset("nir.tif"), "same": asset("nir.tif")}))
+    ingest(path, tmp_path / "store", "x", resampling={"same": "nearest"})
+    bands = image(FolderStore(tmp_path / "store"), "x").bands
+    mean, sample = (band.source.read([band.index], PixelWindow(0, 0, 9, 9), 1)[0] for band in bands)
+    np.testing.assert_array_equal(sample[0], RED[0, :18:2, :18:2])
+    assert (mean != sample).any()
+    with pytest.raises(IngestError, match="no band 'nri' to make a pyramid of; there are nir, same"):
+        ingest(path, tmp_path / "y", "y", resampling={"nri": "nearest"})
+
+
 def test_external_masks_and_overviews_are_not_copied(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", noise(1, 600, 600))
     write(tmp_path / "item.json", item("a", {"a": asset("a.tif")}))
@@ -210,6 +239,14 @@ def test_a_composite_beside_its_parts_has_names_of_its_own(tmp_path: Path) -> No
     assert [band.name for band in found.bands] == [*parts, *(f"visual_{name}" for name in parts)]
     for band in range(6):
         np.testing.assert_array_equal(pixels(found, band)[0], values[band] if band < 3 else 255 - values[band - 3])
+    ingest(tmp_path / "item.json", tmp_path / "store", "S2/y", bands=[f"visual_{parts[1]}", parts[1]])
+    found = image(FolderStore(tmp_path / "store"), "S2/y")
+    assert [band.name for band in found.bands] == [f"visual_{parts[1]}", parts[1]]
+    np.testing.assert_array_equal(pixels(found, 0)[0], 255 - values[1])
+    alike = write(tmp_path / "item.json", item("S2", {"visual": {**assets["visual"], "eo:bands": [{"name": "v"}] * 3}}))
+    ingest(alike, tmp_path / "store", "S2/z")
+    found = image(FolderStore(tmp_path / "store"), "S2/z")
+    assert [band.name for band in found.bands] == ["visual_1", "visual_2", "visual_3"]
 
 
 def test_bands_are_chosen_by_asset_or_by_name(scene: Path, tmp_path: Path) -> None:
@@ -316,7 +353,7 @@ def test_unsuitable_documents_are_refused(scene: Path, tmp_path: Path) -> None:
     png = write(scene / "png.json", {**document, "assets": {"a": {"href": "a.png", "type": COG}}})
     cases: list[tuple[str, Any, dict[str, Any]]] = [
         ("cannot be the name of an image", [slash, scene / "item.json"], {}),
-        ("has no raster among its assets", bare, {}),
+        ("has no raster of data among its assets", bare, {}),
         ("what is no number", odd, {}),
         ("items are read from files", far, {}),
         ("is a STAC document, .* is none", [scene / "item.json", scene / "red.tif"], {}),

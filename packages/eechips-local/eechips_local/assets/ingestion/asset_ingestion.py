@@ -146,6 +146,7 @@ def ingest(
                 named = name_all()
                 times = {new: file.date for new, file in named.items()} if dates_from_names else {}
                 plans = planner.images({new: file.path for new, file in named.items()}, work.facts, times)
+            _check_resampling(resampling, plans)
             return work.run("image", {plan.id: partial(work.image, rasters, plan) for plan in plans})
     if series or one_image or any(option is not None for option in (bands, resampling, nodata)):
         raise IngestError(
@@ -197,7 +198,18 @@ def _ingest_items(
             stac_items.plan(item, new, rasters, bands=bands, properties=work.facts, remote=remote, options=options)
             for new, item in named.items()
         ]
+        _check_resampling(options["resampling"], plans)
         return work.run("image", {plan.id: partial(work.image, rasters, plan, store) for plan in plans})
+
+
+def _check_resampling(resampling: str | Mapping[str, str] | None, plans: Sequence[ImagePlan]) -> None:
+    """Check that bands for which a pyramid is chosen exist."""
+    names = dict.fromkeys(source.name for plan in plans for source in plan.sources)
+    unknown = (
+        [] if resampling is None or isinstance(resampling, str) else [name for name in resampling if name not in names]
+    )
+    if unknown:
+        raise IngestError(f"There is no band {unknown[0]!r} to make a pyramid of; there are {', '.join(names)}.")
 
 
 def parse_properties(assignments: Sequence[str]) -> dict[str, Any]:

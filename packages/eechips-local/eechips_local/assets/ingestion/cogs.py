@@ -70,8 +70,8 @@ def store_bands(
     """
     groups: dict[tuple[str, ...], list[BandSource]] = {}
     for source in sources:
-        own = str(source.number) if source.own_mask else ""
-        key = (source.path, source.dtype, repr(source.nodata), source.resampling, own)
+        mask = str(source.number) if source.own_mask else str(source.masked)
+        key = (source.path, source.dtype, repr(source.nodata), source.resampling, mask)
         groups.setdefault(key, []).append(source)
     files: list[RasterFile] = []
     bands: dict[str, RasterBand] = {}

@@ -5,7 +5,7 @@ NetCDF's time axis.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class ImagePlanner:
                 )
         own = list(names) if names else ["b1"]
         return {
-            moment: [replace(source, name=name) for source, name in zip(group, own, strict=True)]
+            moment: [self._renamed(source, name) for source, name in zip(group, own, strict=True)]
             for moment, group in series.items()
         }
 
@@ -205,10 +205,13 @@ class ImagePlanner:
             for source, value in zip(
                 self._rasters.sources(subdataset, names=labels, **self._options), values, strict=True
             ):
-                series.setdefault(from_netcdf(value, units, calendar), []).append(replace(source, name=name))
+                series.setdefault(from_netcdf(value, units, calendar), []).append(self._renamed(source, name))
         if {len(sources) for sources in series.values()} != {len(chosen)}:
             raise IngestError(f"The variables of {path} have different dates: ingest them one by one with bands=….")
         return series
+
+    def _renamed(self, source: BandSource, name: str) -> BandSource:
+        return self._rasters.renamed(source, name, self._options["resampling"])
 
     def _variables(self, path: Path) -> dict[str, str]:
         """Return GDAL's names of a NetCDF's variables, by variable; empty for rasters that are not divided."""

@@ -147,7 +147,7 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
 
     A band has the name that the item gives it; a single band without one that of its asset, several are numbered after
     it. Where several rasters have a band of one name, such as a composite beside its parts, theirs come from the
-    assets: ``red`` and ``visual_red``.
+    assets: ``red`` and ``visual_red``. Names that repeat in one raster count as none.
 
     Args:
         rasters: key of the asset, and the declared names of its bands, of each raster.
@@ -155,6 +155,7 @@ def band_names(rasters: Sequence[tuple[str, Sequence[str | None]]]) -> list[list
     Raises:
         ValueError: if two would still have the same name.
     """
+    rasters = [(key, names if len(set(names)) == len(names) else (None,) * len(names)) for key, names in rasters]
     raster_names = [_own(key, names) for key, names in rasters]
     times = Counter(name for names in raster_names for name in dict.fromkeys(names))
     for position, (key, declared) in enumerate(rasters):

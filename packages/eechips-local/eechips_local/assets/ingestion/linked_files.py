@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import rasterio
 import shapely
 from affine import Affine
+from rasterio.enums import MaskFlags
 
 from eechips_local.assets.asset_errors import IngestError
 from eechips_local.assets.asset_names import is_remote
@@ -50,7 +51,8 @@ def refer_to_bands(
     bands = tuple(RasterBand(s.name, order.index(s.path), s.number - 1, s.nodata, s.scale, s.offset) for s in sources)
     grids = dict.fromkeys(PixelGrid(f.crs, Affine(*f.transform), f.width, f.height) for f in files.values())
     for source in sources:
-        _check(rasters, source, _place(files[source.path].href, root))
+        taken = {other.number for other in sources if other.path == source.path}
+        _check(rasters, source, taken, _place(files[source.path].href, root))
     return StoredRasters(tuple(files.values()), bands, shapely.union_all([outline(grid) for grid in grids]))
 
 
@@ -75,7 +77,7 @@ def _place(href: str, root: Path) -> str:
     return gdal_name(href) if is_remote(href) else str(root / href)
 
 
-def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
+def _check(rasters: RasterFiles, source: BandSource, taken: Collection[int], place: str) -> None:
     """Check that the file itself has everything that is declared of a band: pixels are read from it alone.
 
     Raises:
@@ -83,6 +85,12 @@ def _check(rasters: RasterFiles, source: BandSource, place: str) -> None:
     """
     with reading(place), rasterio.Env(**ALONE), open_file(place) as alone:
         nodata, flags = alone.nodatavals[source.number - 1], alone.mask_flag_enums[source.number - 1]
+        last = alone.count
+    if MaskFlags.alpha in flags and not source.masked and last not in taken:
+        raise IngestError(
+            f"{shown_name(source.path)} calls its last band alpha, so that it masks the others: choose it as well, or "
+            "ingest a copy."
+        )
     if source.nodata is not None and repr(source.nodata) != repr(nodata):
         own = "no nodata value" if nodata is None else f"the nodata value {nodata}"
         raise IngestError(f"{shown_name(source.path)} has {own}, not {source.nodata}: ingest a copy.")

@@ -8,7 +8,7 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -28,7 +28,7 @@ from eechips_local.assets.asset_errors import IngestError, MissingCrsError, Unre
 from eechips_local.assets.ingestion.pyramids import choose_resampling
 from eechips_local.assets.ingestion.remote_rasters import is_remote_name, reading, shown_name, url_of
 from eechips_local.assets.vectors.vector_formats import RefusedFileError, check_crs
-from eechips_local.pixels.file_source import DRIVERS, open_file
+from eechips_local.pixels.file_source import DRIVERS, is_alpha_name, open_file
 from eechips_local.pixels.grids.pixel_grid import UnknownCrsError, parse_crs, transformer
 from eechips_local.pixels.half_floats import held_dtype, held_values
 from eechips_local.warning_filters import ignore
@@ -150,7 +150,8 @@ class RasterFiles:
     ) -> list[BandSource]:
         """Return the bands of a file as they are to be stored.
 
-        A last band that is alpha masks the others and is not stored, unless all bands, it included, are named.
+        A last band that is alpha masks the others and is not stored. If all bands, it included, are named, it is
+        stored, and masks the others only if it is called alpha.
 
         Args:
             path: file or subdataset.
@@ -180,7 +181,7 @@ class RasterFiles:
         alpha = dataset.count > 1 and colours[-1] is ColorInterp.alpha and MaskFlags.alpha in flags
         as_data = alpha and names is not None and len(names) == dataset.count
         count = dataset.count - 1 if alpha and not as_data else dataset.count
-        masked = MaskFlags.per_dataset in flags and not as_data
+        masked = MaskFlags.per_dataset in flags and not (as_data and names and not is_alpha_name(names[-1]))
         own = [not flags for flags in masks]  # GDAL's flags of a band whose mask is its own
         if (masked or any(own)) and nodata is not None:
             raise IngestError(f"{path} has a mask that says where it is valid: leave nodata out.")
@@ -191,7 +192,7 @@ class RasterFiles:
                 number=position + 1,
                 name=name,
                 resampling=choose_resampling(resampling, name, colours[position]),
-                masked=masked or own[position],
+                masked=own[position] or (masked and not (as_data and position == count - 1)),
                 own_mask=own[position],
                 nodata=_nodata(nodatavals[position], nodata, dtypes[position], path),
                 dtype=held_dtype(np.dtype(dtypes[position]).name),
@@ -201,6 +202,11 @@ class RasterFiles:
             )
             for position, name in enumerate(_names(dataset, path, count, names))
         ]
+
+    def renamed(self, source: BandSource, name: str, resampling: str | Mapping[str, str] | None) -> BandSource:
+        """Return a band with another name, by which its pyramid may be chosen; see :meth:`sources`."""
+        colour = self.open(source.path).colorinterp[source.number - 1]
+        return replace(source, name=name, resampling=choose_resampling(resampling, name, colour))
 
     def pixels(self, group: Sequence[BandSource], window: Window) -> npt.NDArray[Any]:
         """Return stored values of bands of one file, of shape (bands, rows, columns).

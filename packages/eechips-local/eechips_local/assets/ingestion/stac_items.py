@@ -116,12 +116,18 @@ def plan(
     if bands is not None:  # a band may also be that of an asset that is not data, like a mask, if it is named
         chosen += [key for key in bands if key in assets and key not in chosen]
     if not chosen:
-        raise IngestError(f"{item.path} has no raster among its assets: {', '.join(assets) or 'there are none'}.")
+        raise IngestError(
+            f"{item.path} has no raster of data among its assets: name those to take with bands=… "
+            f"({', '.join(assets) or 'there are none'})."
+        )
     asset_sources: dict[str, list[BandSource]] = {}
     for key in chosen:
-        if bands is None or key in bands or _names(assets[key]) & set(bands):
+        if bands is None or key in bands or not _names(key, assets[key]).isdisjoint(bands):
             asset_sources[key] = _sources(item, key, assets[key], rasters, remote, options)
-    return ImagePlan(asset_id, _selected(asset_sources, bands, item), {**own, **properties})
+    renamed = (
+        rasters.renamed(source, name, options["resampling"]) for source, name in _selected(asset_sources, bands, item)
+    )
+    return ImagePlan(asset_id, tuple(renamed), {**own, **properties})
 
 
 def children(items: Sequence[Item], asset_id: str) -> dict[str, Item]:
@@ -168,8 +174,11 @@ def _local(href: str, document: Path) -> Path:
     return path if path.exists() else document.parent / unquote(href)
 
 
-def _names(asset: Mapping[str, Any]) -> set[str]:
-    return {str(band["name"]) for band in item_metadata.bands_of(asset) if "name" in band}
+def _names(key: str, asset: Mapping[str, Any]) -> set[str]:
+    """Return names of the bands of an asset, also those of a composite beside its parts, and of bands without names."""
+    bands = item_metadata.bands_of(asset)
+    own = [str(band.get("name") or number) for number, band in enumerate(bands, start=1)]
+    return {*own, *(f"{key}_{name}" for name in own)}
 
 
 def _sources(
@@ -178,14 +187,15 @@ def _sources(
     path = _place(item, str(asset.get("href") or ""), remote)
     properties = item.document.get("properties") or {}
     shared, declared = item_metadata.shared_by_bands(asset, properties), item_metadata.bands_of(asset, properties)
-    dataset = rasters.open(path)
-    names = None
-    if dataset.count == len(declared) and all("name" in band for band in declared) and len(declared) > 1:
-        names = [str(band["name"]) for band in declared]
-    sources = rasters.sources(path, names=names, **options)
+    names = [str(band.get("name")) for band in declared]
+    are_names = len(set(names)) == len(names) > 1 and all(band.get("name") for band in declared)
+    is_whole = are_names and rasters.open(path).count == len(names)  # an alpha band included
+    sources = rasters.sources(path, names=names if is_whole else None, **options)
     if len(sources) == 1:
         sources = [replace(sources[0], name=key)]
-    elif names is None:
+    elif are_names and len(sources) == len(names):
+        sources = [replace(source, name=name) for source, name in zip(sources, names, strict=True)]
+    else:
         sources = [replace(source, name=f"{key}_{source.number}") for source in sources]
     declared = declared or [shared] * len(sources)
     if len(declared) != len(sources):
@@ -236,12 +246,18 @@ def _place(item: Item, href: str, remote: bool) -> str:
 
 def _selected(
     asset_sources: Mapping[str, Sequence[BandSource]], bands: Sequence[str] | None, item: Item
-) -> tuple[BandSource, ...]:
+) -> list[tuple[BandSource, str]]:
+    """Return the bands of an image, and their names."""
     every = [source for sources in asset_sources.values() for source in sources]
     if bands is not None:
         chosen: list[BandSource] = []
         for name in bands:
-            matching = asset_sources.get(name) or [source for source in every if source.name == name]
+            matching = asset_sources.get(name) or [
+                replace(source, name=name)
+                for key, sources in asset_sources.items()
+                for source in sources
+                if name in (source.name, f"{key}_{source.name}")
+            ]
             if not matching:
                 there = ", ".join(dict.fromkeys([*item.document["assets"], *(source.name for source in every)]))
                 raise IngestError(f"{item.path} has no band {name!r}; there are {there}.")
@@ -259,4 +275,4 @@ def _selected(
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise IngestError(f"{item.path} has several bands {', '.join(twice)}: choose assets with bands=….")
-    return tuple(replace(source, name=name) for source, name in zip(every, names, strict=True))
+    return list(zip(every, names, strict=True))
