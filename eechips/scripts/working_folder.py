@@ -30,7 +30,7 @@ class WorkingFolder:
         folder: the folder; made when it is entered.
         outside: files written by paths outside the folder since it was entered.
         appended: files opened for appending, by relative path.
-        appending: receives their paths.
+        using: receives the relative path and mode of each file that is opened to be appended to, read or changed.
         tested: files of the sources whose existence was tested since it was entered, by relative path.
         names_cwd: whether the script has asked for its working directory, and may have made absolute paths from it.
         renamed: name under which each file is saved whose own name is reserved for a file of the run.
@@ -65,7 +65,7 @@ class WorkingFolder:
         self.outside: dict[str, None] = {}
         self.tested: dict[str, None] = {}
         self.appended: dict[str, None] = {}
-        self.appending: Callable[[str], None] = lambda _: None
+        self.using: Callable[[str, str], None] = lambda *_: None
         self.renamed: dict[str, str] = {}
         self.peculiar: list[str] = []
         self._links, self._copies = dict[Path, tuple[int, int]](), dict[Path, tuple[int, int]]()
@@ -255,12 +255,12 @@ class WorkingFolder:
                 return self._renamed(relative, path, is_written=is_written)
             elif not is_written:
                 self._link(relative)
+                self.using(relative, "r")
             else:
                 self._show_parent(relative)
                 self._detach(relative, mode)
-                if "a" in mode:
-                    self.appended[relative] = None
-                    self.appending(relative)
+                self.appended.update({relative: None} if "a" in mode else {})
+                self.using(relative, mode)
             return path
 
     def opened_by_library(self, path: str, mode: str) -> str:

@@ -14,22 +14,24 @@ from local_tests.support.local_earth_engine import Server
 from tests.support.programs import run_program
 from tests.support.user_scripts import command, files, plain, run
 
+BEFORE = {0: ["x,8\n", "y,9\n"]}
 YEARS = {1: ["a,1\n", "b,2\n"], 2: ["c,3\n"], 3: ["a,1\n", "d,4\n"]}
 
 
 def play(
     out: Path, years: Mapping[int, list[str]] = YEARS, *, calls: bool = False, left_out: Iterable[int] = (),
-    header: str = "absent", again: bool = True, killed: int = 0, stopped: int = 0, mark: str = "",
+    header: str = "absent", again: bool = True, killed: int = -1, stopped: int = 0, mark: str = "",
 ) -> AppendedFiles:  # fmt: skip
-    """A script that appends the rows of each year after a use of a pool, or whose calls do."""
+    """A script that appends the rows of each year after a use of a pool, or whose calls do; of year 0 before them."""
     appended, table = AppendedFiles(out), out / "rows.csv"
     for use, rows in years.items():
         if use in left_out:
             continue
-        appended.receive(use, [{"calls.csv": row.encode()} for row in rows] if calls else [], is_again=again)
-        if use == stopped:
+        if use:
+            appended.receive(use, [{"calls.csv": row.encode()} for row in rows] if calls else [], is_again=again)
+        if use and use == stopped:
             break
-        appended.begin("rows.csv")
+        appended.use("rows.csv", "a")
         with table.open("a") as file:
             if header == "each year" or (header == "absent" and not file.tell()):
                 file.write("name,value\n")
@@ -45,18 +47,18 @@ def texts(out: Path) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("header", ["absent", "each year", "none"])
-@pytest.mark.parametrize("kills", [(1,), (2,), (3,), (3, 1), (2, 3), (1, 3, 2)])
+@pytest.mark.parametrize("kills", [(0,), (1,), (2,), (3,), (3, 1), (2, 3), (1, 3, 0, 2)])
 def test_lines_that_the_script_appends_again_are_there_once(
     tmp_path: Path, header: str, kills: tuple[int, ...]
 ) -> None:
     expected, resumed = tmp_path / "expected", tmp_path / "resumed"
     for folder in (expected, resumed):
         folder.mkdir()
-    play(expected, header=header, again=False)
+    play(expected, BEFORE | YEARS, header=header, again=False)
     for number, use in enumerate(kills):
-        play(resumed, header=header, again=number > 0, killed=use)
+        play(resumed, BEFORE | YEARS, header=header, again=number > 0, killed=use)
     for _ in range(3):
-        appended = play(resumed, header=header)
+        appended = play(resumed, BEFORE | YEARS, header=header)
         assert texts(resumed) == texts(expected)
         assert appended.repeated == []
 
@@ -102,6 +104,26 @@ def test_lines_that_differ_from_those_before_stay_and_are_said(tmp_path: Path) -
     assert appended.repeated == ["rows.csv"]
 
 
+def test_files_of_an_earlier_run_that_are_read_and_changed_are_named(tmp_path: Path) -> None:
+    for name in ("read.json", "changed.json", "table.db", "anew.json"):
+        (tmp_path / name).write_text("[1]")
+    appended = AppendedFiles(tmp_path)
+    for name, mode in {
+        "read.json": "r",
+        "changed.json": "r",
+        "table.db": "r+",
+        "anew.json": "w",
+        "own.json": "w",
+    }.items():
+        appended.use(name, mode)
+    for name in ("changed.json", "table.db", "anew.json", "own.json"):
+        (tmp_path / name).write_text("[2]")
+        appended.use(name, "r")
+    (tmp_path / "own.json").write_text("[2, 3]")
+    appended.finish()
+    assert appended.changed == ["changed.json", "table.db"]
+
+
 def test_lines_are_found_as_whole_lines_only(tmp_path: Path) -> None:
     """A file that was changed between two runs has the lines elsewhere, or as ends of others."""
     play(tmp_path, {1: ["5,1\n"]}, again=False, header="none", calls=True)
@@ -126,7 +148,7 @@ def test_an_open_file_gets_what_it_has_not_flushed(tmp_path: Path) -> None:
     play(tmp_path, {1: YEARS[1]}, again=False)
     appended = AppendedFiles(tmp_path)
     appended.receive(1, [], is_again=True)
-    appended.begin("rows.csv")
+    appended.use("rows.csv", "a")
     with (tmp_path / "rows.csv").open("a") as file:
         file.writelines(YEARS[1])
         file.flush()

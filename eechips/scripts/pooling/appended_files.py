@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +28,7 @@ class AppendedFiles:
 
     Attributes:
         repeated: files that may have lines of the script twice, as these have changed since an earlier run.
+        changed: other files of an earlier run that the script has read or opened, and that have changed since.
 
     Args:
         out: the run's folder, absolute.
@@ -34,22 +36,29 @@ class AppendedFiles:
 
     def __init__(self, out: Path) -> None:
         self.repeated: list[str] = []
+        self.changed: list[str] = []
         self._out, self._calls = out, out / CALLS_FOLDER
-        self._use = 0
+        self._use: int | None = 0  # 0 until the first use of a pool
         self._begun: dict[str, int] = {}
-        self._again: set[int] = set()
-        self._process, self._lock = os.getpid(), threading.Lock()
+        self._again: set[int] = {0}
+        self._read: dict[str, int] = {}
+        self._process, self._lock, self._start = os.getpid(), threading.Lock(), time.time_ns()
         if (self._calls / _BEGUN).is_file():  # the last run was killed
             self._use, self._begun = json.loads((self._calls / _BEGUN).read_bytes())
             self._end_use()
-            self._begun = {}
+            self._use, self._begun = 0, {}
 
-    def begin(self, name: str) -> None:
-        """Note the size of a file before the script opens it for appending."""
+    def use(self, name: str, mode: str) -> None:
+        """Note the size of a file before the script opens it for appending, and the state of one that it reads."""
+        path = self._out / name
         with self._lock:
-            if name not in self._begun and os.getpid() == self._process:  # a fork may append, too
-                self._begun[name] = _size(self._out / name)
+            if os.getpid() != self._process:  # a fork may append, too
+                return
+            if "a" in mode and name not in self._begun:
+                self._begun[name] = _size(path)
                 self._note()
+            if not set(mode) & set("wx") and path.is_file() and not path.is_symlink():
+                self._read.setdefault(name, path.stat().st_mtime_ns)
 
     def receive(self, use: int, appended: Sequence[Mapping[str, bytes]], *, is_again: bool) -> None:
         """Write what the calls of a use of a pool have appended; the script receives their results next.
@@ -74,20 +83,28 @@ class AppendedFiles:
         """Remove from the files what the script has appended again."""
         with self._lock:
             self._end_use()
-            for directory, _, files in os.walk(self._calls / _OF_SCRIPT) if self._again else ():
+            for directory, _, files in os.walk(self._calls / _OF_SCRIPT):
                 if files:
                     self._remove_repeats(Path(directory).relative_to(self._calls / _OF_SCRIPT).as_posix())
+            self.changed = [
+                name
+                for name, modified in self._read.items()
+                if modified < self._start
+                and name not in self._begun
+                and (self._out / name).is_file()
+                and (self._out / name).stat().st_mtime_ns != modified
+            ]
 
     def _end_use(self) -> None:
-        """Keep what the script has appended since it received the results of the last use of a pool."""
-        for name, start in self._begun.items() if self._use else ():
+        """Keep what the script has appended since its beginning, or since the results of the last use of a pool."""
+        for name, start in self._begun.items() if self._use is not None else ():
             if block := _read(self._out / name, start):
-                _keep(self._calls / _OF_SCRIPT / name, self._use, block)
-        self._use = 0
+                _keep(self._calls / _OF_SCRIPT / name, self._use or 0, block)
+        self._use = None
         self._note()
 
     def _note(self) -> None:
-        if self._use:
+        if self._use is not None:
             write_file(self._calls / _BEGUN, json.dumps([self._use, self._begun]).encode(), is_one_of_many=True)
         else:
             remove(self._calls / _BEGUN, ReservedName(CALLS_FOLDER))

@@ -87,7 +87,7 @@ class ScriptHost:
         if bench.config.is_local:
             bench.ledger.note(_EXPORTS_UNDER_WAY, True)
         self.appended = AppendedFiles(place.out)
-        working_folder.appending = self.appended.begin
+        working_folder.using = self.appended.use
         self._changed: set[str] = set()
         self._received: set[int] = set()
         self._positions: dict[int, range] = {}  # in the plan, by the number of the use of a pool
@@ -213,6 +213,12 @@ class ScriptHost:
             yield (
                 f"{some_of(sorted(set(names)))} may have lines twice: the script was run again from its top, and has"
                 " appended other lines than before. Remove those that you do not need."
+            )
+        if names := [] if self._has_ended else self.appended.changed:
+            yield (
+                f"{some_of(names)} may have items twice: the script was run again from its top, has read what the"
+                " interrupted run had left there, and has changed it. If so, remove it and repeat the command, which"
+                " makes no completed call again."
             )
 
     def _of_values(self) -> Iterator[str]:
