@@ -90,10 +90,14 @@ def _union(first: PixelType, second: PixelType) -> PixelType:
 
 
 def is_within(kind: PixelType, other: PixelType) -> bool:
-    """Return whether another type holds all values of a type: no float is an integer, no double a float."""
+    """Return whether another type has the range of a type; no float is an integer.
+
+    Doubles fit floats, as messages name both Float: geeViz reduces floats of Landsat with scaled ones, doubles
+    (getImagesLib.py, ``harmonizationChastain``).
+    """
     if kind == other:
         return True
-    if kind.dimensions != other.dimensions or _ORDER.index(kind.precision) > _ORDER.index(other.precision):
+    if kind.dimensions != other.dimensions or (other.precision == "int" != kind.precision):
         return False
     inner, outer = bounds_of(kind), bounds_of(other)
     return outer is None or (inner is not None and outer[0] <= inner[0] and inner[1] <= outer[1])

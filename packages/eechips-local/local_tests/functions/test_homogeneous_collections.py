@@ -126,6 +126,8 @@ ACCEPTED: dict[str, tuple[Make, str, float]] = {
         lambda ee: [ee.Image.constant(year).float() for year in (0, 1)], "sum", 1),
     "code 70889015015: int8 after remap": (
         lambda ee: [classes(ee, 4).toInt8(), classes(ee, 6).toInt8()], "max", 3),
+    "github.com/gee-community/geeViz, getImagesLib.py: floats, then doubles, which messages name Float, too": (
+        lambda ee: [ee.Image(v).toFloat().divide(scale) for v, scale in ((1, 4), (7, 1.25))], "max", 5.6),
     "a type within that of the first image: int in float, the rule that fits all of these": (
         lambda ee: [ee.Image(0.5).toFloat(), ee.Image(7).toUint8()], "max", 7),
 }  # fmt: skip

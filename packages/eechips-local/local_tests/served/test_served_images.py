@@ -242,12 +242,21 @@ def test_array_pixels(images: Any) -> None:
 
 
 def test_coarser_pixels_by_a_reducer(images: Any) -> None:
-    image = images.Image("test/scene").select("B8").reduceResolution(images.Reducer.mean(), False, 64)
-    t = TRANSFORM * Affine.scale(8)
+    """Each band from pixels of its own: geeViz reduces whole scenes of Sentinel-2 (getImagesLib.py, ``getS2``)."""
+    scene, t = images.Image("test/scene"), TRANSFORM * Affine.scale(8)
     affine = {"scaleX": t.a, "shearX": 0, "translateX": t.c, "shearY": 0, "scaleY": t.e, "translateY": t.f}
     grid = {"crsCode": CRS, "affineTransform": affine, "dimensions": {"width": 60, "height": 70}}
-    found = images.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})["B8"]
-    assert np.allclose(found, REFLECTANCE[3, :560, :480].reshape(70, 8, 60, 8).mean(axis=(1, 3)), rtol=1e-6)
+
+    def coarse(image: Any) -> Any:
+        image = image.reduceResolution(images.Reducer.mean(), False, 64)
+        return images.data.computePixels({"expression": image, "fileFormat": "NUMPY_NDARRAY", "grid": grid})
+
+    other = scene.select("B4").reproject(CRS, None, 30)
+    found = coarse(other.addBands(scene.select("B8")).addBands(1))
+    assert found.dtype.names == ("B4", "B8", "constant")
+    assert np.allclose(found["B8"], REFLECTANCE[3, :560, :480].reshape(70, 8, 60, 8).mean(axis=(1, 3)), rtol=1e-6)
+    assert (found["B4"] == coarse(other)["B4"]).all()
+    assert (found["constant"] == 1).all()
 
 
 def test_painted_features(images: Any) -> None:
