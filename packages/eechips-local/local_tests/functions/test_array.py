@@ -296,6 +296,7 @@ def test_new_axes_and_dropped_ones():
     assert on("repeat", [1, 2], axis=1, copies=3) == [[1, 1, 1], [2, 2, 2]]
     assert on("transpose", [1, 2]) == [[1, 2]]
     assert on("project", [[1, 2]], axes=[1]) == [1, 2]
+    assert on("project", [[[1, 2, 3], [4, 5, 6]]], axes=[2, 1]) == [[1, 2, 3], [4, 5, 6]]
     assert on("reshape", [1, 2, 3, 4], shape=[2, -1]) == [[1, 2], [3, 4]]
     for name, arguments in (
         ("project", {"axes": [0]}),

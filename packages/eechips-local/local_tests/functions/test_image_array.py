@@ -144,6 +144,7 @@ def test_masked_bands_mask_the_array() -> None:
         (invoke("Image.matrixTrace", value=of([[1, 2], [3, 4]])), 5),
         (invoke("Image.matrixDiagonal", value=of([[1, 2], [3, 4]])), [[1], [4]]),
         (invoke("Image.matrixToDiag", value=of([[1], [4]])), [[1, 0], [0, 4]]),
+        (invoke("Image.arrayProject", input=of([[[0, 1, 2], [3, 4, 5]]]), axes=[2, 1]), [[0, 1, 2], [3, 4, 5]]),
     ],
 )  # fmt: skip
 def test_values(call: Ready, expected: Any) -> None:

@@ -69,7 +69,9 @@ def array_dimensions(input: Image) -> Image:
 def array_project(input: Image, axes: list[int]) -> Image:
     """Return arrays along some axes only; the others must be at most 1 long.
 
-    Arrays that have a dropped axis of length 0 are masked: Google's release notes of 30 May 2015.
+    Axes stay in the order of the arrays: geeViz and others (codes 46201928569, 51774538693) transpose what
+    ``arrayProject([2, 1])`` leaves of (1, coefficients, bands), and name it by bands and coefficients. Arrays with a
+    dropped axis of length 0 are masked: Google's release notes of 30 May 2015.
     """
     check_arrays(input)
     if len(set(axes)) != len(axes):
@@ -77,7 +79,7 @@ def array_project(input: Image, axes: list[int]) -> Image:
 
     def project(pixels: Sequence[Pixels]) -> Pixels:
         values, mask = pixels[0].values, pixels[0].mask
-        kept = [check_axis(axis, values.ndim - 2) for axis in axes]
+        kept = sorted(check_axis(axis, values.ndim - 2) for axis in axes)
         dropped = [axis for axis in range(values.ndim - 2) if axis not in kept]
         if any(values.shape[2 + axis] > 1 for axis in dropped):
             raise InvalidError(f"Dropped axes must be at most length 1; found arrays of {list(values.shape[2:])}.")

@@ -187,8 +187,8 @@ def reshape(array: Array, shape: Array) -> Array:
 
 @function("Array.project")
 def project(array: Array, axes: list[int]) -> Array:
-    """Return the array along some axes; the others must be at most one long."""
-    kept = [_axis(array, axis) for axis in axes]
+    """Return the array along some axes, in its own order; the others must be at most one long."""
+    kept = sorted(_axis(array, axis) for axis in axes)
     if len(set(kept)) != len(kept):
         raise InvalidError(f"Axes must not be repeated. Found {axes}.")
     dropped = [axis for axis in range(array.values.ndim) if axis not in kept]
