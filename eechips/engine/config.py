@@ -283,7 +283,8 @@ def _check_executor(config: RunConfig) -> None:
     executor = config.chosen_executor  # raises what is wrong with the option
     if config.pipeline_options and executor.name != "beam":
         word = config.pipeline_options[0]
-        hint = "; options of Beam need executor='beam'" if word.startswith("--") else ""
+        of_beam, several = "options of Beam need executor='beam'", "values of one option are joined by commas: A,B,C"
+        hint = f"; {of_beam if word.startswith('--') else several}"
         raise UsageError(f"unexpected argument {word!r}{hint}")
     if config.pipeline_options and not config.pipeline_options[0].startswith("--"):
         raise UsageError(f"options of Beam look like --runner=DirectRunner, not {config.pipeline_options[0]!r}")

@@ -152,7 +152,9 @@ def test_options_of_another_command_are_translated() -> None:
 def test_a_value_without_its_option() -> None:
     message = refuse("points", "--dataset", "DEM", "my points.csv", "--local")
     assert message.startswith("unexpected argument 'my points.csv'; write --points 'my points.csv'")
-    assert "Beam" not in refuse(*SAMPLE, "points.csv")
+    assert "unexpected argument 'B3'; values of one option are joined by commas: A,B,C" in refuse(
+        *SAMPLE, "--bands", "B4", "B3"
+    )
     assert "write --points my.csv" in refuse("sample", "my.csv")
     assert "write --dataset NAIP" in refuse("sample", "NAIP")
 
