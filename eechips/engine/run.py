@@ -98,8 +98,9 @@ def run(
                     is_planned = ledger.has_plan
         except EechipsError as error:
             check_lock(config.out.absolute())  # its place may be another run's by now
-            # A response that is not valid is one of those that are kept.
-            is_kept = isinstance(error, _PASSING) and not isinstance(error, ValidationError) and has_answers(config)
+            if isinstance(error, ValidationError):
+                remove_answers(config.out)  # one of them is not valid: the next command would receive it again
+            is_kept = isinstance(error, _PASSING) and has_answers(config)
             if is_kept and isinstance(error, BudgetError):
                 raise UsageError(f"{error}, or repeat the command: what the service has answered is kept") from None
             if is_new and not (is_planned or is_kept):

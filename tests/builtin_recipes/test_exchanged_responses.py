@@ -207,6 +207,49 @@ def test_values_of_another_form_are_no_bug(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "options"), [("name", {}), ("values", {"of_points": True}), ("image", {"of_points": True})]
+)
+def test_rows_without_a_property_are_an_error(
+    stack_server: Server, tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    """A table without the places of an image, or with empty ids, was complete."""
+
+    def lose(table: dict[str, Any]) -> dict[str, Any]:
+        table["features"][1]["properties"].pop(name, None)
+        return table
+
+    assert set(fetch(stack_server, tmp_path, lose, **options).units["state"]) == {"failed_transient"}
+
+
+@pytest.mark.slow
+def test_an_answer_to_a_plan_without_a_property_is_not_kept_for_the_next_command(
+    stack_server: Server, tmp_path: Path
+) -> None:
+    regions, out, is_faulty = tmp_path / "regions.geojson", tmp_path / "out", True
+    regions.write_text(json.dumps(REGIONS))
+    out.mkdir()  # a folder that the run has made itself is removed
+
+    def lose_origin(path: str, _: bytes, answer: Answer) -> Answer:
+        if not (is_faulty and "computeFeatures" in path):
+            return answer
+        return Answer(200, answer.headers, answer.body.replace(b'"origin"', b'"other"'))
+
+    with altering_front(stack_server.url, lose_origin) as url:
+
+        def run() -> eechips.Run:
+            return eechips.images(
+                dataset=STACK, bands=["red"], regions=str(regions), columns="id=name", end="2020-02-01", quiet=True,
+                start="2020-01-01", endpoint=url, rate=None, retries=0, executor="threads", out=out,
+            )  # fmt: skip
+
+        with pytest.raises(ValidationError, match="other values than were asked for: KeyError: 'origin'"):
+            run()
+        is_faulty = False
+        assert len(run().units) == 2
+
+
+@pytest.mark.slow
 def test_a_value_of_a_plan_that_belongs_to_another_request_is_an_error(stack_server: Server, tmp_path: Path) -> None:
     """As of a cache that takes requests with the same URL for one."""
     (tmp_path / "places.csv").write_text(PLACES)

@@ -110,6 +110,16 @@ def test_a_truncated_list_of_archives_is_an_error_of_the_connection(status: int)
             ServedArchives.ask(server.url)
 
 
+@pytest.mark.parametrize("damage", [{"Content_Length": 40}, {}])
+def test_a_list_of_archives_that_a_proxy_has_cut_is_requested_again(damage: dict[str, int]) -> None:
+    with raw_server() as server:
+        listed = message(200, b'{"archives": [{"name": "a"}]}')
+        server.answers["/_archives"] = lambda number, headers: (
+            message(200, b'{"arch', **damage) if not number else listed
+        )
+        assert ServedArchives.ask(server.url).archives == ({"name": "a"},)
+
+
 def test_doctor_reports_archives_that_cannot_be_read_or_serve_nothing() -> None:
     with raw_server() as server:
         server.answers["/_archives"] = lambda number, headers: message(502, b'{"error": {"message": "no route"}}')

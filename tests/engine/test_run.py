@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -332,13 +333,19 @@ def test_an_unreachable_endpoint_is_a_configuration_error(tmp_path: Path) -> Non
 
 def test_a_local_server_that_ends_connections_is_a_configuration_error() -> None:
     """As one that takes longer than a minute to respond, for which the same exception of Python is raised: OSError."""
+
+    def end_connections() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                server.accept()[0].close()
+
     with socket.create_server(("127.0.0.1", 0)) as server:
-        server.settimeout(60)
-        thread = threading.Thread(target=lambda: server.accept()[0].close())
+        thread = threading.Thread(target=end_connections)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
         with pytest.raises(ConfigurationError, match=f"cannot reach {url}: "):
             ServedArchives.ask(url)
+        server.shutdown(socket.SHUT_RDWR)
         thread.join()
 
 

@@ -293,7 +293,9 @@ class Pairs:
             own = [query.columns.index(name) for name in self.vector]
             value[:, own] = normalize(value[:, own])
         times = np.array([np.nan if f.get("time") is None else f["time"] for f in features], dtype=np.float64)
-        names = [str(feature.get("image") or "") for feature in features]
+        names = [feature["image"] if query.is_named else "" for feature in features]
+        if not all(isinstance(name, str) for name in names):
+            raise ValidationError("the response has values of an image without its id")
         image = (
             np.unique(np.array(names, dtype=object), return_inverse=True)[1].reshape(-1) if names else np.zeros(0, int)
         )
@@ -316,7 +318,7 @@ class Pairs:
         places, sources = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.int64)]
         values = [np.zeros((0, len(query.columns)))]
         for number, feature in enumerate(features):
-            block = np.array(feature.get("values") or [], dtype=np.float64).reshape(-1, width)
+            block = np.array(feature["values"], dtype=np.float64).reshape(-1, width)
             numbers, pixel_values = block[:, 0].astype(np.int64), block[:, 1:][:, positions]
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < footprints.count:
                 raise ValidationError(

@@ -194,11 +194,9 @@ def reduce_region(
 
     @refusing_other_values()
     def unpack(rows: list[dict[str, Any]]) -> Mapping[str, Sequence[Any]]:
-        other = next(
-            (row.get(reduction.id_column) for row in rows if not _is_same(row.get(reduction.id_column), region)), None
-        )
-        if other is not None:
-            raise ValidationError(f"the response has rows of region {other!r}, not of {region!r}")
+        for row in rows:
+            if not _is_same(other := row.get(reduction.id_column), region):
+                raise ValidationError(f"the response has rows of region {other!r}, not of {region!r}")
         elements.check_rows(len(rows), 1)
         _check_distinct([row[_INDEX] for row in rows if row[_INDEX] is not None])
         _check_order([(0, row.get("date")) for row in rows])

@@ -33,7 +33,7 @@ from eechips.web.urls import is_google, is_loopback
 _CONNECT_POLICY = RetryPolicy(retries=5, delay=0.5, max_delay=4.0, total=45.0)
 """Waits of ten seconds in all; of half a minute while no token can be had, as :mod:`eechips.client.access.access_token`
 backs off by itself."""
-_LOCAL_POLICY = replace(_CONNECT_POLICY, delay=0.05, max_delay=0.2)
+LOCAL_POLICY = replace(_CONNECT_POLICY, delay=0.05, max_delay=0.2)
 """For services of this machine, which are started or are not: waits of less than a second in all."""
 _CHECK_NETWORK = "check the network and the proxy (HTTPS_PROXY), then repeat the command"
 _START_SERVER = "start the server of that address (`eechips serve`), or correct `endpoint`, then repeat the command"
@@ -115,7 +115,7 @@ def connect(
     from googleapiclient.errors import Error as GoogleError
 
     check_client()
-    first_policy = _LOCAL_POLICY if is_loopback(target.endpoint) else _CONNECT_POLICY
+    first_policy = LOCAL_POLICY if is_loopback(target.endpoint) else _CONNECT_POLICY
     transport = target.transport(quota, first_policy, timeouts)
     with contextlib.ExitStack() as stack:
         with _CONNECTING:

@@ -8,9 +8,12 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
-from eechips.errors import ConfigurationError
+from eechips.client import retry
+from eechips.client.access.connection import LOCAL_POLICY
+from eechips.errors import ConfigurationError, TransientError
 from eechips.manifest.data_source import ArchiveTraffic
 from eechips.manifest.source_files import SourceFile, files_from_json
 
@@ -65,6 +68,16 @@ def _message(error: urllib.error.HTTPError) -> str:
         return f"HTTP {error.code}"
 
 
+def _request_archives(url: str) -> Any:
+    """Return a server's list of archives; raise TransientError for no JSON, too, which a proxy may have cut."""
+    try:
+        return send_control(url, "_archives")
+    except ControlError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise TransientError(str(error)) from error
+
+
 @dataclass(frozen=True, slots=True)
 class ServedArchives:
     """The open archives of a local Earth Engine, as it describes them: with their datasets, terms, and what differs.
@@ -88,16 +101,16 @@ class ServedArchives:
             ConfigurationError: if the server, or an archive that is asked for its datasets, does not respond.
         """
         try:
-            response = send_control(url, "_archives")
+            response = retry.call(partial(_request_archives, url), LOCAL_POLICY)
         except ControlError as error:
             if error.status >= 500:
                 raise ConfigurationError(f"the open archive cannot be read: {error}") from error
             return cls(url, ())  # another service
-        except OSError as error:
+        except TransientError as error:
+            if not isinstance(error.__cause__, OSError):
+                return cls(url, ())
             cure = "start that server again (`eechips serve`), then repeat the command"
             raise ConfigurationError(f"cannot reach {url}: {error}. To resume: {cure}") from error
-        except ValueError:
-            return cls(url, ())
         listed = response.get("archives") if isinstance(response, dict) else None
         return cls(url, tuple(listed) if isinstance(listed, list) else ())
 

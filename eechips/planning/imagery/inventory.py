@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import ee
 
+from eechips.client.table_rows import refusing_other_values
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
 from eechips.planning import planning_requests
@@ -120,14 +121,17 @@ def _features(collection: ee.ImageCollection, describe: Any) -> Iterator[dict[st
     return planning_requests.fetch_features(ee.FeatureCollection(collection.map(describe)), noun="images", cure=cure)
 
 
+@refusing_other_values()
 def _scene(about: dict[str, Any], query: SceneQuery) -> Scene:
-    time = about.get("time")
+    """Read the properties that :func:`list_scenes` requests; what an image may lack is missing or null."""
+    time, index = about.get("time"), about["index"]
+    pixels = {name: about[name] for name in ("crs", "crs_transform", "dimensions", "origin")}
     return Scene(
-        index=about["index"],
+        index=index,
         time=None if time is None else int(time),
-        grid=Grid.of_band(about),
-        is_bounded=bool(about.get("dimensions")),
-        is_stored=about.get("id") == f"{query.dataset}/{about['index']}",
+        grid=Grid.of_band(pixels),
+        is_bounded=bool(pixels["dimensions"]),
+        is_stored=about.get("id") == f"{query.dataset}/{index}",
         properties={name: about.get(f"{_OF_IMAGE}{number}") for number, name in enumerate(query.properties)},
     )
 
