@@ -23,6 +23,7 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _PALETTE = 3
 _OPAQUE = 255
+_LAST_FILTER = 4  # https://www.w3.org/TR/png-3/#9Filter-types
 _HEADER = struct.Struct(">IIBBBBB")
 CHANNEL_NAMES = {1: ("gray",), 3: ("red", "green", "blue")}
 
@@ -193,6 +194,8 @@ def _check_pixels(header: _Header, packed: bytes | memoryview) -> None:
         raise ValidationError(f"damaged PNG: {error}") from None
     if len(pixels) != header.scanline_bytes():
         raise ValidationError(f"truncated PNG: {len(pixels)} of {header.scanline_bytes()} bytes of pixels")
+    if max(pixels[:: len(pixels) // header.height]) > _LAST_FILTER:
+        raise ValidationError("damaged PNG: a row has an unknown filter")
 
 
 def _valid_fraction(data: bytes) -> float:

@@ -249,7 +249,8 @@ def open_run(path: str | Path | Run) -> Run:
     if not (folder / LEDGER_NAME).is_file():
         inside = sorted(str(path.parent) for path in folder.glob(f"*/{LEDGER_NAME}"))
         hint = f"; name one in it: {', '.join(inside[:5])}{' …' if len(inside) > 5 else ''}" if inside else ""
-        raise UsageError(f"{folder} holds no run: there is no {LEDGER_NAME}{hint}")
+        lack = f"there is no {LEDGER_NAME}" if folder.exists() else "the folder does not exist"
+        raise UsageError(f"{folder} holds no run: {lack}{hint}")
     run = Run(folder)
     with run._ledger() as ledger:
         check_paths(ledger)

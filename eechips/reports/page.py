@@ -74,7 +74,7 @@ def report(
         The path of the file.
 
     Raises:
-        UsageError: if the folder holds no run, or too many thumbnails are requested.
+        UsageError: if the folder holds no run, too many thumbnails are requested, or ``out`` does not end in .html.
         StorageError: if the file cannot be written.
 
     Example:
@@ -84,6 +84,8 @@ def report(
         raise UsageError(f"a report shows 0 to {MOST_THUMBNAILS:,} chips, not {thumbnails:,}")
     run = open_run(run)
     path = output_path(run, out, REPORT_NAME)
+    if path.suffix.lower() not in (".html", ".htm"):
+        raise UsageError(f"{path}: a report is a page of HTML: name it .html, and print it to PDF in a browser")
     is_beside = path.absolute().parent == run.path.absolute()
     most = MOST_UNITS
     while True:

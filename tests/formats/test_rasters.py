@@ -107,7 +107,8 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 def test_a_png_whose_chunks_are_whole_but_whose_pixels_are_not_is_refused() -> None:
     header = _chunk(b"IHDR", struct.pack(">IIBBBBB", 32, 24, 8, 2, 0, 0, 0))
     full = zlib.compress(bytes(24 * (1 + 32 * 3)))
-    for pixels in (zlib.compress(bytes(23 * (1 + 32 * 3))), full[:-8], b"", zlib.compress(bytes(10**5))):
+    filtered = zlib.compress(bytes(1 + 32 * 3) + b"\5" + bytes(32 * 3 + 22 * (1 + 32 * 3)))
+    for pixels in (zlib.compress(bytes(23 * (1 + 32 * 3))), full[:-8], b"", zlib.compress(bytes(10**5)), filtered):
         data = b"\x89PNG\r\n\x1a\n" + header + _chunk(b"IDAT", pixels) + _chunk(b"IEND", b"")
         with pytest.raises(ValidationError):
             CHIP_FORMATS.get("png").receive(data, Expectation())

@@ -367,8 +367,9 @@ def test_the_command_writes_the_page(run: eechips.Run, tmp_path: Path) -> None:
     result = run_command("report", run.path, "--thumbnails", "4", "--out", tmp_path / "x.html")
     assert result.output == f"{tmp_path / 'x.html'}\n"
     assert len(Page(tmp_path / "x.html").data["pictures"]) == 4
-    result = run_command("report", tmp_path, status=2)
-    assert "holds no run" in result.output
+    assert "name it .html" in run_command("report", run.path, "--out", tmp_path / "x.pdf", status=2).output
+    assert "holds no run: there is no manifest.sqlite" in run_command("report", tmp_path, status=2).output
+    assert "holds no run: the folder does not exist" in run_command("report", tmp_path / "y", status=2).output
 
 
 @pytest.mark.slow
