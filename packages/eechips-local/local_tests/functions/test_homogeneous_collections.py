@@ -187,8 +187,7 @@ def test_other_bands_or_another_order_are_refused(ee: Any, first: tuple[str, ...
 
 WALKS: dict[str, Callable[[Any, Any], Any]] = {
     **{name: lambda ee, images, name=name: getattr(images, name)() for name in (
-        "mosaic", "sum", "mean", "median", "max", "min", "mode", "product", "count", "And", "Or", "toArray",
-        "toArrayPerBand",
+        "mosaic", "sum", "mean", "median", "max", "min", "mode", "product", "count", "And", "Or", "toArrayPerBand",
     )},
     "reduce": lambda ee, images: images.reduce(ee.Reducer.percentile([50])),
     "several": lambda ee, images: images.select([0, 0], ["x", "y"]).reduce(ee.Reducer.linearFit()),
@@ -205,6 +204,16 @@ def test_all_that_combines_pixels_is_strict(ee: Any, name: str) -> None:
     composite = WALKS[name](ee, ee.ImageCollection(images))
     assert composite.bandNames().size().getInfo() >= 1  # what bands there are is answered without a check
     assert refusal(ee, composite).startswith("Expected a homogeneous image collection")
+
+
+def test_arrays_have_the_union_of_the_types_of_all_images(ee: Any) -> None:
+    """As the reference says; scripts fit polynomials to constants, one an image (codes 21332149597, 24270366060)."""
+    images = [ee.Image.constant(v).addBands(ee.Image(w).toUint8()) for v, w in ((0, 4), (-5.5, 9), (300, 1))]
+    stack = ee.ImageCollection(images).toArray()
+    assert value_of(ee, stack) == {"array": [[0, 4], [-5.5, 9], [300, 1]]}
+    kind = stack.bandTypes().getInfo()["array"]
+    assert kind == {"type": "PixelType", "precision": "double", "min": -5.5, "max": 300, "dimensions": 2}
+    assert "incompatible bands" in refusal(ee, ee.ImageCollection([images[0], ee.Image(1)]).toArray())
 
 
 def test_other_ways_to_pixels_are_strict_and_lists_are_not(ee: Any) -> None:

@@ -38,6 +38,17 @@ def images_within(collection: Collection, bounds: Bounds | None) -> Collection:
     return collection if bounds is None else collection.filtered(_within(bounds))
 
 
+def is_known_to_fit(collection: Collection, expected: ExpectedBands) -> bool:
+    """Return whether all images have the bands that are expected, as far as that is known without making them."""
+    return expected.fits_all(collection.examples(frozenset({BAND_TYPES})))
+
+
+def compared_images(collection: Collection) -> Iterator[Image]:
+    """Return the images that are compared with the first one."""
+    following = _FOLLOWING_LOOKED_AT if collection.is_searchable else None
+    return islice(collection, _LOOKED_AT if collection.is_stored else following)
+
+
 def members_of(collection: Collection, first: Image) -> Members:
     """Return the images of a collection under some bounds, which must be like the first of all.
 
@@ -47,14 +58,12 @@ def members_of(collection: Collection, first: Image) -> Members:
     None is made for this where examples, to one of which each image is alike, fit.
     """
     expected = ExpectedBands.of(first)
-    following = _FOLLOWING_LOOKED_AT if collection.is_searchable else None
-    looked_at = _LOOKED_AT if collection.is_stored else following
 
     @cache
     def check_others() -> None:
-        if expected.fits_all(collection.examples(frozenset({BAND_TYPES}))):
+        if is_known_to_fit(collection, expected):
             return
-        for image in islice(collection, looked_at):
+        for image in compared_images(collection):
             expected.check(image)
 
     def members(bounds: Bounds | None) -> Iterator[Image]:

@@ -16,9 +16,16 @@ from eechips_local.evaluation.lazy_values import updated, without
 from eechips_local.functions.images.image_bands import add_bands, choose
 from eechips_local.functions.images.image_math import cast_band
 from eechips_local.functions.registration import function
-from eechips_local.functions.series.image_collections import composite, first_image, members_of
+from eechips_local.functions.series.image_collections import (
+    compared_images,
+    composite,
+    first_image,
+    is_known_to_fit,
+    members_of,
+)
 from eechips_local.geometry.map_projection import WGS84
 from eechips_local.pixels.composite import Reduced
+from eechips_local.pixels.expected_bands import ExpectedBands
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.lazy_image import Image, ImageBand, Pixels
 from eechips_local.pixels.pixelwise_rasters import Generated, PerPixel
@@ -145,7 +152,11 @@ def to_array_per_band(collection: Collection, axis: int, dropMasked: bool) -> Im
 
 @function("ImageCollection.toArray")
 def to_array(collection: Collection) -> Image:
-    """Return arrays of the images that are valid in all bands (axis 0) by bands (axis 1)."""
+    """Return arrays of the images that are valid in all bands (axis 0) by bands (axis 1).
+
+    Types may differ, and their union is that of the arrays, as the reference says: the Open Earth Engine Library fits
+    polynomials to constants, which differ from image to image (codes 21332149597, 24270366060).
+    """
     first = first_image(collection)
     if first is None:
         return Image(())
@@ -158,9 +169,22 @@ def to_array(collection: Collection) -> Image:
         layers, counts, mask = _valid_first(np.moveaxis(values, 0, 3), weights.min(axis=0))
         return np.moveaxis(layers, 0, 2), counts, mask
 
+    first = _widened(first, collection)
     kind = replace(union_type(*(band.type for band in first.bands)), dimensions=2)
     like = replace(first.bands[0], name="array", type=kind)
     return _stacked(collection, first, [range(len(first.bands))], [like], 0, stack, needs_all=False)
+
+
+def _widened(first: Image, collection: Collection) -> Image:
+    """Return the first image, with types that hold the bands of the images that are compared with it."""
+    if not collection.is_listed_fast or is_known_to_fit(collection, ExpectedBands.of(first)):
+        return first
+    types = [band.type for band in first.bands]
+    for image in compared_images(collection):
+        types = [union_type(kind, band.type) for kind, band in zip(types, image.bands, strict=False)]
+        if len(types) != len(first.bands):
+            return first  # refused where pixels are read
+    return first.with_bands([replace(b, type=kind) for b, kind in zip(first.bands, types, strict=True)])
 
 
 def _valid_first(layers: Stack, masks: Stack) -> tuple[Stack, Stack, Stack]:
