@@ -94,7 +94,7 @@ class CallExecutor:
             names_cwd=place.names_cwd,
             threads=observer.left_running,
         )
-        self._folder: CallFolder | None = None
+        self._version: tuple[str, int, int] | None = None
         self._program: Program | None = None
         self._has_raised = False
         self._changes: tuple[StateChange, ...] = ()
@@ -248,12 +248,13 @@ class CallExecutor:
             raise
 
     def _load(self, folder: CallFolder) -> Program:
-        if self._program is None or self._folder is None or self._folder.path != folder.path:
+        version = folder.version()
+        if self._program is None or self._version != version:
             program = folder.program()
             set_variables(program.variables, (self._working_folder.folder, self._place.out))
             if program.initializer is not None:
                 program.initializer(*program.initargs)
-            self._folder, self._program, self._has_locked = folder, program, False
+            self._version, self._program, self._has_locked = version, program, False
         return self._program
 
     def _shared_data_error(self, error: BaseException) -> UsageError | None:

@@ -21,6 +21,7 @@ YEARS = {1: ["a,1\n", "b,2\n"], 2: ["c,3\n"], 3: ["a,1\n", "d,4\n"]}
 def play(
     out: Path, years: Mapping[int, list[str]] = YEARS, *, calls: bool = False, left_out: Iterable[int] = (),
     header: str = "absent", again: bool = True, killed: int = -1, stopped: int = 0, mark: str = "",
+    reads: bool = False,
 ) -> AppendedFiles:  # fmt: skip
     """A script that appends the rows of each year after a use of a pool, or whose calls do; of year 0 before them."""
     appended, table = AppendedFiles(out), out / "rows.csv"
@@ -38,7 +39,10 @@ def play(
             file.writelines(f"{row.rstrip()}{mark}\n" for row in rows[: len(rows) // 2 if use == killed else None])
         if use == killed:
             return appended
-    appended.finish()
+        if reads:
+            appended.use("rows.csv", "r")
+    if not reads:
+        appended.finish()
     return appended
 
 
@@ -57,6 +61,8 @@ def test_lines_that_the_script_appends_again_are_there_once(
     play(expected, BEFORE | YEARS, header=header, again=False)
     for number, use in enumerate(kills):
         play(resumed, BEFORE | YEARS, header=header, again=number > 0, killed=use)
+    play(resumed, BEFORE | YEARS, header=header, reads=True)
+    assert texts(resumed) == texts(expected)
     for _ in range(3):
         appended = play(resumed, BEFORE | YEARS, header=header)
         assert texts(resumed) == texts(expected)

@@ -14,7 +14,7 @@ from eechips import open_run, verify
 from local_tests.support.local_earth_engine import Server
 from tests.support.commands import run_command
 from tests.support.programs import run_program
-from tests.support.user_scripts import command, run
+from tests.support.user_scripts import command, files, run
 
 pytestmark = pytest.mark.slow
 
@@ -408,3 +408,62 @@ def test_calls_in_the_order_of_a_set_resume(
         assert lengths == {site: len(site) for site in lengths}
         assert len(lengths) == 8
     assert open_run(tmp_path / "run").counts == {"done": 22}
+
+
+WAVES = """
+import asyncio
+import os
+import signal
+
+import ee
+
+ee.Initialize()
+
+
+def save(number):
+    if number == 5 and not os.path.exists(os.environ["MARK"]):
+        open(os.environ["MARK"], "w").close()
+        os.killpg(0, signal.SIGKILL)
+    with open(f"{number}.txt", "w") as file:
+        file.write(str(ee.Number(number).getInfo()))
+
+
+def square(number):
+    return ee.Number(number).multiply(number).getInfo()
+
+
+async def main():
+    size, squares = int(os.environ["SIZE"]), []
+    for first in range(0, 8, size):
+        wave = range(first, min(first + size, 8))
+        calls = [asyncio.to_thread(function, number) for number in wave for function in (save, square)]
+        squares += (await asyncio.gather(*calls))[1::2]
+    with open("squares.csv", "a") as file:
+        file.writelines(f"{square}\\n" for square in squares)
+    print(squares, open("squares.csv").read().split())
+
+
+asyncio.run(main())
+"""
+
+
+def test_calls_that_an_event_loop_collects_otherwise_resume(
+    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which calls it makes together depends on how long others took: the script was refused as another one."""
+    script = tmp_path / "script.py"
+    script.write_text(WAVES)
+    monkeypatch.setenv("MARK", str(tmp_path / "mark"))
+    monkeypatch.setenv("SIZE", "3")
+    run_program(*command(script, demo_server), status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    squares = [number * number for number in range(8)]
+    for size in ("2", "4"):
+        monkeypatch.setenv("SIZE", size)
+        done = run(script, demo_server, tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert f"{squares} {list(map(str, squares))}\n" in done.stdout
+        assert files(tmp_path / "run") == {
+            **{f"{number}.txt": str(number).encode() for number in range(8)},
+            "squares.csv": "".join(f"{square}\n" for square in squares).encode(),
+        }
+        assert open_run(tmp_path / "run").counts == {"done": 16}

@@ -57,6 +57,8 @@ class AppendedFiles:
             if "a" in mode and name not in self._begun:
                 self._begun[name] = _size(path)
                 self._note()
+            elif name in self._begun and not set(mode) & set("wax") and (block := _read(path, self._begun[name])):
+                self._remove_repeats(name, block)
             if not set(mode) & set("wx") and path.is_file() and not path.is_symlink():
                 self._read.setdefault(name, path.stat().st_mtime_ns)
 
@@ -121,12 +123,16 @@ class AppendedFiles:
             (self._out / name).parent.mkdir(parents=True, exist_ok=True)
             write_file(self._out / name, content[:at] + new + content[at + len(old) :])
 
-    def _remove_repeats(self, name: str) -> None:
-        """Leave the first of blocks with the same lines; of others those lines that a later one has not."""
+    def _remove_repeats(self, name: str, present: bytes = b"") -> None:
+        """Leave the first of blocks with the same lines; of others those lines that a later one has not.
+
+        Args:
+            present: block that the script has not completed, but reads.
+        """
         folder, content = self._calls / _OF_SCRIPT / name, _read(self._out / name)
         kept: list[tuple[int, int, bytes]] = []  # use, place, content
         place, removed = 0, list[tuple[int, int]]()
-        for use, block in _blocks(folder):
+        for use, block in [*_blocks(folder), *([(self._use or 0, present)] if present else [])]:
             at = _find(content, block, place)
             if at < 0:
                 continue
@@ -141,12 +147,13 @@ class AppendedFiles:
                     rest = b"" if _has_lines(block, entry[2]) else head + newline
                     removed.append((entry[1] + len(rest), entry[1] + len(entry[2])))
                     kept.remove(entry)
-                else:
+                elif not present:
                     self.repeated.append(name)
             kept.append((use, at, block))
         if removed:
             for path in _files(folder):
                 remove(path, ReservedName(CALLS_FOLDER))
+            begun = kept.pop()[2] if present and kept and kept[-1][2] is present else b""
             for use, _, block in kept:
                 _keep(folder, use, block)
             ends = [0, *(end for part in sorted(removed) for end in part), len(content)]
@@ -154,6 +161,9 @@ class AppendedFiles:
             with (self._out / name).open("r+b") as file:  # a replaced file loses what the script has not flushed yet
                 file.write(content)
                 file.truncate()
+            if present:
+                self._begun[name] = len(content) - len(begun)
+                self._note()
 
 
 def _read(path: Path, start: int = 0) -> bytes:

@@ -80,10 +80,13 @@ class CallBatch:
         started: concurrent.futures.Future[Any] = self._executor.submit(call.function, *call.arguments, **call.keywords)
         return started
 
-    def flush(self, functions: Collection[str] | None = None) -> None:
+    def flush(self, functions: Collection[str] | None = None, *, in_any_order: bool = False) -> None:
         """Make the waiting calls, or only the calls of some functions: others may need what the script does later.
 
         A function that writes what others put in a queue ends when the script has their results and says so.
+
+        Args:
+            in_any_order: see `PoolHost.execute`.
         """
         waiting, self._waiting = self._waiting, {}
         chosen: list[tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = []
@@ -92,7 +95,7 @@ class CallBatch:
                 chosen.append((call, settle, started))
             else:
                 self._waiting[number] = call, settle, started
-        results = self._results([(call, started) for call, _, started in chosen])
+        results = self._results([(call, started) for call, _, started in chosen], in_any_order=in_any_order)
         for (_, settle, _), result in zip(chosen, results, strict=True):
             settle(result)
 
@@ -100,7 +103,7 @@ class CallBatch:
         """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
         waiting = self._waiting
         try:
-            self.flush()
+            self.flush(in_any_order=True)
         except BaseException as error:  # noqa: BLE001 - the loop drops exceptions that end the run
             for _, settle, _ in waiting.values():
                 settle(CallResult(error=error))
@@ -116,12 +119,18 @@ class CallBatch:
         if self._executor is not None:
             self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
-    def _results(self, calls: Sequence[tuple[Call, concurrent.futures.Future[Any] | None]]) -> list[CallResult]:
+    def _results(
+        self, calls: Sequence[tuple[Call, concurrent.futures.Future[Any] | None]], *, in_any_order: bool = False
+    ) -> list[CallResult]:
         """Return the results of calls, of which some have started in threads of this process."""
         deferred = [call for call, started in calls if started is None]
         results = iter(
             self._host.execute(
-                deferred, initializer=self._initializer, initargs=self._initargs, shares=self._threads is not None
+                deferred,
+                initializer=self._initializer,
+                initargs=self._initargs,
+                shares=self._threads is not None,
+                in_any_order=in_any_order,
             )
             if deferred
             else ()

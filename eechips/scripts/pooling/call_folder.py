@@ -149,6 +149,11 @@ class CallFolder:
         shared_program: Program = deserialize(self._read(self.path / _PROGRAM, _PROGRAM))
         return shared_program
 
+    def version(self) -> tuple[str, int, int]:
+        """Return what changes when calls are stored again: with other functions, or in another order of these."""
+        state = (self.path / _PROGRAM).stat()
+        return str(self.path), state.st_ino, state.st_mtime_ns
+
     def store_place(self, place: Any) -> None:
         """Store the context of the calls; raise StorageError if it cannot be written."""
         self._write(self.path / _PLACE, pickle.dumps(place), _PLACE)

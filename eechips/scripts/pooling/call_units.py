@@ -7,11 +7,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import FunctionType, MethodType
 from typing import Any
 
 from eechips.engine.plans.plan import DEFAULT_TEMPLATE, plan_units
@@ -26,9 +24,10 @@ from eechips.scripts.call_execution import CallContext
 from eechips.scripts.module_state import module_variables
 from eechips.scripts.named_inputs import subfolders
 from eechips.scripts.pooling.appended_files import AppendedFiles
+from eechips.scripts.pooling.call_descriptions import EarlierCalls, describe_calls
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
 from eechips.scripts.pooling.call_notes import CallNotes
-from eechips.scripts.pooling.call_variables import Call, closure
+from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.merged_changes import apply
 from eechips.scripts.pooling.original_pools import ScriptStopped, is_installed
 from eechips.scripts.pooling.shared_objects import repeat_changes, repeat_numbers
@@ -36,7 +35,7 @@ from eechips.scripts.pooling.use_places import present_place
 from eechips.scripts.replacements.log_files import present_settings, write_logged
 from eechips.scripts.replacements.random_numbers import present_seed
 from eechips.scripts.replacements.retry_guard import causes
-from eechips.scripts.serialization import describe, function_name
+from eechips.scripts.serialization import function_name
 from eechips.scripts.working_folder import WorkingFolder
 from eechips.storage import NameTemplate
 from eechips.text.formatting import format_count, some_of
@@ -89,6 +88,7 @@ class ScriptHost:
         self.appended = AppendedFiles(place.out)
         working_folder.using = self.appended.use
         self._changed: set[str] = set()
+        self._earlier: EarlierCalls | None = None
         self._received: set[int] = set()
         self._positions: dict[int, range] = {}  # in the plan, by the number of the use of a pool
         for position, unit in bench.ledger.rows(("position", "unit")):
@@ -104,8 +104,12 @@ class ScriptHost:
         initargs: tuple[Any, ...] = (),
         shares: bool = False,
         is_recipe: bool = False,
+        in_any_order: bool = False,
     ) -> list[CallResult]:
         """Make the calls that have no result yet. For the other arguments see :class:`Program`.
+
+        Args:
+            in_any_order: whether the script may make the same calls together with others when it is run again.
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
@@ -114,7 +118,10 @@ class ScriptHost:
         self.check()
         try:
             with self._working_folder.suspended():
-                return self._execute(calls, Program(0, (), initializer, initargs, shares, is_recipe))
+                program = Program(0, (), initializer, initargs, shares, is_recipe)
+                if not (in_any_order and self._planned_before):
+                    return self._execute(calls, program, *self._find_use(calls), in_any_order=in_any_order)
+                return self._execute_in_any_order(calls, program)
         except ScriptStopped as stop:
             self._stop = stop
             raise
@@ -131,14 +138,28 @@ class ScriptHost:
         if self._stop is not None:
             raise self._stop
 
-    def _execute(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
-        first, number = self._find_use(calls)
+    def _execute_in_any_order(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
+        """Make calls of which earlier runs may have made each in another use of a pool."""
+        ledger = self._bench.ledger
+        if self._earlier is None:
+            self._earlier = EarlierCalls(unit for (unit,) in ledger.rows(("unit",), range(self._planned_before)))
+        results: dict[int, CallResult] = {}
+        for number, part in self._earlier.by_use(calls).items():
+            place = (self._positions[number].start, number) if number else (ledger.end, max(self._positions) + 1)
+            part_results = self._execute(part, program, *place, in_any_order=True)
+            results.update(zip(map(id, part), part_results, strict=True))
+        return [results[id(call)] for call in calls]
+
+    def _execute(
+        self, calls: Sequence[Call], program: Program, first: int, number: int, *, in_any_order: bool
+    ) -> list[CallResult]:
+        """Make the calls of a use of a pool, whose first one has a position in the plan."""
         if 0 < self._interrupted <= number:
             restore(self._place.out, replaces=True)
             self._interrupted = 0
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
-        slots = self._plan(number, first, calls)
+        slots = self._plan(number, first, calls, in_any_order=in_any_order)
         done: set[int] = set()
         if first < self._planned_before:
             self._reopen(folder, first, slots)
@@ -147,19 +168,23 @@ class ScriptHost:
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots, present_place())
         folder.store_place(self._present_place())
-        self._uses, self.calls = number, first + len(slots)
+        end = first + len(slots)
+        self._uses, self.calls = max(self._uses, number), max(self.calls, end)
         self._bench.ledger.note(_USE_UNDER_WAY, number)
+        others = [position for position, call in enumerate(slots, first) if call is None and position not in done]
         try:
-            is_settled = self._bench.settle(first, self.calls)
+            parts = zip([first, *(position + 1 for position in others)], [*others, end], strict=True)
+            is_settled = all(self._bench.settle(start, stop) for start, stop in parts if start < stop)
         except EechipsError as error:  # it ends the run without the script's handlers
             raise ScriptStopped(error) from error
         if not is_settled:
             raise ScriptStopped
-        results = self._results(folder, first, slots)
+        results = self._results(folder, first, slots, in_any_order=in_any_order)
         is_again = first < self._planned_before and None not in slots
-        self.appended.receive(number, [result.appended for result in results], is_again=is_again)
-        for result in results:
-            write_logged(result.logged, self._place.out)
+        if not in_any_order or any(result.appended for result in results):
+            self.appended.receive(number, [result.appended for result in results], is_again=is_again)
+        for result, call in zip(results, slots, strict=True):
+            write_logged(result.logged if call is not None or not in_any_order else {}, self._place.out)
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
@@ -291,21 +316,17 @@ class ScriptHost:
 
     def _units(self, number: int, first: int, calls: Sequence[Call]) -> list[WorkUnit]:
         """Return the units of the calls of a use of a pool."""
-        bound = {id(call.function): _Bound.of(call.function) for call in calls}
-        values = (
-            {"use": number, "function": function_name(call.function), **bound[id(call.function)].describe(call)}
-            for call in calls
-        )
+        values = ({"use": number, **description} for description in describe_calls(calls))
         return [
             WorkUnit(first + unit.position, unit.id, unit.unit, unit.name)
             for unit in plan_units(values, self._identity, NameTemplate(DEFAULT_TEMPLATE))
         ]
 
-    def _plan(self, number: int, first: int, calls: Sequence[Call]) -> list[Call | None]:
+    def _plan(self, number: int, first: int, calls: Sequence[Call], *, in_any_order: bool) -> list[Call | None]:
         """Add the calls to the ledger's plan, or find them there.
 
         A script that skips what it has, as files or rows of a table, makes fewer calls when it is run again; the
-        omitted calls must be done.
+        omitted calls must be done, unless it may make them later.
 
         Returns:
             The calls by their positions in the plan, from ``first`` on; None for omitted calls.
@@ -331,7 +352,7 @@ class ScriptHost:
             )
         by_position = {there[unit.id]: call for unit, call in zip(units, calls, strict=True)}
         undone = [position for position, _, is_done in stored if position not in by_position and not is_done]
-        if undone:
+        if undone and not in_any_order:
             raise RunMismatchError(
                 f"the script differs from its last run: of the {len(stored)} calls of its pool no. {number}, it leaves"
                 f" out {len(undone)} calls that have not been done. {_ADVICE}"
@@ -361,12 +382,15 @@ class ScriptHost:
         rows = self._bench.ledger.rows(("position", "lower(hex(id))", "state"), self._positions.get(number, ()))
         return [(position, identifier, State(state).has_result) for position, identifier, state in rows]
 
-    def _results(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> list[CallResult]:
+    def _results(
+        self, folder: CallFolder, first: int, calls: Sequence[Call | None], *, in_any_order: bool
+    ) -> list[CallResult]:
         """Return the results of a use of a pool, also of calls that the script has left out."""
         columns = "position", "state", "error_class", "error", "file", "unit"
         rows = list(self._bench.ledger.rows(columns, range(first, first + len(calls))))
         call_results = [folder.result(position) for position, *_ in rows]
-        if remarks := self.call_notes.add(rows, call_results):
+        noted = [n for n, call in enumerate(calls) if call is not None or not in_any_order]  # others come later
+        if remarks := self.call_notes.add([rows[n] for n in noted], [call_results[n] for n in noted]):
             self._bench.ledger.set_errors(remarks)
         for number, ((_, state, kind, message, *_), call) in enumerate(zip(rows, calls, strict=True)):
             result = call_results[number]
@@ -384,43 +408,6 @@ class ScriptHost:
             self._raised.append(result.error)
         self._outside.update(result.outside)
         self._tested.update(result.tested)
-
-
-@dataclass(frozen=True, slots=True)
-class _Bound:
-    """Descriptions of what a function has bound, which each call has of its own or all calls share.
-
-    A use of a pool has fewer calls when it is repeated, so what identifies a call does not depend on the others.
-
-    Attributes:
-        function: without the arguments of ``functools.partial``.
-    """
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    keywords: Mapping[str, Any] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, function: Callable[..., Any]) -> _Bound:
-        """Describe the arguments of ``functools.partial``."""
-        arguments: tuple[Any, ...] = ()
-        keywords: dict[str, Any] = {}
-        while isinstance(function, partial):
-            arguments, keywords = (*function.args, *arguments), {**function.keywords, **keywords}
-            function = function.func
-        return cls(function, tuple(map(describe, arguments)), {name: describe(v) for name, v in keywords.items()})
-
-    def describe(self, call: Call) -> dict[str, Any]:
-        """Describe the arguments of a call; without any, the object of a method or the variables of a ``lambda``."""
-        own, own_keywords = call.arguments, dict(call.keywords)
-        if not (own or own_keywords or self.arguments or self.keywords):
-            if isinstance(self.function, MethodType):
-                own = (self.function.__self__,)
-            elif isinstance(self.function, FunctionType):
-                own, own_keywords = tuple(self.function.__defaults__ or ()), closure(self.function)
-        arguments = [*self.arguments, *map(describe, own)] if self.arguments else describe(own)
-        keywords = {**self.keywords, **(describe(own_keywords) if own_keywords else {})}
-        return {"arguments": arguments, **({"keywords": keywords} if keywords else {})}
 
 
 _EXTENDED = ("ee", "xarray")

@@ -52,14 +52,16 @@ class PoolHost(Protocol):
     """Make the calls of pools."""
 
     def execute(
-        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
-    ) -> list[CallResult]:
+        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
+        shares: bool, in_any_order: bool,
+    ) -> list[CallResult]:  # fmt: skip
         """Make calls; results of failed calls have an error.
 
         Args:
             calls: in the order of the plan.
             initializer: called once in every process before its first call.
             shares: whether the pool has threads.
+            in_any_order: whether the script may make the same calls together with others when it is run again.
 
         Raises:
             ScriptStopped: if the run stops before all calls are made.
