@@ -37,6 +37,7 @@ from eechips.recipe import canonical_json, hash_code
 from eechips.recipe.protocol import with_identity
 from eechips.scripts.call_execution import STAGING, CallContext, CallExecutor
 from eechips.scripts.named_inputs import named_inputs
+from eechips.scripts.pooling.call_batch import make_awaited_calls
 from eechips.scripts.pooling.call_folder import CallFolder
 from eechips.scripts.pooling.call_units import ScriptHost, lacks_file
 from eechips.scripts.pooling.call_variables import Call
@@ -138,10 +139,7 @@ class ScriptRecipe:
             )
 
     def run_interactively(self, context: RecipeContext) -> bool:
-        """Execute the script, with its pools working for the run.
-
-        Returns:
-            Whether it has finished.
+        """Execute the script, with its pools working for the run; return whether it has finished.
 
         Raises:
             RecipeError: if the script's own code raises an exception.
@@ -304,6 +302,7 @@ class ScriptRecipe:
     def _wait(self, seconds: float) -> None:
         """Wait in the script's own process, until the run stops."""
         assert self._observer is not None
+        make_awaited_calls(is_idle=True)
         self._observer.pause(seconds)
 
     @property

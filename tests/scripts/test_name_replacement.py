@@ -68,9 +68,7 @@ class Makes(NoHost):
     def __init__(self) -> None:
         self.made: list[list[str]] = []
 
-    def execute(
-        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...], shares: bool
-    ) -> list[CallResult]:
+    def execute(self, calls: Sequence[Call], **_: Any) -> list[CallResult]:
         self.made.append([function_name(call.function) for call in calls])
         return [CallResult(call.function(*call.arguments)) for call in calls]
 

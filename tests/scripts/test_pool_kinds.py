@@ -292,3 +292,64 @@ def test_cancelled_calls_hold_nothing_up_and_are_not_made_at_the_end(demo_server
     assert "True True 4 4" in result.stdout
     assert "[False, True, False, True, True, True, False]" in result.stdout
     assert set(open_run(tmp_path / "run").units["file"]) == {"0.txt", "2.txt", "3.txt", "6.txt"}
+
+
+WAITING = """
+import queue
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import Manager, Pool
+
+import ee
+
+ee.Initialize()
+
+
+def double(number):
+    return ee.Number(number).multiply(2).getInfo()
+
+
+def count(number, counter, lock):
+    with lock:
+        counter.value += 1
+
+
+if __name__ == "__main__":
+    doubles, waiting, ended = [], queue.Queue(), threading.Event()
+    free, executor = threading.BoundedSemaphore(2), ThreadPoolExecutor(2)
+    for number in range(5):
+        free.acquire()
+        future = executor.submit(double, number)
+        future.add_done_callback(lambda done: (doubles.append(done.result()), free.release()))
+    executor.shutdown()
+
+    def end(value):
+        doubles.append(value)
+        if len(doubles) == 11:
+            ended.set()
+
+    pool, counter, lock = Pool(2), Manager().Value("i", 0), Manager().Lock()
+    for number in range(3):
+        pool.apply_async(double, (number,), callback=waiting.put)
+    doubles += [waiting.get() for _ in range(3)]
+    for number in range(3):
+        pool.apply_async(double, (number,), callback=end)
+    while not ended.wait(0.01):
+        pass
+    pool.starmap_async(count, [(number, counter, lock) for number in range(3)])
+    while counter.value < 3:
+        time.sleep(0.01)
+    print(sorted(doubles))
+"""
+
+
+@pytest.mark.slow
+def test_calls_for_which_the_script_waits_are_made(demo_server: Server, tmp_path: Path) -> None:
+    """It waited forever: for a semaphore, a queue or an event of callbacks, or in a loop for a shared number."""
+    script = tmp_path / "script.py"
+    script.write_text(WAITING)
+    result = run(script, demo_server, tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert str(sorted([0, 2, 4] * 3 + [6, 8])) in result.stdout
+    assert open_run(tmp_path / "run").counts == {"done": 14}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import os
+import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakSet
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import CallResult
@@ -19,6 +22,8 @@ from eechips.scripts.pooling.changed_objects import (
 )
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
+
+_batches: WeakSet[CallBatch] = WeakSet()
 
 
 class CallBatch:
@@ -40,6 +45,8 @@ class CallBatch:
         self._functions: dict[int, tuple[Callable[..., Any], LostChanges]] = {}
         self._lost: dict[tuple[int, int], tuple[Any, LostChanges]] = {}
         self._passed: dict[int, tuple[Any, int]] = {}  # objects in arguments, and how many calls have them
+        self._thread, self._added_before = (os.getpid(), threading.get_ident()), 0
+        _batches.add(self)
 
     def add(
         self, call: Call, settle: Callable[[CallResult], None], started: concurrent.futures.Future[Any] | None = None
@@ -98,6 +105,15 @@ class CallBatch:
         results = self._results([(call, started) for call, _, started in chosen], in_any_order=in_any_order)
         for (_, settle, _), result in zip(chosen, results, strict=True):
             settle(result)
+
+    def flush_awaited(self, *, is_idle: bool) -> None:
+        """Make the calls for which the script waits otherwise than by their results: see `make_awaited_calls`."""
+        if self._thread != (os.getpid(), threading.get_ident()):
+            return
+        has_more, self._added_before = self._added > self._added_before, self._added
+        deferred = {function_name(call.function) for call, _, started in self._waiting.values() if started is None}
+        if deferred and not (is_idle and has_more):
+            self.flush(deferred)
 
     def flush_for_callbacks(self) -> None:
         """Make the calls; errors that end the run are raised where a result is awaited, not in the event loop."""
@@ -192,6 +208,16 @@ def call_values(results: Iterable[CallResult]) -> Iterator[Any]:
         if result.error is not None:
             raise result.error
         yield result.value
+
+
+def make_awaited_calls(*, is_idle: bool = False) -> None:
+    """Make the deferred calls of this thread, since the script waits for what they do.
+
+    Args:
+        is_idle: whether the script may only pause between calls: it waits if it has added none since the last pause.
+    """
+    for batch in tuple(_batches):
+        batch.flush_awaited(is_idle=is_idle)
 
 
 def make_calls(calls: Sequence[Call], *, threads: int | None) -> Iterator[Any]:

@@ -28,7 +28,7 @@ class EarlierCalls:
     An event loop collects calls until it waits: which ones these are depends on how long others took.
 
     Args:
-        units: of all uses of pools.
+        units: units of all uses of pools.
     """
 
     def __init__(self, units: Iterable[str]) -> None:

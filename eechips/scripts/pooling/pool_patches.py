@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from eechips.scripts.pooling import original_pools, pools
+from eechips.scripts.pooling.blocking_waits import watch_waits
 from eechips.scripts.pooling.call_batch import make_calls
 from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import is_hosted
@@ -44,6 +45,7 @@ def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
         stack.enter_context(replace_parallel())
         stack.enter_context(replace_default_executors())
         stack.enter_context(replace_pathos())
+        stack.enter_context(watch_waits())
         stack.enter_context(replace_pool_classes())
         stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=_set_start_method))
         yield
