@@ -1,11 +1,14 @@
-"""Lines that calls of a script log to the terminal, in a worker."""
+"""Lines that calls of a script log to the terminal or a queue, in a worker."""
 
 from __future__ import annotations
 
 import dataclasses
 import logging
+import logging.handlers
+import queue
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -70,3 +73,23 @@ def test_a_formatter_of_this_process_does_not_hide_the_lines(
     with settings.collecting():
         own.info("a")
     assert capsys.readouterr().out == "a\n"
+
+
+def test_records_for_a_queue_come_to_it(own: logging.Logger, tmp_path: Path) -> None:
+    """They stayed in the worker: the file of the queue's listener was empty."""
+    records: queue.Queue[logging.LogRecord] = queue.Queue()
+    own.addHandler(logging.handlers.QueueHandler(records))
+    settings = _of_worker()
+    handlers, own.handlers = own.handlers, []
+    with settings.collecting() as streams:
+        own.info("tile %d\nof %s", 1, "Ames", extra={"site": 7})
+        try:
+            raise ValueError("no data")
+        except ValueError:
+            own.exception("failed")
+    own.handlers = handlers
+    log_files.write_logged({name: stream.getvalue() for name, stream in streams.items()}, tmp_path)
+    tile, failed = records.get_nowait(), records.get_nowait()
+    assert (tile.name, tile.levelname, vars(tile)["site"]) == (own.name, "INFO", 7)
+    assert tile.getMessage() == "tile 1\nof Ames"
+    assert failed.getMessage().startswith("failed\nTraceback")

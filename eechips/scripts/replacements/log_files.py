@@ -1,14 +1,17 @@
-"""Pass lines that calls of a script log in workers to the log files and streams of the script's handlers.
+"""Pass lines that calls of a script log in workers to the log files, streams and queues of the script's handlers.
 
 A process that plain Python forks has the handlers of its parent. A worker of a run has none: it writes to its own
-standard streams, and collects the lines for files of each call, which the parent writes in the order of the plan.
+standard streams, and collects the lines for files of each call, which the parent writes in the order of the plan, and
+the records for queues.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import json
 import logging
+import logging.handlers
 import os
 import platform
 import sys
@@ -22,6 +25,8 @@ from eechips.scripts.serialization import serialize
 
 _OWN = "eechips"
 _TERMINALS = ("stdout", "stderr")
+_QUEUE = "/queue of "
+"""Beginning of the destination, absolute as a path, of a handler with a queue; the name of its logger follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class LogHandler:
     """A handler that the script has added.
 
     Attributes:
-        destination: absolute path of a file, as the handler has it; or ``stdout`` or ``stderr``.
+        destination: absolute path of a file, as the handler has it; ``stdout`` or ``stderr``; or a queue.
         logger: name of the logger with the handler; empty for the root.
     """
 
@@ -48,10 +53,19 @@ class LogHandler:
         """Return a handler with these settings that writes to a stream."""
         handler = logging.StreamHandler(stream)
         handler.setLevel(self.level)
-        handler.setFormatter(self.formatter)
+        handler.setFormatter(_Records() if self.destination.startswith(_QUEUE) else self.formatter)
         for record_filter in self.filters:
             handler.addFilter(record_filter)
         return handler
+
+
+class _Records(logging.Formatter):
+    """Write records as lines of JSON, with the text of the message."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        fields = {name: value for name, value in vars(record).items() if isinstance(value, (str, int, float))}
+        return json.dumps({**fields, "msg": text, "message": text, "exc_text": None})
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,11 +160,13 @@ def _has_terminal(logger: str) -> bool:
 
 
 def _destination(logger: str, handler: logging.Handler) -> str:
-    """Return where a handler writes: a file, a standard stream, or, for one that forks would not share, nowhere."""
+    """Return where a handler writes: a file, a standard stream, a queue, or nowhere, if forks would not share it."""
     if isinstance(handler, logging.FileHandler):
         return handler.baseFilename
     if isinstance(handler, logging.NullHandler):
         return ""
+    if isinstance(handler, logging.handlers.QueueHandler):
+        return f"{_QUEUE}{logger}"
     stream = getattr(handler, "stream", None)
     if stream in (sys.stdout, sys.__stdout__):
         return "stdout"
@@ -173,8 +189,11 @@ def write_logged(texts: Mapping[str, str], out: Path) -> None:
         texts: by path of the file, relative if it is in the run's folder, which may be moved.
     """
     written: set[str] = set()
-    for logger in _loggers().values():
+    for name, logger in _loggers().items():
         for handler in logger.handlers:
+            if isinstance(handler, logging.handlers.QueueHandler):
+                for line in texts.get(f"{_QUEUE}{name}", "").splitlines():
+                    handler.handle(logging.makeLogRecord(json.loads(line)))
             if not isinstance(handler, logging.FileHandler) or handler.baseFilename in written:
                 continue
             text = texts.get(name_in_run(handler.baseFilename, out) or handler.baseFilename)
