@@ -22,7 +22,7 @@ from eechips.client.http.transport import Transport
 from eechips.client.quota.permits import Permit, QuotaLimits
 from eechips.client.quota.throttle import Throttle
 from eechips.client.retry import RetryPolicy
-from eechips.errors import ConfigurationError
+from eechips.errors import ConfigurationError, UnreachableError
 from local_tests.support.loopback import LoopbackServer
 
 
@@ -202,3 +202,11 @@ def test_a_session_that_is_given_up_closes_its_connections(url: str, is_guarded:
     del session
     gc.collect()
     assert adapter() is None
+
+
+def test_a_proxy_that_is_away_is_a_network_that_is_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For which a run waits: its units failed."""
+    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
+    endpoint = "https://earthengine.googleapis.com"
+    with pytest.raises(UnreachableError, match=r"connection to the proxy failed: \w+: .*Connection refused"):
+        ConnectionPool(endpoint).exchange(HttpRequest("GET", endpoint, None, {}), Timeouts(), Permit())

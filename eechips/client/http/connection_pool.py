@@ -67,7 +67,8 @@ class ConnectionPool:
             finally:
                 _release(response)
         except Exception as error:  # classified below, or raised again as it is
-            permit.is_unreachable = isinstance(error, _UNREACHABLE)
+            cause = error.original_error if isinstance(error, urllib3.exceptions.ProxyError) else error
+            permit.is_unreachable = isinstance(cause, _UNREACHABLE)
             failure = classify_exception(error)
             if failure is None:
                 raise
