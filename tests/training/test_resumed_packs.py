@@ -192,7 +192,7 @@ def test_a_sample_that_was_lost_on_the_way_is_noticed(
     monkeypatch.setattr(webdataset, "write", lossy)
     with pytest.raises(StorageError, match="test-000000 reads back with 5 samples"):
         eechips.pack(run, "webdataset", out=tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"] == ["shards.jsonl"]
+    assert not [path.name for path in tmp_path.iterdir() if path.suffix != ".lock"]
 
 
 @pytest.mark.slow

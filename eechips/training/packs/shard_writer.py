@@ -80,7 +80,7 @@ class ShardWriter:
         if whole is not None and len(kept) == len(self._shards) and self._is_there(whole.files):
             remove(self._journal, self._right)  # of a pack that was killed as it was complete
             return whole
-        with _failures(self._folder):
+        with _failures(self._folder), self._unless_empty(kept):
             self._begin(kept)
             with progress_bar(self._index.samples, "samples", quiet=self._quiet, label="packing", is_kept=False) as bar:
                 first = 0
@@ -95,6 +95,16 @@ class ShardWriter:
             index.write(self._folder)
             remove(self._journal, self._right)
         return index
+
+    @contextlib.contextmanager
+    def _unless_empty(self, kept: Mapping[Shard, StoredShard]) -> Iterator[None]:
+        """Remove the journal if a pack fails before its first shard: no file is the pack's."""
+        try:
+            yield
+        except Exception:
+            if not kept:
+                remove(self._journal, self._right)
+            raise
 
     def _known(self) -> tuple[Sequence[StoredShard], PackIndex | None]:
         """Return the shards that were recorded as complete, and the index of the pack if it has one."""
