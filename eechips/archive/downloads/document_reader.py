@@ -27,7 +27,7 @@ from eechips.storage.untrusted_files import parse_json
 from eechips.text.formatting import format_bytes
 from eechips.web.redaction import redact
 from eechips.web.retry_after import parse_retry_after
-from eechips.web.urls import display_url, is_remote, local_path
+from eechips.web.urls import display_url, host_of, is_remote, local_path
 
 T = TypeVar("T")
 
@@ -69,6 +69,7 @@ class DocumentReader:
     Attributes:
         pause: waits between retries; may raise to stop.
         unread: documents that could not be read so far.
+        moved: hosts to which requests other than GET were redirected, by the host that was asked.
     """
 
     hosts: HostSessions
@@ -76,6 +77,7 @@ class DocumentReader:
     policy: RetryPolicy = POLICY
     pause: Callable[[float], None] = time.sleep
     unread: list[UnreadDocument] = field(default_factory=list)
+    moved: dict[str, str] = field(default_factory=dict)
 
     def note_unread(self, address: str, reason: object) -> None:
         """Note a document that cannot be read; its address is shown without secrets."""
@@ -190,9 +192,14 @@ class DocumentReader:
     ) -> tuple[bytes, Mapping[str, str]]:
         """Send a request, and repeat it once if the signature has expired; return body and headers."""
         is_renewed = False
+        # Not on a host that another one names: a catalogue must not choose what secrets change there.
+        is_moved = method != "GET" and host_of(address) in self.moved.values()
+        secrets = (lambda _: {}) if is_moved else self.signer.headers
         while True:
             url = self.signer.sign(address, "") if urlsplit(address).scheme == _S3 else address
-            with self.hosts.get(url, headers, self.signer.headers, method=method, body=data) as response:
+            with self.hosts.get(url, headers, secrets, method=method, body=data) as response:
+                if method != "GET" and host_of(response.url) != host_of(url):
+                    self.moved[host_of(url)] = host_of(response.url)
                 region = parse_region_hint(response.headers) if response.status_code >= 300 else None
                 is_refused = response.status_code in (401, 403) or region is not None
                 if is_refused and not is_renewed and self.signer.renew(address, "", region):

@@ -256,7 +256,7 @@ def item_pages(
             )
             return
         following = _next_url(url, link, address)
-        method = _next_method(url, following, link)
+        method = _next_method(url, following, link, reader.moved.get(host_of(url)))
         own = link.get("headers") if host_of(following) == host_of(url) else None
         headers = {str(k): str(v) for k, v in own.items()} if isinstance(own, dict) else {}
         url = following
@@ -303,20 +303,23 @@ def _next_url(url: str, link: Mapping[str, Any], address: str) -> str:
     return following
 
 
-def _next_method(url: str, following: str, link: Mapping[str, Any]) -> str:
+def _next_method(url: str, following: str, link: Mapping[str, Any], moved: str | None) -> str:
     """Return the method of the request for the next page.
 
     Requests carry the user's credentials for their host: a catalogue must not choose what they change on another one.
 
+    Args:
+        moved: host to which this one redirects requests, which then have no credentials; None for none.
+
     Raises:
-        PermanentError: if it is neither GET nor POST, or POST to another host.
+        PermanentError: if it is neither GET nor POST, or POST to a further host.
     """
     method = str(link.get("method") or "GET").upper()
     if method not in ("GET", "POST"):
         raise PermanentError(
             f"the next page of {display_url(url)} asks for {method:.20}: pages are read by GET and POST"
         )
-    if method == "POST" and host_of(following) != host_of(url):
+    if method == "POST" and host_of(following) not in (host_of(url), moved):
         raise PermanentError(
             f"the next page of {display_url(url)} is a POST to another host, {display_url(following)}: it is not sent"
         )

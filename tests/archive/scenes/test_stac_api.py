@@ -284,7 +284,11 @@ def test_a_region_of_many_vertices_is_asked_for_by_its_box() -> None:
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirected_search_keeps_its_body(status: int) -> None:
-    api = Api(MANY, classes=(f"{CORE}/item-search#filter",))
+    def here(number: int, answer: dict[str, Any]) -> Answer:
+        """The next page has the address of the new host."""
+        return as_json({**answer, "links": [{**link, "href": f"{url}{link['href']}"} for link in answer["links"]]})
+
+    api = Api(MANY, classes=(f"{CORE}/item-search#filter",), page=5, change=here)
 
     def answer(path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         return (status, {"Location": f"{url}{path}"}, b"") if path.startswith("/search") else api(path, headers, body)

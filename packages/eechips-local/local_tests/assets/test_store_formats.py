@@ -34,6 +34,14 @@ def test_small_images_are_stored_without_a_warning(tmp_path: Path, caplog: Captu
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.parametrize(("nodata", "is_told"), [(None, True), (-9999.0, True), (np.nan, False)])
+def test_nan_that_is_data_is_reported(tmp_path: Path, caplog: CapturedLog, nodata: float | None, is_told: bool) -> None:
+    values = np.where(np.tri(30, 40, dtype=bool), np.nan, 1)[None].astype("float32")
+    ingest(raster(tmp_path / "a.tif", values, nodata=nodata), tmp_path / "store", "x")
+    assert pixels(image(FolderStore(tmp_path / "store"), "x"))[1].all() == is_told
+    assert ["counts as data" in message for message in caplog.messages] == [True] * is_told
+
+
 def test_an_image_is_kept_byte_for_byte(tmp_path: Path) -> None:
     values = noise(4, 300, 523)
     source = raster(tmp_path / "a.tif", values, nodata=0)

@@ -5,6 +5,7 @@ what was read.
 from __future__ import annotations
 
 import itertools
+import logging
 import math
 import shutil
 from collections.abc import Iterator, Sequence
@@ -33,6 +34,7 @@ from eechips_local.assets.ingestion.remote_rasters import shown_name
 from eechips_local.assets.store_files import Deposit, workspace
 from eechips_local.pixels.grids.pixel_grid import PixelGrid, parse_crs
 
+_LOG = logging.getLogger("eechips_local.ingestion")
 _BLOCK = 256
 _CHUNK_BYTES = 64 << 20
 
@@ -151,10 +153,19 @@ def _draft(rasters: RasterFiles, group: Sequence[BandSource], place: Path) -> It
 
 def _fill(rasters: RasterFiles, group: Sequence[BandSource], draft: DatasetWriter) -> None:
     dataset = rasters.open(group[0].path)
+    has_nan = False
     for window in _windows(dataset, group):
-        draft.write(rasters.pixels(group, window), window=window)
+        values = rasters.pixels(group, window)
+        draft.write(values, window=window)
+        has_nan = has_nan or bool(values.dtype.kind == "f" and np.isnan(values).any())
         if group[0].masked:
             draft.write_mask(rasters.valid(group[0], window), window=window)
+    if has_nan and not group[0].masked and (group[0].nodata is None or not math.isnan(group[0].nodata)):
+        _LOG.warning(
+            "%s has NaN that neither a nodata value nor a mask states: it counts as data, also in means. What helps: "
+            "--nodata nan.",
+            shown_name(dataset.name),
+        )
     draft.descriptions = [source.name for source in group]
     draft.scales = [source.scale for source in group]
     draft.offsets = [source.offset for source in group]
