@@ -180,12 +180,14 @@ class WorkingFolder:
             self._links.setdefault(path, _state(path))
         if path.exists() or name in self._shown:  # it was shown, and the script has removed it
             return
+        inputs = {source / name for source in self._sources}
         for source in self._sources:
-            if (source / name).is_file():
+            there = source / name
+            if there.is_file() and not (there.is_symlink() and there.readlink() in inputs):  # the script's own link
                 self._shown.add(name)
                 self._make(path.parent)
                 with contextlib.suppress(FileExistsError):  # a dangling link, or one of another thread
-                    path.symlink_to(source / name)
+                    path.symlink_to(there)
                     self._links[path] = _state(path)
                 for sibling in with_siblings(source / name, source):
                     self._link(sibling)

@@ -127,6 +127,23 @@ def test_calls_find_what_the_script_has_named_by_its_folder(tmp_path: Path) -> N
     assert script.names_cwd
 
 
+def test_an_input_that_calls_change_by_its_own_path_is_no_result(tmp_path: Path) -> None:
+    """It was recorded for the first call of a script run again, and hid the file from the others."""
+    home, out = tmp_path / "home", tmp_path / "home" / "run"
+    out.mkdir(parents=True)
+    (home / "rows.csv").write_text("1\n")
+    script = WorkingFolder(out, (home,), ("rows.csv",))
+    call = WorkingFolder(out / "calls" / "1", (out, home), ("rows.csv",), appends_apart=True)
+    with script.entered():
+        with call.entered(), (home / "rows.csv").open("a") as file:
+            file.write("2\n")
+        assert call.files() == []
+        assert list(call.outside) == [str(home / "rows.csv")]
+        script.outside.update(call.outside)
+    script.remove_links()
+    assert not (out / "rows.csv").exists()
+
+
 def test_a_file_is_written_beside_the_folder_of_the_command(home: Path, working_folder: WorkingFolder) -> None:
     with working_folder.entered():
         Path("../beside/new.csv").write_text("x")

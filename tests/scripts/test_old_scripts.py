@@ -357,6 +357,9 @@ def test_files_outside_the_run_are_counted_and_how_to_record_them_is_said(
     assert "4 units done without a file, 0 bytes, in " in ended.stdout
     assert f"4 files outside the run's folder, in {folder}: not recorded and not verified." in ended.stdout
     assert f"--out {folder}" in ended.stdout
+    (folder / "b.txt").unlink()
+    assert run(scripts / "absolute.py", demo_server, tmp_path, "-q").returncode == 0
+    assert (folder / "b.txt").read_text() == "1.5\n"
     script = scripts / "absolute.py"
     taken = run(script, demo_server, tmp_path, "--out", str(folder))
     assert "4 of 4 results, " in taken.stdout

@@ -362,7 +362,7 @@ class ScriptHost:
     def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
         """Make completed calls again that lack a result.
 
-        The script has removed their file, and perhaps given its name to another; they returned names of Earth Engine,
+        A file of theirs was removed, and its name perhaps given to another; they returned names of Earth Engine,
         which may have expired; or their batch tasks may have ended with the local Earth Engine of a run that was
         interrupted, or have failed.
         """
@@ -375,7 +375,8 @@ class ScriptHost:
             file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
         ]
         lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
-        ledger.reopen({*expired, *removed, *lost})
+        outside = [n for n, _ in without_file if not all(Path(name).is_file() for name in folder.result(n).outside)]
+        ledger.reopen({*expired, *removed, *lost, *outside})
 
     def _stored(self, number: int) -> list[tuple[int, str, bool]]:
         """Return position and id of the planned calls of a use of a pool, and whether they are done."""
@@ -407,6 +408,7 @@ class ScriptHost:
         if result.error is not None:
             self._raised.append(result.error)
         self._outside.update(result.outside)
+        self._working_folder.outside.update(dict.fromkeys(result.outside))
         self._tested.update(result.tested)
 
 
