@@ -319,6 +319,8 @@ if __name__ == "__main__":
     doubles, waiting, ended = [], queue.Queue(), threading.Event()
     free, executor = threading.BoundedSemaphore(2), ThreadPoolExecutor(2)
     for number in range(5):
+        while executor._work_queue.qsize() > 1:
+            time.sleep(0.01)
         free.acquire()
         future = executor.submit(double, number)
         future.add_done_callback(lambda done: (doubles.append(done.result()), free.release()))
@@ -337,8 +339,8 @@ if __name__ == "__main__":
         pool.apply_async(double, (number,), callback=end)
     while not ended.wait(0.01):
         pass
-    pool.starmap_async(count, [(number, counter, lock) for number in range(3)])
-    while counter.value < 3:
+    counted = pool.starmap_async(count, [(number, counter, lock) for number in range(3)])
+    while counter.value < 3 or counted._number_left or pool._cache or pool._taskqueue.qsize():
         time.sleep(0.01)
     print(sorted(doubles))
 """

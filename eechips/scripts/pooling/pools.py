@@ -14,8 +14,10 @@ import asyncio
 import concurrent.futures
 import contextlib
 import os
+import queue
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -37,13 +39,13 @@ class AsyncResult:
         self._batch, self._callback, self._error_callback, self._unpack = batch, callback, error_callback, unpack
         self._results: list[CallResult] = []
         self._functions: frozenset[str] = frozenset()
-        self._missing = 0
+        self._number_left = 0
         self._value: Any = None
         self._error: BaseException | None = None
 
     def expect(self, calls: Sequence[Call]) -> AsyncResult:
         """Add calls to the batch."""
-        self._missing = len(calls)
+        self._number_left = len(calls)
         self._functions = frozenset(function_name(call.function) for call in calls)
         for call in calls:
             self._batch.add(call, self._settle, self._batch.start(call))
@@ -60,7 +62,7 @@ class AsyncResult:
 
     def wait(self, timeout: float | None = None) -> None:
         """Make the calls unless they are made."""
-        if self._missing:
+        if self._number_left:
             self._batch.flush(self._functions)
 
     def ready(self) -> bool:
@@ -75,8 +77,8 @@ class AsyncResult:
 
     def _settle(self, result: CallResult) -> None:
         self._results.append(result)
-        self._missing -= 1
-        if not self._missing:
+        self._number_left -= 1
+        if not self._number_left:
             self._finish()
 
     def _finish(self) -> None:
@@ -98,6 +100,9 @@ class Pool(Hosted):
 
     _original = "Pool"
     _shares = False
+    _taskqueue: Any = queue.SimpleQueue()  # scripts wait until these attributes are empty
+    _cache: Mapping[int, Any] = MappingProxyType({})
+    _pool: Sequence[Any] = ()
 
     def __init__(
         self: Any,
@@ -275,6 +280,7 @@ def finish_executors() -> Iterator[None]:
 
 class _Executor(Hosted):
     _shares = False
+    _work_queue: Any = queue.SimpleQueue()  # scripts wait until it is empty
 
     def __init__(
         self,
