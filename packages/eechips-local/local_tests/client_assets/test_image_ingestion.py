@@ -129,20 +129,26 @@ def test_several_sources_are_a_mosaic(ee: Any, write: Write, folders: Folders, h
 def test_one_band_a_file_masks_and_types(ee: Any, write: Write, home: str) -> None:
     red, nir = values((1, 30, 20), "uint8"), values((2, 30, 20), "uint8", 1)
     nir[1] = nir[1] > 100
+    decimals = np.where(red == 3, 0.1, red).astype("float32")
     manifest = {
         "name": f"{home}/image",
         "tilesets": [
             {"id": "r", "sources": [{"uris": [write("s/r.tif", red)]}], "dataType": "FLOAT"},
             {"id": "n", "sources": [{"uris": [write("s/n.tif", nir)]}]},
+            {"id": "d", "sources": [{"uris": [write("s/d.tif", decimals)]}]},
         ],
-        "bands": [{"id": "red", "tileset_id": "r"}, {"id": "nir", "tileset_id": "n", "tileset_band_index": 0}],
-        "maskBands": [{"tilesetId": "n", "bandIds": ["nir"]}], "missingData": {"values": [1, 2, 300]},
+        "bands": [
+            {"id": "red", "tileset_id": "r"}, {"id": "nir", "tileset_id": "n", "tileset_band_index": 0},
+            {"id": "decimals", "tileset_id": "d"},
+        ],
+        "maskBands": [{"tilesetId": "n", "bandIds": ["nir"]}], "missingData": {"values": [1, 2, 300, 0.1]},
     }  # fmt: skip
     assert ingested(ee, manifest) == ""
     types = [band["data_type"]["precision"] for band in ee.Image(f"{home}/image").getInfo()["bands"]]
-    assert types == ["float", "int"]
+    assert types == ["float", "int", "float"]
     found = read(ee, ee.Image(f"{home}/image").unmask(-1), (30, 20))
     np.testing.assert_array_equal(found["red"], np.where((red[0] == 1) | (red[0] == 2), -1.0, red[0]))
+    np.testing.assert_array_equal(found["decimals"], np.where((red[0] >= 1) & (red[0] <= 3), -1.0, red[0]))
     is_missing = (nir[0] == 1) | (nir[0] == 2) | (nir[1] == 0)
     np.testing.assert_array_equal(found["nir"], np.where(is_missing, -1, nir[0].astype(int)))
 

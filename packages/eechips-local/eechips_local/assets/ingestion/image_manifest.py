@@ -6,6 +6,7 @@ https://developers.google.com/earth-engine/reference/rest/v1/ImageManifest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -363,7 +364,9 @@ def _valid(
     known = np.ones(values.shape, bool)
     if not is_replaced:
         known = dataset.read_masks(index + 1, window=window) != 0
-    return known & ~np.isin(values, missing) if missing else known
+    for value in missing:  # compared as the type of the values: 0.1 is another number in float32 than in float64
+        known &= ~np.isnan(values) if math.isnan(value) else values != value
+    return known
 
 
 def _is_alpha(dataset: DatasetReader, index: int) -> bool:
