@@ -49,7 +49,8 @@ def test_unusable_files_are_refused(tmp_path: Path) -> None:
     with pytest.warns(rasterio.errors.NotGeoreferencedWarning):
         unplaced = raster(tmp_path / "unplaced.tif", noise(1, 9, 9), transform=Affine.identity())
     cases: list[tuple[type[Exception], str, Any, dict[str, Any]]] = [
-        (UnreadableFileError, "no file", tmp_path / "missing.tif", {}),
+        (UnreadableFileError, r"no file .*missing\.tif\.$", tmp_path / "missing.tif", {}),
+        (UnreadableFileError, "download or unpack it first", "https://example.org/a.tif", {}),
         (UnreadableFileError, "neither a raster nor a vector", text, {}),
         (UnreadableFileError, "holds no file that looks like", empty, {}),
         (UnreadableFileError, "is damaged", tmp_path / "cut.tif", {}),

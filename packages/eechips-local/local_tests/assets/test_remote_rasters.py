@@ -15,7 +15,8 @@ import pytest
 import rasterio
 import rasterio.shutil
 
-from eechips_local.assets import ingest
+from eechips_local.assets import UnreadableFileError, ingest
+from local_tests.support.function_server import serve_function
 from local_tests.support.ingested_rasters import UTM, noise, raster
 from local_tests.support.local_earth_engine import Server, ServerProcess, initialize, stop_server
 from local_tests.support.range_server import Files, range_server
@@ -139,3 +140,13 @@ def test_files_that_cannot_be_read(allowed: Server, name: str, status: int, mess
     assert "secret" not in str(caught.value)
     assert caught.value.__context__.resp.status == status
     np.testing.assert_array_equal(chip(ee, "good", 0, 0), VALUES[0, :SIZE, :SIZE])  # the worker goes on
+
+
+def test_a_server_without_ranges_is_named_as_the_cause(tmp_path: Path) -> None:
+    content = raster(tmp_path / "a.tif", VALUES).read_bytes()
+    with serve_function(lambda path, headers, body: (200, {}, content)) as url:
+        asset = {"href": f"{url}/a.tif", "type": "image/tiff", "roles": ["data"]}
+        item = {"type": "Feature", "stac_version": "1.0.0", "id": "a", "properties": {}, "assets": {"b1": asset}}
+        (tmp_path / "item.json").write_text(json.dumps(item))
+        with pytest.raises(UnreadableFileError, match=r"no ranges of files, download it, and ingest the copy\.$"):
+            ingest(tmp_path / "item.json", tmp_path / "store", "far/a", remote=True)

@@ -26,6 +26,8 @@ VECTOR_SUFFIXES = frozenset(
 # Folders that are files to GDAL.
 _FOLDER_FORMATS = (".zarr", ".gdb")
 _FIELD = re.compile(r"\{([^{}]*)\}")
+_FAR = re.compile(r"(^|/)(\w{2,}:|vsi\w+)/")
+"""A part of URLs, and of GDAL's names of what is in archives and elsewhere."""
 _FIELDS = ("stem", "folder", "path", "date")
 
 
@@ -75,7 +77,8 @@ def find_files(paths: Sequence[Path], *, pattern: str | None, recursive: bool) -
         elif path.exists():
             source_files.append(SourceFile(path))
         else:
-            raise UnreadableFileError(f"There is no file {path}.")
+            cure = " Files are read from local folders: download or unpack it first." if _FAR.search(str(path)) else ""
+            raise UnreadableFileError(f"There is no file {path}.{cure}")
     return source_files
 
 

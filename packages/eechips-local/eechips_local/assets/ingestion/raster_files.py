@@ -26,7 +26,7 @@ from rasterio.windows import Window
 
 from eechips_local.assets.asset_errors import IngestError, MissingCrsError, UnreadableFileError
 from eechips_local.assets.ingestion.pyramids import choose_resampling
-from eechips_local.assets.ingestion.remote_rasters import is_remote_name, reading, shown_name, url_of
+from eechips_local.assets.ingestion.remote_rasters import cure_of, is_remote_name, reading, shown_name, url_of
 from eechips_local.assets.vectors.vector_formats import RefusedFileError, check_crs
 from eechips_local.pixels.file_source import DRIVERS, is_alpha_name, open_file
 from eechips_local.pixels.grids.pixel_grid import UnknownCrsError, parse_crs, transformer
@@ -137,6 +137,8 @@ class RasterFiles:
             said = str(error).replace(path, shown)
             if drivers is _ALONE and "not recognized as being" in said:
                 said += " A list of rasters must be named .vrt."
+            if is_remote_name(path):
+                said += cure_of(said)
             raise UnreadableFileError(f"{shown} cannot be read as a raster: {said}") from error
 
     def sources(

@@ -159,4 +159,13 @@ def translated(error: BaseException, url: str) -> EarthEngineError:
     refused = _CLIENT_ERROR.search(" ".join(said))
     if refused:
         return InvalidError(f"{shown_url(url)} cannot be read: its server answers with HTTP {refused.group(1)}.")
-    return RemoteReadError(f"{shown_url(url)} cannot be read: {said[-1]}")
+    return RemoteReadError(f"{shown_url(url)} cannot be read: {said[-1]}{cure_of(said[-1])}")
+
+
+def cure_of(said: str) -> str:
+    """Return what helps where GDAL finds no raster in a remote file; empty for other errors.
+
+    GDAL gives up a file that a server sends whole, without saying so.
+    """
+    is_unknown = "not recognized as being in a supported file format" in said
+    return " If its server sends no ranges of files, download it, and ingest the copy." if is_unknown else ""
