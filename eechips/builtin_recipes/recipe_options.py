@@ -253,9 +253,12 @@ def find_formulas(computed: Sequence[str]) -> tuple[str, ...]:
 
 
 def check_bands(bands: Sequence[str] | str | None) -> None:
-    """Raise UsageError if there is no name of a band; None stands for the default bands."""
-    if bands is not None and (not bands or not all(bands)):
+    """Raise UsageError if there is no name of a band, or one comes twice; None stands for the default bands."""
+    names = () if bands is None else split_names(bands)
+    if bands is not None and (not names or not all(names)):
         raise UsageError("`bands` must name at least one band: A,B,C")
+    if len(set(names)) < len(names):
+        raise UsageError(f"a band is asked for twice: {','.join(names)}")
 
 
 def check_dates(start: str | None, end: str | None) -> None:

@@ -407,8 +407,6 @@ def _check(options: PointsOptions, source: ChosenDataset, date: DateColumn | Non
         raise UsageError("`columns` date=NAME and `near` belong together, as in columns='date=observed', near='30d'")
     if options.near is not None:
         parse_window(options.near)
-    if source.bands is not None and len(set(source.bands)) < len(source.bands):
-        raise UsageError(f"a band is asked for twice: {','.join(source.bands)}")
     source.selection  # noqa: B018 - parsed to be checked
     if not is_vector_file(options.points):
         raise RegionError(describe_missing(options.points))
