@@ -7,6 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -95,6 +96,16 @@ class VerbOption(click.Option):
         return notes
 
 
+def _is_list(option: click.Parameter) -> bool:
+    """Return whether the value of an option lists names: ``A,B,…``."""
+    return (option.metavar or option.type.name).endswith(",…")
+
+
+def _is_single(parameter: click.Parameter) -> bool:
+    """Return whether an option that may be given once decides what is fetched by a name, a file, or a list of names."""
+    return isinstance(parameter, VerbOption) and not parameter.multiple and (parameter.is_input or _is_list(parameter))
+
+
 class VerbCommand(click.Command):
     """A command whose help lists its options under headings, and the advanced ones with ``--help-all`` only."""
 
@@ -103,7 +114,21 @@ class VerbCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the words; see :meth:`separate`."""
-        return super().parse_args(ctx, self.separate(args))
+        words = self.separate(args)
+        if not ctx.resilient_parsing:
+            self._refuse_repeated(ctx, words)
+        return super().parse_args(ctx, words)
+
+    def _refuse_repeated(self, ctx: click.Context, words: list[str]) -> None:
+        """Refuse two values of an option that takes one, or a list: click takes the last, without a word.
+
+        Of other options the last value counts, so that an alias of the shell can have values that are typed over.
+        """
+        counts = Counter(option for option in self.make_parser(ctx).parse_args(list(words))[2] if _is_single(option))
+        for option, count in counts.items():
+            if count > 1:
+                cure = "join the values by commas: A,B,C" if _is_list(option) else "this command takes one"
+                raise click.UsageError(f"{option.opts[-1]} is given {count} times: {cure}", ctx)
 
     def separate(self, words: Sequence[str]) -> list[str]:
         """Return the words without doubt about what belongs to an option whose value may be left out.

@@ -16,7 +16,8 @@ from eechips.errors import UsageError
 from tests.support.commands import run_command
 
 SAMPLE = ["sample", "--dataset", "NAIP", "--per-ecoregion", "5", "--local"]
-SERIES = ["timeseries", "--dataset", "MODIS_LST", "--regions", "A/B", "--columns", "id=X", "--local"]
+TIMESERIES = ["timeseries", "--dataset", "MODIS_LST", "--columns", "id=X", "--local"]
+SERIES = [*TIMESERIES, "--regions", "A/B"]
 
 
 @pytest.fixture(autouse=True)
@@ -125,12 +126,12 @@ def test_a_recipe_that_is_to_be_extended_says_what_to_do() -> None:
     ],
 )
 def test_invalid_options_of_timeseries_are_refused(arguments: list[str], sentence: str) -> None:
-    assert sentence in refuse(*SERIES, *arguments)
+    assert sentence in refuse(*(TIMESERIES if "--regions" in arguments else SERIES), *arguments)
 
 
 def test_a_folder_of_regions_as_a_shell_completes_it_is_refused() -> None:
     Path("fields").mkdir()
-    result = run_command(*SERIES, "--regions", "fields/")
+    result = run_command(*TIMESERIES, "--regions", "fields/")
     assert (result.exit_code, result.stderr) == (2, "Error: fields is a folder: name a file in it\n")
 
 
@@ -157,6 +158,19 @@ def test_a_value_without_its_option() -> None:
     )
     assert "write --points my.csv" in refuse("sample", "my.csv")
     assert "write --dataset NAIP" in refuse("sample", "NAIP")
+
+
+@pytest.mark.parametrize(
+    ("typed", "cure"),
+    [
+        (("--dataset", "DEM"), "--dataset is given 2 times: this command takes one"),
+        (("--bands", "B4", "--bands", "B8"), "--bands is given 2 times: join the values by commas: A,B,C"),
+        (("--columns", "date=day", "--columns", "id=plot"), "--columns is given 2 times: join the values by commas"),
+    ],
+)
+def test_an_option_that_takes_one_value_is_not_repeated(typed: tuple[str, ...], cure: str) -> None:
+    """The last one counted, and the others were left out without a word."""
+    assert cure in refuse("points", "--dataset", "S2", "--points", "plots.csv", *typed)
 
 
 def test_a_parameter_of_a_recipe_without_its_option(tmp_path: Path) -> None:
