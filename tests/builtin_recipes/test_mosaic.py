@@ -400,7 +400,7 @@ def test_a_killed_mosaic_resumes(
             )
         ),
         (IMAGE, {"mask": "auto"}, UsageError, "no mask is known for"),
-        (IMAGE, {"bands": "red,red"}, UsageError, "names a band twice"),
+        (IMAGE, {"bands": "red,red"}, UsageError, "a band is asked for twice"),
         (
             STACK,
             {"roi": WHOLE, "where": ["cloud > 90"]},

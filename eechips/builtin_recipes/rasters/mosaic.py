@@ -403,8 +403,6 @@ def _check(options: MosaicOptions, source: ChosenDataset) -> None:
     for name, (value, known) in among.items():
         if value is not None and value not in known:
             raise UsageError(f"`{name}` {value}: {describe_choices(value, list(known))}")
-    if source.bands is not None and len(set(source.bands)) != len(source.bands):
-        raise UsageError("`bands` names a band twice")
     source.selection  # noqa: B018 - parsed to be checked
     if options.window is not None and options.window < _LEAST_WINDOW:
         raise UsageError(f"`window` must be at least {_LEAST_WINDOW} pixels, not {options.window}")
