@@ -147,7 +147,8 @@ def test_the_hint_says_how_to_serve_a_stub(demo_ee: Any) -> None:
     for missing, expected in (
         (
             "MODIS/061/MOD09GA",
-            "`eechips-local serve --demo-datasets all` serves a synthetic stub of it; `eechips-local assets ingest`",
+            '`eechips-local serve --demo-datasets all`, or `earth_engine_datasets = "all"` of pytest, serves a '
+            "synthetic stub of it; `eechips-local assets ingest`",
         ),
         ("MODIS/061/MOD09GB", "adds stubs of more datasets such as MODIS/061/MOD09G"),
         ("NO/SUCH/THING/AT/ALL", "adds stubs of more datasets; `eechips-local assets ingest`"),

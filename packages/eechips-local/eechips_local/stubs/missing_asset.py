@@ -9,6 +9,7 @@ from eechips_local.stubs.stub_properties import MADE_UP_NAMES
 from eechips_local.stubs.stub_store import StubStore
 
 _NEAREST = 3
+_STUBS = '`eechips-local serve --demo-datasets all`, or `earth_engine_datasets = "all"` of pytest,'
 _OWN = "`eechips-local assets ingest` prepares files of your own"
 
 
@@ -34,10 +35,10 @@ def missing_asset_hint(asset_id: str, stubs: StubStore, *, is_served: bool) -> s
     has = ", ".join(dataset for dataset in near if dataset in painted)
     missing = f"The demo planet has no {asset_id}" + (f"; it has {has}" if has else "")
     if asset_id in described:
-        return f"{missing}; `eechips-local serve --demo-datasets all` serves a synthetic stub of it; {_OWN}."
+        return f"{missing}; {_STUBS} serves a synthetic stub of it; {_OWN}."
     others = ", ".join(dataset for dataset in near if dataset not in painted)
     such = f" such as {others}" if others else ""
-    return f"{missing}; `eechips-local serve --demo-datasets all` adds stubs of more datasets{such}; {_OWN}."
+    return f"{missing}; {_STUBS} adds stubs of more datasets{such}; {_OWN}."
 
 
 def _nearest(id: str, known: Iterable[str]) -> list[str]:
