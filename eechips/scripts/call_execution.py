@@ -29,7 +29,7 @@ from eechips.scripts.module_state import script_modules, set_variables
 from eechips.scripts.named_inputs import named_texts
 from eechips.scripts.pooling.call_folder import CallFolder, CallResult, Program
 from eechips.scripts.pooling.pool_patches import replace_pool_classes
-from eechips.scripts.pooling.shared_objects import record_changes, record_numbers
+from eechips.scripts.pooling.shared_objects import has_memory, note_memory, record_changes, record_numbers
 from eechips.scripts.pooling.state_changes import StateChange, StateChanges
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
 from eechips.scripts.replacements.log_files import LogSettings, name_in_run
@@ -161,6 +161,7 @@ class CallExecutor:
                 self._observer.in_call(),
                 keep_client(),
                 leave_out_signals(),
+                note_memory(),
                 replace_pool_classes(),
                 self._working_folder.entered(self._place.cwd),
                 self._logging.collecting() as logged,
@@ -199,6 +200,7 @@ class CallExecutor:
             peculiar=tuple(self._working_folder.peculiar),
             uncounted=tuple(sorted(self._observer.uncounted)),
             has_exported=self._observer.has_exported,
+            has_memory=has_memory(),
         )
         return result, files
 

@@ -85,29 +85,95 @@ def test_calls_that_write_other_content_under_one_name_are_told_what_to_do(demo_
 
 MAPPED = """
 from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import Array
+from multiprocessing.shared_memory import SharedMemory
 
 import ee
 import numpy as np
 
 ee.Initialize()
+memory, numbers = SharedMemory(create=True, size=32), Array("d", 4)
 chips = np.memmap("chips.dat", mode="w+", dtype="int16", shape=(4,))
+means = np.ndarray(4, buffer=memory.buf)
+areas = np.frombuffer(numbers.get_obj())[:2]
 
 
 def fetch(n):
     chips[n] = ee.Number(n).add(1).getInfo()
 
 
+def mean(n):
+    means[n] = n
+
+
+def area(n):
+    areas[n] = n
+
+
+def read(n):
+    return float(areas[n])
+
+
 with ProcessPoolExecutor(2) as pool:
-    list(pool.map(fetch, range(4)))
+    print(list(pool.map(read, range(2))))
+    for function in (fetch, mean, area):
+        try:
+            list(pool.map(function, range(2)))
+        except Exception as error:
+            print(error)
+del means
+memory.close()
+memory.unlink()
 """
 
 
-def test_processes_that_share_a_file_in_memory_are_refused(demo_server: Server, tmp_path: Path) -> None:
-    """Each wrote a copy: the file had no value of any call, and the run succeeded."""
+def test_processes_that_change_mapped_files_or_memory_are_refused(demo_server: Server, tmp_path: Path) -> None:
+    """Each wrote a copy: the file or array had no value of any call, and the run succeeded."""
     (tmp_path / "script.py").write_text(MAPPED)
     result = run(tmp_path / "script.py", demo_server, tmp_path)
-    assert result.returncode != 0
-    assert "each would change a copy of chips, which the script needs" in result.stderr
+    assert "[0.0, 0.0]" in result.stdout
+    for name in ("chips", "means", "areas"):
+        assert f"each would change a copy of {name}, which the script needs" in result.stdout
+    assert open_run(tmp_path / "run").counts == {"done": 2}
+
+
+MEMORY = """
+from multiprocessing import Pool
+from multiprocessing.shared_memory import SharedMemory
+
+import ee
+import numpy as np
+
+ee.Initialize()
+
+
+def attach(name):
+    global memory, means
+    memory = SharedMemory(name=name)
+    means = np.ndarray(3, buffer=memory.buf)
+
+
+def mean(n):
+    means[n] = ee.Number(n).add(1).getInfo()
+
+
+if __name__ == "__main__":
+    own = SharedMemory(create=True, size=24)
+    with Pool(2, initializer=attach, initargs=(own.name,)) as pool:
+        pool.map(mean, range(3))
+    print(np.ndarray(3, buffer=own.buf).tolist())
+    own.close()
+    own.unlink()
+"""
+
+
+def test_calls_that_change_shared_memory_are_made_again(demo_server: Server, tmp_path: Path) -> None:
+    """A script that was run again had zeros in the place of what completed calls had written."""
+    (tmp_path / "script.py").write_text(MEMORY)
+    for _ in range(2):
+        result = run(tmp_path / "script.py", demo_server, tmp_path)
+        assert result.returncode == 0, result.stderr
+        assert "[1.0, 2.0, 3.0]" in result.stdout
 
 
 DATABASE = """

@@ -73,6 +73,7 @@ class CallResult:
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.
         is_without_file: whether it has neither written a file nor appended to one. The ledger does not tell: of calls
             that write equal files, it has the file of one.
+        has_memory: whether it may have changed shared memory; results of earlier versions lack it.
     """
 
     value: Any = None
@@ -91,6 +92,7 @@ class CallResult:
     has_exported: bool = False
     issued: Mapping[str, str] = field(default_factory=dict)
     is_without_file: bool = False
+    has_memory: bool = False
 
     @property
     def is_nothing(self) -> bool:

@@ -363,8 +363,8 @@ class ScriptHost:
         """Make completed calls again that lack a result.
 
         A file of theirs was removed, and its name perhaps given to another; they returned names of Earth Engine,
-        which may have expired; or their batch tasks may have ended with the local Earth Engine of a run that was
-        interrupted, or have failed.
+        which may have expired; their batch tasks may have ended with the local Earth Engine of a run that was
+        interrupted, or have failed; or they have changed shared memory, which ended with the script.
         """
         ledger = self._bench.ledger
         wanted = {position for position, call in enumerate(calls, first) if call is not None}
@@ -374,9 +374,14 @@ class ScriptHost:
         removed = [
             file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
         ]
-        lost = [n for n in sorted(wanted) if self.repeats_exports and folder.result(n).has_exported]
-        outside = [n for n, _ in without_file if not all(Path(name).is_file() for name in folder.result(n).outside)]
-        ledger.reopen({*expired, *removed, *lost, *outside})
+        lost = [position for position in sorted(wanted) if self._is_lost(folder.result(position))]
+        ledger.reopen({*expired, *removed, *lost})
+
+    def _is_lost(self, result: CallResult) -> bool:
+        """Return whether a result lacks its batch tasks, its files outside of the run, or memory that it changed."""
+        has_exports = not (self.repeats_exports and result.has_exported)
+        has_files = all(Path(name).is_file() for name in result.outside)
+        return not (has_exports and has_files) or getattr(result, "has_memory", False)
 
     def _stored(self, number: int) -> list[tuple[int, str, bool]]:
         """Return position and id of the planned calls of a use of a pool, and whether they are done."""

@@ -8,8 +8,10 @@ pictures, tensors, labelled arrays and large ones. What a call only prints or lo
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import inspect
+import mmap
 from collections import ChainMap, Counter, UserDict, UserList, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -70,14 +72,14 @@ def lost_changes(function: Any, *, is_of_processes: bool = False) -> LostChanges
     stay in the threads, too, if an object of the script raises an error when it is read.
 
     Args:
-        is_of_processes: whether the script calls it in processes, which share only files that are mapped to memory.
+        is_of_processes: whether the script calls it in processes, which share only files and memory that are mapped.
     """
     try:
         uses = shared_uses(function)
         changes = [change.place for change in uses.changes] + uses.called
         changed = frozenset(variable_name(place) for place in changes if is_argument(place))
         if is_of_processes:
-            mapped = [place for place in changes if _is_file(uses.places.value(place[:1]))]
+            mapped = [place for place in changes if _is_mapped(uses.places.value(place[:1]))]
             reasons = [*map(lost_copy, map(variable_name, mapped)), *_lost_numbers(uses)]
             return LostChanges(next(iter(reasons), ""), changed=changed)
         lost = [place for place in dict.fromkeys(changes) if _is_lost(place, uses.places)]
@@ -115,16 +117,23 @@ def changed_argument(call: Call, names: Collection[str], *, is_of_processes: boo
 
     Args:
         names: names of the arguments that it may change.
-        is_of_processes: whether only files, mapped to memory, are meant: processes have copies of others.
+        is_of_processes: whether only mapped files and memory are meant: processes have copies of others.
     """
     for name, value in _arguments(call, names).items():
-        if _is_file(value) if is_of_processes else _is_of(value, _PACKAGES) or is_too_large(value):
+        if _is_mapped(value) if is_of_processes else _is_of(value, _PACKAGES) or is_too_large(value):
             return lost_copy(name)
     return ""
 
 
-def _is_file(value: Any) -> bool:
-    return isinstance(value, np.memmap) and value.mode in ("r+", "w+")
+def _is_mapped(value: Any) -> bool:
+    """Return whether an array is in a file or in memory that forked processes share."""
+    if isinstance(value, np.memmap):
+        return value.mode in ("r+", "w+")
+    owner = value
+    while isinstance(owner, np.ndarray):
+        owner = owner.base
+    owner = owner.obj if isinstance(owner, memoryview) else owner
+    return isinstance(value, np.ndarray) and isinstance(owner, (mmap.mmap, ctypes.Array))
 
 
 def lost_copy(name: str) -> str:

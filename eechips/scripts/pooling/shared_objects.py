@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import managers, sharedctypes
 from numbers import Number
 from typing import Any
+from weakref import WeakSet
 
 from eechips.scripts.pooling.call_variables import Call, variables_of
 from eechips.scripts.replacements.name_replacement import replace_names
@@ -66,6 +67,29 @@ class SharedChange:
 
 _Place = tuple[int, int]
 """Identity of a ``Value`` or ``Array``, and position of a number in it."""
+
+_attached: WeakSet[Any] = WeakSet()
+"""Blocks of shared memory that this process has attached."""
+
+
+@contextlib.contextmanager
+def note_memory() -> Iterator[None]:
+    """Note blocks of shared memory that are attached inside the block, for `has_memory`."""
+    from multiprocessing.shared_memory import SharedMemory
+
+    attach = SharedMemory.__init__
+
+    def attach_noted(self: Any, *arguments: Any, **options: Any) -> None:
+        attach(self, *arguments, **options)
+        _attached.add(self)
+
+    with replace_names(SharedMemory, __init__=attach_noted):
+        yield
+
+
+def has_memory() -> bool:
+    """Return whether calls of this process may change shared memory, which ends with the script."""
+    return bool(_attached)
 
 
 @contextlib.contextmanager
