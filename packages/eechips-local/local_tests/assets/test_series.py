@@ -17,15 +17,17 @@ from eechips_local.cli.assets_commands import assets_command
 from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster
 
 
-def netcdf(path: Path, values: np.ndarray, axis: str | None, units: str = "days since 2000-01-01") -> Path:
-    """A NetCDF of values with shape (times, rows, columns) and steps of eight days, written by GDAL."""
+def netcdf(
+    path: Path, values: np.ndarray, axis: str | None, units: str = "days since 2000-01-01", step: int = 8
+) -> Path:
+    """A NetCDF of values with shape (times, rows, columns) and equal steps, written by GDAL."""
     count, height, width = values.shape
     profile: dict[str, Any] = {"driver": "GTiff", "dtype": values.dtype, "crs": "EPSG:26914", "transform": UTM}
     with MemoryFile() as memory:
         with memory.open(count=count, height=height, width=width, **profile) as dataset:
             dataset.write(values)
             if axis:
-                steps = ",".join(str(8 * step) for step in range(count))
+                steps = ",".join(str(step * number) for number in range(count))
                 tags = {
                     "NETCDF_DIM_EXTRA": f"{{{axis}}}", f"NETCDF_DIM_{axis}_DEF": f"{{{count},6}}",
                     f"NETCDF_DIM_{axis}_VALUES": f"{{{steps}}}", f"{axis}#units": units,
@@ -98,7 +100,10 @@ def test_the_time_axis_of_a_netcdf_whatever_its_name(tmp_path: Path, axis: str) 
         np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), asset_id))[0], layer)
 
 
-def test_a_netcdf_with_invalid_time_units_is_refused(tmp_path: Path) -> None:
+def test_a_netcdf_with_invalid_times_is_refused(tmp_path: Path) -> None:
+    twice = netcdf(tmp_path / "b.nc", noise(2, 9, 12, dtype="int16"), "time", step=0)
+    with pytest.raises(IngestError, match=r"b\.nc has Band1 of 2000_01_01 twice: remove one of them"):
+        ingest(twice, tmp_path / "store", "M", dates_from_bands=True, bands=["Band1"])
     source = netcdf(tmp_path / "a.nc", noise(2, 9, 12, dtype="int16"), "time", "months since 2000-01-01")
     with pytest.raises(IngestError, match=r"units 'months since 2000-01-01' .* dates="):
         ingest(source, tmp_path / "store", "M", dates_from_bands=True)

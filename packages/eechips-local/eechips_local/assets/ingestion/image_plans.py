@@ -205,7 +205,10 @@ class ImagePlanner:
             for source, value in zip(
                 self._rasters.sources(subdataset, names=labels, **self._options), values, strict=True
             ):
-                series.setdefault(from_netcdf(value, units, calendar), []).append(self._renamed(source, name))
+                moment = from_netcdf(value, units, calendar)
+                if any(other.name == name for other in series.get(moment, ())):
+                    raise IngestError(f"{path} has {name} of {names_of_dates([moment])[0]} twice: remove one of them.")
+                series.setdefault(moment, []).append(self._renamed(source, name))
         if {len(sources) for sources in series.values()} != {len(chosen)}:
             raise IngestError(f"The variables of {path} have different dates: ingest them one by one with bands=….")
         return series
