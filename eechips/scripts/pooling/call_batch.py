@@ -7,8 +7,9 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
-from weakref import WeakSet
+from weakref import WeakKeyDictionary
 
 from eechips.errors import RecipeError
 from eechips.scripts.pooling.call_folder import CallResult
@@ -23,7 +24,7 @@ from eechips.scripts.pooling.changed_objects import (
 from eechips.scripts.pooling.original_pools import HOST, ORIGINALS, PoolHost
 from eechips.scripts.serialization import function_name, serialize
 
-_batches: WeakSet[CallBatch] = WeakSet()
+_batches: WeakKeyDictionary[CallBatch, None] = WeakKeyDictionary()  # in the order in which they were made
 
 
 class CallBatch:
@@ -37,8 +38,11 @@ class CallBatch:
     """
 
     def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], threads: int | None) -> None:
-        self._host, self._initializer, self._initargs = host, initializer, tuple(initargs)
-        self._threads = threads
+        self._host, self._threads = host, threads
+        self._initialization = {"initializer": initializer, "initargs": tuple(initargs)}
+        self._execute: Callable[..., list[CallResult]] = partial(
+            host.execute, shares=threads is not None, **self._initialization
+        )
         self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}
         self._added = 0
         self._executor: Any = None
@@ -46,7 +50,7 @@ class CallBatch:
         self._lost: dict[tuple[int, int], tuple[Any, LostChanges]] = {}
         self._passed: dict[int, tuple[Any, int]] = {}  # objects in arguments, and how many calls have them
         self._thread, self._added_before = (os.getpid(), threading.get_ident()), 0
-        _batches.add(self)
+        _batches[self] = None
 
     def add(
         self, call: Call, settle: Callable[[CallResult], None], started: concurrent.futures.Future[Any] | None = None
@@ -80,9 +84,7 @@ class CallBatch:
                 f"calls of {function_name(call.function)}() cannot be made in other processes: {obstacle}"
             )
         if self._executor is None:
-            self._executor = ORIGINALS["ThreadPoolExecutor"](
-                self._threads, initializer=self._initializer, initargs=self._initargs
-            )
+            self._executor = ORIGINALS["ThreadPoolExecutor"](self._threads, **self._initialization)
         self._host.note_unsent(function_name(call.function), obstacle)
         started: concurrent.futures.Future[Any] = self._executor.submit(call.function, *call.arguments, **call.keywords)
         return started
@@ -140,17 +142,7 @@ class CallBatch:
     ) -> list[CallResult]:
         """Return the results of calls, of which some have started in threads of this process."""
         deferred = [call for call, started in calls if started is None]
-        results = iter(
-            self._host.execute(
-                deferred,
-                initializer=self._initializer,
-                initargs=self._initargs,
-                shares=self._threads is not None,
-                in_any_order=in_any_order,
-            )
-            if deferred
-            else ()
-        )
+        results = iter(self._execute(deferred, in_any_order=in_any_order) if deferred else ())
         return [next(results) if started is None else _result(started) for _, started in calls]
 
     def _obstacle(self, call: Call) -> str:
