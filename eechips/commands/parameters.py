@@ -55,9 +55,7 @@ class Names(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
         """Return the names, without the spaces around them."""
-        if isinstance(value, tuple):
-            return value
-        return tuple(part.strip() for part in str(value).split(","))
+        return value if isinstance(value, tuple) else tuple(part.strip() for part in str(value).split(","))
 
 
 class Size(click.ParamType):  # type: ignore[type-arg]
@@ -144,9 +142,7 @@ class Metres(Number):
         """Return the metres."""
         text = str(value).strip().lower()
         try:
-            if text.endswith("m"):
-                return parse_distance("", text, may_be_zero=True)
-            return float(text)
+            return parse_distance("", text, may_be_zero=True) if text.endswith("m") else float(text)
         except (ValueError, UsageError):
             return self.fail(f"{value!r} is not a number of metres, such as 10 or 10m", param, ctx)
 

@@ -125,9 +125,7 @@ def _is_same_recipe(words: Sequence[str], info: Mapping[str, Any]) -> bool:
 
 def refused_options(words: Sequence[str]) -> list[str]:
     """Return the options of a recorded command that only its own user may set; its folder is that of the run."""
-    if words[1] == REBUILD:
-        return ["LOCKFILE"]
-    return refused_words(words[1:], ("out", "ledger"))
+    return ["LOCKFILE"] if words[1] == REBUILD else refused_words(words[1:], ("out", "ledger"))
 
 
 def recorded_words(run: Run, *, repeats: str | None = None) -> list[str]:

@@ -107,9 +107,7 @@ def settings(data: ReportData) -> Markup:
 
 def selection(data: ReportData) -> Markup | None:
     """Build the search box, which a script connects with the map, the chips, the histograms and the table."""
-    if not len(data.places):
-        return None
-    return fill("selection.html", what=data.noun)
+    return fill("selection.html", what=data.noun) if len(data.places) else None
 
 
 def histograms(data: ReportData) -> Markup | None:

@@ -173,9 +173,7 @@ def _smoothed(run: Run, tables: SeriesTables, bands: Sequence[str], smoothing: S
 
 def _dates(index: Any, step: int | None) -> pd.DatetimeIndex:
     days = pd.DatetimeIndex(index)
-    if step is None or not len(days):
-        return days
-    return pd.date_range(days[0], days[-1], freq=f"{step}D")
+    return days if step is None or not len(days) else pd.date_range(days[0], days[-1], freq=f"{step}D")
 
 
 def smooth_series(values: pd.Series[Any], dates: pd.DatetimeIndex, smoothing: Smoothing) -> NDArray[np.float64]:

@@ -230,9 +230,7 @@ def parse_window(text: str) -> dt.timedelta:
 def format_moment(milliseconds: float) -> str:
     """Format milliseconds since 1970 as ISO 8601, UTC: a date at midnight, else a date and time."""
     moment = dt.datetime.fromtimestamp(milliseconds / 1000, tz=dt.timezone.utc)
-    if moment.time() == dt.time():
-        return moment.date().isoformat()
-    return format_utc(milliseconds)
+    return moment.date().isoformat() if moment.time() == dt.time() else format_utc(milliseconds)
 
 
 def parse_moment(text: str) -> int:

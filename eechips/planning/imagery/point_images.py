@@ -158,9 +158,7 @@ def buffer_bounds(
 
 def _rows(points: Points, moments: Sequence[Moments] | None) -> _Rows:
     """Return points, with their dates if they have any."""
-    if moments is None:
-        return points
-    return [(*point, *when) for point, when in zip(points, moments, strict=True)]
+    return points if moments is None else [(*point, *when) for point, when in zip(points, moments, strict=True)]
 
 
 def _latest(collection: ee.ImageCollection, *, is_paired: bool) -> Callable[[Any], Any]:

@@ -124,6 +124,4 @@ def is_text(raw: bytes, codec: str) -> bool:
 
 def _gdal_name(codec: str) -> str:
     """Return GDAL's name of an encoding."""
-    if codec.startswith("iso8859-"):
-        return f"ISO-8859-{codec[8:]}"
-    return codec.upper()
+    return f"ISO-8859-{codec[8:]}" if codec.startswith("iso8859-") else codec.upper()

@@ -102,9 +102,7 @@ class BoundedParquet(pq.ParquetFile):  # type: ignore[misc]
             size += batch.nbytes
             _check(size, self._size, min(_MOST_WHOLE, _LEAST_WHOLE + _SHARE * self._size))
             batches.append(batch)
-        if not batches:
-            return super().read_row_groups([], names)
-        return pa.Table.from_batches(batches)
+        return pa.Table.from_batches(batches) if batches else super().read_row_groups([], names)
 
 
 class _CheckedFile(io.RawIOBase):
