@@ -82,6 +82,7 @@ def test_a_change_is_refused_unless_it_is_accepted_and_recorded_then() -> None:
     assert said in Path("out/report.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_advice_after_errors_of_the_code_retries_with_fixed_code() -> None:
     recipe = Path("recipe.py")
     recipe.write_text(RECIPE)

@@ -242,6 +242,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 def test_calls_that_leave_a_file_open_fail(demo_server: Server, tmp_path: Path) -> None:
     """Lines of all calls but the first of each worker were lost, with exit status 0."""
     script = tmp_path / "script.py"

@@ -92,6 +92,7 @@ def test_calls_with_queues_files_and_databases_are_made_in_the_script(demo_serve
     assert [unit["value"]["function"] for unit in open_run(tmp_path / "run").units["unit"]] == ["saved", "saved"]
 
 
+@pytest.mark.slow
 def test_an_error_of_such_a_call_is_one_of_the_script(demo_server: Server, tmp_path: Path) -> None:
     script = tmp_path / "fails.py"
     script.write_text(
