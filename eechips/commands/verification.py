@@ -23,6 +23,7 @@ from eechips.commands.fetching import find_command
 from eechips.commands.recorded_service import service_of_run
 from eechips.commands.retried_runs import as_recorded, recorded_words, require_trust
 from eechips.engine.config import RunConfig
+from eechips.engine.plans.plan_extension import continue_extended
 from eechips.engine.run import run as run_recipe
 from eechips.errors import StorageError, UsageError, ValidationError
 from eechips.files.abandoned_files import find_abandoned
@@ -158,7 +159,9 @@ def audit_run(
                 f"the recipe of {run.path} has changed since the run, or another version of eechips made it: what it"
                 " fetches now cannot be compared"
             )
-        config = dataclasses.replace(config, quiet=config.quiet or quiet)
+        config = dataclasses.replace(config, quiet=config.quiet or quiet, extend=False)
+        with Ledger(run.path / LEDGER_NAME, readonly=True) as ledger:
+            recipe = continue_extended(recipe, config, ledger)
         show(config)
         with temporary_folder() as folder:
             done = run_recipe(recipe, _audited(config, folder, len(units)), units=units)

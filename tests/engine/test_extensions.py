@@ -282,6 +282,7 @@ def test_extended_images_can_be_locked_and_rebuilt(demo_server: Server, tmp_path
     found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
     assert found.is_same
     assert digests(tmp_path / "again") == digests(run.path)
+    assert eechips.verify(run, refetch="100%") == []
 
 
 @pytest.mark.slow
@@ -290,7 +291,7 @@ def test_extended_images_can_be_locked_and_rebuilt(demo_server: Server, tmp_path
 def test_extended_tables_can_be_locked_and_rebuilt(
     demo_server: Server, tmp_path: Path, fields: str, output: str
 ) -> None:
-    """Units of the first plan have no dates of their own: the lockfile has those of that plan."""
+    """Units of the first plan have no dates of their own: lockfile and audit have those of that plan."""
     options: dict[str, Any] = {"command": "timeseries", "regions": fields, "bands": "B4", "start": START}
     options["output"] = output
     fetch(demo_server, tmp_path / "run", end="2020-06-08", **options)
@@ -299,5 +300,6 @@ def test_extended_tables_can_be_locked_and_rebuilt(
     found = eechips.rebuild(lockfile, tmp_path / "again", endpoint=demo_server.url, executor="threads", quiet=True)
     assert (found.is_same, found.other_expressions) == (True, 0)
     assert digests(tmp_path / "again") == digests(run.path)
+    assert eechips.verify(run, refetch="100%") == []
     again = found.run.info["extensions"]
     assert [{**part, "command": ""} for part in run.info["extensions"]] == again
