@@ -163,9 +163,11 @@ class QuotaSharing:
         while not self._done.wait(self._quota.pause):
             try:
                 self._quota.step()
+                self._problem = None
             except (EechipsError, OSError) as error:
-                self._problem = redact(str(error))
-                _log.debug("The records of the shared quota cannot be exchanged: %s", self._problem)
+                problem = redact(str(error))
+                self._problem = self._problem or problem  # texts of a store have durations: one notice, not one a step
+                _log.debug("The records of the shared quota cannot be exchanged: %s", problem)
 
 
 @contextlib.contextmanager
