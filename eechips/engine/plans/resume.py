@@ -24,6 +24,7 @@ from eechips.manifest.exclusions import EXCLUSIONS, REPLACED, remove_excluded_fi
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import Run
 from eechips.manifest.run_signature import is_own
+from eechips.manifest.run_status import OUTSIDE_FILES
 from eechips.manifest.sqlite.ledger_queries import read_dropped, read_files
 from eechips.manifest.untrusted_run import check_paths, check_values
 from eechips.manifest.withheld_files import restore
@@ -83,6 +84,8 @@ class EarlierRun:
         """Remove files that an interrupted run has left: excluded, or not recorded."""
         if self._components.is_interactive:
             restore(self._config.out, replaces=False)  # files of a script that was killed
+            if OUTSIDE_FILES not in self._ledger.meta():  # before its end, so its own removals are not recorded
+                self.files.release_removed()
         remove_excluded_files(self._ledger, self._components.store)
         remove_uncommitted_files(self._ledger, self._components.store)
 

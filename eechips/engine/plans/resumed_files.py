@@ -67,6 +67,17 @@ class ResumedFiles:
             self.note()
         return list(reasons)
 
+    def release_removed(self) -> None:
+        """Take files that are gone from a script's calls: it may have removed them, and leave out these calls.
+
+        Calls that lack their first file are made again if the script repeats them.
+        """
+        there = self._list(file.name for file in read_files(self._ledger.database))
+        gone = [(file.position, file.name) for file in read_files(self._ledger.database) if file.name not in there]
+        firsts = dict(self._ledger.rows(("position", "file"))) if gone else {}
+        released = {position for position, name in gone if firsts[position] == name}
+        self._ledger.release(*(name for position, name in gone if position in released))
+
     def is_assembled(self, assembled_files: Iterable[Mapping[str, Any]]) -> bool:
         """Return whether assembled files are the recorded ones: path, bytes and SHA-256 of each."""
         wanted = {str(recorded["file"]): recorded for recorded in assembled_files}
