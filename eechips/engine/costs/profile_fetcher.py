@@ -182,9 +182,7 @@ class ProfileFetcher:
                 return dict(zip(batch, fetch_profiles(self._transport, batch), strict=True))
             except PermanentError as error:
                 half = len(batch) // 2
-                if half:
-                    return self._fetch(batch[:half]) | self._fetch(batch[half:])
-                return self._give_up(batch, error)
+                return self._fetch(batch[:half]) | self._fetch(batch[half:]) if half else self._give_up(batch, error)
             except (TransientError, Stopped) as error:
                 if not left or self._transport.is_spent:
                     return self._give_up(batch, error)

@@ -216,9 +216,7 @@ def is_assembled(recipe: Recipe, ledger: Ledger, files: ResumedFiles) -> bool:
         return True
     meta = ledger.meta()
     assembled = meta.get(ASSEMBLED)
-    if assembled is None or meta.get(ASSEMBLY) != assembly_of(recipe):
-        return False
-    return files.is_assembled(assembled)
+    return assembled is not None and meta.get(ASSEMBLY) == assembly_of(recipe) and files.is_assembled(assembled)
 
 
 def assemble(recipe: Recipe, ledger: Ledger, folder: Path, store: Store, *, quiet: bool = False) -> None:

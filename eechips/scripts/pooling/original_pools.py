@@ -111,9 +111,7 @@ class Hosted(metaclass=_Replacement):
 
     def __new__(cls, *args: Any, **options: Any) -> Any:
         """Return a pool of the run, or an original."""
-        if not is_hosted(sys._getframe(1)):
-            return _open_original(cls._original, args, options)
-        return super().__new__(cls)
+        return super().__new__(cls) if is_hosted(sys._getframe(1)) else _open_original(cls._original, args, options)
 
 
 def _open_original(name: str, args: tuple[Any, ...], options: dict[str, Any]) -> Any:

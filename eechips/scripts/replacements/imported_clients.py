@@ -59,9 +59,7 @@ def attach_httpx(observer: Observer, httpx: Any) -> None:
         return respond
 
     def handle_request(transport: Any, request: Any) -> Any:
-        if not observer.concerns(str(request.url)):
-            return send(transport, request)
-        return sending(request, request.read())()
+        return sending(request, request.read())() if observer.concerns(str(request.url)) else send(transport, request)
 
     async def handle_async_request(transport: Any, request: Any) -> Any:
         if not observer.concerns(str(request.url)):
