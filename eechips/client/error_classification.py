@@ -380,8 +380,8 @@ def _classify_transport(error: BaseException) -> EechipsError | None:
     if isinstance(error, timeouts) and not isinstance(error, urllib3.exceptions.NewConnectionError):
         return TransientError(f"time-out: {_name(error)}")
     if isinstance(error, transport):
-        proxies = (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError)
-        return TransientError(f"connection {'to the proxy ' * isinstance(error, proxies)}failed: {_name(error)}")
+        is_of_proxy = isinstance(error, (requests.exceptions.ProxyError, urllib3.exceptions.ProxyError))
+        return TransientError(f"connection{' to the proxy' if is_of_proxy else ''} failed: {_name(error)}")
     return None
 
 

@@ -291,7 +291,7 @@ def test_extended_images_can_be_locked_and_rebuilt(demo_server: Server, tmp_path
 def test_extended_tables_can_be_locked_and_rebuilt(
     demo_server: Server, tmp_path: Path, fields: str, output: str
 ) -> None:
-    """Units of the first plan have no dates of their own: lockfile and audit have those of that plan."""
+    """A lockfile and an audit take the dates of the first plan for its units, which record none."""
     options: dict[str, Any] = {"command": "timeseries", "regions": fields, "bands": "B4", "start": START}
     options["output"] = output
     fetch(demo_server, tmp_path / "run", end="2020-06-08", **options)

@@ -132,7 +132,7 @@ def local(files: Path) -> Path:
     names = [{"name": name} for name in ("Red", "Green", "Blue", "Alpha")]
     shutil.copy(files / "rgba.tif", files / "rgb n.tif")
     items = [
-        scene("naip", {"told": {**rgba, "href": f"{files}/rgb%20n.tif", "eo:bands": [*names[:3], {"name": "NIR"}]}}),
+        scene("naip", {"image": {**rgba, "href": f"{files}/rgb%20n.tif", "eo:bands": [*names[:3], {"name": "NIR"}]}}),
         scene("rgba", {"told": {**rgba, "eo:bands": names}, "plain": rgba}),
         scene("masked", {"red": {**wrong, "href": str(masked)}}),
         scene("upper", {"red": {**wrong, "href": str(upper)}}),

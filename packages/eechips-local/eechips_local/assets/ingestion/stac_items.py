@@ -175,7 +175,10 @@ def _local(href: str, document: Path) -> Path:
 
 
 def _names(key: str, asset: Mapping[str, Any]) -> set[str]:
-    """Return names of the bands of an asset, also those of a composite beside its parts, and of bands without names."""
+    """Return the names by which the bands of an asset can be chosen: ``B04``, or with the asset's key ``visual_B04``.
+
+    Bands without a name have their number instead.
+    """
     bands = item_metadata.bands_of(asset)
     own = [str(band.get("name") or number) for number, band in enumerate(bands, start=1)]
     return {*own, *(f"{key}_{name}" for name in own)}
