@@ -59,7 +59,7 @@ def test_valid_items_are_unchanged(box: tuple[float, ...]) -> None:
         (changed(geometry=polygon((0, 80), (1, 80), (1, 91))), "bad geometry"),
         (changed(geometry={"type": "Point", "coordinates": ["a", "b"]}), "bad geometry"),
         (changed(properties={}), "no date"),
-        (changed(properties={"datetime": None, "start_datetime": "2020-01-01T00:00:00Z"}), "no date"),
+        (changed(properties={"datetime": None, "end_datetime": "2020-01-01T00:00:00Z"}), "no date"),
         (changed(properties={"datetime": "soon"}), "no date"),
         (changed(properties={"datetime": 1577836800}), "no date"),
         *(
@@ -189,6 +189,7 @@ SQUARE = [[[8, 50], [8.5, 50], [8.5, 50.5], [8, 50.5], [8, 50]]]
             [],
             {"start_datetime": "2020-01-01T01:00:00+02:00"},
         ),
+        (changed(properties={"start_datetime": "2020-01-01"}), ["date"], {"datetime": "2020-01-01T00:00:00Z"}),
         (changed(properties={"datetime": DATE, "created": "soon", "updated": 5}), ["date"], {"created": None}),
         (changed(properties={"datetime": DATE, "id": 1, "bbox": 2}), ["properties left out"], {"id": "a"}),
         (changed(foo=1, bar=2), ["members left out"], {"id": "a"}),

@@ -226,6 +226,10 @@ def _properties(item: dict[str, Any], mended: list[str]) -> None:
                 mended.append("date")
     start, end = properties.get("start_datetime"), properties.get("end_datetime")
     if properties.get("datetime") is None and not (start and end):
+        if start:  # an end that nothing states
+            item["properties"] = {**properties, "datetime": start}
+            mended.append("date")
+            return
         raise InvalidItemError("no date", "the item has neither datetime nor start_datetime and end_datetime")
     if start and end and (start > end or not start[-1] == end[-1] == "Z") and _instant(start) > _instant(end):
         item["properties"] = {**properties, "start_datetime": end, "end_datetime": start}

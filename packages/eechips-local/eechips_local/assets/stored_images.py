@@ -19,7 +19,7 @@ from eechips_local.assets.ingestion.remote_rasters import ALONE, RefusedFile, Re
 from eechips_local.assets.store_files import size_of
 from eechips_local.assets.store_index import StoreIndex
 from eechips_local.evaluation.asset_model import BandInfo, ImageAsset, PixelType, Query, RasterSource
-from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster, is_alpha_name
+from eechips_local.pixels.file_source import DatasetPool, FileSource, OpenRaster, PoolKey, is_alpha_name
 from eechips_local.pixels.grids.pixel_grid import PixelGrid
 
 # Files on web servers that a process keeps open.
@@ -39,7 +39,7 @@ class StorePool(DatasetPool):
     GDAL would take overviews, masks and metadata from files beside it, and follow where links or metadata lead.
     """
 
-    def _open(self, key: tuple[str, int]) -> OpenRaster:
+    def _open(self, key: PoolKey) -> OpenRaster:
         with rasterio.Env(**ALONE):
             return super()._open(key)
 
@@ -65,13 +65,14 @@ class StoreFiles:
         levels: tuple[int, ...],
         nodata: tuple[tuple[int, float], ...],
         data: frozenset[int],
+        declared: tuple[PixelGrid, PixelType],
     ) -> RasterSource:
         """Return the raster of an image, which is not opened yet."""
         if not is_remote(href):
-            return FileSource(f"{self._root}/{href}", levels, self._local, nodata, data)
+            return FileSource(f"{self._root}/{href}", levels, self._local, nodata, data, declared)
         if self._remote is None:
             return RefusedFile(asset_id, href, levels)
-        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote, nodata, data))
+        return RemoteFile(href, FileSource(gdal_name(href), levels, self._remote, nodata, data, declared))
 
     def size(self, hrefs: Sequence[str]) -> int | None:
         """Return the bytes of files; None where some are on web servers, or none is there."""
@@ -130,7 +131,8 @@ def load_image(row: IndexRow, files: StoreFiles) -> ImageAsset:
         shared, places, strict=True
     ):
         grid = PixelGrid(crs, Affine(a, b, c, d, e, f), width, height)
-        located.append((pixel_type, grid, files.source(row.id, href, levels, nodata, data), keeps_extent))
+        source = files.source(row.id, href, levels, nodata, data, (grid, pixel_type))
+        located.append((pixel_type, grid, source, keeps_extent))
     properties["system:index"] = row.id.rpartition("/")[2]
     if (size := files.size([href for href, *_ in places])) is not None:
         properties[SIZE] = size

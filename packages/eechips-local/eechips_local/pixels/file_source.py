@@ -17,17 +17,24 @@ from typing import Any, Generic, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 import rasterio
+from affine import Affine
 from rasterio.enums import MaskFlags
 from rasterio.env import ensure_env_with_credentials
 from rasterio.errors import RasterioIOError
 from rasterio.io import DatasetReader
 
-from eechips_local.evaluation.asset_model import PixelWindow
+from eechips_local.evaluation.asset_model import PixelType, PixelWindow
+from eechips_local.pixels.grids.pixel_grid import PixelGrid
 from eechips_local.pixels.half_floats import held_values
+from eechips_local.protocol.request_errors import InvalidError
 
 _KeyT = TypeVar("_KeyT")
 _HandleT = TypeVar("_HandleT")
 _SMALL_BYTES = 32 << 10
+_NEAR = 1e-3  # pixels by which a declared grid may be off: items round their numbers
+
+PoolKey = tuple[str, int, int]
+"""Path, level, and when the file was written, in nanoseconds."""
 
 DRIVERS = ("GTiff", "JP2OpenJPEG")
 """GDAL's names of the formats that are read: GeoTIFF, and JPEG 2000, which Sentinel-2 comes as. Others (VRT, WMS) would
@@ -191,12 +198,16 @@ class OpenRaster(Protocol):
     Attributes:
         width: columns.
         height: rows.
+        transform: of these pixels.
+        dtype: numpy name of the first band's type.
         nodata: the file's nodata value of each band, or None.
         alpha: index of the band that masks the others; None if there is none.
     """
 
     width: int
     height: int
+    transform: Affine
+    dtype: str
     nodata: Sequence[float | None]
     alpha: int | None
 
@@ -215,6 +226,7 @@ class _DatasetFile:
     def __init__(self, dataset: DatasetReader) -> None:
         self.dataset = dataset
         self.width, self.height = int(dataset.width), int(dataset.height)
+        self.transform, self.dtype = dataset.transform, dataset.dtypes[0]
         self._flags = [frozenset(flags) for flags in dataset.mask_flag_enums]
         self.nodata: Sequence[float | None] = dataset.nodatavals
         self.alpha = dataset.count - 1 if dataset.count > 1 and MaskFlags.alpha in self._flags[0] else None
@@ -245,6 +257,7 @@ class _Decoded:
         self._values = values
         self._valid = valid
         self.nodata, self.alpha = file.nodata, file.alpha
+        self.transform, self.dtype = file.transform, file.dtype
         _, self.height, self.width = values.shape
 
     def read(self, bands: Sequence[int], window: PixelWindow) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -268,7 +281,7 @@ class DatasetPool:
     def __init__(self, limit: int = 256, root: str | None = None) -> None:
         self.limit = limit
         self.root = root
-        self._handles: HandlePool[tuple[str, int], OpenRaster] = HandlePool(
+        self._handles: HandlePool[PoolKey, OpenRaster] = HandlePool(
             self._open, lambda raster: raster.close(), limit, _cost
         )
 
@@ -276,8 +289,11 @@ class DatasetPool:
         return DatasetPool, (self.limit, self.root)
 
     def lease(self, path: str, level: int) -> AbstractContextManager[OpenRaster]:
-        """Return a context manager that gives the dataset of one pyramid level, 0 being full resolution."""
-        return self._handles.lease((path, level))
+        """Return a context manager that gives the dataset of one pyramid level, 0 being full resolution.
+
+        A file below ``root`` that was written since it was opened, as one that is linked may be, is opened again.
+        """
+        return self._handles.lease((path, level, 0 if self.root is None else _last_change(path)))
 
     def clear(self) -> None:
         """Close every idle dataset."""
@@ -286,8 +302,8 @@ class DatasetPool:
     def __len__(self) -> int:
         return len(self._handles)
 
-    def _open(self, key: tuple[str, int]) -> OpenRaster:
-        path, level = key
+    def _open(self, key: PoolKey) -> OpenRaster:
+        path, level, _ = key
         if self.root is not None:
             real, root = os.path.realpath(path), os.path.realpath(self.root)
             if os.path.commonpath([real, root]) != root:
@@ -301,6 +317,14 @@ class DatasetPool:
             return _Decoded(*file.read(bands, PixelWindow(0, 0, file.width, file.height)), file)
         finally:
             file.close()
+
+
+def _last_change(path: str) -> int:
+    """Return when a file was written, in nanoseconds; 0 where there is none, as whoever opens it will say."""
+    try:
+        return os.stat(path).st_mtime_ns  # noqa: PTH116 - for each read
+    except OSError:
+        return 0
 
 
 def _cost(raster: OpenRaster) -> float:
@@ -319,6 +343,7 @@ class FileSource:
         nodata: indexes of bands, and the nodata values that others declare of them; these count where the file itself
             has none.
         data: indexes of bands that mask no others, although the file calls one alpha; see :func:`is_alpha_name`.
+        declared: grid and type that the file must have; None to take what is there.
     """
 
     path: str
@@ -326,6 +351,7 @@ class FileSource:
     pool: DatasetPool = field(default_factory=DatasetPool, repr=False, compare=False)
     nodata: tuple[tuple[int, float], ...] = ()
     data: frozenset[int] = frozenset()
+    declared: tuple[PixelGrid, PixelType] | None = None
 
     @classmethod
     def open(cls, path: str | os.PathLike[str], pool: DatasetPool | None = None) -> FileSource:
@@ -352,8 +378,11 @@ class FileSource:
 
         Raises:
             ValueError: if the window reaches outside the level.
+            InvalidError: if the file is another one than is declared.
         """
         with self.pool.lease(self.path, level) as raster:
+            if self.declared is not None and level == 0:
+                self._check(raster, *self.declared)
             last_column, last_row = window.column + window.width, window.row + window.height
             if min(window.column, window.row) < 0 or last_column > raster.width or last_row > raster.height:
                 raise ValueError(f"{window} reaches outside {raster.width}x{raster.height} pixels (level {level})")
@@ -366,3 +395,18 @@ class FileSource:
                 if nodata is not None and raster.nodata[band] is None:
                     valid[position] &= ~np.isnan(values[position]) if np.isnan(nodata) else values[position] != nodata
             return values, valid
+
+    def _check(self, raster: OpenRaster, grid: PixelGrid, pixel_type: PixelType) -> None:
+        """Raise InvalidError if a file is not what is declared: one that is linked may have been written anew."""
+        own = PixelGrid(grid.crs, raster.transform, raster.width, raster.height)
+        is_placed = own.transform != Affine.identity()
+        if (
+            own.shape != grid.shape
+            or PixelType.of(raster.dtype) != pixel_type
+            or (is_placed and not grid.lies_on(own, _NEAR))
+        ):
+            raise InvalidError(
+                f"{self.path.rpartition('/')[2]} was replaced after it was ingested, or differs from its item: it has "
+                f"{own.width}x{own.height} pixels of {raster.dtype} from {own.transform.c}, {own.transform.f}. "
+                "Ingest it again."
+            )

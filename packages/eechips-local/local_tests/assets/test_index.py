@@ -244,8 +244,8 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
     item = {
         "type": "Feature", "stac_version": "1.0.0", "id": "S2A_1", "geometry": None, "bbox": [1, 2, 3, 4],
         "properties": {"datetime": "2020-01-01T00:00:00.0240000Z", "eo:cloud_cover": 3, "mgrs": "33UUU",
-                       "proj:epsg": 32633, "proj:shape": [5, 6],
-                       "proj:transform": [10, 0, 300000, 0, -10, 5800000, 0, 0, 1]},
+                       "proj:epsg": 32614, "proj:shape": [5, 6],
+                       "proj:transform": [5, 0, 485900, 0, -5, 5209247, 0, 0, 1]},
         "assets": {
             "B02": {"href": "B02.tif", "roles": ["data"], "eo:bands": [{"name": "blue"}],
                     "raster:bands": [{"data_type": "uint16", "nodata": 0, "scale": 0.0001}]},
@@ -288,7 +288,7 @@ def test_items_of_others_are_served(tmp_path: Path) -> None:
         "system:asset_size": sum(file.stat().st_size for file in (tmp_path / "s2").glob("B0?.tif")),
     }  # fmt: skip
     band = found.bands[0]
-    assert (band.name, band.grid.crs, band.grid.width, band.pixel_type.maximum) == ("blue", "EPSG:32633", 6, 65535)
+    assert (band.name, band.grid.crs, band.grid.width, band.pixel_type.maximum) == ("blue", "EPSG:32614", 6, 65535)
     assert found.footprint.bounds == (1, 2, 3, 4)
 
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FilePath = str | os.PathLike[str]
 _INTEGER = re.compile(r"[+-]?\d+")
 _FLOAT = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_PACKED = (".gz", ".tgz", ".bz2", ".xz", ".tar", ".7z", ".rar")
 _RESERVED = ("system:index", "system:footprint", "system:id", "system:version")
 POLICIES = {"mean": "average", "sample": "nearest", "mode": "mode"}
 """Resampling of pyramids, by Earth Engine's names of policies."""
@@ -365,8 +366,9 @@ def _is_raster(rasters: RasterFiles, path: Path) -> bool:
         from eechips_local.assets.ingestion.vector_files import is_vector
 
         if path.suffix.lower() in (".tif", ".tiff") or not is_vector(path):
+            cure = " Unpack it first." if path.suffix.lower() in _PACKED else ""
             raise UnreadableFileError(
-                f"{path} is neither a raster nor a vector file that GDAL reads: {error}"
+                f"{path} is neither a raster nor a vector file that GDAL reads: {error}{cure}"
             ) from error
         return False
     return True

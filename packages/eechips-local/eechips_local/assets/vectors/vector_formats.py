@@ -155,7 +155,11 @@ def unpack(path: Path, into: Path, limits: Limits) -> Path:
             if len(data) != 1:
                 there = ", ".join(sorted(data or shown)[:3])[:200] or "nothing"
                 what = f"{len(data)} vector files" if data else "no vector file"
-                cure = "unpack it, and name one of them" if data else f"it may hold {READ.rpartition(', or')[0]}"
+                cure = (
+                    "unpack it, and name one of them"
+                    if data
+                    else f"unpack rasters; it may hold {READ.rpartition(', or')[0]}"
+                )
                 raise RefusedFileError(f"the archive holds {what} ({there}): {cure}")
             suffix = Path(data[0]).suffix
             stem = data[0][: -len(suffix)]
