@@ -198,8 +198,8 @@ class OpenRaster(Protocol):
     Attributes:
         width: columns.
         height: rows.
-        transform: of these pixels.
-        dtype: numpy name of the first band's type.
+        transform: pixel corners to coordinates.
+        dtype: numpy name of the type of the first band.
         nodata: the file's nodata value of each band, or None.
         alpha: index of the band that masks the others; None if there is none.
     """
