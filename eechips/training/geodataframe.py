@@ -92,7 +92,7 @@ def _units(run: Run) -> geopandas.GeoDataFrame:
     _join(frame, [unit if isinstance(unit, dict) else {} for unit in frame["unit"]])
     frame.insert(1, "path", _paths(run, frame["file"]))
     if (run.path / quality_table.QUALITY_NAME).is_file():
-        flags_of = dict(quality_table.flags(run.path))
+        flags_of = quality_table.flags(run.path)
         frame.insert(1, "flags", [flags_of.get(identifier) for identifier in frame["id"]])
     _insert_splits(frame, run)
     columns = zip(*(frame[name] for name in ("unit", "crs", "transform", "width", "height")), strict=True)

@@ -362,7 +362,7 @@ def _with_findings(folder: Path, units: Any) -> Any:
     """Return the units with their splits and flags, if the run was split or checked."""
     ids = units["id"].to_pylist()
     split = dict(split_table.read(folder)) if (folder / split_table.SPLITS_NAME).is_file() else {}
-    flags = dict(quality_table.flags(folder)) if (folder / quality_table.QUALITY_NAME).is_file() else {}
+    flags = quality_table.flags(folder) if (folder / quality_table.QUALITY_NAME).is_file() else {}
     units = units.append_column("split", pa.array([split.get(i) for i in ids], type=pa.string()))
     return units.append_column("flags", pa.array([flags.get(i) for i in ids], type=pa.list_(pa.string())))
 

@@ -164,7 +164,7 @@ def test_flags_are_stored_beside_the_manifest(folder: Path) -> None:
     assert frame.loc[19, "offset"] == pytest.approx(0.7)
     assert frame.loc[17, ["sha256", "pixels", "mean"]].isna().all()
     assert [sample.flags for sample in read_samples(folder)][7:10] == [("constant",), (), ("saturated",)]
-    assert quality_table.flags(folder).iloc[9] == ["saturated"]
+    assert list(quality_table.flags(folder).values())[9] == ["saturated"]
     assert quality_table.options(folder)["most_black"] == 0.7
 
 

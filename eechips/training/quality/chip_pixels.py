@@ -23,10 +23,12 @@ class ChipPixels:
     Attributes:
         values: (bands, rows, columns), as the file has them.
         valid: (rows, columns): false where a pixel is masked, and its values mean nothing.
+        place: the file's own crs, of rasterio, and transform; None if it has no crs.
     """
 
     values: npt.NDArray[Any]
     valid: npt.NDArray[np.bool_]
+    place: tuple[Any, tuple[float, ...]] | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -67,7 +69,8 @@ def decode(data: bytes, suffix: str) -> ChipPixels:
         values = source.read()
         valid = source.dataset_mask() != 0 if known.has_mask else _all_valid(values)
         has_alpha = known.is_picture and len(values) in (2, 4)
-        return ChipPixels(values[:-1] if has_alpha else values, valid)
+        place = None if source.crs is None else (source.crs, tuple(source.transform)[:6])
+        return ChipPixels(values[:-1] if has_alpha else values, valid, place)
 
 
 def decode_frames(data: bytes, suffix: str, count: int) -> list[ChipPixels]:

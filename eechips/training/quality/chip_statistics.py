@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from eechips.datasets.quality_bands import HALF, BitField, MaskSource, list_mask_sources
 from eechips.errors import ValidationError
-from eechips.formats.raster import check_crs, decoding
+from eechips.formats.raster import check_crs
 from eechips.training.quality.chip_pixels import ChipPixels, decode
 from eechips.training.quality.class_weights import MOST_KINDS
 from eechips.training.sample import SampleFile
@@ -90,7 +90,7 @@ def compute_statistics(data: bytes, file: SampleFile, datasets: Sequence[str]) -
         **_statistics(known),
         valid_fraction=float(np.count_nonzero(valid) / valid.size),
         cloud_fraction=clouds,
-        offset=_offset(data, file),
+        offset=_offset(pixels, file),
         pixels=_digest(pixels),
         dhash=_dhash(values, valid),
     )
@@ -165,18 +165,16 @@ def _dhash(values: npt.NDArray[Any], valid: npt.NDArray[np.bool_]) -> str | None
     return np.packbits(np.concatenate([across.ravel(), down.ravel()])).tobytes().hex()
 
 
-def _offset(data: bytes, file: SampleFile) -> float | None:
+def _offset(pixels: ChipPixels, file: SampleFile) -> float | None:
     """Return the distance between a GeoTIFF's grid and the manifest's, in pixels."""
-    if file.suffix not in ("tif", "tiff") or file.crs is None or file.transform is None:
+    if file.suffix not in ("tif", "tiff") or file.crs is None or file.transform is None or pixels.place is None:
         return None
-    with decoding(data, "GTiff") as source:
-        if source.crs is None:
-            return None
-        own, crs, width, height = tuple(source.transform)[:6], source.crs, source.width, source.height
+    crs, own = pixels.place
     try:
         check_crs(file.crs, crs)
     except ValidationError:
         return float("inf")
+    height, width = pixels.valid.shape
     return offset(file.transform, own, width, height)
 
 

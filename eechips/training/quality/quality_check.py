@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,7 @@ def check(run: Run | str | Path, **options: Any) -> QualityReport:
     unchecked = _unchecked(files, region is not None, info, chosen.bits)
     report = QualityReport(samples.run, _frame(files), count, unchecked)
     quality_table.write(samples.run.path, report.files, _recorded(chosen, ignored), started)
-    flags = quality_table.flags(samples.run.path)
-    add_findings(samples.run, "flags", dict(zip(map(str, flags.index), flags, strict=True)))
+    add_findings(samples.run, "flags", quality_table.flags(samples.run.path))
     return report
 
 
@@ -206,7 +205,7 @@ class _Reader:
 
 
 def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
-    nothing = asdict(ChipStatistics())
+    nothing, names = ChipStatistics(), [field.name for field in fields(ChipStatistics)]
     rows = [
         {
             "id": checked.id,
@@ -216,7 +215,7 @@ def _frame(files: Sequence[CheckedFile]) -> pd.DataFrame:
             "sha256": checked.sha256,
             "flags": checked.flags,
             "duplicate_of": checked.duplicate_of,
-            **(nothing if checked.measures is None else asdict(checked.measures)),
+            **{name: getattr(checked.measures or nothing, name) for name in names},
         }
         for checked in files
     ]

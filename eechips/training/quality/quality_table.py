@@ -62,15 +62,17 @@ def read(folder: str | Path) -> pd.DataFrame:
         return frame
 
 
-def flags(folder: str | Path) -> pd.Series[list[str]]:
+def flags(folder: str | Path) -> dict[str, list[str]]:
     """Read the sorted flags of the files of every checked unit, by its id.
 
     Raises:
         UsageError: if the run was not checked.
     """
     frame = read(folder)
-    grouped = frame.groupby("id", sort=False)["flags"]
-    return grouped.agg(lambda lists: sorted({flag for file_flags in lists for flag in file_flags}))
+    flags_of: dict[str, set[str]] = {}
+    for identifier, names in zip(frame["id"], frame["flags"], strict=True):
+        flags_of.setdefault(identifier, set()).update(names)
+    return {identifier: sorted(names) for identifier, names in flags_of.items()}
 
 
 def options(folder: str | Path) -> dict[str, Any]:
