@@ -97,9 +97,7 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
-    out: str | Path | None = None,
     dry_run: Literal[True],
-    check: Literal[False] = False,
     **keywords: Any,
 ) -> Estimate: ...
 @overload
@@ -109,8 +107,6 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
-    out: str | Path | None = None,
-    dry_run: Literal[False] = False,
     check: Literal[True],
     **keywords: Any,
 ) -> RecipeCheck: ...

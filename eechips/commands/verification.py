@@ -207,7 +207,8 @@ def _recorded_recipe(
     words = recorded_words(run)
     with as_recorded(words, run, ask or partial(require_trust, trust=trust)) as again:
         if not isinstance(again.command, FetchCommand):
-            raise UsageError(f"{run.path} was made by `eechips {words[1]}`: its units are not fetched one by one")
+            rebuild = shlex.join(["eechips", "rebuild", words[2], "DIR", "--compare-with", str(run.path)])
+            raise UsageError(f"{run.path} is a rebuilt run, which another rebuild audits: {rebuild}")
         again.params["dry_run"] = False
         yield again.command.receive(again)
 

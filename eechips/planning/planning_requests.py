@@ -274,7 +274,8 @@ def is_served(asset_id: str) -> bool:
 def local_hint(error: ee.EEException) -> str:
     """Return the sentences that a local Earth Engine adds to its message about a missing asset; else ""."""
     match = _LOCAL_HINT.search(str(error))
-    return match[1].replace("(--demo)", "(--local, without --archive)") if match else ""
+    hint = match[1].replace("(--demo)", "(--local, without --archive)") if match else ""
+    return re.sub(r"\beechips-local (?=serve\b|assets\b)", "eechips ", hint)
 
 
 def missing_table_reason(error: ee.EEException) -> str:

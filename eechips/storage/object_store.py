@@ -269,4 +269,5 @@ class ObjectStore:
             with self._translating(f"list {self.url}"):
                 yield
         except (TransientError, StorageError) as error:
-            raise ConfigurationError(str(error)) from error
+            again = ". The same command tries again" if isinstance(error, TransientError) else ""
+            raise ConfigurationError(f"{error}{again}") from error

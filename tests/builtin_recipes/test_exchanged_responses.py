@@ -129,14 +129,23 @@ def reverse(table: dict[str, Any]) -> dict[str, Any]:
     return {**table, "features": table["features"][::-1]}
 
 
+def lose_value(table: dict[str, Any]) -> dict[str, Any]:
+    for row in (feature["properties"] for feature in table["features"]):
+        row.pop("red", None)
+        row |= {"cells": [[cell[0], None, *cell[2:]] for cell in row["cells"]]} if "cells" in row else {}
+    return table
+
+
 @pytest.mark.parametrize(
     ("alter", "options", "message"),
     [
         (lose_last, {}, "3 rows of a table of 4 came back: a cache or proxy"),
+        (lose_value, {}, "the response has no red of pixels that have data"),
         *(
             pytest.param(*each, marks=pytest.mark.slow)
             for each in (
                 (reverse, {}, "the rows of the response are not in the order of their dates"),
+                (lose_value, {"output": "one"}, "the response has no red of pixels that have data"),
                 (lose_last, {"output": "one"}, "3 rows of a table of 4 came back: a cache or proxy"),
                 (lose_last, {"of_points": True}, "3 rows of a table of 4 came back: a cache or proxy"),
                 (lose_last, PERIODS, "2 rows of a table of 3 came back: a cache or proxy"),

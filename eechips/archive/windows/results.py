@@ -157,5 +157,4 @@ def _piece(settled: CompletedUnit) -> MosaicPart:
         record.transform or "[]"
     ) != list(location.transform):
         raise StorageError(f"{path} does not lie in its window: remove it, and run the command again")
-    facts = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
-    return MosaicPart(layout, window, path, *facts)
+    return MosaicPart(layout, window, path, record)

@@ -271,7 +271,7 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
         if about.kind == "collection":
             if region is None:
                 raise UsageError(f"{self.source.dataset_id} is a collection: give `roi` or `regions`")
-            return about
+            return about if self.options.end is not None else self._without_later(about, region)
         for name in ("start", "end"):
             if getattr(self.options, name):
                 raise UsageError(f"{self.source.dataset_id} is a single image: `{name}` is for collections")
@@ -280,6 +280,14 @@ class MosaicRecipe(BuiltinRecipe[MosaicOptions]):
                 f"{self.source.dataset_id} is a single image: there is nothing to make a {self.options.reducer} of"
             )
         return about
+
+    def _without_later(self, about: asset_metadata.AssetMetadata, region: ee.Geometry) -> asset_metadata.AssetMetadata:
+        """Leave out images later than the latest of today: windows of resumed runs would have others than the first."""
+        images = asset_metadata.filter_images(about.id, about.kind, self.options.start, None, about.tests)
+        images, time = images.filterBounds(region), "system:time_start"
+        asked: Any = ee.List([images.aggregate_max(time), images.aggregate_count(time), images.size()])
+        last, timed, count = asked.getInfo()
+        return replace(about, tests=(*about.tests, *([PropertyFilter(time, "<=", (last,))] if timed == count else ())))
 
     def _places(
         self, about: asset_metadata.AssetMetadata, band: asset_metadata.Band, tests: tuple[PropertyFilter, ...]

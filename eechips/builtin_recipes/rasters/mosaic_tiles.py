@@ -24,6 +24,7 @@ from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.formats import mosaic_cog
 from eechips.geo.grid import Grid, Window, service_crs
+from eechips.manifest.sqlite.unit_record import Record
 from eechips.planning import asset_metadata
 from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.imagery.image_filters import PropertyFilter
@@ -172,16 +173,13 @@ class MosaicPart:
 
     Attributes:
         window: its position in the mosaic.
-        file: path below the output folder.
+        record: its columns of the manifest.
     """
 
     layout: MosaicLayout
     window: Window
     path: Path
-    file: str
-    bytes: int
-    sha256: str
-    valid_fraction: float
+    record: Record
 
     @classmethod
     def of(cls, settled: CompletedUnit) -> MosaicPart:
@@ -193,8 +191,7 @@ class MosaicPart:
                 f"{path} has changed since it was fetched: remove it, and the same command fetches it again"
             )
         window = Window(unit["column"], unit["row"], unit["width"], unit["height"])
-        facts_of = (str(record.file), record.bytes or 0, str(record.sha256), record.valid_fraction or 0.0)
-        return cls(MosaicLayout.from_json(unit["mosaic"]), window, path, *facts_of)
+        return cls(MosaicLayout.from_json(unit["mosaic"]), window, path, record)
 
 
 def assemble_mosaic(
@@ -218,7 +215,7 @@ def assemble_mosaic(
 
 def _make(results: Results, pieces: Sequence[MosaicPart], mosaic: mosaic_cog.Mosaic, name: str) -> pa.Table:
     """Make a mosaic, compare it with its windows, and return their table; see :func:`assemble_mosaic`."""
-    stored = sum(piece.bytes for piece in pieces)
+    stored = sum(piece.record.bytes or 0 for piece in pieces)
     written = round(_WRITTEN * (mosaic.bytes if mosaic.compress == "none" else stored))
     refuse_small_disk(pieces[0].path.parent, written, SMALL_DISK)
     with results.make(name) as path:
@@ -303,10 +300,10 @@ def _windows(pieces: Sequence[MosaicPart], digests: Sequence[str]) -> pa.Table:
             "column": [piece.window.column for piece in pieces],
             "width": [piece.window.width for piece in pieces],
             "height": [piece.window.height for piece in pieces],
-            "file": [piece.file for piece in pieces],
-            "bytes": [piece.bytes for piece in pieces],
-            "sha256": [piece.sha256 for piece in pieces],
+            "file": [piece.record.file for piece in pieces],
+            "bytes": [piece.record.bytes for piece in pieces],
+            "sha256": [piece.record.sha256 for piece in pieces],
             "pixels_sha256": list(digests),
-            "valid_fraction": [piece.valid_fraction for piece in pieces],
+            "valid_fraction": [piece.record.valid_fraction or 0.0 for piece in pieces],
         }
     )

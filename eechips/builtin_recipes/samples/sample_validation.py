@@ -149,7 +149,7 @@ def _check_table(count: int, text: str) -> None:
     if Path(table).is_file():
         raise UsageError(
             f"`per_ecoregion` {count}:{text}: {table} is a file, and only tables on the server have strata. Upload it"
-            " as an asset (for `local` with a folder: `eechips-local assets ingest`) and give its id; or draw points in"
+            " as an asset (for `local` with a folder: `eechips assets ingest`) and give its id; or draw points in"
             f" all its polygons together, with `total` {count} and `roi` {table}"
         )
 

@@ -30,7 +30,7 @@ from eechips.formats import TableFormat
 from eechips.formats.large_tables import TableAppender, TableSpill
 from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Transform, service_crs
-from eechips.planning.areas.region_reducers import VALID_FRACTION, Statistics
+from eechips.planning.areas.region_reducers import COUNT, VALID_FRACTION, Statistics
 from eechips.planning.imagery.periods import Period
 from eechips.recipe import Table, Unit
 from eechips.recipe.results import Series, SplittableTable
@@ -99,19 +99,25 @@ class Reduction:
         return {"scale": self.scale}
 
     def finished(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-        """Return the columns of a table, vectors divided by their length, without values of too few valid pixels."""
-        return self._clear(self._normalized(columns))
+        """Return the columns of a table, without values of too few valid pixels, vectors divided by their length.
+
+        Raises:
+            ValidationError: if a value is missing although pixels with data were counted.
+        """
+        return self._normalized(self._clear(columns))
 
     def _clear(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
-        if not self.min_clear:
-            return columns
         cleared = dict(columns)
         shares = self.statistics.valid_fractions(self.bands)
         for share, names in zip(shares, self.statistics.values(self.bands).values(), strict=True):
-            is_clear = [fraction is not None and fraction >= self.min_clear for fraction in columns[share]]
+            counts = columns[share.removesuffix(VALID_FRACTION) + COUNT]
+            clear = [(fraction or 0.0) >= self.min_clear for fraction in columns[share]]
             for name in names:
-                cells = zip(columns[name], is_clear, strict=True)
-                cleared[name] = [value if is_kept else None for value, is_kept in cells]
+                if any(count and value is None for count, value in zip(counts, columns[name], strict=True)):
+                    raise ValidationError(f"the response has no {name} of pixels that have data")
+                cleared[name] = [
+                    value if is_kept else None for value, is_kept in zip(columns[name], clear, strict=True)
+                ]
         return cleared
 
     def _normalized(self, columns: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:

@@ -311,14 +311,12 @@ class DaskExecutor(Executor[_DaskHandle]):
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         for handle in list(self._handles):
-            late = self._late(handle)
-            if late:
-                address = handle.address
+            if late := self._late(handle):
                 events += self._remove(handle, f"it was not done after {self._timeout:g} s", late)
                 self._ask(
                     "restart_workers",
                     _RESTART + REPLY_SECONDS,
-                    workers=[address],
+                    workers=[handle.address],
                     timeout=_RESTART,
                     on_error="return",
                     stimulus_id=f"{self._plugin_name}-overdue-{next(self._numbers)}",

@@ -182,8 +182,7 @@ class ProcessExecutor(Executor[_ProcessHandle]):
     def _replace_overdue(self) -> list[Finished | Lost]:
         events: list[Finished | Lost] = []
         for handle in list(self._handles):
-            late = self._late(handle)
-            if late:
+            if late := self._late(handle):
                 _kill(handle)
                 events += self._lose(handle, f"it was not done after {self._timeout:g} s", late)
         return events
