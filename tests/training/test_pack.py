@@ -227,8 +227,9 @@ def test_the_command_packs_a_run(run: Run, tmp_path: Path) -> None:
 def test_results_in_an_object_store_are_packed(tmp_path: Path) -> None:
     import fsspec
 
-    units = pictures(4)
-    local = write_run(tmp_path / "local", units)
+    local = write_run(tmp_path / "local", pictures(4))
+    formats = ("webdataset", "tfrecord", "hdf5")
+    near = [[shard.files for shard in eechips.pack(local, to, out=tmp_path / f"near {to}").shards] for to in formats]
     files = fsspec.filesystem("memory")
     for sample in read_samples(local):
         for file in sample.files:
@@ -236,11 +237,7 @@ def test_results_in_an_object_store_are_packed(tmp_path: Path) -> None:
                 target.write((local.path / file.name).read_bytes())
             (local.path / file.name).unlink()
     move_results(local, "memory://packed")
-    index = eechips.pack(local, "webdataset", out=tmp_path / "out")
-    with tarfile.open(tmp_path / "out" / index.shards[0].files[0].name) as tar:
-        source = tar.extractfile(f"{read_samples(local).ids[0]}.png")
-        assert source is not None
-        assert source.read() == units[0][1][""][1]
+    assert near == [[shard.files for shard in eechips.pack(local, to, out=tmp_path / to).shards] for to in formats]
 
 
 def test_a_foreign_index_is_refused(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import rasterio
 import rasterio.shutil
 from click.testing import CliRunner
 from rasterio.io import MemoryFile
+from scipy.io import netcdf_file
 
 from eechips_local.assets import FolderStore, IngestError, ingest
 from eechips_local.cli.assets_commands import assets_command
@@ -98,6 +99,23 @@ def test_the_time_axis_of_a_netcdf_whatever_its_name(tmp_path: Path, axis: str) 
     assert ids == ["M/2000_01_01", "M/2000_01_09", "M/2000_01_17"]
     for layer, asset_id in zip(values, ids, strict=True):
         np.testing.assert_array_equal(pixels(image(FolderStore(tmp_path / "store"), asset_id))[0], layer)
+
+
+def test_bounds_of_the_time_axis_are_no_bands(tmp_path: Path) -> None:
+    values = noise(2, 9, 12, dtype="int16")
+    with netcdf_file(tmp_path / "a.nc", "w") as file:
+        for name, coordinates in {"time": [0, 8], "lat": 40 - np.arange(9) / 8, "lon": np.arange(12) / 8}.items():
+            file.createDimension(name, len(coordinates))
+            file.createVariable(name, "d", (name,))[:] = coordinates
+        file.createDimension("side", 2)
+        file.variables["time"].units, file.variables["time"].bounds = "days since 2000-01-01", "time_bnds"
+        file.createVariable("time_bnds", "d", ("time", "side"))[:] = [[0, 8], [8, 16]]
+        file.createVariable("lst", "h", ("time", "lat", "lon"))[:] = values
+    ids = ingest(tmp_path / "a.nc", tmp_path / "store", "M", dates_from_bands=True, crs="EPSG:4326")
+    assert ids == ["M/2000_01_01", "M/2000_01_09"]
+    found = image(FolderStore(tmp_path / "store"), ids[1])
+    assert [band.name for band in found.bands] == ["lst"]
+    np.testing.assert_array_equal(pixels(found)[0], values[1])
 
 
 def test_a_netcdf_with_invalid_times_is_refused(tmp_path: Path) -> None:

@@ -198,7 +198,8 @@ class ImagePlanner:
             dataset = self._rasters.open(subdataset)
             tags, axes = dataset.tags(), _axes(dataset)
             if len(axes) != 1 or f"{axes[0]}#units" not in tags:
-                raise IngestError(f"{subdataset} has the axes {', '.join(axes) or 'x and y only'}, not one of time.")
+                own = ", ".join(axes) or "x and y only"
+                raise IngestError(f"{subdataset} has the axes {own}, not one of time: choose variables with bands=….")
             units, calendar = tags[f"{axes[0]}#units"], tags.get(f"{axes[0]}#calendar", "standard")
             labels = [f"b{n + 1}" for n in range(dataset.count)]
             values = [dataset.tags(number)[f"NETCDF_DIM_{axes[0]}"] for number in dataset.indexes]
@@ -217,12 +218,19 @@ class ImagePlanner:
         return self._rasters.renamed(source, name, self._options["resampling"])
 
     def _variables(self, path: Path) -> dict[str, str]:
-        """Return GDAL's names of a NetCDF's variables, by variable; empty for rasters that are not divided."""
+        """Return GDAL's names of a NetCDF's variables, by variable; empty for rasters that are not divided.
+
+        Bounds of coordinates, which GDAL lists among them, are left out
+        (https://cfconventions.org/cf-conventions/cf-conventions.html#cell-boundaries).
+        """
         dataset = self._rasters.open(str(path))
         if dataset.driver != _NETCDF:
             return {}
         if dataset.subdatasets:
-            return {name.rpartition(":")[2]: name for name in dataset.subdatasets}
+            named = {name.rpartition(":")[2]: name for name in dataset.subdatasets}
+            tags = [tag for name in named.values() for tag in self._rasters.open(name).tags().items()]
+            bounds = {value for key, value in tags if key.endswith("#bounds")}
+            return {variable: name for variable, name in named.items() if variable not in bounds}
         if dataset.tags().get("NETCDF_DIM_EXTRA"):
             return {dataset.tags(1)["NETCDF_VARNAME"]: str(path)}
         return {}
