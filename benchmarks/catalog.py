@@ -37,9 +37,9 @@ from eechips.archive.catalogs.partitions.grid_systems import H3
 from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.archive.catalogs.run_catalogue import catalog
 from eechips.archive.catalogs.update import update
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.training.sample_reader import read_samples
 
 SCENES = 200  # one chip of so many is 600 km wide

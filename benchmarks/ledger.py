@@ -25,9 +25,9 @@ from points import points, square
 
 from eechips.engine.plans.plan import plan_units
 from eechips.manifest.export import export_parquet
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.storage import NameTemplate
 
 _BATCH = 50  # outcomes that are recorded at a time; a run has fewer if its parent is idle

@@ -105,14 +105,14 @@ def service_facts() -> str:
 def manifest_columns() -> str:
     """Return the table of the columns of manifest.parquet."""
     from eechips.manifest.export import GEOMETRY_COLUMN
-    from eechips.manifest.sqlite.unit_record import MANIFEST
+    from eechips.manifest.manifest_columns import MANIFEST
 
     return _columns({column: column.meaning for column in (*MANIFEST, GEOMETRY_COLUMN)})
 
 
 def layers_columns() -> str:
     """Return the table of the columns of layers.parquet."""
-    from eechips.manifest.sqlite.unit_record import LAYERS, MANIFEST, PLAN
+    from eechips.manifest.manifest_columns import LAYERS, MANIFEST, PLAN
 
     shared = dict.fromkeys(MANIFEST, "As in the manifest, of this file.") | dict.fromkeys(PLAN, "As in the manifest.")
     return _columns({column: shared.get(column, column.meaning) for column in LAYERS})

@@ -30,8 +30,8 @@ from eechips.engine.service.session import target_of, worker_spec_of
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import UsageError, WorkerLostError
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.manifest_columns import FILE_COLUMNS, State, WorkUnit, decode_columns
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, State, WorkUnit, decode_columns
 from eechips.recipe import Recipe, canonical_json, load_recipe, to_unit, traits_of, unit_id
 from eechips.storage import NameTemplate, ObjectStore, is_address
 from eechips.text.timestamps import utc_now
@@ -49,7 +49,7 @@ class FetchedUnit(NamedTuple):
         path: path of the file, or its address; None if there is none.
         bytes: its size.
         sha256: SHA-256 digest of its content, hexadecimal.
-        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.sqlite.unit_record.FILE_COLUMNS`, without
+        metadata: metadata of the file, as JSON: :data:`~eechips.manifest.manifest_columns.FILE_COLUMNS`, without
             missing values.
         layers: JSON list of files, for a unit that has several: path, bytes, sha256.
         error_class: name of the class in ``eechips.errors``, if it failed.

@@ -25,8 +25,8 @@ from eechips.engine.plans.plan import name_template, units_of
 from eechips.engine.run import run
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import UsageError
+from eechips.manifest.manifest_columns import ROW, Record
 from eechips.manifest.sqlite.ledger_queries import read_files, read_unit_files, sum_totals
-from eechips.manifest.sqlite.unit_record import ROW, Record
 from eechips.recipe import Recipe, SupportsInteractiveRun, SupportsWorkerStart, canonical_json, traits_of, unit_value
 from eechips.storage import write_file
 from eechips.text.formatting import format_bytes, format_count, format_duration

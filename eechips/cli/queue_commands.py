@@ -117,7 +117,7 @@ def work_command(
       aws sqs receive-message … | jq -r '.Messages[].Body' | eechips work --units - --out s3://bucket/naip
     """
     from eechips.engine.queues.queue_items import fetch_items, lacks_outcomes, read_work_items
-    from eechips.manifest.sqlite.unit_record import State
+    from eechips.manifest.manifest_columns import State
 
     failed = is_stopped = False
     with open_output(outcomes, keeps=True) as lines:

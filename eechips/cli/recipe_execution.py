@@ -38,9 +38,9 @@ from eechips.manifest.data_source import TRAFFIC, ArchiveTraffic
 from eechips.manifest.export import PARQUET_NAME
 from eechips.manifest.extensions import plan_parts
 from eechips.manifest.failures import Failure, group_failures, list_failures
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.reserved_names import REPORT_NAME
 from eechips.manifest.run import Run
-from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe import Recipe
 from eechips.storage import is_address
 from eechips.text.formatting import format_bytes, format_count, format_duration

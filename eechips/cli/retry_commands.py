@@ -23,17 +23,17 @@ from eechips.commands.verification import audit_run, find_left_files, find_probl
 from eechips.engine.progress import Progress
 from eechips.engine.results.run_records import encode_info
 from eechips.errors import UsageError
+from eechips.manifest.audit_records import SampleSize, parse_sample_size
 from eechips.manifest.failures import reopen_failures
 from eechips.manifest.file_checks import SET_ASIDE, Problem
 from eechips.manifest.folder_lock import waiting_clause
-from eechips.manifest.refetch_audit import SampleSize, parse_sample_size
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.reserved_names import CALLS_FOLDER
 from eechips.manifest.run import INFO_NAME, Run, open_run
 from eechips.manifest.run_repair import MANIFEST, Repair, repair
 from eechips.manifest.run_signature import FOLDER, is_own, sealing_key, signed_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger
-from eechips.manifest.sqlite.unit_record import State
 from eechips.scripts.pooling.call_folder import seal_results
 from eechips.storage import write_file
 from eechips.text.formatting import format_count

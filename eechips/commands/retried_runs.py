@@ -28,11 +28,11 @@ from eechips.errors import UsageError
 from eechips.manifest.exclusions import has_excluded_units
 from eechips.manifest.extensions import code_changes
 from eechips.manifest.failures import reopen_failures
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.run_signature import FOLDER, signed_folder
 from eechips.manifest.run_signature import is_own as is_signed_for
-from eechips.manifest.sqlite.unit_record import State
 from eechips.web.redaction import REDACTED
 
 REBUILD = "rebuild"

@@ -20,7 +20,7 @@ from eechips.engine.run import run as run_recipe
 from eechips.errors import UsageError
 from eechips.lockfile.lockfile_writer import archive_versions
 from eechips.manifest.extensions import KEPT_CHANGES, PlanUnits, plan_parts
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_positions_of, read_sources
@@ -129,7 +129,7 @@ def _update(run: Run, until: dt.date, *, refetch: bool, trust: bool) -> RunUpdat
             again.params["end"] = end
             words = with_end(words, end)
         if refetch:
-            with lock_run(place), Ledger(place / LEDGER_NAME) as ledger:
+            with lock_folder(place), Ledger(place / LEDGER_NAME) as ledger:
                 changed = [change["position"] for change in ledger.meta().get(KEPT_CHANGES) or ()]
                 ledger.reopen([*read_positions_of(ledger.database, replaced), *changed])
         before = _count_units(place)

@@ -30,9 +30,10 @@ from eechips.files.abandoned_files import find_abandoned
 from eechips.files.scratch_folders import temporary_folder
 from eechips.files.temporary_names import new_writer
 from eechips.lockfile.content_hashes import ContentChange, compare_contents
+from eechips.manifest.audit_records import Audit, SampleSize, count_sample, parse_sample_size, record_audit
 from eechips.manifest.file_checks import Problem
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.metadata_keys import CHECKSUMS_ONLY, PLANS_GRADUALLY
-from eechips.manifest.refetch_audit import Audit, SampleSize, count_sample, parse_sample_size, record_audit
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_repair import find_manifest_problems, find_state_problems, repair
 from eechips.manifest.run_signature import is_own
@@ -40,7 +41,6 @@ from eechips.manifest.sqlite.database import check_origin
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import RecordedResult, read_files
 from eechips.manifest.sqlite.ledger_recovery import RecoveredLedger, recover_ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, Store, is_inside
 from eechips.text.timestamps import utc_now

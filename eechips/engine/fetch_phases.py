@@ -27,8 +27,8 @@ from eechips.engine.run_features.run_limits import BudgetLimit
 from eechips.engine.run_features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_features.streamed_units import BoundedUnits, ShuffledUnits
 from eechips.engine.scheduler import Scheduler
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger_queries import bytes_of_units, open_positions, sample_units, sum_totals
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.manifest.stream_epoch import forget_epoch
 from eechips.recipe import RequestWindow, Unit, request_window_of, traits_of
 

@@ -28,7 +28,7 @@ from eechips.formats.chip_format import DecodedChip, UncertainMaskError
 from eechips.formats.raster import check_certain, paste_parts
 from eechips.formats.table import arrange_columns
 from eechips.geo.grid import Part
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import Chip, FrameStack, Table
 from eechips.storage import ObjectStore
 

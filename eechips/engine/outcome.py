@@ -10,7 +10,7 @@ from eechips.client.compute_profiles import ProfileShare
 from eechips.client.exports.export_tasks import ExportTask
 from eechips.client.quota.usage import RequestLog
 from eechips.errors import EechipsError
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
+from eechips.manifest.manifest_columns import Record, WorkUnit
 from eechips.storage import StagedFile
 
 

@@ -30,14 +30,14 @@ from eechips.engine.run_log import RunLog
 from eechips.errors import ConfigurationError, EechipsError, TransientError, UsageError, ValidationError
 from eechips.files.removal import LockedFolder, remove, remove_empty
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.folder_lock import check_lock, lock_run, remove_lock
+from eechips.manifest.folder_lock import check_lock, lock_folder, remove_lock
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.sqlite.database import has_content
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_recovery import check_not_lost
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.child_processes import check_open_files
 from eechips.recipe import Recipe
 from eechips.storage import LocalStore, ObjectStore, make_folder
@@ -69,7 +69,7 @@ def run(
     """
     _check_options(recipe, config, is_part=units is not None)
     is_made = make_folder(config.out)
-    with lock_run(config.out), Interrupt() as interrupt:
+    with lock_folder(config.out), Interrupt() as interrupt:
         is_new = is_made and not (config.out / LEDGER_NAME).exists()  # another run may have started meanwhile
         is_planned = False
         if not has_content(config.out / LEDGER_NAME):

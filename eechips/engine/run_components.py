@@ -20,8 +20,8 @@ from eechips.engine.run_features.export_polling import ExportMonitor
 from eechips.engine.run_log import RunLog
 from eechips.engine.service.session import Session
 from eechips.files.temporary_names import Writer
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.text.timestamps import present
@@ -55,8 +55,8 @@ class RunComponents:
         discovery: file by which workers connect.
         compute: keeps account of the compute; None if the recipe needs no service.
         executor: set before planning.
-        planner: makes the rest of the plan while units are fetched; if it is not started, after the user has confirmed.
-            None if the plan is whole.
+        planner: makes the rest of the plan while units are fetched. It starts after the user has confirmed. None if the
+            plan is whole.
         partial: the plan of an estimate, of which only some units are made; None if it is made at once.
         deadline: no unit starts after this time, on the monotonic clock.
         exports: waits for batch tasks; None if no chip is exported.

@@ -1,7 +1,7 @@
 """Describe a run to its scheduler, and to what takes part in it: recipes and features.
 
-Features are beside fetching units: planning, exports, budgets, replacements, reports. The scheduler knows none by name.
-It calls all of them, in their order, at the events of a run:
+Features do everything except fetch units: planning, exports, budgets, replacements, reports. The scheduler knows none
+by name. It calls all of them, in their order, at the events of a run:
 
 1. ``start``: once, before anything is submitted.
 2. In each turn: ``stop_reason``, ``advance``; for each assignment ``room`` and ``prepare``; once events have come
@@ -25,8 +25,8 @@ from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.progress import Progress, say
 from eechips.engine.run_log import RunLog
+from eechips.manifest.manifest_columns import Record, WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.registry import Registry
 from eechips.storage import Store
 

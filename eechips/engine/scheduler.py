@@ -17,8 +17,8 @@ from eechips.engine.run_features.circuit_breaker import Breaker
 from eechips.engine.run_log import RunLog
 from eechips.engine.unit_retry import OutcomeHandler
 from eechips.errors import InternalError, ProjectUnavailableError
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.storage import Store
 
 _TICK = 0.5  # seconds between two looks at the clock, if nothing happens

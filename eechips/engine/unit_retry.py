@@ -13,7 +13,7 @@ from eechips.engine.run_context import PendingUnits, RunFeature, fetched_alone
 from eechips.engine.run_features.circuit_breaker import Breaker
 from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, WorkerLostError
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
+from eechips.manifest.manifest_columns import Record, WorkUnit
 
 _MAX_LOSSES = 3
 """Workers that a unit may end until it fails."""

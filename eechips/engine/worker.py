@@ -35,8 +35,8 @@ from eechips.engine.results.outcome_records import ResultFile, completed, failed
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import InternalError, RecipeError, Stopped, TooLargeError
 from eechips.formats import EncodedFile
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.processes.warning_filters import ignore_warning
 from eechips.recipe import Chip, NoData, Recipe, SupportsWorkerStart, Table, request_window_of, traits_of, unit_value
 from eechips.recipe.results import ExistingFile, RecipeFiles, check_layer_names

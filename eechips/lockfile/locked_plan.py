@@ -14,10 +14,10 @@ from eechips.files.temporary_names import new_writer
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockHeader
 from eechips.manifest.extensions import EXTENSIONS
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import State, WorkUnit
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import check_paths
 from eechips.storage import LocalStore, make_folder, safe_component, write_file
 from eechips.storage.untrusted_files import is_local_path
@@ -43,7 +43,7 @@ def store_inputs(lockfile: Lockfile, folder: Path) -> dict[tuple[str, str], str]
     if not lockfile.header.inputs:
         return {}
     make_folder(folder)
-    with lock_run(folder):
+    with lock_folder(folder):
         _check_folder(folder, lockfile.sha256)
         return _store_inputs(lockfile, folder)
 
@@ -105,7 +105,7 @@ def store_locked_plan(lockfile: Lockfile, folder: Path, described: Mapping[str, 
     """
     make_folder(folder)
     digest = lockfile.sha256
-    with lock_run(folder):
+    with lock_folder(folder):
         _check_folder(folder, digest)
         with Ledger(folder / LEDGER_NAME) as ledger:
             if ledger.has_plan and not ledger.is_partial:

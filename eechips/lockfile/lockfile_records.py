@@ -12,8 +12,8 @@ from typing import Any
 from eechips.errors import UsageError
 from eechips.lockfile.content_hashes import ContentHashes, content_hashes_from_json
 from eechips.manifest.extensions import EXTENSIONS, PlanPart
+from eechips.manifest.manifest_columns import LISTS, State
 from eechips.manifest.reserved_names import result_name
-from eechips.manifest.sqlite.unit_record import LISTS, State
 from eechips.recipe import canonical_json
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage.untrusted_files import parse_json

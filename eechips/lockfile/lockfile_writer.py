@@ -19,13 +19,13 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, hash_content
 from eechips.lockfile.lockfile_format import LARGEST_INPUT, Lockfile, write_lockfile
 from eechips.lockfile.lockfile_records import LockedAsset, LockedFile, LockedInput, LockedUnit, LockHeader
 from eechips.manifest.extensions import plan_parts, read_completions
+from eechips.manifest.manifest_columns import State, decode_columns
 from eechips.manifest.metadata_keys import ASSEMBLED, PLANS_GRADUALLY
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.source_files import SourceFile, hash_versions, read_source_files
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_files, read_sources, read_unit_files
-from eechips.manifest.sqlite.unit_record import State, decode_columns
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import ObjectStore, Store

@@ -18,11 +18,11 @@ from eechips.lockfile.content_hashes import LARGEST_CONTENT, ContentChange, comp
 from eechips.lockfile.lockfile_format import Lockfile
 from eechips.lockfile.lockfile_records import LockedFile, LockedUnit, LockHeader
 from eechips.lockfile.lockfile_writer import ServiceQueries, archive_versions
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_files
-from eechips.manifest.sqlite.unit_record import State
 from eechips.recipe.asset_version import AssetVersion
 from eechips.storage import Store, write_file
 from eechips.text.formatting import format_spreadsheet, short_digest

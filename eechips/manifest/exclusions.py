@@ -13,12 +13,12 @@ from eechips.errors import UsageError
 from eechips.files.removal import RecordedFile, remove
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.failures import rewrite_manifest
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import RECORD_COLUMNS, State
 from eechips.manifest.metadata_keys import ASSEMBLED, PLANS_GRADUALLY
 from eechips.manifest.run import INFO_NAME, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files
-from eechips.manifest.sqlite.unit_record import RECORD_COLUMNS, State
 from eechips.storage import LocalStore, Store, write_file
 
 EXCLUSIONS = "dropped"
@@ -76,7 +76,7 @@ def exclude_units(folder: str | Path, reasons: Mapping[str, str], again: Collect
     """
     run = open_run(folder)
     folder, store = run.path, run.store
-    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+    with lock_folder(folder), Ledger(folder / LEDGER_NAME) as ledger:
         meta = ledger.meta()
         if meta.get(PLANS_GRADUALLY) or meta.get(ASSEMBLED):
             what = (
@@ -231,7 +231,7 @@ def mark_units(folder: Path, ids: Collection[str], *, is_bad: bool = True) -> li
         RunLockedError: if a process is running in the folder.
         StorageError: if the ledger cannot be written.
     """
-    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+    with lock_folder(folder), Ledger(folder / LEDGER_NAME) as ledger:
         before = set(read_marks(ledger))
         ledger.note(MARKS, sorted(before | set(ids) if is_bad else before - set(ids)))
         return read_marks(ledger)

@@ -14,9 +14,9 @@ from eechips.errors import UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.geo.grid import Grid
 from eechips.manifest.extensions import EXTENSION_COLUMN, part_numbers, plan_parts, read_named_files
+from eechips.manifest.manifest_columns import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import has_layers, layer_columns
-from eechips.manifest.sqlite.unit_record import LISTS, MANIFEST, Column, names_of, schema_of
 from eechips.storage import atomic_path, unit_fields
 from eechips.storage.untrusted_files import open_parquet
 
@@ -191,7 +191,7 @@ _ADDED = ("split", "flags")
 def export_parquet(ledger: Ledger, folder: Path) -> Path:
     """Write manifest.parquet: one row per unit, in the order of the plan. It is GeoParquet.
 
-    Columns: :data:`~eechips.manifest.sqlite.unit_record.MANIFEST`; lists are lists. Then the texts and numbers of the
+    Columns: :data:`~eechips.manifest.manifest_columns.MANIFEST`; lists are lists. Then the texts and numbers of the
     units and their properties, and ``geometry``: the outline of the pixels, or the unit's own geometry, in OGC:CRS84.
     Of a run that was extended also ``extension``: see :class:`~eechips.manifest.extensions.PlanPart`. Written in
     batches: memory does not grow with the plan.

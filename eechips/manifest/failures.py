@@ -16,11 +16,11 @@ from typing import Any
 from eechips.errors import EechipsError, UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.export import COPIED, FAILURES_NAME, ValueColumns, export_layers, export_parquet, unit_values
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import COLUMNS, FAILURES, Record, State
 from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import count_failures, read_failures
-from eechips.manifest.sqlite.unit_record import COLUMNS, FAILURES, Record, State
 from eechips.storage import write_file
 from eechips.text.formatting import format_spreadsheet
 from eechips.web.redaction import redact_unit
@@ -126,7 +126,7 @@ def group_failures(failures: Iterable[Failure]) -> list[FailureGroup]:
 def export_failures(ledger: Ledger, folder: Path) -> Path | None:
     """Write failures.csv if there are failures; remove an old one if there are none.
 
-    Columns: :data:`~eechips.manifest.sqlite.unit_record.FAILURES`, with the texts and numbers of the units and their
+    Columns: :data:`~eechips.manifest.manifest_columns.FAILURES`, with the texts and numbers of the units and their
     properties, without secrets, instead of the unit as JSON. Geometries are in manifest.parquet. No cell is a formula;
     see :func:`eechips.text.formatting.format_spreadsheet`.
 
@@ -177,13 +177,13 @@ def reopen_failures(folder: str | Path, classes: Sequence[str] = (), ids: Sequen
         UsageError: if no failed unit has such a class or id, or a process is running in the folder.
     """
     folder = Path(folder)
-    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+    with lock_folder(folder), Ledger(folder / LEDGER_NAME) as ledger:
         chosen = _selected(ledger.database, classes, ids)
         ledger.reopen(failure.position for failure in chosen)
     try:
         yield len(chosen)
     except EechipsError:
-        with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+        with lock_folder(folder), Ledger(folder / LEDGER_NAME) as ledger:
             untried = {unit.position: unit.attempts for unit in ledger.open_units()}
             ledger.record([f.record for f in chosen if untried.get(f.position) == f.attempts])
         raise

@@ -19,7 +19,7 @@ _descriptors: dict[Path, int] = {}  # of the lock files that this process holds,
 
 
 @contextlib.contextmanager
-def lock_run(folder: Path) -> Iterator[None]:
+def lock_folder(folder: Path) -> Iterator[None]:
     """Lock the folder for the duration of the block; the kernel releases it if the process dies.
 
     Raises:

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import UsageError
+from eechips.manifest.audit_records import Audit, read_audits
 from eechips.manifest.export import PARQUET_NAME, file_rows
 from eechips.manifest.extensions import read_named_files
 from eechips.manifest.file_checks import Problem, check_files
 from eechips.manifest.folder_lock import is_held
+from eechips.manifest.manifest_columns import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.manifest.metadata_keys import ASSEMBLED
-from eechips.manifest.refetch_audit import Audit, read_audits
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.run_status import Status, read_status
 from eechips.manifest.sqlite.database import NO_CONTENT, damaged, has_content
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import layer_columns, read_failures, read_files, sample_files
-from eechips.manifest.sqlite.unit_record import FAILURES, LISTS, MANIFEST, State, names_of
 from eechips.manifest.untrusted_run import INFO_NAME as INFO_NAME
 from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.storage import LocalStore, ObjectStore, Store, local_path

@@ -14,12 +14,12 @@ from eechips.errors import StorageError
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
 from eechips.manifest.failures import rewrite_manifest
 from eechips.manifest.file_checks import Problem
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import has_layers, read_files, read_unit_files
-from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.withheld_files import is_withheld
 from eechips.storage.untrusted_files import open_parquet
 from eechips.text.formatting import short_digest
@@ -166,7 +166,7 @@ def repair(run: Run, problems: Sequence[Problem]) -> Repair:
         if problem.id not in (ASSEMBLED, MANIFEST) and not is_withheld(run.path, problem.file)
     }
     assembled_count = sum(problem.id == ASSEMBLED for problem in problems)
-    with lock_run(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
+    with lock_folder(run.path), Ledger(run.path / LEDGER_NAME) as ledger:
         changed = {problem.id for problem in problems if problem.file == LEDGER_NAME}
         positions = {file.position for file in read_files(ledger.database) if file.name in of_files}
         positions |= {position for position, unit in ledger.rows(("position", "lower(hex(id))")) if unit in changed}

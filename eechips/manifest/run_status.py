@@ -18,10 +18,10 @@ from typing import Any
 
 from eechips.manifest.extensions import PreviewRecord
 from eechips.manifest.folder_lock import is_held
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.sqlite.database import Connection
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import count_exports, count_failures, read_status_numbers, sum_bytes
-from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.stream_epoch import StreamEpoch, read_epoch
 from eechips.storage import resolve_inside
 from eechips.storage.untrusted_files import parse_json

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.sqlite.database import Connection
-from eechips.manifest.sqlite.unit_record import (
+from eechips.manifest.manifest_columns import (
     FILE,
     FRAME,
     FRAME_VALUES,
@@ -22,6 +21,7 @@ from eechips.manifest.sqlite.unit_record import (
     State,
     names_of,
 )
+from eechips.manifest.sqlite.database import Connection
 from eechips.storage import check_name
 from eechips.storage.untrusted_files import parse_json, read_json
 from eechips.text.formatting import short_digest

@@ -18,9 +18,9 @@ from eechips.errors import UsageError
 from eechips.formats import chip_suffixes
 from eechips.geo.crs import LAT_NAMES, LON_NAMES, find_column
 from eechips.geo.ellipsoid import Floats
+from eechips.manifest.audit_records import Audit
 from eechips.manifest.failures import Failure, list_failures
 from eechips.manifest.pictures.display_styles import display_styles
-from eechips.manifest.refetch_audit import Audit
 from eechips.manifest.run import Run
 from eechips.manifest.run_status import Status
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger

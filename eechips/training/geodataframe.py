@@ -16,8 +16,8 @@ from eechips.geo.crs import LAT_NAMES, LON_NAMES
 from eechips.geo.footprints import footprints
 from eechips.geo.grid import Grid
 from eechips.manifest.export import planned_grid
+from eechips.manifest.manifest_columns import FILE_COLUMNS, FRAME
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, FRAME
 from eechips.storage import LocalStore, ObjectStore, Store
 from eechips.storage.untrusted_files import read_frame, rounded_columns, translate_read_errors
 from eechips.training.quality import quality_table

@@ -25,10 +25,10 @@ import pyarrow as pa
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import marked_ids, read_marks
 from eechips.manifest.extensions import first_layer, name_file, read_completions
+from eechips.manifest.manifest_columns import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_unit_files
-from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, LISTS, State, decode_columns
 from eechips.storage import Store
 from eechips.text.formatting import format_count
 from eechips.training.quality import quality_table

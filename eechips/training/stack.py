@@ -16,8 +16,8 @@ import pandas as pd
 
 from eechips.errors import UsageError
 from eechips.extras import import_extra
+from eechips.manifest.manifest_columns import COLUMNS
 from eechips.manifest.run import Run, open_run
-from eechips.manifest.sqlite.unit_record import COLUMNS
 from eechips.storage import ObjectStore, is_address
 from eechips.text.progress_bar import progress_bar
 from eechips.training.geodataframe import DATE, has_tables, load

@@ -30,9 +30,9 @@ from eechips.engine.results.result_stores import ImmediateStore
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError, UsageError
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.manifest_columns import Record, State
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State
 from eechips.storage import NameTemplate
 from local_tests.support.local_earth_engine import wait_until
 from local_tests.support.object_server import missing_packages, serving_objects

@@ -19,9 +19,9 @@ import eechips
 from eechips.cli import main
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.manifest.manifest_columns import LAYERS, schema_of
 from eechips.manifest.sqlite.ledger import LEDGER_NAME
 from eechips.manifest.sqlite.ledger_recovery import recover_ledger
-from eechips.manifest.sqlite.unit_record import LAYERS, schema_of
 from eechips_local.assets import ingest
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except

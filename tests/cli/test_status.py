@@ -15,7 +15,7 @@ import pytest
 
 from eechips import open_run
 from eechips.errors import UsageError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.cli.test_commands import eechips
 from tests.support.engine_recipes import run_chips
@@ -153,7 +153,7 @@ def test_each_update_replaces_the_last(tmp_path: Path, shared_service: Service) 
 def test_a_run_without_a_plan_is_being_planned_or_was_interrupted(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text("{}")
     Ledger(tmp_path / LEDGER_NAME).close()
-    with lock_run(tmp_path), pytest.raises(UsageError, match="holds no run yet: it is being planned"):
+    with lock_folder(tmp_path), pytest.raises(UsageError, match="holds no run yet: it is being planned"):
         open_run(tmp_path).counts  # noqa: B018 - reads the ledger
     with pytest.raises(UsageError, match="holds no run yet: it was interrupted while it was planned"):
         open_run(tmp_path).counts  # noqa: B018

@@ -19,7 +19,7 @@ import eechips
 from eechips import open_run
 from eechips.errors import StorageError
 from eechips.files.temporary_names import new_writer, temporary_name
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.run_repair import awaits_assembly
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
@@ -114,7 +114,7 @@ def test_what_is_missing_changed_or_cut_is_fetched_again_and_nothing_else(
     between = verify(project)
     assert between.exit_code == 0
     assert between.stderr.splitlines()[1:] == [f"3 units not fetched yet: eechips retry {OUT}"]
-    with lock_run(project / OUT):  # which retry would refuse
+    with lock_folder(project / OUT):  # which retry would refuse
         assert "yet: wait for the command that is running there, then eechips retry" in verify(project).stderr
     assert typed("retry", OUT, cwd=project).exit_code == 0
     assert shared_service.count("create") == 3

@@ -30,7 +30,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.config import RunConfig
 from eechips.engine.plans.planner import kept_answers
 from eechips.errors import ConfigurationError, PermanentError, TooLargeError, TransientError, ValidationError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from local_tests.support.captured_log import CapturedLog
 from local_tests.support.function_server import Answer, serve_function
 from local_tests.support.stopped_clock import StoppedClock
@@ -252,7 +252,7 @@ def test_a_collection_that_is_requested_without_a_mark_is_checked_and_requested_
 
     asked = json.dumps({"expression": {"result": "0", "values": {"0": {"constantValue": 1}}}})
     throttle = Throttle(multiprocessing.get_context("spawn"), QuotaLimits(in_flight=4, start=4), clients=1)
-    with serve_function(answer) as url, lock_run(tmp_path), kept_answers(RunConfig(out=tmp_path)):
+    with serve_function(answer) as url, lock_folder(tmp_path), kept_answers(RunConfig(out=tmp_path)):
         policy = RetryPolicy(retries=3, delay=0.01, max_delay=0.02)
         transport = Transport(url, throttle.client(0), policy, Timeouts(connect=2, read=2, total=3))
         for _ in range(2):  # the second one is answered from the folder

@@ -17,8 +17,8 @@ from eechips import errors
 from eechips.cli.group import INTERRUPTED, NEWS, WRONG
 from eechips.formats import CHIP_FORMATS, TABLE_FORMATS
 from eechips.manifest.export import export_layers, export_parquet
+from eechips.manifest.manifest_columns import LAYERS, State
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import LAYERS, State
 from eechips.training.formats import PACK_FORMATS
 from tests.docs.pages import DOCS, read_page, read_section, read_table, unquote
 from tests.support.engine_service import serving

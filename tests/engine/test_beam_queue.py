@@ -21,7 +21,7 @@ from eechips.engine.queues.beam_queue import BeamQueue, OutcomeBatch
 from eechips.engine.results.result_stores import ImmediateStore
 from eechips.errors import ConfigurationError, StorageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.sqlite.unit_record import Record, State, UnitFile, WorkUnit
+from eechips.manifest.manifest_columns import Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json
 from eechips.storage import StagedFile
 

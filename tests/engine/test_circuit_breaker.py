@@ -21,7 +21,7 @@ from eechips.errors import (
     UnknownServiceError,
     ValidationError,
 )
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 
 
 def unit(position: int, attempts: int = 0) -> WorkUnit:

@@ -23,8 +23,8 @@ from eechips.engine.plans.plan import draw_spread
 from eechips.formats.geotiff import encode
 from eechips.geo.grid import Grid
 from eechips.manifest.data_source import ArchiveTraffic
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger_queries import Totals
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import Chip
 from eechips.recipe.results import Template
 

@@ -19,9 +19,9 @@ from eechips.engine.run_features import export_polling
 from eechips.engine.run_features.export_polling import ExportMonitor
 from eechips.engine.run_log import RunLog
 from eechips.errors import PermanentError, StorageError, TransientError
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import count_exports, read_exports
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.untrusted_run import check_values
 from local_tests.support.local_earth_engine import wait_until
 

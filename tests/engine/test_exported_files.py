@@ -19,7 +19,7 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.fetch_result import UnitExports
 from eechips.errors import PermanentError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 
 GRID = Grid("EPSG:32613", (10.0, 0.0, 500000.0, 0.0, -10.0, 4400000.0), 4, 4)
 CHIP = Chip(cast("Any", None), grid=GRID, bands=("B4",), dtype="uint16", format="tif")

@@ -21,9 +21,9 @@ from eechips.engine.config import RunConfig
 from eechips.engine.plans.changed_options import describe, plan_identity
 from eechips.engine.queues.queue_items import WorkItem
 from eechips.engine.queues.queue_join import join_results
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import LocalStore, ObjectStore
 from local_tests.support.captured_log import CapturedLog

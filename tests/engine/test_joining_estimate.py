@@ -13,8 +13,8 @@ from eechips.engine.costs.forecast import JoiningEstimate, UnitRequests
 from eechips.engine.joining.unit_joining import RequestCosts
 from eechips.errors import UsageError
 from eechips.geo.grid import Grid
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Chip, Unit, canonical_json
 from eechips.recipe.results import Template
 

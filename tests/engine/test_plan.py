@@ -23,8 +23,8 @@ from eechips.engine.plans.plan import plan_units
 from eechips.engine.plans.planner import GradualPlanning
 from eechips.engine.progress import PlanningReport, Progress
 from eechips.errors import RunMismatchError, UsageError
+from eechips.manifest.manifest_columns import Record, State
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State
 from eechips.storage import NameTemplate
 from local_tests.support.captured_log import CapturedLog
 

@@ -21,7 +21,7 @@ from eechips.cli import main
 from eechips.commands.command import FetchCommand
 from eechips.engine.queues.queue_items import run_in_turn
 from eechips.errors import RunLockedError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER
 from local_tests.support.captured_log import CapturedLog
 from tests.docs.blocks import read_blocks
@@ -219,7 +219,7 @@ def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(tmp_path: Path
     now, holder = [0.0], ExitStack()
 
     def start() -> str:
-        with lock_run(tmp_path):
+        with lock_folder(tmp_path):
             return "started"
 
     def wait(seconds: float) -> None:
@@ -228,11 +228,11 @@ def test_a_part_waits_until_the_worker_that_it_replaces_has_ended(tmp_path: Path
             holder.close()
 
     with holder:
-        holder.enter_context(lock_run(tmp_path))
+        holder.enter_context(lock_folder(tmp_path))
         assert run_in_turn(start, lambda: now[0], wait) == "started"
     assert now[0] < 32
     assert caplog.text.count("Waiting for it, five minutes at most") == 1
-    with lock_run(tmp_path), pytest.raises(RunLockedError, match=f"process {os.getpid()} is running"):
+    with lock_folder(tmp_path), pytest.raises(RunLockedError, match=f"process {os.getpid()} is running"):
         run_in_turn(start, lambda: now[0], wait)
     assert now[0] > 300
 

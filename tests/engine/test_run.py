@@ -31,9 +31,9 @@ from eechips.files.temporary_names import temporary_name
 from eechips.formats.raster import decoding
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import reopen_failures
+from eechips.manifest.manifest_columns import Record, State
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import Record, State
 from local_tests.support.call_counts import count_calls
 from local_tests.support.local_earth_engine import Server
 from local_tests.support.parameters import slow_except

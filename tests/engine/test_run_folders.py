@@ -19,7 +19,7 @@ from eechips.commands.verification import verify
 from eechips.engine.config import RunConfig
 from eechips.engine.run import run
 from eechips.errors import RunLockedError, StorageError, UsageError
-from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_run
+from eechips.manifest.folder_lock import LOCK_NAME, is_held, lock_folder
 from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
@@ -130,12 +130,12 @@ def test_a_lock_whose_file_was_removed_by_its_holder_locks_nothing(tmp_path: Pat
     def other() -> None:
         assert there.wait(60)
         os.open = late
-        with lock_run(tmp_path):
+        with lock_folder(tmp_path):
             told.put((tmp_path / LOCK_NAME).exists())
 
     process = context.Process(target=other)
     process.start()  # before: it would share what is open
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         there.set()
         assert opened.wait(60)
         (tmp_path / LOCK_NAME).unlink()
@@ -156,7 +156,7 @@ def test_an_existing_file_is_not_replaced_by_a_result(tmp_path: Path) -> None:
     own = {name: (tmp_path / name).read_text() for name in ("1.txt", "1.bin", "notes.bin")}
     assert set(own.values()) == {"mine"}
     (tmp_path / "1.bin").rename(tmp_path / "mine.bin")
-    with lock_run(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
+    with lock_folder(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
         ledger.reopen([1])
     again = run(Texts(), config)
     assert again.counts == {"done": 3}

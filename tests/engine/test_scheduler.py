@@ -26,9 +26,9 @@ from eechips.engine.run_log import RunLog
 from eechips.engine.scheduler import Scheduler
 from eechips.files.temporary_names import new_writer
 from eechips.geo.grid import Grid
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files, sum_totals
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import canonical_json, to_unit
 from eechips.storage import LocalStore
 

@@ -19,8 +19,8 @@ from eechips.engine.progress import Progress
 from eechips.engine.run_features.run_monitor import RunMonitor, SlowUnitReports, advice_for
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.engine.scheduler import Scheduler
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import load_recipe
 from eechips.storage import LocalStore
 

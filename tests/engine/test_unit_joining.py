@@ -16,7 +16,7 @@ from eechips.engine.executors.executor import Executor, WorkerHandle
 from eechips.engine.joining.unit_joining import RequestCosts, UnitJoining
 from eechips.engine.outcome import AssignmentProgress, FailedRequest, Finished, Lost, Outcome
 from eechips.geo.grid import Grid
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import canonical_json, to_unit
 
 PIXELS = 64 * 64

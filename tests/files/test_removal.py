@@ -31,7 +31,7 @@ from eechips.files.removal import (
 )
 from eechips.files.scratch_folders import make_scratch, temporary_folder
 from eechips.files.temporary_names import SCRATCH_PREFIX, Writer, new_writer, temporary_name
-from eechips.manifest.folder_lock import LOCK_NAME, lock_run
+from eechips.manifest.folder_lock import LOCK_NAME, lock_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.storage import LocalStore
 from tests.support.programs import run_program
@@ -99,7 +99,7 @@ def test_contents_of_a_locked_folder_are_removed_except_links_and_other_runs(tmp
     (folder / "link").symlink_to(outside)
     with pytest.raises(NotOwnedError):
         remove(folder / "a" / "old", LockedFolder(folder))
-    with lock_run(folder):
+    with lock_folder(folder):
         assert remove(folder / "a" / "old", LockedFolder(folder))
         for path in (folder / "nested/run/deep/old", folder / "link/old", folder / "link/../outside/old"):
             with pytest.raises(NotOwnedError):

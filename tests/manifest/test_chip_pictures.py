@@ -15,11 +15,11 @@ from affine import Affine
 from PIL import Image
 
 from eechips.formats import npy
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.pictures.chip_pictures import GAP, Picture, encode_png, render_chip, render_sheet
 from eechips.manifest.pictures.run_preview import MAX_BYTES, contact_sheet
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.training.quality.chip_pixels import decode
 from local_tests.support.call_counts import count_calls
 

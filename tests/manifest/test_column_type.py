@@ -15,10 +15,10 @@ import pytest
 
 import eechips
 from eechips.errors import StorageError
-from eechips.manifest.sqlite import unit_record
+from eechips.manifest import manifest_columns
+from eechips.manifest.manifest_columns import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
 from eechips.manifest.sqlite.database import SCHEMA_VERSION
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import COLUMNS, FILE_COLUMNS, MANIFEST, Column, columns_of
 from eechips.manifest.untrusted_run import check_values
 from tests.support.finished_run import layered, write_run
 
@@ -68,7 +68,7 @@ def test_no_other_module_lists_the_columns() -> None:
             "cli",
         )
         for path in sorted((SOURCES / folder).rglob("*.py"))
-        if path != Path(unit_record.__file__)
+        if path != Path(manifest_columns.__file__)
         for line, names in _listed(path)
         if _are_too_many(names)
     ]
@@ -87,7 +87,7 @@ def test_a_column_is_one_annotated_field() -> None:
     assert (share.definition, share.selection, str(share.arrow)) == ("cloud_share REAL", "cloud_share", "double")
     assert share.plain_meaning == "Share of clouds, see masks and --clear."
     assert names.definition == "names TEXT NOT NULL DEFAULT '[]'"
-    assert unit_record.schema_of([names]).field("names").type == names.arrow
+    assert manifest_columns.schema_of([names]).field("names").type == names.arrow
 
 
 def test_the_ledger_of_this_version_has_these_columns(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_a_value_of_another_type_is_damage_in_every_column(column: Column, tmp_p
         check_values(ledger)
 
 
-@pytest.mark.parametrize("name", unit_record.LAYER_COLUMNS)
+@pytest.mark.parametrize("name", manifest_columns.LAYER_COLUMNS)
 def test_a_value_of_another_type_is_damage_in_the_metadata_of_a_file(name: str, tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", layered(2))
     with closing(sqlite3.connect(run.path / LEDGER_NAME)) as database, database:

@@ -11,9 +11,9 @@ import pytest
 import eechips
 from eechips.manifest.export import FAILURES_NAME, PARQUET_NAME, annotate, export_parquet
 from eechips.manifest.failures import export_failures
+from eechips.manifest.manifest_columns import Record, State
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State
 from tests.support.finished_run import geotiff_of, write_run
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from eechips.manifest.failures import Failure, group_failures
-from eechips.manifest.sqlite.unit_record import State
+from eechips.manifest.manifest_columns import State
 
 
 def failure(error: str) -> Failure:

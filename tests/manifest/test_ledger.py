@@ -20,7 +20,8 @@ import pytest
 from eechips.errors import RunLockedError, RunMismatchError, StorageError, UsageError
 from eechips.manifest.export import export_parquet
 from eechips.manifest.failures import export_failures
-from eechips.manifest.folder_lock import LOCK_NAME, lock_run
+from eechips.manifest.folder_lock import LOCK_NAME, lock_folder
+from eechips.manifest.manifest_columns import Record, State, UnitFile, WorkUnit
 from eechips.manifest.run import open_run
 from eechips.manifest.sqlite.database import connect
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
@@ -31,7 +32,6 @@ from eechips.manifest.sqlite.ledger_queries import (
     read_status_numbers,
     sum_totals,
 )
-from eechips.manifest.sqlite.unit_record import Record, State, UnitFile, WorkUnit
 
 META = {"recipe": "sample", "parameters": {"seed": 1}}
 
@@ -230,7 +230,7 @@ def test_the_export_holds_every_unit(tmp_path: Path, ledger: Ledger) -> None:
     failures = pd.read_csv(export_failures(ledger, tmp_path))
     assert failures["error"].tolist() == ['no, "x"\n']
     ledger.record([done(1)])
-    with lock_run(tmp_path):  # whose holder alone removes files of the run
+    with lock_folder(tmp_path):  # whose holder alone removes files of the run
         assert export_failures(ledger, tmp_path) is None
     assert not (tmp_path / "failures.csv").exists()
 
@@ -308,7 +308,7 @@ def test_verify_finds_what_is_wrong(tmp_path: Path, ledger: Ledger) -> None:
 
 
 def _hold(folder: Path, pipe: object) -> None:
-    with lock_run(folder):
+    with lock_folder(folder):
         pipe.send("held")  # type: ignore[attr-defined]
         pipe.recv()  # type: ignore[attr-defined]
 
@@ -321,11 +321,11 @@ def test_one_process_at_a_time_opens_a_ledger(tmp_path: Path) -> None:
     child.start()
     assert ours.poll(60)
     assert ours.recv() == "held"
-    with pytest.raises(RunLockedError, match=f"process {child.pid} is running"), lock_run(tmp_path):
+    with pytest.raises(RunLockedError, match=f"process {child.pid} is running"), lock_folder(tmp_path):
         pass
     child.kill()
     child.join()
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         pass
 
 
@@ -371,7 +371,7 @@ def test_files_have_the_rights_of_the_umask(mask: int, rights: int, tmp_path: Pa
     """Others of a group could not go on with a run, whose ledger and lock they could not write."""
     before = os.umask(mask)
     try:
-        with lock_run(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
+        with lock_folder(tmp_path), Ledger(tmp_path / LEDGER_NAME) as ledger:
             assert ledger.writer_name
             modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
     finally:

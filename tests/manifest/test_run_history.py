@@ -15,11 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from eechips.manifest.folder_lock import is_held, lock_run
+from eechips.manifest.folder_lock import is_held, lock_folder
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.run import open_run
 from eechips.manifest.run_status import read_history
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 
 BEGAN = 1_767_225_600.0  # 2026-01-01T00:00:00Z
 
@@ -102,7 +102,7 @@ def test_the_remaining_time_follows_the_last_minute(tmp_path: Path) -> None:
     times = [n * 10 for n in range(360)] + [3600 + n / 5 for n in range(600)]
     make(tmp_path, times, planned=1000, log=[(0, "started")])
     assert read_history(tmp_path, BEGAN + 3720, is_running=True).recent == pytest.approx(5.0)
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         status = open_run(tmp_path).status(clock=lambda: BEGAN + 3720)
         assert status.is_running
         assert status.seconds_left == pytest.approx(200.0)
@@ -125,7 +125,7 @@ def test_a_running_process_is_recognised(tmp_path: Path) -> None:
     assert not is_held(tmp_path)
     code = (
         "import sys, eechips.manifest.folder_lock as l\n"
-        "with l.lock_run(l.Path(sys.argv[1])): print('in', flush=True); input()"
+        "with l.lock_folder(l.Path(sys.argv[1])): print('in', flush=True); input()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code.replace("l.Path", "__import__('pathlib').Path"), str(tmp_path)],
@@ -137,7 +137,7 @@ def test_a_running_process_is_recognised(tmp_path: Path) -> None:
         process.kill()
         process.wait()
         assert not is_held(tmp_path)
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         pass
     assert (tmp_path / ".eechips.lock").read_text().split()[0] == str(os.getpid())
     assert not is_held(tmp_path)  # the process lives on, but has left the folder

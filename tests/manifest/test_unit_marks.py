@@ -10,7 +10,7 @@ import pytest
 import eechips
 from eechips.errors import RunLockedError
 from eechips.manifest.exclusions import MARKS, exclude_marked, mark_units, read_marks
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from tests.support import finished_run
 
@@ -55,7 +55,7 @@ def test_marked_units_are_excluded(run: eechips.Run) -> None:
 
 
 def test_a_run_in_progress_is_not_marked(run: eechips.Run) -> None:
-    with lock_run(run.path), pytest.raises(RunLockedError):
+    with lock_folder(run.path), pytest.raises(RunLockedError):
         mark_units(run.path, run.units["id"].tolist())
     assert marks_of(run) == []
 

@@ -203,10 +203,10 @@ def test_five_thousand_chips(tmp_path: Path, cell: Callable[..., Any]) -> None:
 
 
 def test_an_error_is_shown_in_the_page(run: eechips.Run, cell: Callable[..., Any]) -> None:
-    from eechips.manifest.folder_lock import lock_run
+    from eechips.manifest.folder_lock import lock_folder
 
     browser = cell(run.explore())
-    with lock_run(run.path):
+    with lock_folder(run.path):
         browser.find_element("id", "mark-all").click()
         wait(browser, "return !document.getElementById('trouble').hidden")
     assert str(run.path) in browser.find_element("id", "trouble").text

@@ -20,8 +20,8 @@ from PIL import Image
 
 import eechips
 from eechips.errors import UsageError
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.reports.contact_sheet import layout
 from local_tests.support.local_earth_engine import Server
 from tests.support import finished_run

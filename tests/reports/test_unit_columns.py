@@ -19,8 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from eechips.errors import UsageError
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.reports import unit_columns
 from eechips.reports.page_data import names_of, page_data, with_place
 from eechips.reports.report_data import read_head, read_locations

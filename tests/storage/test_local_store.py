@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.export import write_table
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import (
     LocalStore,
@@ -268,7 +268,7 @@ def test_a_file_system_without_locks_is_named(tmp_path: Path, monkeypatch: pytes
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(fcntl, "flock", refuse)
-    with pytest.raises(StorageError, match="its file system has no working flock"), lock_run(tmp_path):
+    with pytest.raises(StorageError, match="its file system has no working flock"), lock_folder(tmp_path):
         pytest.fail("it was not locked")
 
 

@@ -12,9 +12,9 @@ import pytest
 
 from eechips.engine.results.result_assembly import Results
 from eechips.errors import StorageError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.storage import ObjectStore
 
 COUNT = 30
@@ -64,7 +64,7 @@ def test_parts_are_fetched_back_in_order_and_removed(tmp_path: Path, ledger: Led
     found = [settled.path and settled.path.read_bytes() for settled in results]
     assert found == [None if position == 5 else content(position) for position in range(COUNT)]
     assert len(parts(tmp_path / "here")) == COUNT - 1
-    with lock_run(tmp_path / "here"):
+    with lock_folder(tmp_path / "here"):
         results.remove_parts()
     assert parts(tmp_path / "here") == []
 

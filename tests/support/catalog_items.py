@@ -15,9 +15,9 @@ from eechips.archive.catalogs.partitions.grid_systems import H3
 from eechips.archive.catalogs.partitions.layout import Layout
 from eechips.archive.catalogs.partitions.merge_plan import MergeResult
 from eechips.archive.catalogs.update import update
+from eechips.manifest.manifest_columns import LAYER_COLUMNS, Record, State, UnitFile, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import LAYER_COLUMNS, Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 
 DAYS = [f"2020-{month:02}-{day:02}T12:00:00Z" for month in (1, 2, 3) for day in (1, 15)]

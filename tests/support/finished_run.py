@@ -16,10 +16,10 @@ from affine import Affine
 
 from eechips.engine.results.run_records import encode_info
 from eechips.formats import FileMetadata, geotiff, npy, png, validate
+from eechips.manifest.manifest_columns import LAYER_COLUMNS, LISTS, Record, State, UnitFile, WorkUnit
 from eechips.manifest.run import INFO_NAME, Run
 from eechips.manifest.run_signature import FOLDER, signed_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import LAYER_COLUMNS, LISTS, Record, State, UnitFile, WorkUnit
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import write_file
 

@@ -23,8 +23,8 @@ from eechips.engine.run_features import streamed_units
 from eechips.engine.run_features.streamed_units import BoundedUnits
 from eechips.errors import RunStoppedError, UsageError
 from eechips.manifest.folder_lock import is_held
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.stream_epoch import (
     PLACES_FOLDER,
     ReaderPlace,

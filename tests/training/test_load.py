@@ -17,8 +17,8 @@ import xarray as xr
 
 import eechips
 from eechips.errors import UsageError
+from eechips.manifest.manifest_columns import COLUMNS, Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import COLUMNS, Record, State, WorkUnit
 from eechips.training.quality.chip_pixels import decode
 from eechips.training.splits import split_table
 from local_tests.support.local_earth_engine import Server

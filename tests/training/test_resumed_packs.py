@@ -17,7 +17,7 @@ import pytest
 import eechips
 from eechips.errors import RunLockedError, StorageError, UsageError
 from eechips.files.temporary_names import temporary_name
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.run import Run
 from eechips.training.formats import webdataset
 from eechips.training.packs.shard_index import read_index
@@ -162,7 +162,7 @@ def test_files_of_others_are_not_written_over(run: Run, tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time_packs_a_run(run: Run, tmp_path: Path) -> None:
-    with lock_run(tmp_path), pytest.raises(RunLockedError):
+    with lock_folder(tmp_path), pytest.raises(RunLockedError):
         eechips.pack(run, "webdataset", out=tmp_path)
 
 

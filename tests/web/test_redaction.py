@@ -22,7 +22,7 @@ from eechips.client.error_classification import (
 from eechips.engine.results.outcome_records import failed
 from eechips.engine.run_log import LOG_NAME, RunLog
 from eechips.errors import RecipeError, StorageError
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.web.redaction import REDACTED, collect_secrets, is_redacted, redact, redact_json
 from local_tests.support.parameters import slow_except
 

@@ -35,7 +35,7 @@ from eechips.archive.catalogs.partitions.partition_writer import Advance, Staged
 from eechips.archive.catalogs.partitions.schema import Partition, Schema
 from eechips.errors import StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove_empty, remove_tree
-from eechips.manifest.folder_lock import LOCK_NAME, lock_run, remove_lock
+from eechips.manifest.folder_lock import LOCK_NAME, lock_folder, remove_lock
 from eechips.storage import is_address, local_path, make_folder
 from eechips.text.progress_bar import progress_bar
 
@@ -97,7 +97,7 @@ def changing(folder: Path) -> Iterator[commit.Change]:
     """
     is_new = make_folder(folder)
     try:
-        with lock_run(folder):
+        with lock_folder(folder):
             commit.finish(folder)
             change = commit.Change(folder)
             remove_tree(change.scratch, LockedFolder(folder))

@@ -25,10 +25,10 @@ from eechips.engine.plans.plan import name_template
 from eechips.engine.run_log import RunLog
 from eechips.errors import UsageError
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.run import Run
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.option_fields import takes
 from eechips.recipe import Unit, canonical_json, unit_id, unit_value
 from eechips.storage import ID_LENGTH, NameTemplate, UniqueNames
@@ -51,7 +51,7 @@ def refresh_scenes(recipe: Scenes, config: RunConfig) -> int:
     """
     if not (config.out / LEDGER_NAME).exists():
         return 0
-    with lock_run(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
+    with lock_folder(config.out), Ledger(config.out / LEDGER_NAME) as ledger, RunLog(config.out) as log:
         if not ledger.has_plan or not check_same(ledger, describe(recipe, config), config.out):
             return 0
         further = _Further(ledger, recipe.identity, name_template(recipe, config))

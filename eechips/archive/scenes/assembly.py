@@ -23,7 +23,7 @@ from eechips.engine.results.result_assembly import CompletedUnit, Results
 from eechips.engine.run_log import RunLog
 from eechips.engine.service.local_server import last_error
 from eechips.errors import StorageError, UsageError
-from eechips.manifest.sqlite.unit_record import State
+from eechips.manifest.manifest_columns import State
 from eechips.processes.child_processes import module_command
 from eechips.recipe import canonical_json, unit_id
 from eechips.storage import ID_LENGTH, safe_component

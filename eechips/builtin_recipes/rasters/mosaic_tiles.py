@@ -24,7 +24,7 @@ from eechips.errors import StorageError
 from eechips.files.hashes import hash_file
 from eechips.formats import mosaic_cog
 from eechips.geo.grid import Grid, Window, service_crs
-from eechips.manifest.sqlite.unit_record import Record
+from eechips.manifest.manifest_columns import Record
 from eechips.planning import asset_metadata
 from eechips.planning.imagery.band_selection import TYPE_NAMES, BandSelection
 from eechips.planning.imagery.image_filters import PropertyFilter

@@ -40,7 +40,7 @@ _TIMEOUT = 30.0
 _FIRST_DELAY, _LONGEST_DELAY = 1.0, 30.0
 """Seconds between two tries to refresh, while the token endpoint fails: they double."""
 _PASSING = re.compile(r"temporarily_unavailable|internal_failure|server_error", re.IGNORECASE)
-"""Errors of OAuth that say so themselves: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1."""
+"""Errors of OAuth that pass, by their names: https://www.rfc-editor.org/rfc/rfc6749#section-4.1.2.1."""
 _WRONG_CLOCK = re.compile(r"reasonable timeframe|iat and exp|token used too (?:early|late)", re.IGNORECASE)
 _OF_GCLOUD = re.compile(r" *Please run `gcloud[^`]*` to reauthenticate\.?", re.IGNORECASE)
 """Advice of google.auth for credentials of gcloud, which it gives for those of the Earth Engine client as well."""

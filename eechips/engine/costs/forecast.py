@@ -31,9 +31,9 @@ from eechips.engine.service.session import Session
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.manifest.data_source import ArchiveTraffic
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import Totals
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.recipe import Recipe, RequestWindow, Unit, canonical_json, unit_value
 from eechips.web.urls import is_loopback
 

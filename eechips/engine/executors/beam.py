@@ -25,7 +25,7 @@ from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerH
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.queues.beam_queue import LOST, WRONG, BeamQueue, OutcomeBatch, PipelineJob, StopMode
 from eechips.errors import ConfigurationError, UsageError
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.processes.child_processes import module_command
 from eechips.storage import ObjectStore
 from eechips.web.redaction import redact

@@ -44,7 +44,7 @@ from eechips.engine.executors.threads import drain
 from eechips.engine.outcome import Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ClusterLostError, ConfigurationError
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.text import library_log
 from eechips.text.formatting import format_duration
 from eechips.web.redaction import collect_secrets

@@ -15,7 +15,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.files.removal import NamedPath, remove_tree
 from eechips.files.scratch_folders import temporary_folder_of
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.storage import LocalStore, RemoteStore
 
 LOG_NAME = "dask.log"

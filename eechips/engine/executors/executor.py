@@ -28,7 +28,7 @@ from eechips.client.access.discovery import DiscoveryFile
 from eechips.client.quota.throttle import Throttle
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Executor(abc.ABC, Generic[HandleT]):
             the time limit of an assignment is that of all its units.
         is_detached: class attribute: the parent cannot send messages to workers once they have started. Their slots are
             fixed, and each result gets its name before its outcome is reported.
-        held: handles, those with the fewest assignments, that get no further ones: they are reserved for an assignment
-            alone.
+        held: number of handles, those with the fewest assignments, that get no further ones: they are kept free for an
+            assignment that is executed alone.
         notice: why no assignment is executed at present, as a sentence for the user; None if all is well.
 
     Args:

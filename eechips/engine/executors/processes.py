@@ -30,7 +30,7 @@ from eechips.engine.executors.worker_process import Broken, Ready
 from eechips.engine.interrupt import holding_signals
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost
 from eechips.errors import ConfigurationError
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.processes.child_processes import changed_environment, hide_main, ignore_lost_tracker, safe_path
 from eechips.recipe import Recipe
 
@@ -39,8 +39,8 @@ _MAX_BROKEN_STARTS = 3
 """Consecutive failed starts that end the run; workers that die while starting together count once."""
 _STARTS_AT_ONCE = 3
 _LONGEST_FOLDER = 70
-"""Bytes of a temporary folder in which multiprocessing's sockets have paths that Unix takes: 103 on macOS, of which it
-adds 32 itself."""
+"""Bytes of the path of a temporary folder: on macOS, a Unix socket has at most 103, and multiprocessing adds 32 for its
+own sockets."""
 _SHORT_FOLDER = "/tmp"
 _UNKNOWN_STATUS = 255
 """Exit status that multiprocessing makes up for the processes of a fork server that has died."""

@@ -17,7 +17,7 @@ from eechips.client.quota.throttle import Throttle
 from eechips.engine.executors.executor import Executor, ExecutorContext, WorkerHandle, lost
 from eechips.engine.outcome import AssignmentProgress, Finished, Lost, Outcome
 from eechips.engine.worker import Worker
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 
 T = TypeVar("T")
 

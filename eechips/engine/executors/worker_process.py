@@ -17,7 +17,7 @@ from eechips.engine.executors.threads import UnitThreadPool
 from eechips.engine.outcome import AssignmentProgress
 from eechips.engine.worker import start_worker
 from eechips.engine.worker_spec import WorkerSpec
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.processes.child_processes import end_with_parent
 from eechips.web.redaction import redact
 

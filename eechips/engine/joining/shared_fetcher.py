@@ -19,7 +19,7 @@ from eechips.engine.outcome import FailedRequest, Outcome
 from eechips.engine.results.outcome_records import failed
 from eechips.errors import InternalError, Stopped, TooLargeError, TransientError
 from eechips.formats import EncodedFile
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import Chip
 
 _RETRIES = 4

@@ -19,7 +19,7 @@ from eechips.engine.run_context import RunFeature
 from eechips.errors import EechipsError
 from eechips.geo.grid import Grid
 from eechips.geo.shared_windows import GroupLimits, group_grids, halve_grids
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import RequestWindow, unit_value
 
 MOST_UNITS = 256

@@ -17,7 +17,7 @@ from typing import Any
 from eechips.client.error_classification import classify_exception
 from eechips.engine.config import RunConfig
 from eechips.errors import ConfigurationError, RecipeError, Stopped, TransientError, UsageError
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.recipe import Recipe, SupportsInputs, canonical_json, to_unit, traits_of, unit_id
 from eechips.storage import NameTemplate, UniqueNames
 

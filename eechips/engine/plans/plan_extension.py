@@ -23,9 +23,9 @@ from eechips.manifest.extensions import (
     plan_parts,
     read_completions,
 )
+from eechips.manifest.manifest_columns import State, WorkUnit
 from eechips.manifest.metadata_keys import ASSEMBLED
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import ChangedUnit, EarlierPlan, Recipe, SupportsExtension, Unit, canonical_json, to_unit, unit_id
 from eechips.recipe.units import COMPLETES

@@ -21,9 +21,9 @@ from eechips.engine.run_context import RunFeature
 from eechips.errors import EechipsError, ProjectUnavailableError, RunMismatchError, Stopped, StorageError, UsageError
 from eechips.files.removal import LockedFolder, remove
 from eechips.manifest.extensions import PreviewRecord
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import find_gap
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.processes.context_values import context_value
 from eechips.recipe import PlanPreview, Recipe, SupportsPreview
 from eechips.storage import NameTemplate

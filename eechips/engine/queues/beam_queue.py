@@ -32,9 +32,9 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import EechipsError, ProjectUnavailableError, StorageError, UsageError
 from eechips.files.removal import ListedFile, remove_empty, remove_tree
 from eechips.files.temporary_names import is_numbered_token, new_writer
+from eechips.manifest.manifest_columns import LISTS, RECORD, Record, State, UnitFile, WorkUnit
 from eechips.manifest.reserved_names import result_name
 from eechips.manifest.sqlite.ledger import Ledger
-from eechips.manifest.sqlite.unit_record import LISTS, RECORD, Record, State, UnitFile, WorkUnit
 from eechips.manifest.untrusted_run import known_values
 from eechips.recipe import canonical_json
 from eechips.storage import LocalStore, ObjectStore, StagedFile, Store, write_file

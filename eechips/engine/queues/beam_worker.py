@@ -33,7 +33,7 @@ from eechips.engine.worker_spec import WorkerSpec
 from eechips.errors import ConfigurationError
 from eechips.files.scratch_folders import temporary_folder
 from eechips.files.temporary_names import new_writer
-from eechips.manifest.sqlite.unit_record import WorkUnit
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.processes.warning_filters import ignore_warning
 
 _SPARE = 1.3

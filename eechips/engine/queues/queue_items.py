@@ -30,9 +30,9 @@ from eechips.engine.run import run
 from eechips.engine.service.session import connect
 from eechips.errors import RunLockedError, RunMismatchError, UsageError
 from eechips.files.scratch_folders import temporary_folder
+from eechips.manifest.manifest_columns import State, WorkUnit
 from eechips.manifest.run_signature import is_signed, sign
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsInteractiveRun, canonical_json
 from eechips.recipe.units import UNIT_KINDS, IdCheck

@@ -32,12 +32,12 @@ from eechips.engine.results.run_records import encode_info, info_of
 from eechips.errors import RunMismatchError, UsageError, ValidationError
 from eechips.files.temporary_names import new_writer
 from eechips.formats import validate
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.reserved_names import check_new
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import is_own
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.untrusted_run import check_paths, check_values, read_info
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, traits_of
@@ -88,7 +88,7 @@ def join_results(
     further_outcomes = [ReportedOutcome.parse(outcome) for outcome in outcomes]
     make_folder(config.out)
     store = store_of(config)
-    with lock_run(config.out), _open_ledger(config.out) as ledger:
+    with lock_folder(config.out), _open_ledger(config.out) as ledger:
         stored_outcomes, plans = read_outcomes(store, config.policy)
         owners = ResultOwners(described, (*stored_outcomes, *further_outcomes), plans)
         _store_plan(recipe, config, ledger, plan, described)

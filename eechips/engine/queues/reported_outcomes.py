@@ -20,10 +20,10 @@ from eechips.client.retry import RetryPolicy
 from eechips.engine.plans.changed_options import IDENTIFYING, PLAN, differences, plan_identity
 from eechips.errors import StorageError, UsageError
 from eechips.files.temporary_names import new_writer
+from eechips.manifest.manifest_columns import LISTS, RECORD, RECORD_COLUMNS, Record, State, UnitFile, decode_columns
 from eechips.manifest.reserved_names import OUTCOMES_FOLDER, result_name
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_unit_files
-from eechips.manifest.sqlite.unit_record import LISTS, RECORD, RECORD_COLUMNS, Record, State, UnitFile, decode_columns
 from eechips.manifest.untrusted_run import known_metadata, known_values
 from eechips.processes.parallel_map import parallel_map
 from eechips.storage import Store

@@ -13,11 +13,11 @@ from eechips.engine.results.outcome_records import unit_failure
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import COMMITTING
 from eechips.manifest.folder_lock import check_lock
+from eechips.manifest.manifest_columns import Record, WorkUnit
 from eechips.manifest.metadata_keys import PLANS_GRADUALLY
 from eechips.manifest.reserved_names import FOREIGN_FILES
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_digest
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.manifest.withheld_files import forget
 from eechips.storage import StagedFile, Store
 

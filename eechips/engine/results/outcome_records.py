@@ -26,7 +26,7 @@ from eechips.errors import (
     UsageError,
 )
 from eechips.formats import EncodedFile
-from eechips.manifest.sqlite.unit_record import FILE_COLUMNS, Record, State, UnitFile, WorkUnit, decode_columns
+from eechips.manifest.manifest_columns import FILE_COLUMNS, Record, State, UnitFile, WorkUnit, decode_columns
 from eechips.recipe import Chip, Frame, FrameStack
 from eechips.storage import StagedFile
 from eechips.text.formatting import replace_control_characters

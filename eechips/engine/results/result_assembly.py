@@ -24,11 +24,11 @@ from eechips.errors import StorageError, UsageError
 from eechips.files.hashes import hash_file
 from eechips.files.removal import LockedFolder, remove_tree
 from eechips.files.temporary_names import Writer, new_writer
+from eechips.manifest.manifest_columns import ROW, Record, State
 from eechips.manifest.metadata_keys import ASSEMBLED, ASSEMBLY
 from eechips.manifest.reserved_names import FOREIGN_FILES, result_name
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import FilesAhead, read_unit_files
-from eechips.manifest.sqlite.unit_record import ROW, Record, State
 from eechips.processes.parallel_map import parallel_map
 from eechips.recipe import Recipe, SupportsAssembly, SupportsAssemblySettings, unit_value
 from eechips.storage import LocalStore, ObjectStore, Store, atomic_path

@@ -30,6 +30,7 @@ from eechips.manifest.data_source import TRAFFIC
 from eechips.manifest.export import COPIED, FAILURES_NAME, LAYERS_NAME, PARQUET_NAME, export_layers, export_parquet
 from eechips.manifest.extensions import CODE_CHANGES, EXTENSIONS
 from eechips.manifest.failures import export_failures
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.metadata_keys import ASSEMBLED, CHECKSUMS_ONLY, PLANS_GRADUALLY
 from eechips.manifest.run import INFO_NAME
 from eechips.manifest.run_signature import FOLDER, SIGNATURE, is_own, sign_run, signed_folder
@@ -37,7 +38,6 @@ from eechips.manifest.source_files import SOURCES_NAME
 from eechips.manifest.sqlite.database import has_content
 from eechips.manifest.sqlite.ledger import COMPUTE
 from eechips.manifest.sqlite.ledger_queries import has_layers
-from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.untrusted_run import read_info
 from eechips.recipe import Recipe, SupportsCall, SupportsInteractiveRun, traits_of
 from eechips.storage import ObjectStore, write_file

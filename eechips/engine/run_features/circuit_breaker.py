@@ -21,12 +21,12 @@ from eechips.errors import (
     TransientError,
     UnknownServiceError,
 )
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.text.formatting import format_count
 
 ALIKE_LIMIT = 20
-"""Consecutive units with the same failure that stop the run. Units that fail in the recipe end before those that wait
-for the service, so that these first units count for each unit that started before them and has not ended."""
+"""Consecutive units with the same failure that stop the run. Units that fail in the recipe end at once, while others
+still wait for the service: one such failure is allowed for each unit that started earlier and has not ended."""
 REFUSED_LIMIT = 100
 """The same for faults of data, and for unknown errors with status 400 once a unit has succeeded: units next to each
 other in the plan may lie where there are no data, for example."""

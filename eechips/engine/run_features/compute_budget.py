@@ -16,8 +16,8 @@ from eechips.engine.costs.profile_fetcher import ProfileFetcher
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_context import RunFeature, StopReason
 from eechips.engine.run_log import RunLog
+from eechips.manifest.manifest_columns import WorkUnit
 from eechips.manifest.sqlite.ledger import COMPUTE, Ledger
-from eechips.manifest.sqlite.unit_record import WorkUnit
 from eechips.text.formatting import format_compute
 from eechips.text.timestamps import present
 

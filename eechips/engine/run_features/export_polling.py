@@ -20,9 +20,9 @@ from eechips.engine.results.outcome_records import failed
 from eechips.engine.run_context import RunFeature
 from eechips.engine.run_log import RunLog
 from eechips.errors import EechipsError, PermanentError, Stopped, TooLargeError, TransientError, UsageError
+from eechips.manifest.manifest_columns import Record, WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_exports
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
 from eechips.recipe import Recipe, SupportsInteractiveRun, traits_of
 from eechips.text.formatting import format_count
 from eechips.text.timestamps import utc_now

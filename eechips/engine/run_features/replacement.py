@@ -17,9 +17,9 @@ from eechips.engine.run_context import RunFeature
 from eechips.errors import Stopped, UsageError
 from eechips.manifest.exclusions import EXCLUSIONS, OPEN
 from eechips.manifest.extensions import plan_parts
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_dropped
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.recipe import (
     Recipe,
     Redraw,

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from eechips.engine.executors.executor import Executor
 from eechips.engine.outcome import Finished, Lost
 from eechips.engine.run_context import RunFeature
-from eechips.manifest.sqlite.unit_record import Record, WorkUnit
+from eechips.manifest.manifest_columns import Record, WorkUnit
 from eechips.recipe import Recipe, traits_of
 from eechips.text.formatting import format_count, format_duration
 

@@ -22,9 +22,9 @@ from eechips.engine.run_context import RunControl, RunFeature
 from eechips.errors import UsageError
 from eechips.manifest.exclusions import release_units
 from eechips.manifest.extensions import read_completions
+from eechips.manifest.manifest_columns import Record, State, WorkUnit
 from eechips.manifest.sqlite.ledger import Ledger
 from eechips.manifest.sqlite.ledger_queries import read_files
-from eechips.manifest.sqlite.unit_record import Record, State, WorkUnit
 from eechips.manifest.stream_epoch import (
     FETCH_SEED,
     ReaderPlace,

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from eechips.errors import StorageError
-from eechips.manifest.sqlite.unit_record import MANIFEST
+from eechips.manifest.manifest_columns import MANIFEST
 from eechips.storage import resolve_inside
 from eechips.storage.databases import database_error
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from eechips.errors import RunMismatchError, StorageError
+from eechips.manifest.manifest_columns import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.manifest.sqlite.database import (
     ADD_TO_COUNT,
     COUNT_UNITS,
@@ -28,7 +29,6 @@ from eechips.manifest.sqlite.database import (
     connect,
     damaged,
 )
-from eechips.manifest.sqlite.unit_record import OPEN_STATES, RECORD, RECORD_COLUMNS, Record, State, WorkUnit
 from eechips.storage.untrusted_files import parse_json
 
 LEDGER_NAME = "manifest.sqlite"

@@ -9,8 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from eechips.manifest.manifest_columns import FAILURES, LAYERS, OPEN_STATES, Column, State
 from eechips.manifest.sqlite.database import Connection
-from eechips.manifest.sqlite.unit_record import FAILURES, LAYERS, OPEN_STATES, Column, State
 from eechips.recipe.units import COMPLETES
 
 RowT = TypeVar("RowT", bound=tuple[Any, ...])
@@ -94,7 +94,7 @@ def count_failures(database: Connection) -> dict[str, int]:
 
 
 def read_failures(database: Connection) -> Iterator[tuple[Any, ...]]:
-    """Yield the columns :data:`~eechips.manifest.sqlite.unit_record.FAILURES` of failed units."""
+    """Yield the columns :data:`~eechips.manifest.manifest_columns.FAILURES` of failed units."""
     columns = ", ".join(column.selection for column in FAILURES)
     yield from database.execute(f"SELECT {columns} FROM units WHERE state LIKE 'failed%' ORDER BY position")
 

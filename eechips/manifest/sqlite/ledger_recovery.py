@@ -19,10 +19,10 @@ from eechips.errors import EechipsError, StorageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, replace, set_aside
 from eechips.files.temporary_names import new_writer, temporary_name
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
+from eechips.manifest.manifest_columns import FRAME, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST, RECORD, State, names_of
 from eechips.manifest.sqlite.database import COUNT_UNITS, NO_CONTENT, PLANNED_COUNT, Connection, connect, damaged
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
-from eechips.manifest.sqlite.unit_record import FRAME, LAYER_COLUMNS, LAYERS, LISTS, MANIFEST, RECORD, State, names_of
 from eechips.manifest.untrusted_run import INFO_NAME, check_paths, check_values, read_info
 from eechips.storage.untrusted_files import open_parquet, parse_json
 
@@ -101,7 +101,7 @@ def recover_ledger(folder: Path) -> RecoveredLedger:
         StorageError: if nothing is left to make it of; the message says what to do.
     """
     path = folder / LEDGER_NAME
-    with lock_run(folder):
+    with lock_folder(folder):
         rows = _read_rows(folder)
         temporary = folder / temporary_name(LEDGER_NAME, str(new_writer()))
         try:

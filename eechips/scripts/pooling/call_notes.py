@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from eechips.manifest.sqlite.unit_record import State
+from eechips.manifest.manifest_columns import State
 from eechips.scripts.pooling.call_folder import CallResult
 from eechips.text.formatting import format_count, some_of
 

@@ -15,9 +15,9 @@ from typing import Any
 from eechips.engine.plans.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run_context import RecipeContext
 from eechips.errors import EechipsError, RecipeError, RunMismatchError
+from eechips.manifest.manifest_columns import State, WorkUnit
 from eechips.manifest.run_status import OUTSIDE_FILES
 from eechips.manifest.sqlite.ledger_queries import read_files
-from eechips.manifest.sqlite.unit_record import State, WorkUnit
 from eechips.manifest.withheld_files import restore, withhold
 from eechips.recipe import canonical_json
 from eechips.scripts.call_execution import CallContext

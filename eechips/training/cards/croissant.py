@@ -18,8 +18,8 @@ from typing import Any
 from eechips.files.hashes import hash_file
 from eechips.formats import media_type_of, picture_suffixes
 from eechips.manifest.export import LAYERS_NAME, PARQUET_NAME
+from eechips.manifest.manifest_columns import COLUMNS, FILE_COLUMNS
 from eechips.manifest.run import INFO_NAME, Run
-from eechips.manifest.sqlite.unit_record import COLUMNS, FILE_COLUMNS
 from eechips.storage import resolve_inside
 from eechips.storage.untrusted_files import read_frame
 from eechips.text.formatting import format_json

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from eechips.formats import picture_suffixes
 from eechips.manifest.export import type_of_values
-from eechips.manifest.sqlite.unit_record import COLUMNS
+from eechips.manifest.manifest_columns import COLUMNS
 from eechips.storage import LocalStore
 from eechips.storage.untrusted_files import has_metadata
 from eechips.training.cards.croissant import Publication

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eechips.errors import UsageError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.run import Run
 from eechips.option_fields import filled, takes
 from eechips.storage import make_folder, safe_component
@@ -60,7 +60,7 @@ def pack(run: Run | str | Path, to: str, **options: Any) -> PackIndex:
     folder = pack_folder(samples.run, chosen)
     packed, shards, index = _plan(samples, chosen)
     make_folder(folder)
-    with lock_run(folder):
+    with lock_folder(folder):
         return ShardWriter(packed, shards, index, folder, quiet=chosen.quiet).run()
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from eechips.errors import EechipsError, InternalError, RunLockedError, StorageError, UsageError
 from eechips.files.scratch_folders import temporary_folder
-from eechips.manifest.folder_lock import is_held, lock_run
+from eechips.manifest.folder_lock import is_held, lock_folder
 from eechips.manifest.run_status import LOG_NAME
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.processes.child_processes import end_with_parent, hide_main
@@ -187,7 +187,7 @@ def _fetch(pipe: Pipe, call: Callable[[], Any], folder: Path, lock: Path) -> Non
     """Fetch a run, in the process for that, and send its error; None if it has none."""
     os.setsid()  # Ctrl-C in the terminal is for the training, which ends this process
     end_with_parent()
-    with lock_run(lock):
+    with lock_folder(lock):
         message = _call(pipe, call, folder)
     with contextlib.suppress(OSError):  # the reader has gone
         pipe.send(message)

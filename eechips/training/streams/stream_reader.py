@@ -23,11 +23,11 @@ import numpy.typing as npt
 from eechips.errors import RunStoppedError, StorageError, UsageError
 from eechips.manifest.extensions import read_completions
 from eechips.manifest.folder_lock import is_held
+from eechips.manifest.manifest_columns import State
 from eechips.manifest.run import Run, open_run
 from eechips.manifest.sqlite.database import snapshot
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 from eechips.manifest.sqlite.ledger_queries import UnitOutcome, read_outcomes, sum_totals
-from eechips.manifest.sqlite.unit_record import State
 from eechips.manifest.stream_epoch import (
     FETCH_SEED,
     EpochPlan,

@@ -17,7 +17,7 @@ from eechips.archive.catalogs.partitions import commit
 from eechips.archive.catalogs.update import repair
 from eechips.errors import EechipsError, RunLockedError, StorageError
 from eechips.files.removal import NotOwnedError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from local_tests.support.parameters import slow_except
 from tests.support.catalog_items import contents, digests, item, put
 from tests.support.commands import run_command
@@ -103,7 +103,7 @@ def test_files_are_moved_and_removed_once(tmp_path: Path) -> None:
     assert not commit.finish(tmp_path)
     with pytest.raises(NotOwnedError):  # the folder is not locked
         change.commit()
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
     assert not (tmp_path / "a").exists()
@@ -125,14 +125,14 @@ def test_disk_errors_are_reported(tmp_path: Path) -> None:
         change.commit()
     assert commit.is_pending(tmp_path)
     shutil.rmtree(tmp_path / "c")
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         assert commit.finish(tmp_path)
     assert (tmp_path / "c/new").read_text() == "new"
 
 
 def test_one_process_at_a_time_changes_a_catalogue(tmp_path: Path) -> None:
     put(tmp_path, before())
-    with lock_run(tmp_path):
+    with lock_folder(tmp_path):
         assert len(open_catalog(tmp_path)) == 4  # to read is always allowed
         with pytest.raises(RunLockedError):
             put(tmp_path, after())

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from eechips.errors import UsageError
-from eechips.manifest.folder_lock import lock_run
+from eechips.manifest.folder_lock import lock_folder
 from eechips.manifest.sqlite.ledger import LEDGER_NAME, Ledger
 
 SampleSize: TypeAlias = "int | float"
@@ -134,7 +134,7 @@ def record_audit(folder: Path, audit: Audit) -> None:
         StorageError: if the ledger cannot be written.
     """
     kept = {**asdict(audit), "units": list(audit.units[:_LISTED])}
-    with lock_run(folder), Ledger(folder / LEDGER_NAME) as ledger:
+    with lock_folder(folder), Ledger(folder / LEDGER_NAME) as ledger:
         ledger.note(AUDITS, [*(ledger.meta().get(AUDITS) or []), kept])
 
 

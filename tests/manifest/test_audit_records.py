@@ -7,7 +7,7 @@ from math import comb
 import pytest
 
 from eechips.errors import UsageError
-from eechips.manifest.refetch_audit import Audit, count_sample, largest_difference, parse_sample_size
+from eechips.manifest.audit_records import Audit, count_sample, largest_difference, parse_sample_size
 
 
 @pytest.mark.parametrize("population", [1, 2, 7, 24])
