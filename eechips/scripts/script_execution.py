@@ -38,7 +38,7 @@ from eechips.recipe.protocol import with_identity
 from eechips.scripts.call_execution import STAGING, CallContext, CallExecutor
 from eechips.scripts.named_inputs import named_inputs
 from eechips.scripts.pooling.call_batch import make_awaited_calls
-from eechips.scripts.pooling.call_folder import CallFolder
+from eechips.scripts.pooling.call_folder import CallFolder, Program
 from eechips.scripts.pooling.call_units import ScriptHost, lacks_file
 from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import ScriptStopped
@@ -318,7 +318,7 @@ class ScriptRecipe:
         """Call the two functions in a pool, in place of the script's main part, which is not executed."""
         calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
         if calls:
-            host.execute(calls, is_recipe=True)
+            host.execute(calls, Program(is_recipe=True))
 
     @contextlib.contextmanager
     def _as_main(self) -> Iterator[ModuleType]:

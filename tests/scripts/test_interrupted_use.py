@@ -329,29 +329,34 @@ ee.Initialize()
 STARTED = time.time_ns()
 
 def save(n):
+    assert n < 2 or os.environ.get("STOPS") != "call"
     return ee.Number(n).add(STARTED > 0).getInfo()
 
 if __name__ == "__main__":
     for repetition in range(2):
         print(Pool(2).map(save, range(3)))
-        if os.environ.get("STOPS"):
+        if os.environ.get("STOPS") == "script":
             os.killpg(0, signal.SIGKILL)
 """
 
 
+@pytest.mark.parametrize(("stops", "status"), [("script", -signal.SIGKILL), ("call", 1), ("", 0)])
 def test_results_of_calls_whose_variables_were_others_are_said(
-    demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stops: str, status: int, demo_server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A variable with the time differs in each run, so that only the place says which use of the pool it is."""
+    """A variable with the time differs in each run, so that only the place says which use of the pool it is.
+
+    Results in a folder with the time in its name were in two, and a sum of them was wrong without a word.
+    """
     (tmp_path / "timed.py").write_text(TIMED)
-    monkeypatch.setenv("STOPS", "1")
+    monkeypatch.setenv("STOPS", stops)
     words = command(tmp_path / "timed.py", demo_server)
-    run_program(*words, status=-signal.SIGKILL, cwd=tmp_path, start_new_session=True)
+    run_program(*words, status=status, cwd=tmp_path, start_new_session=True)
     monkeypatch.delenv("STOPS")
-    done = run(tmp_path / "timed.py", demo_server, tmp_path)
-    assert "Calls of save() returned the results of an interrupted run, in which variables" in done.stderr
-    assert done.stdout.count("[1, 2, 3]") == 2
-    assert open_run(tmp_path / "run").counts == {"done": 6}
+    again = run(tmp_path / "timed.py", demo_server, tmp_path)
+    assert "Calls of save() have the results of an earlier run, in which variables" in again.stderr
+    assert again.stdout.count("[1, 2, 3]") == (0 if stops == "call" else 2)
+    assert open_run(tmp_path / "run").counts == ({"done": 2, "failed_permanent": 1} if stops == "call" else {"done": 6})
 
 
 UNORDERED = """

@@ -28,7 +28,7 @@ from requests.adapters import HTTPAdapter
 
 import eechips
 from eechips.client.access.connection import Connection, ServiceTarget
-from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.pool_patches import replace_pools
 from eechips.scripts.replacements.library_patches import keep_client, leave_out_signals
@@ -68,7 +68,7 @@ class Makes(NoHost):
     def __init__(self) -> None:
         self.made: list[list[str]] = []
 
-    def execute(self, calls: Sequence[Call], **_: Any) -> list[CallResult]:
+    def execute(self, calls: Sequence[Call], _: Program) -> list[CallResult]:
         self.made.append([function_name(call.function) for call in calls])
         return [CallResult(call.function(*call.arguments)) for call in calls]
 

@@ -95,7 +95,7 @@ class _Host:
     def __init__(self) -> None:
         self.unsent: list[tuple[str, str]] = []
 
-    def execute(self, calls: Any, **_: Any) -> Any:
+    def execute(self, calls: Any, program: Any) -> Any:
         raise AssertionError(calls)
 
     def note_unsent(self, function: str, obstacle: str) -> None:

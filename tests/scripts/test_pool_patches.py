@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from eechips import open_run
 from eechips.scripts.pooling import pools
-from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.original_pools import use_host
 from local_tests.support.local_earth_engine import Server
@@ -91,7 +90,7 @@ def test_workers_are_no_forks_of_the_process_of_the_script(demo_server: Server, 
 class _Host:
     """Makes calls at once, in this process."""
 
-    def execute(self, calls: Sequence[Call], **_: Any) -> list[CallResult]:
+    def execute(self, calls: Sequence[Call], _: Program) -> list[CallResult]:
         return [CallResult(call.function(*call.arguments)) for call in calls]
 
 

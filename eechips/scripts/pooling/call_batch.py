@@ -7,12 +7,11 @@ import os
 import threading
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from eechips.errors import RecipeError
-from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call, executed_function
 from eechips.scripts.pooling.changed_objects import (
     LostChanges,
@@ -39,10 +38,7 @@ class CallBatch:
 
     def __init__(self, host: PoolHost, initializer: Any, initargs: Iterable[Any], threads: int | None) -> None:
         self._host, self._threads = host, threads
-        self._initialization = {"initializer": initializer, "initargs": tuple(initargs)}
-        self._execute: Callable[..., list[CallResult]] = partial(
-            host.execute, shares=threads is not None, **self._initialization
-        )
+        self._program = Program(initializer=initializer, initargs=tuple(initargs), shares=threads is not None)
         self._waiting: dict[int, tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = {}
         self._added = 0
         self._executor: Any = None
@@ -84,7 +80,8 @@ class CallBatch:
                 f"calls of {function_name(call.function)}() cannot be made in other processes: {obstacle}"
             )
         if self._executor is None:
-            self._executor = ORIGINALS["ThreadPoolExecutor"](self._threads, **self._initialization)
+            of_pool = self._program
+            self._executor = ORIGINALS["ThreadPoolExecutor"](self._threads, "", of_pool.initializer, of_pool.initargs)
         self._host.note_unsent(function_name(call.function), obstacle)
         started: concurrent.futures.Future[Any] = self._executor.submit(call.function, *call.arguments, **call.keywords)
         return started
@@ -95,7 +92,7 @@ class CallBatch:
         A function that writes what others put in a queue ends when the script has their results and says so.
 
         Args:
-            in_any_order: see `PoolHost.execute`.
+            in_any_order: see `Program`.
         """
         waiting, self._waiting = self._waiting, {}
         chosen: list[tuple[Call, Callable[[CallResult], None], concurrent.futures.Future[Any] | None]] = []
@@ -104,7 +101,8 @@ class CallBatch:
                 chosen.append((call, settle, started))
             else:
                 self._waiting[number] = call, settle, started
-        results = self._results([(call, started) for call, _, started in chosen], in_any_order=in_any_order)
+        program = replace(self._program, in_any_order=in_any_order)
+        results = self._results([(call, started) for call, _, started in chosen], program)
         for (_, settle, _), result in zip(chosen, results, strict=True):
             settle(result)
 
@@ -130,7 +128,7 @@ class CallBatch:
         """Make calls now, and return their results."""
         for call in calls:
             self._note_objects(call)
-        return self._results([(call, self._started(call)) for call in calls])
+        return self._results([(call, self._started(call)) for call in calls], self._program)
 
     def close(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         """End the threads of this process; see ``concurrent.futures.Executor.shutdown``."""
@@ -138,11 +136,11 @@ class CallBatch:
             self._executor.shutdown(wait=wait, cancel_futures=cancel_futures)
 
     def _results(
-        self, calls: Sequence[tuple[Call, concurrent.futures.Future[Any] | None]], *, in_any_order: bool = False
+        self, calls: Sequence[tuple[Call, concurrent.futures.Future[Any] | None]], program: Program
     ) -> list[CallResult]:
         """Return the results of calls, of which some have started in threads of this process."""
         deferred = [call for call, started in calls if started is None]
-        results = iter(self._execute(deferred, in_any_order=in_any_order) if deferred else ())
+        results = iter(self._host.execute(deferred, program) if deferred else ())
         return [next(results) if started is None else _result(started) for _, started in calls]
 
     def _obstacle(self, call: Call) -> str:

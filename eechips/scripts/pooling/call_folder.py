@@ -33,23 +33,25 @@ _PER_FOLDER = 1000  # results
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The function and settings that all calls of one use of a pool share.
+    """The functions and settings that all calls of one use of a pool share.
 
     Attributes:
         first: position in the plan of the first call.
         initializer: called once in every process; None for none.
         shares: whether the pool has threads, which share the script's variables.
         is_recipe: whether the calls are of the functions of a recipe: what they return is not received.
+        in_any_order: whether the script may make the same calls together with others when it is run again.
         seed: seed of random numbers; each call adds its position in the plan.
         variables: data in variables of modules of the script's folder, by module and name.
     """
 
-    first: int
-    functions: tuple[Callable[..., Any], ...]
+    first: int = 0
+    functions: tuple[Callable[..., Any], ...] = ()
     initializer: Callable[..., Any] | None = None
     initargs: tuple[Any, ...] = ()
     shares: bool = False
     is_recipe: bool = False
+    in_any_order: bool = False
     seed: int = 0
     variables: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -73,7 +75,7 @@ class CallResult:
         issued: digests of the requests of names in it that Earth Engine has issued for some hours.
         is_without_file: whether it has neither written a file nor appended to one. The ledger does not tell: of calls
             that write equal files, it has the file of one.
-        has_memory: whether it may have changed shared memory; results of earlier versions lack it.
+        has_memory: whether it may have changed shared memory.
     """
 
     value: Any = None

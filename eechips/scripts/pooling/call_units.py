@@ -7,10 +7,9 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from eechips.engine.plans.plan import DEFAULT_TEMPLATE, plan_units
 from eechips.engine.run_context import RecipeContext
@@ -96,20 +95,8 @@ class ScriptHost:
             self._positions[use] = range(self._positions.get(use, range(position, 0)).start, position + 1)
         self._interrupted = self._withhold_results()
 
-    def execute(
-        self,
-        calls: Sequence[Call],
-        *,
-        initializer: Callable[..., Any] | None = None,
-        initargs: tuple[Any, ...] = (),
-        shares: bool = False,
-        is_recipe: bool = False,
-        in_any_order: bool = False,
-    ) -> list[CallResult]:
-        """Make the calls that have no result yet. For the other arguments see :class:`Program`.
-
-        Args:
-            in_any_order: whether the script may make the same calls together with others when it is run again.
+    def execute(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
+        """Make the calls that have no result yet.
 
         Raises:
             RecipeError: if a function or an argument cannot be pickled.
@@ -118,9 +105,8 @@ class ScriptHost:
         self.check()
         try:
             with self._working_folder.suspended():
-                program = Program(0, (), initializer, initargs, shares, is_recipe)
-                if not (in_any_order and self._planned_before):
-                    return self._execute(calls, program, *self._find_use(calls), in_any_order=in_any_order)
+                if not (program.in_any_order and self._planned_before):
+                    return self._execute(calls, program, *self._find_use(calls))
                 return self._execute_in_any_order(calls, program)
         except ScriptStopped as stop:
             self._stop = stop
@@ -146,24 +132,18 @@ class ScriptHost:
         results: dict[int, CallResult] = {}
         for number, part in self._earlier.by_use(calls).items():
             place = (self._positions[number].start, number) if number else (ledger.end, max(self._positions) + 1)
-            part_results = self._execute(part, program, *place, in_any_order=True)
-            results.update(zip(map(id, part), part_results, strict=True))
+            results.update(zip(map(id, part), self._execute(part, program, *place), strict=True))
         return [results[id(call)] for call in calls]
 
-    def _execute(
-        self, calls: Sequence[Call], program: Program, first: int, number: int, *, in_any_order: bool
-    ) -> list[CallResult]:
+    def _execute(self, calls: Sequence[Call], program: Program, first: int, number: int) -> list[CallResult]:
         """Make the calls of a use of a pool, whose first one has a position in the plan."""
         if 0 < self._interrupted <= number:
             restore(self._place.out, replaces=True)
             self._interrupted = 0
         folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
         functions = tuple({id(call.function): call.function for call in calls}.values())
-        slots = self._plan(number, first, calls, in_any_order=in_any_order)
-        done: set[int] = set()
-        if first < self._planned_before:
-            self._reopen(folder, first, slots)
-            done = {position for position, _, is_done in self._stored(number) if is_done}
+        slots = self._plan(number, first, calls, in_any_order=program.in_any_order)
+        done = self._reopen(folder, number, first, slots) if first < self._planned_before else {}
         variables = module_variables(self._place.root)
         program = replace(program, first=first, functions=functions, seed=present_seed(), variables=variables)
         folder.store(program, slots, present_place())
@@ -179,12 +159,13 @@ class ScriptHost:
             raise ScriptStopped(error) from error
         if not is_settled:
             raise ScriptStopped
-        results = self._results(folder, first, slots, in_any_order=in_any_order)
+        results = [done.get(position) or folder.result(position) for position in range(first, end)]
+        self._complete(results, first, slots, in_any_order=program.in_any_order)
         is_again = first < self._planned_before and None not in slots
-        if not in_any_order or any(result.appended for result in results):
+        if not program.in_any_order or any(result.appended for result in results):
             self.appended.receive(number, [result.appended for result in results], is_again=is_again)
         for result, call in zip(results, slots, strict=True):
-            write_logged(result.logged if call is not None or not in_any_order else {}, self._place.out)
+            write_logged(result.logged if call is not None or not program.in_any_order else {}, self._place.out)
         self._received.update(position for position, call in enumerate(slots, first) if call is not None)
         self._bench.ledger.note(_USE_UNDER_WAY, None)
         call_results = [(result, call) for result, call in zip(results, slots, strict=True) if call is not None]
@@ -231,8 +212,8 @@ class ScriptHost:
         """Yield notes on files that may have lines twice, and on functions that may not return what they would now."""
         for name in sorted(self._changed):
             yield (
-                f"Calls of {name}() returned the results of an interrupted run, in which variables that it uses were"
-                " others. If what it returns depends on these, choose another folder with `out`."
+                f"Calls of {name}() have the results of an earlier run, in which variables that it uses were others,"
+                " as the time. If its values or names of files depend on these, choose another folder with `out`."
             )
         if names := self.appended.repeated:
             yield (
@@ -300,9 +281,9 @@ class ScriptHost:
             is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
                 folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
-                if folder.has_state(functions) or (similar is None and not is_done):
+                if folder.has_state(functions):
                     return first, number
-                if similar is None and folder.has_place(place):
+                if similar is None and (not is_done or folder.has_place(place)):
                     similar = first, number
             if not is_done:
                 break
@@ -310,7 +291,7 @@ class ScriptHost:
         else:
             if similar is None and OUTSIDE_FILES not in self._bench.ledger.meta():  # the script has not ended yet
                 return first, number
-        if similar is not None and OUTSIDE_FILES not in self._bench.ledger.meta():
+        if similar is not None and any(done for *_, done in self._stored(similar[1])):
             self._changed.update(function_name(function) for function in functions)
         return similar or (self.calls, self._uses + 1)
 
@@ -359,8 +340,10 @@ class ScriptHost:
             )
         return [by_position.get(position) for position, _, _ in stored]
 
-    def _reopen(self, folder: CallFolder, first: int, calls: Sequence[Call | None]) -> None:
-        """Make completed calls again that lack a result.
+    def _reopen(
+        self, folder: CallFolder, number: int, first: int, calls: Sequence[Call | None]
+    ) -> dict[int, CallResult]:
+        """Make completed calls again that lack a result; return the results of the other completed calls.
 
         A file of theirs was removed, and its name perhaps given to another; they returned names of Earth Engine,
         which may have expired; their batch tasks may have ended with the local Earth Engine of a run that was
@@ -374,39 +357,39 @@ class ScriptHost:
         removed = [
             file.position for file in read_files(ledger.database, wanted) if not (self._place.out / file.name).is_file()
         ]
-        lost = [position for position in sorted(wanted) if self._is_lost(folder.result(position))]
+        results = {position: folder.result(position) for position in range(first, first + len(calls))}
+        lost = [position for position in sorted(wanted) if self._is_lost(results[position])]
         ledger.reopen({*expired, *removed, *lost})
+        return {position: results[position] for position, _, is_done in self._stored(number) if is_done}
 
     def _is_lost(self, result: CallResult) -> bool:
         """Return whether a result lacks its batch tasks, its files outside of the run, or memory that it changed."""
         has_exports = not (self.repeats_exports and result.has_exported)
         has_files = all(Path(name).is_file() for name in result.outside)
-        return not (has_exports and has_files) or getattr(result, "has_memory", False)
+        return not (has_exports and has_files) or result.has_memory
 
     def _stored(self, number: int) -> list[tuple[int, str, bool]]:
         """Return position and id of the planned calls of a use of a pool, and whether they are done."""
         rows = self._bench.ledger.rows(("position", "lower(hex(id))", "state"), self._positions.get(number, ()))
         return [(position, identifier, State(state).has_result) for position, identifier, state in rows]
 
-    def _results(
-        self, folder: CallFolder, first: int, calls: Sequence[Call | None], *, in_any_order: bool
-    ) -> list[CallResult]:
-        """Return the results of a use of a pool, also of calls that the script has left out."""
+    def _complete(
+        self, results: list[CallResult], first: int, calls: Sequence[Call | None], *, in_any_order: bool
+    ) -> None:
+        """Note the results of a use of a pool, also of calls that the script has left out; set errors of the ledger."""
         columns = "position", "state", "error_class", "error", "file", "unit"
         rows = list(self._bench.ledger.rows(columns, range(first, first + len(calls))))
-        call_results = [folder.result(position) for position, *_ in rows]
         noted = [n for n, call in enumerate(calls) if call is not None or not in_any_order]  # others come later
-        if remarks := self.call_notes.add([rows[n] for n in noted], [call_results[n] for n in noted]):
+        if remarks := self.call_notes.add([rows[n] for n in noted], [results[n] for n in noted]):
             self._bench.ledger.set_errors(remarks)
-        for number, ((_, state, kind, message, *_), call) in enumerate(zip(rows, calls, strict=True)):
-            result = call_results[number]
-            if call is None:
+        for number, (_, state, kind, message, *_) in enumerate(rows):
+            result = results[number]
+            if calls[number] is None:
                 continue
             if State(state).is_failure and result.error is None and not result.has_caught_failure:
-                call_results[number] = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
+                results[number] = replace(result, value=None, error=RecipeError(f"{kind}: {message}"))
             elif not State(state).is_failure and result.error is not None:
-                call_results[number] = CallResult()
-        return call_results
+                results[number] = CallResult()
 
     def _note(self, result: CallResult) -> None:
         """Note what the result of a call says beside its value."""

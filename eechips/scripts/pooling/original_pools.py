@@ -8,7 +8,7 @@ import multiprocessing.pool
 import sys
 import sysconfig
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from importlib.metadata import distributions
@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 from eechips.errors import EechipsError
 from eechips.processes.context_values import context_value
-from eechips.scripts.pooling.call_folder import CallResult
+from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call
 
 ORIGINALS: dict[str, Any] = {
@@ -51,17 +51,12 @@ class ScriptStopped(BaseException):
 class PoolHost(Protocol):
     """Make the calls of pools."""
 
-    def execute(
-        self, calls: Sequence[Call], *, initializer: Callable[..., Any] | None, initargs: tuple[Any, ...],
-        shares: bool, in_any_order: bool,
-    ) -> list[CallResult]:  # fmt: skip
+    def execute(self, calls: Sequence[Call], program: Program) -> list[CallResult]:
         """Make calls; results of failed calls have an error.
 
         Args:
             calls: in the order of the plan.
-            initializer: called once in every process before its first call.
-            shares: whether the pool has threads.
-            in_any_order: whether the script may make the same calls together with others when it is run again.
+            program: settings of the pool.
 
         Raises:
             ScriptStopped: if the run stops before all calls are made.
