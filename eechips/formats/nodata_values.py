@@ -32,13 +32,13 @@ def free_value(valid: Any) -> float | int:
 
 
 def check_nodata(nodata: float | None, dtype: str) -> None:
-    """Check that a dtype holds the value of pixels without data.
+    """Check that a dtype holds the value of pixels without data, and that it is written with all digits.
 
     Raises:
-        UsageError: if it does not; the message has the range of the dtype.
+        UsageError: if it does not; the message has the range.
     """
     if nodata is None or np.dtype(dtype).kind in "fc":
         return
-    limits = np.iinfo(dtype)
-    if not float(nodata).is_integer() or not limits.min <= nodata <= limits.max:
-        raise UsageError(f"`nodata` {nodata:g} is no {dtype}, which holds whole numbers {limits.min} to {limits.max}")
+    least, greatest = max(np.iinfo(dtype).min, -_GREATEST), min(np.iinfo(dtype).max, _GREATEST)
+    if not float(nodata).is_integer() or not least <= nodata <= greatest:
+        raise UsageError(f"`nodata` {nodata:g} is no {dtype}, which holds whole numbers {least} to {greatest} there")

@@ -247,7 +247,9 @@ def test_common_types_hold_all_values() -> None:
     assert common_dtype(["uint16", "float32"]) == "float32"
 
 
-@pytest.mark.parametrize(("nodata", "dtype"), [(-1.0, "uint8"), (256.0, "uint8"), (0.5, "int16"), (math.nan, "int32")])
+@pytest.mark.parametrize(
+    ("nodata", "dtype"), [(-1.0, "uint8"), (256.0, "uint8"), (0.5, "int16"), (math.nan, "int32"), (-(2.0**63), "int64")]
+)
 def test_a_nodata_value_that_a_type_does_not_hold(nodata: float, dtype: str) -> None:
     with pytest.raises(UsageError, match="which holds whole numbers"):
         check_nodata(nodata, dtype)

@@ -184,10 +184,14 @@ class RasterFiles:
         as_data = alpha and names is not None and len(names) == dataset.count
         count = dataset.count - 1 if alpha and not as_data else dataset.count
         masked = MaskFlags.per_dataset in flags and not (as_data and names and not is_alpha_name(names[-1]))
-        own = [not flags for flags in masks]  # GDAL's flags of a band whose mask is its own
+        nodatavals, scales, offsets = dataset.nodatavals, dataset.scales, dataset.offsets
+        # GDAL's flags of a band whose mask is its own; a mask stands for a value that rasterio would write as another.
+        own = [
+            not flags or (MaskFlags.nodata in flags and not _is_exact(value, dtype))
+            for flags, value, dtype in zip(masks, nodatavals, dtypes, strict=True)
+        ]
         if (masked or any(own)) and nodata is not None:
             raise IngestError(f"{path} has a mask that says where it is valid: leave nodata out.")
-        nodatavals, scales, offsets = dataset.nodatavals, dataset.scales, dataset.offsets
         return [
             BandSource(
                 path=path,
@@ -196,7 +200,7 @@ class RasterFiles:
                 resampling=choose_resampling(resampling, name, colours[position]),
                 masked=own[position] or (masked and not (as_data and position == count - 1)),
                 own_mask=own[position],
-                nodata=_nodata(nodatavals[position], nodata, dtypes[position], path),
+                nodata=None if own[position] else _nodata(nodatavals[position], nodata, dtypes[position], path),
                 dtype=held_dtype(np.dtype(dtypes[position]).name),
                 scale=float(scales[position]),
                 offset=float(offsets[position]),
@@ -322,9 +326,18 @@ def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] |
 def _nodata(own: float | None, override: float | None, dtype: str, path: str) -> float | None:
     value = own if override is None else override
     nodata = None if value is None else stored_nodata(value, dtype)
+    if override is not None and not _is_exact(override, dtype):
+        raise IngestError(
+            f"The nodata value {override} has too many digits: {path} must state it itself, or have a mask."
+        )
     if nodata is None and override is not None:
         raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
     return nodata
+
+
+def _is_exact(nodata: float | None, dtype: str) -> bool:
+    """Return whether rasterio writes a nodata value with all digits: of -2**63 GDAL reads -9 back."""
+    return dtype != "int64" or (nodata is not None and abs(nodata) < 10**15)
 
 
 def stored_nodata(value: float, dtype: str) -> float | None:
