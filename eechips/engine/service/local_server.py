@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from eechips.client.access.connection import skip_deprecated_assets
+from eechips.engine.service.served_archives import ServedArchives
 from eechips.errors import ConfigurationError
 from eechips.files.removal import LockedFolder, RecordedFile, remove, remove_empty, remove_tree
 from eechips.files.scratch_folders import temporary_folder
+from eechips.manifest.source_files import SourceFile
 from eechips.processes.child_processes import check_open_files, module_command
 
 _log = logging.getLogger(__name__)
@@ -129,6 +131,28 @@ class LocalServer:
         They are known also where the server was killed meanwhile.
         """
         return sorted(set(self._stubs.read_text(encoding="utf-8").splitlines()))
+
+    def archives(self) -> list[dict[str, Any]]:
+        """Return the open archives that it serves, with their datasets: id, terms, and what differs.
+
+        Raises:
+            ConfigurationError: if one does not answer that is asked for its datasets.
+        """
+        self.check()
+        return list(ServedArchives.ask(self.url).archives)
+
+    def files(self, images: Sequence[str], bands: Sequence[str] = ()) -> dict[str, tuple[SourceFile, ...]]:
+        """Return the files of open archives from which images are read, by the ids of the images.
+
+        Args:
+            images: ids, at most 500; the result has no entry for an id that is not of an archive.
+            bands: bands of the images; all if empty.
+
+        Raises:
+            ValueError: if an archive does not answer.
+        """
+        self.check()
+        return ServedArchives(self.url, ()).files(images, bands)
 
 
 @contextlib.contextmanager
