@@ -142,7 +142,8 @@ class Places:
         """
         if not is_text_table(self.path):
             return self.table
-        return pa.table({name: _typed(self.table.column(name)) for name in self.table.column_names})
+        named = zip(self.table.column_names, self.table.columns, strict=True)
+        return pa.table({name: _typed(cells) if pa.types.is_string(cells.type) else cells for name, cells in named})
 
     def with_coordinates(self) -> Places:
         """Return points of geometries with the columns ``lon`` and ``lat``, as points of columns have them."""

@@ -327,6 +327,8 @@ def test_points_of_geometries_get_columns_of_coordinates(tmp_path: Path) -> None
     shapes = [shapely.Point(7.5, 46.5), None, shapely.Point(8.25, 46.0)]
     frame = geopandas.GeoDataFrame({"plot": ["a", "b", "c"]}, geometry=shapes, crs=4326)
     frame.to_crs(32632).to_file(tmp_path / "plots.gpkg")
+    found = read_places(written(tmp_path, "n,wkt\n007,POINT (1 2)\n")).with_coordinates()
+    assert found.typed().to_pydict() == {"n": ["007"], "lon": [1.0], "lat": [2.0]}
     table = read_places(tmp_path / "plots.gpkg").with_coordinates().table
     assert table.column_names == ["plot", "lon", "lat"]
     assert table["lon"].to_pylist() == [pytest.approx(7.5), None, pytest.approx(8.25)]
