@@ -32,6 +32,7 @@ _ACROSS = ((12, 3), (32, 4), (MOST_PANELS, 5))  # panels side by side, up to a n
 _WIDTH, _LEAST_WIDTH = 12.6, 2.8  # of a figure and of a panel, in inches
 _DOTS_PER_INCH = 150
 _GAP = 3.0  # times the third quartile of the steps between dates: lines are interrupted in longer gaps
+_LEGEND = 4  # columns of the legend
 _LONE = 4.0  # size of the dot of a value without neighbours, in points
 _MOST_TITLE, _MOST_NOTE = 120, 400  # characters
 _INK, _FAINT = "#333333", "#8a8a8a"
@@ -136,10 +137,11 @@ def _draw(figure_class: type[Figure], curves: Curves, info: dict[str, Any]) -> F
     across = 1 if count == 1 else 2 if count in (2, 4) else next(few for most, few in _ACROSS if count <= most)
     down = math.ceil(count / across)
     panel = max(_WIDTH / max(across, 3), _LEAST_WIDTH)
+    columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))
     width, height = (9.0, 3.6) if count == 1 else (panel * across, 1.9 * down + 1.1)
+    height += 0.19 * max(0, math.ceil(len(columns) / _LEGEND) - 2)  # rows of the legend
     figure = figure_class(figsize=(width, height), layout="constrained", facecolor="white")
     panels = figure.subplots(down, across, sharex=True, sharey=True, squeeze=False).ravel()
-    columns = list(dict.fromkeys(str(column) for curve in curves.curves for column in curve.values.columns))
     labels = {column: column for column in columns} if common_units(columns, info) else label_columns(columns, info)
     colours = {column: _COLOURS[number % len(_COLOURS)] for number, column in enumerate(columns)}
     for panel, curve in zip(panels, curves.curves, strict=False):
@@ -215,7 +217,9 @@ def _finish(figure: Figure, panels: Any, curves: Curves, columns: Sequence[str],
     figure.supylabel(one_line(_quantity(columns, info), _MOST_TITLE), fontsize=8.5, color=_INK)
     if len(columns) > 1:
         handles, labels = panels[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower left", ncols=min(len(columns), 4), fontsize=8, frameon=False)
+        figure.legend(
+            handles, labels, loc="outside lower left", ncols=min(len(columns), _LEGEND), fontsize=8, frameon=False
+        )
     notes = [*info.get("notes", ())]
     if curves.total > len(curves.curves) and len(curves.curves) > 1:
         notes.append(f"{len(curves.curves)} of {curves.total:,} regions.")

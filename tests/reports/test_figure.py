@@ -178,6 +178,14 @@ def test_a_figure_shows_sixty_regions(tmp_path: Path) -> None:
     assert sum(panel.get_visible() for panel in figure.axes) == 60
 
 
+def test_the_legend_of_many_columns_lies_below_the_panels(tmp_path: Path) -> None:
+    names = [f"A{number:02d}" for number in range(64)]
+    table = f"place,date,{','.join(names)}\na,2019-01-01{',1' * 64}\na,2019-01-02{',2' * 64}\n"
+    unit = ({"kind": "region", "region": "a"}, {"": ("csv", table.encode())})
+    figure = eechips.plot(finished_run.write_run(tmp_path / "run", [unit]), out=tmp_path / "a.png")
+    assert figure.legends[0].get_window_extent().y1 < figure.axes[0].get_window_extent().y0
+
+
 @pytest.mark.exhaustive
 @pytest.mark.slow
 def test_notebooks_display_figures(alone: eechips.Run) -> None:
