@@ -107,8 +107,7 @@ def require_trust(run: Run, words: Sequence[str], reason: str, *, trust: bool) -
     """Refuse to execute a recorded command that needs permission for a reason, unless the user trusts it."""
     if trust:
         return
-    refused = refused_options(words)
-    sets = f" (sets more than data: {', '.join(refused)})" if refused else ""
+    sets = f" (sets more than data: {', '.join(refused)})" if (refused := refused_options(words)) else ""
     raise UsageError(
         f"the command of {run.path} was not executed: read it and its recipe, then give `trust`:"
         f" {shlex.join(words)}{sets}. It needs permission, as {reason}"
