@@ -151,6 +151,13 @@ class Range:
         """Return the intersection with another range."""
         return Range(max(self.least, other.least), min(self.greatest, other.greatest), self.others and other.others)
 
+    def around(self, other: Range) -> Range:
+        """Return the least range that holds this and another one."""
+        return Range(min(self.least, other.least), max(self.greatest, other.greatest), self.others or other.others)
+
+
+_ANY = Range(others=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Query:
@@ -199,10 +206,43 @@ class Query:
             ranges=ranges,
         )
 
+    def around(self, other: Query) -> Query:
+        """Return a query of what this one asks for, and another."""
+        mine, its = self._spans(), other._spans()
+        return Query(
+            bounds=_box_around(self.bounds, other.bounds),
+            start=None if self.start is None or other.start is None else min(self.start, other.start),
+            end=None if self.end is None or other.end is None else max(self.end, other.end),
+            equals={name: value for name, value in self.equals.items() if other.equals.get(name) == value},
+            ranges={name: span for name in mine.keys() & its.keys() if (span := mine[name].around(its[name])) != _ANY},
+            indices=None if self.indices is None or other.indices is None else self.indices | other.indices,
+            having=self.having & other.having,
+            lacking=self.lacking & other.lacking,
+            holding=self.holding & other.holding,
+            first_index=min(self.first_index, other.first_index),
+            last_index=None if None in (ends := (self.last_index, other.last_index)) else max(filter(None, ends)),
+        )
+
+    def _spans(self) -> dict[str, Range]:
+        """Return ranges, and those of numbers that properties must be."""
+        is_number = {name: isinstance(value, (int, float)) and value == value for name, value in self.equals.items()}
+        numbers = {name: Range(value, value) for name, value in self.equals.items() if is_number[name]}
+        return {**self.ranges, **{name: span for name, span in numbers.items() if name not in self.ranges}}
+
     def admits(self, name: str, number: float) -> bool:
         """Return whether an element whose property ``name`` is a number may match."""
-        span = self.ranges.get(name, Range())
-        return bool(self.equals.get(name, number) == number) and span.least <= number <= span.greatest
+        span = self.ranges.get(name)
+        is_equal = bool(self.equals.get(name, number) == number)
+        return is_equal and (span is None or span.least <= number <= span.greatest)
+
+
+def _box_around(one: Bounds | None, other: Bounds | None) -> Bounds | None:
+    """Return the least rectangle around two; None if one is None or they are not one across the antimeridian."""
+    if one == other:
+        return one
+    if one is None or other is None or one[0] > one[2] or other[0] > other[2]:
+        return None
+    return min(one[0], other[0]), min(one[1], other[1]), max(one[2], other[2]), max(one[3], other[3])
 
 
 class CollectionAsset(Protocol):

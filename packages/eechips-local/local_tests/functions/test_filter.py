@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -383,6 +384,32 @@ def test_push_down_of_regions() -> None:
         ],
     )
     assert two.narrow(Query()) == Query(bounds=(3, 3, 5, 5), equals={"PATH": 44})
+
+
+def test_a_choice_asks_the_store_for_what_holds_all_that_may_pass() -> None:
+    """Filters of speckle in public code ask for one of two orbits, and composites for one of several seasons."""
+
+    known = Query(start=1, bounds=(0, 0, 9, 9))
+
+    def asked(*filters: Ready) -> Query:
+        return condition("or", filters=list(filters)).narrow(known)
+
+    def orbit(number: Any) -> Ready:
+        return invoke("Filter.equals", leftField="orbit", rightValue=number)
+
+    def season(start: float, end: float) -> Ready:
+        span = invoke("DateRange", start=start, end=end)
+        return invoke("Filter.dateRangeContains", leftValue=span, rightField="system:time_start")
+
+    assert asked(orbit(7), orbit(7)) == replace(known, equals={"orbit": 7}, ranges={"orbit": Range(7, 7)})
+    assert asked(orbit(7), orbit(9)) == replace(known, ranges={"orbit": Range(7, 9)})
+    assert asked(orbit(7), orbit("a")) == asked(orbit(7), season(2, 3), orbit(7)) == asked() == known
+    assert asked(season(4, 6), season(2, 3)) == replace(known, start=2, end=6)
+    near = [invoke("Filter.intersects", leftField=".geo", rightValue=box(n, n, n + 1, n + 1)) for n in (1, 4)]
+    assert asked(*near).bounds == (1, 1, 5, 5)
+    never = invoke("Filter.and", filters=[orbit(1), orbit(2)])
+    assert asked(never, orbit(3)).ranges == {"orbit": Range(1, 3)}
+    assert asked(never, never).indices == frozenset()
 
 
 def test_filtering_a_collection_asks_the_store_and_checks_again() -> None:

@@ -269,7 +269,8 @@ class Sentinel1(ImageSearch):
         """See ``ImageSearch.search``."""
         direction = query.equals.get("orbitProperties_pass")
         scenes, span = sentinel1_orbit.slices(query.bounds), self._span(query)
-        orbits = [orbit for orbit in _orbits(*span) if sentinel1_orbit.may_match(query, orbit)]
+        near = [orbit for orbit in _orbits(*span) if sentinel1_orbit.relative_orbit(orbit) in scenes]
+        orbits = [orbit for orbit in near if sentinel1_orbit.may_match(query, orbit)]
         is_polar = {sentinel1_orbit.is_polar(scene) for scene_group in scenes.values() for scene in scene_group}
         kinds = [*(_POLAR if True in is_polar else ()), *(_USUAL if False in is_polar else ())]
         for kind in sorted((kind for kind in kinds if kind.meets(query)), key=lambda kind: kind.label):

@@ -130,7 +130,8 @@ def numbers(orbit: int) -> Mapping[str, int]:
 
 def may_match(query: Query, orbit: int) -> bool:
     """Return whether scenes of an orbit may match a query, by the numbers of the orbit."""
-    return all(query.admits(name, number) for name, number in numbers(orbit).items())
+    known = query.equals.keys() | query.ranges.keys()
+    return all(query.admits(name, number) for name, number in numbers(orbit).items() if name in known)
 
 
 def node_time(orbit: int) -> int:

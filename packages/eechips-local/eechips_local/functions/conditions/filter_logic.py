@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 from eechips_local.evaluation.asset_model import Query
@@ -88,6 +88,7 @@ def or_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass one of some filters."""
     return FilterCondition(
         matches=_answered_once(lambda element: any(f.matches(element) for f in filters)),
+        narrow=lambda query: reduce(Query.around, [f.narrow(query) for f in filters]) if filters else query,
         pairs=_answered_once(lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters)),
         fields=_fields(filters),
         measure=_first(filters, "measure"),
