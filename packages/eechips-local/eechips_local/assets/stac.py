@@ -9,6 +9,7 @@ their properties are then Earth Engine's, apart from those that STAC defines.
 from __future__ import annotations
 
 import json
+import math
 import posixpath
 import stat
 from collections.abc import Mapping, Sequence
@@ -347,13 +348,22 @@ def foreign_properties(stac: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if its dates are none.
     """
-    properties = {name: value for name, value in stac.items() if is_foreign_property(name)}
+    properties = {name: _without_nan(value) for name, value in stac.items() if is_foreign_property(name)}
     start = stac.get("start_datetime") or stac.get("datetime")
     if start:
         properties.setdefault("system:time_start", _parse(start))
     if stac.get("end_datetime"):
         properties.setdefault("system:time_end", _parse(stac["end_datetime"]))
     return properties
+
+
+def _without_nan(value: Any) -> Any:
+    """Return a value with null for NaN and infinity, which Python writes into documents, although JSON lacks them."""
+    if isinstance(value, dict):
+        return {name: _without_nan(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(part) for part in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _read_crs(asset: Mapping[str, Any]) -> str:
@@ -434,7 +444,9 @@ def time_text(milliseconds_: float) -> str:
     return _moment(milliseconds_).isoformat().replace("+00:00", "Z")
 
 
-def _parse(text: str) -> int:
+def _parse(text: Any) -> int:
+    if not isinstance(text, str):  # a number may be of seconds or of milliseconds
+        raise ValueError(f"{str(text)[:40]} is no date")
     try:
         return to_milliseconds(text)
     except IngestError as error:

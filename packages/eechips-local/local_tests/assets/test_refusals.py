@@ -28,7 +28,8 @@ from eechips_local.assets import (
 from eechips_local.assets.asset_names import check_id, folder_of, resolve_href
 from eechips_local.evaluation.asset_model import PixelWindow
 from eechips_local.evaluation.request_processor import service_error
-from local_tests.support.ingested_rasters import image, noise, pixels, raster, snapshot, touch
+from eechips_local.protocol.request_errors import InvalidError
+from local_tests.support.ingested_rasters import UTM, image, noise, pixels, raster, snapshot, touch
 
 
 def test_unusable_files_are_refused(tmp_path: Path) -> None:
@@ -214,3 +215,29 @@ def test_files_beside_a_raster_are_not_looked_at(tmp_path: Path) -> None:
         with pytest.raises(OSError, match="verview"):
             source.read([0], PixelWindow(0, 0, 300, 300), 1)
         beside.unlink()
+
+
+def test_items_and_linked_files_that_contradict_what_they_should_be(tmp_path: Path) -> None:
+    raster(tmp_path / "a.tif", noise(1, 9, 12))
+    times = {"datetime": "2020-01-01T00:00:00Z"}
+    asset = {"href": "a.tif", "type": "image/tiff", "roles": ["data", None, ["x"]]}
+    document = {"type": "Feature", "stac_version": "1.0.0", "id": "i", "geometry": None, "links": []}
+
+    def become(asset: dict[str, Any], **properties: Any) -> None:
+        text = json.dumps({**document, "assets": {"a": asset}, "properties": properties})
+        (tmp_path / "item.json").write_text(text)
+        ingest(tmp_path / "item.json", tmp_path / "store", "x", by_reference=True)
+
+    become(asset, **times, cloud=float("nan"), of=[float("inf"), 1])
+    properties = image(FolderStore(tmp_path / "store"), "x").properties
+    assert (properties["cloud"], properties["of"]) == (None, [None, 1])
+    with pytest.raises(IngestError, match="is no date"):
+        become(asset, datetime=1577836800)
+    with pytest.raises(IngestError, match="is no number"):
+        become({**asset, "raster:bands": [{"scale": float("nan")}]}, **times)
+    with pytest.raises(UnreadableFileError, match="is no file"):
+        become({**asset, "href": "a" * 5000 + ".tif"}, **times)
+    moved = raster(tmp_path / "b.tif", noise(1, 9, 12), transform=UTM * Affine.translation(1, 0))
+    (tmp_path / "a.tif").write_bytes(moved.read_bytes())  # in place: the store has a link to it
+    with pytest.raises(InvalidError, match="was replaced after it was ingested"):
+        pixels(image(FolderStore(tmp_path / "store"), "x"))

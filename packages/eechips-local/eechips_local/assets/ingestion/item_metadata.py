@@ -66,7 +66,8 @@ class ItemMetadata:
 
 def is_data(asset: Mapping[str, Any]) -> bool:
     """Return whether an asset is a raster that is data: no thumbnail, overview, picture or metadata."""
-    roles = set(asset.get("roles") or ())
+    stated = asset.get("roles")
+    roles = {str(role) for role in (stated if isinstance(stated, (list, tuple)) else [stated]) if role}
     if roles & _PICTURES:
         return False
     return (_is_geotiff(asset) or is_jpeg2000(asset)) and (not roles or bool(roles & _DATA))

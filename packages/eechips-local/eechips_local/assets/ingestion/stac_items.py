@@ -7,6 +7,7 @@ https://github.com/radiantearth/stac-spec, versions 1.0 and 1.1; the extensions 
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -214,7 +215,9 @@ def _with_declared(source: BandSource, band: Mapping[str, Any], item: Item) -> B
         nodata = source.nodata
         if nodata is None and not source.masked and band.get("nodata") is not None:
             nodata = stored_nodata(float(band["nodata"]), source.dtype)
-    except (TypeError, ValueError) as error:
+        if not (math.isfinite(scale) and math.isfinite(offset)):
+            raise ValueError(f"scale {scale}, offset {offset}")
+    except (TypeError, ValueError, OverflowError) as error:
         raise IngestError(f"{item.path} says of the band {source.name} what is no number: {error}") from error
     return replace(source, scale=scale, offset=offset, nodata=nodata)
 
@@ -230,9 +233,12 @@ def _place(item: Item, href: str, remote: bool) -> str:
         scheme = urlsplit(href).scheme
         if not href or (len(scheme) > 1 and scheme != "file") or href.startswith("/vsi") or "\0" in href:
             raise UnsafeHrefError(f"{item.path} refers to {href!r}: only files and http(s) URLs are read.")
-        path = _local(href, item.path)
-        if path.exists():
-            return str(path.resolve())
+        try:
+            path = _local(href, item.path)
+            if path.exists():
+                return str(path.resolve())
+        except (OSError, ValueError) as error:
+            raise UnreadableFileError(f"{item.path} refers to {href[:80]!r}, which is no file: {error}") from error
         # A saved item's relative references are meant from where it was.
         selves = [link for link in stac.links(item.document, "self") if is_remote(link)]
         if not selves or Path(href).is_absolute() or scheme:
