@@ -326,18 +326,23 @@ def _names(dataset: DatasetReader, path: str, count: int, names: Sequence[str] |
 def _nodata(own: float | None, override: float | None, dtype: str, path: str) -> float | None:
     value = own if override is None else override
     nodata = None if value is None else stored_nodata(value, dtype)
+    if nodata is None and override is not None:
+        raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
     if override is not None and not _is_exact(override, dtype):
         raise IngestError(
             f"The nodata value {override} has too many digits: {path} must state it itself, or have a mask."
         )
-    if nodata is None and override is not None:
-        raise IngestError(f"The nodata value {override} is none of {dtype}, the type of {path}.")
     return nodata
 
 
 def _is_exact(nodata: float | None, dtype: str) -> bool:
-    """Return whether rasterio writes a nodata value with all digits: of -2**63 GDAL reads -9 back."""
-    return dtype != "int64" or (nodata is not None and abs(nodata) < 10**15)
+    """Return whether GDAL masks the same pixels by a nodata value that rasterio writes: of -2**63 it reads -9 back.
+
+    By 0.5 it masks zeros of integers.
+    """
+    if dtype == "int64" and (nodata is None or abs(nodata) >= 10**15):
+        return False
+    return nodata is None or stored_nodata(nodata, dtype) is not None
 
 
 def stored_nodata(value: float, dtype: str) -> float | None:
