@@ -130,8 +130,8 @@ class Classifier:
         Raises:
             InvalidError: if the mode is that of two classes, and the training data have another number.
         """
-        training = self.training
-        if training is not None and self.mode == "PROBABILITY" and "CLASSIFICATION" in self.modes:
+        is_of_two = self.mode == "PROBABILITY" and "CLASSIFICATION" in self.modes
+        if is_of_two and (training := self.training) is not None:
             count = len(np.unique(training.labels))
             if count != 2:
                 raise InvalidError(f"Expected 2 classes for PROBABILITY, found {count}.")

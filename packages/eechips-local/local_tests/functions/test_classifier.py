@@ -229,6 +229,9 @@ class TestTraining:
             "Classifier.train", classifier=invoke("Classifier.smileCart"), features=sample, classProperty="label"
         )
         assert evaluate(invoke("Classifier.schema", classifier=classifier), image) == ["x", "label"]
+        model = invoke("Classifier.setOutputMode", classifier=classifier, mode="REGRESSION")
+        evaluate(invoke("Image.classify", image=stored(), classifier=model), image)
+        assert not image.bands[0].source.windows  # type: ignore[attr-defined]  # no pixel is read for a band's name
         found = values_of(evaluate(invoke("Image.classify", image=stored(), classifier=classifier), image))
         assert np.array_equal(found, values[1])
 

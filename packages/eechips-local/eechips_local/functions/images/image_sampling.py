@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from itertools import count, tee
 from typing import Any
 
@@ -233,11 +234,14 @@ def sample(
     if numPixels is not None and area.pixels > _FEW_PIXELS and 4 * numPixels < area.pixels:
         places = _drawn(context, area, seed, numPixels)
     columns, rows = places or _chosen(context, area, seed, factor, numPixels)
-    taken = tuple(gather(context, image.bands, lattice.projection, columns, rows))
-    picked = Picked(columns, rows, np.zeros(len(columns), dtype=np.uint64), taken)
-    if dropNulls:
-        picked = picked.without_nulls()
-    return _sampled(image, lambda: features_of(image, picked, lattice.projection, geometries=geometries))
+
+    @cache
+    def picked() -> Picked:  # a classifier of them may be asked for the name of its band only
+        taken = tuple(gather(context, image.bands, lattice.projection, columns, rows))
+        pixels = Picked(columns, rows, np.zeros(len(columns), dtype=np.uint64), taken)
+        return pixels.without_nulls() if dropNulls else pixels
+
+    return _sampled(image, lambda: features_of(image, picked(), lattice.projection, geometries=geometries))
 
 
 def _chosen(

@@ -192,9 +192,9 @@ def _classification(classifier: Classifier, name: str) -> _Applied:
     if classifier.schema is None:
         raise InvalidError("The classifier must be trained before it is used.")
     classifier.check_classes()
-    labels = () if classifier.training is None else classifier.training.labels
     kind = DOUBLE
     if classifier.is_integer:
+        labels = () if classifier.training is None else classifier.training.labels
         ends = [float(np.min(labels)), float(np.max(labels))] if len(labels) else [*classifier.values]
         kind = ranged(PixelType("int"), ends)
     if classifier.has_arrays:
