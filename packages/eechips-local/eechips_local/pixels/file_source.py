@@ -399,12 +399,8 @@ class FileSource:
     def _check(self, raster: OpenRaster, grid: PixelGrid, pixel_type: PixelType) -> None:
         """Raise InvalidError if a file is not what is declared: one that is linked may have been written anew."""
         own = PixelGrid(grid.crs, raster.transform, raster.width, raster.height)
-        is_placed = own.transform != Affine.identity()
-        if (
-            own.shape != grid.shape
-            or PixelType.of(raster.dtype) != pixel_type
-            or (is_placed and not grid.lies_on(own, _NEAR))
-        ):
+        is_there = own.transform in (grid.transform, Affine.identity()) or grid.lies_on(own, _NEAR)
+        if not is_there or own.shape != grid.shape or PixelType.of(raster.dtype) != pixel_type:
             raise InvalidError(
                 f"{self.path.rpartition('/')[2]} was replaced after it was ingested, or differs from its item: it has "
                 f"{own.width}x{own.height} pixels of {raster.dtype} from {own.transform.c}, {own.transform.f}. "
