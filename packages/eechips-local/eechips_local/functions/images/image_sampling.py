@@ -142,24 +142,27 @@ def stratified_sample(
     which = _class_band(image, classBand)
     lattice = lattice_of(image, scale, projection, None, _UNLIMITED)
     area = region_on(region_of(image, region), lattice.projection)
-    kept: Picked | None = None
-    for _, _, _, cover in cover_tiles(context, area):
-        columns, rows, words = _centres(cover, seed)
-        if not len(columns):
-            continue
-        bands = gather(context, image.bands, lattice.projection, columns, rows)
-        picked_pixels = Picked(columns, rows, words, tuple(bands))
-        picked_pixels = (
-            picked_pixels.without_nulls() if dropNulls else picked_pixels.take(picked_pixels.bands[which].mask > 0)
-        )
-        kept = _fewest(
-            picked_pixels if kept is None else Picked.joined([kept, picked_pixels]), which, numPoints, wanted
-        )
-        _check_size(len(kept))
-    if kept is None:
-        return _sampled(image, lambda: iter(()))
-    picked = kept
-    return _sampled(image, lambda: features_of(image, picked, lattice.projection, geometries=geometries))
+
+    @cache
+    def chosen() -> Picked | None:
+        kept: Picked | None = None
+        for _, _, _, cover in cover_tiles(context, area):
+            columns, rows, words = _centres(cover, seed)
+            if not len(columns):
+                continue
+            picked = Picked(
+                columns, rows, words, tuple(gather(context, image.bands, lattice.projection, columns, rows))
+            )
+            picked = picked.without_nulls() if dropNulls else picked.take(picked.bands[which].mask > 0)
+            kept = _fewest(picked if kept is None else Picked.joined([kept, picked]), which, numPoints, wanted)
+            _check_size(len(kept))
+        return kept
+
+    def elements() -> Iterator[Feature]:
+        picked = chosen()
+        return iter(()) if picked is None else features_of(image, picked, lattice.projection, geometries=geometries)
+
+    return _sampled(image, elements)
 
 
 def _sampled(
