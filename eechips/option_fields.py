@@ -215,7 +215,7 @@ _KINDS: Mapping[Any, str] = {
 }
 
 
-def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool = True) -> None:
+def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool = True) -> dict[str, Any]:
     """Check the types of options. Choices of words are checked where they are read.
 
     Args:
@@ -223,19 +223,23 @@ def check_types(config: type, options: Mapping[str, Any], *, allows_none: bool =
         options: by name. Numbers are taken for each other if no fraction is lost.
         allows_none: whether None stands for the default of a field that has one.
 
+    Returns:
+        The options, with numbers as the command line has them: a scale of 20 is 20.0, for the same run.
+
     Raises:
         UsageError: if one has another type; the message names the option.
     """
-    hints = get_type_hints(config)
-    for field in dataclasses.fields(config):
-        if field.name not in options:
-            continue
+    hints, checked = get_type_hints(config), dict(options)
+    for field in (field for field in dataclasses.fields(config) if field.name in options):
         value, kinds = options[field.name], _divide(hints[field.name])
         is_default = allows_none and value is None and field.default is not dataclasses.MISSING
         is_choice = all(get_origin(kind) is Literal or kind is NoneType for kind in kinds)
         if not is_default and not is_choice and not _is_one_of(value, kinds):
             bare = field.metadata[_KEY].bare_value if _KEY in field.metadata else None
             raise type_error(field.name, value, kinds, "" if value is not True or bare is None else bare)
+        if not isinstance(value, bool) and isinstance(value, Real):
+            checked[field.name] = next((kind(options[field.name]) for kind in (int, float) if kind in kinds), value)
+    return checked
 
 
 def takes_none(config: type, name: str) -> bool:

@@ -119,9 +119,7 @@ def split_options(
     own = {name: value for name, value in options.items() if name in names}
     own |= {name: format_text(name, own[name]) for name in _TEXTS & own.keys()}
     own |= {name: str(value) for name, value in own.items() if isinstance(value, Path)}
-    if options_class is not None:
-        check_types(options_class, own)
-    job_recipe = recipe(**own)
+    job_recipe = recipe(**(own if options_class is None else check_types(options_class, own)))
     rest = {name: value for name, value in options.items() if name not in names}
     # None stands for the default of an option of the run, unless the option takes None itself.
     rest = {name: value for name, value in rest.items() if value is not None or takes_none(RunConfig, name)}

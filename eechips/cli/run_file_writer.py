@@ -63,7 +63,7 @@ def recorded_context(folder: Path, root: click.Context) -> click.Context:
         UsageError: if the command sets more than data, and is another user's.
     """
     run = open_run(folder)
-    verb, *words = recorded_words(run)[1:]
+    verb, *words = recorded_words(run, repeats="instead: only a command becomes a run file")[1:]
     if not is_own(run.info, run.path) and (refused := refused_words((verb, *words))):
         raise UsageError(
             f"{folder} was made by another user, or moved, and its command sets more than data ({', '.join(refused)}):"

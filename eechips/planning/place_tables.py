@@ -126,6 +126,7 @@ class Places:
             texts = column.cast(pa.string()).to_pandas().str.strip()
             texts = texts.mask(texts == "")
         timestamps = pd.Series(pd.to_datetime(texts, utc=True, errors="coerce", format=date_format or "ISO8601"))
+        timestamps = timestamps.where(timestamps.dt.year.between(1800, 2199))  # others overflow, and no image has them
         wrong = np.flatnonzero(timestamps.isna() & texts.notna())
         faults = []
         if len(wrong):

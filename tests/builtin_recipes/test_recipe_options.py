@@ -29,6 +29,7 @@ from eechips.builtin_recipes.samples.chips import ChipSample, sample_recipe
 from eechips.builtin_recipes.tables.points import PointValues
 from eechips.builtin_recipes.tables.timeseries import TimeSeries
 from eechips.builtin_recipes.user_recipes import script_recipe
+from eechips.commands.fetching import find_command
 from eechips.errors import RegionError, UnknownDatasetError, UsageError
 from eechips.recipe import Recipe
 
@@ -220,7 +221,18 @@ def test_dates_and_bounds_may_be_those_of_python() -> None:
     assert sample.sample.options.roi == "-105.3,39.0,-105.2,40.0"
     numbers = {"total": np.int64(3), "seed": np.uint8(7), "scale": np.float32(20), "size": (np.int64(8), np.int32(9))}
     sample, _ = sample_recipe({"dataset": "NAIP", "roi": "0,0,1,1", "grid": "native", **numbers})
-    json.dumps(sample.parameters)
+    command, _ = sample_recipe(
+        {"dataset": "NAIP", "roi": "0,0,1,1", "grid": "native", "total": 3, "seed": 7, "scale": 20.0, "size": (8, 9)}
+    )
+    assert (sample.identity, json.dumps(sample.parameters)) == (command.identity, json.dumps(command.parameters))
+
+
+@pytest.mark.parametrize(("verb", "option"), [("sample", "scale"), ("timeseries", "multiply"), ("mosaic", "nodata")])
+def test_a_number_is_the_same_option_with_and_without_a_fraction(verb: str, option: str) -> None:
+    """The command line has 20.0 where programs have 20: they resume each other's runs."""
+    shared = {"dataset": "S2", "roi": "0,0,1,1", **({"total": 1} if verb == "sample" else {"bands": "B4"})}
+    recipes = [find_command(verb).make({**shared, option: number})[0] for number in (20, 20.0, np.int64(20))]
+    assert len({(recipe.identity, json.dumps(recipe.parameters)) for recipe in recipes}) == 1
 
 
 @pytest.mark.parametrize("kind", [np.array, pd.Series, pd.Index, list, lambda names: dict.fromkeys(names).keys()])

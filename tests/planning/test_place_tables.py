@@ -404,6 +404,9 @@ def test_columns_of_dates_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found.moments("day"), expected)
     with pytest.raises(RegionError, match="row 1: bad is not a date"):
         found.moments("bad")
+    for day in ("0001-01-02", "2300-01-01", "9999-12-31"):  # pandas has moments of these that it cannot subtract
+        with pytest.raises(RegionError, match="row 1: day is not a date"):
+            read_places(written(tmp_path, f"lon,lat,day\n1,2,{day}\n")).moments("day")
     with pytest.raises(RegionError, match="has no column 'dya'"):
         found.moments("dya")
 
