@@ -17,6 +17,8 @@ OUTPUT = {
     "engine/executors/dask_cluster.py": "logging.FileHandler with a LineFormatter",
     "engine/executors/worker_process.py": "a traceback of eechips' own thread",
     "scripts/replacements/log_files.py": "logging.StreamHandler, for a log file of the script",
+    "scripts/pooling/call_units.py": "compares the script's standard output with that of the run",
+    "scripts/script_execution.py": "has the standard streams of the run again after a script",
     "geo/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/assets/vectors/vector_reader.py": "the answer of a child process, as JSON",
     "eechips_local/evaluation/request_processor.py": "a traceback in the log of the server",

@@ -8,10 +8,11 @@ import contextlib
 import gc
 import importlib
 import io
+import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -60,6 +61,7 @@ class CallContext:
         root: folder that has the modules of the script.
         imports: folders that the script imports from.
         packages: installed packages that it has imported, and which may extend classes of others, as geedim does.
+        environment: variables of the environment that it has set, or removed (None), by name.
         inputs: files below ``home`` that the script names.
         folders: below ``out``, that the script has made.
         logging: serialized :class:`LogSettings`; None if the script has not configured logging.
@@ -78,6 +80,7 @@ class CallContext:
     cwd: str = "."
     names_cwd: bool = False
     packages: tuple[str, ...] = ()
+    environment: Mapping[str, str | None] = field(default_factory=dict)
 
 
 class CallExecutor:
@@ -93,6 +96,7 @@ class CallExecutor:
             appends_apart=True,
             names_cwd=place.names_cwd,
             threads=observer.left_running,
+            is_again=True,
         )
         self._version: tuple[str, int, int] | None = None
         self._program: Program | None = None
@@ -101,6 +105,9 @@ class CallExecutor:
         self._written: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
         self._has_locked = False  # whether an array was made read-only, by this call or an earlier one of the program
         sys.path[:] = dict.fromkeys((*place.imports, *sys.path))
+        for name in place.environment:
+            os.environ.pop(name, None)
+        os.environ.update({name: value for name, value in place.environment.items() if value is not None})
         for name in place.packages:
             with contextlib.suppress(ImportError):  # another machine may lack it; a function that needs it says so
                 importlib.import_module(name)

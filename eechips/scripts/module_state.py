@@ -13,16 +13,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from types import ModuleType, SimpleNamespace
+from types import FunctionType, ModuleType, SimpleNamespace
 from typing import Any
 
 from eechips.errors import RecipeError
-from eechips.scripts.serialization import describe, deserialize, serialize
+from eechips.scripts.serialization import describe, deserialize, is_sendable, serialize
 
 _DATA = (
     bool, int, float, complex, str, bytes, list, tuple, dict, set, frozenset, type(None), PurePath, datetime.date,
     datetime.time, datetime.timedelta, argparse.Namespace, SimpleNamespace,
 )  # fmt: skip
+
+_CLASS = "ee:"
+"""Beginning of the names of the client's classes in the place of modules."""
 
 _NOT_OF_SCRIPT = sys.stdlib_module_names | {"__main__", "eechips", "eechips_local"}
 
@@ -30,11 +33,17 @@ _NOT_OF_SCRIPT = sys.stdlib_module_names | {"__main__", "eechips", "eechips_loca
 def module_variables(folder: Path) -> dict[str, dict[str, Any]]:
     """Return the data in variables of the imported modules below a folder, by module and name.
 
-    Data are values of Python's types, objects of Earth Engine, and instances of classes of these modules. What cannot
-    be sent to another process is left out.
+    Data are values of Python's types, objects of Earth Engine, and instances of classes of these modules; and methods
+    that the script has added to the client's classes. What cannot be sent to another process is left out.
     """
+    import ee
+
     modules = script_modules(folder)
-    return {
+    kinds = [value for value in vars(ee).values() if isinstance(value, type)]
+    added = {
+        f"{_CLASS}{kind.__name__}": {k: v for k, v in vars(kind).items() if _is_method(v, modules)} for kind in kinds
+    }
+    return {name: methods for name, methods in added.items() if methods} | {
         name: {key: value for key, value in vars(module).items() if _is_data(key, value, modules)}
         for name, module in modules.items()
     }
@@ -48,7 +57,8 @@ def set_variables(variables: Mapping[str, Mapping[str, Any]], moved: tuple[Path,
         moved: this process's working folder, and that of the script: paths below them are the same.
     """
     for name, values in variables.items():
-        module = sys.modules.get(name)
+        of_class = name.startswith(_CLASS)
+        module = getattr(sys.modules["ee"], name.removeprefix(_CLASS)) if of_class else sys.modules.get(name)
         for key, value in values.items() if module is not None else ():
             if not _is_same(getattr(module, key, Ellipsis), value, moved):
                 setattr(module, key, value)
@@ -74,11 +84,11 @@ def _is_data(key: str, value: Any, modules: Mapping[str, ModuleType]) -> bool:
         return False
     if not isinstance(value, (*_DATA, ee.ComputedObject)) and type(value).__module__ not in modules:
         return False
-    try:
-        serialize(value, key, may_signal=False)
-    except RecipeError:
-        return False
-    return True
+    return is_sendable(value, may_signal=False)
+
+
+def _is_method(value: Any, modules: Mapping[str, ModuleType]) -> bool:
+    return isinstance(value, FunctionType) and value.__module__ in ("__main__", *modules) and is_sendable(value)
 
 
 def _is_same(own: Any, sent: Any, moved: tuple[Path, Path]) -> bool:

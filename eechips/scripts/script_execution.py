@@ -154,7 +154,7 @@ class ScriptRecipe:
         place = CallContext(
             self._out, calls, self._home, self._source.root, imports, inputs, folders, packages=self.imports
         )
-        working_folder = WorkingFolder(self._out, (self._home,), inputs, folders)
+        working_folder = WorkingFolder(self._out, (self._home,), inputs, folders, is_again=bool(context.ledger.end))
         host = ScriptHost(context, self.identity, place, self._key, working_folder)
         if self._observer is None:  # else one of threads that make the calls
             self._observer = network_patches.observe_script(context.connection)
@@ -237,10 +237,10 @@ class ScriptRecipe:
             return
         if host.calls and host.tested:
             raise RecipeError(
-                f"{self.path} has written no file: its calls have found {some_of(host.tested)} in {self._home}. If it"
-                " leaves out what exists, run it in a folder without these files"
+                f"{self.path} has written no file: its calls have found {some_of(sorted(host.tested))} in {self._home}."
+                " If it leaves out what exists, run it in a folder without these files"
             )
-        if not host.calls and not host.call_notes.has_unsent:
+        if not host.calls and not host.call_notes.unsent:
             raise RecipeError(
                 f"{self.path} has no results: it passed no call to a pool and wrote no file to its working directory."
                 f" Printed text, and files elsewhere, are not recorded. {self._hint}"
@@ -275,8 +275,10 @@ class ScriptRecipe:
         try:
             with guard_retries(wait=self._wait):
                 self._source.execute(main.__dict__)
-                if self._source.is_recipe:
-                    self._use_functions(main, host, *(self._source.functions or ()))
+                if self._source.is_recipe and self._source.functions is not None:  # in place of the main part
+                    requests, result = (getattr(main, name) for name in self._source.functions)
+                    if calls := [Call(result, item) for item in enumerate(requests())]:
+                        host.execute(calls, Program(is_recipe=True))
         except SystemExit as error:
             host.call_notes.add_exit(error.code)
             if host.call_notes.status and not host.call_notes.has_failures:
@@ -297,7 +299,8 @@ class ScriptRecipe:
             message = f"{where}: {describe_exception(error)}"
             raise RecipeError(f"{message.rstrip('.')}. {hint}" if hint else message, traceback=text) from error
         finally:
-            sys.stdout.flush()
+            with contextlib.suppress(ValueError):  # the script has closed a file in its place
+                sys.stdout.flush()
 
     def _wait(self, seconds: float) -> None:
         """Wait in the script's own process, until the run stops."""
@@ -314,12 +317,6 @@ class ScriptRecipe:
             " command is typed: --out ."
         )
 
-    def _use_functions(self, main: ModuleType, host: ScriptHost, requests: str, result: str) -> None:
-        """Call the two functions in a pool, in place of the script's main part, which is not executed."""
-        calls = [Call(getattr(main, result), item) for item in enumerate(getattr(main, requests)())]
-        if calls:
-            host.execute(calls, Program(is_recipe=True))
-
     @contextlib.contextmanager
     def _as_main(self) -> Iterator[ModuleType]:
         """Set the interpreter's state as for ``python FILE``, with a fixed seed of random numbers."""
@@ -330,6 +327,7 @@ class ScriptRecipe:
         )
         main.__package__ = self._source.package or None
         before, argv, path = sys.modules["__main__"], sys.argv, list(sys.path)
+        outputs = sys.stdout, sys.stderr
         sys.modules["__main__"], sys.argv = main, [str(self.path), *self._arguments]
         sys.path[:] = self._source.search_path(path)
         try:
@@ -339,6 +337,7 @@ class ScriptRecipe:
             if self._observer is not None and not self._observer.has_threads:
                 main.__dict__.clear()  # as at the end of Python: files that the script has left open are written
             sys.modules["__main__"], sys.argv, sys.path[:] = before, argv, path
+            sys.stdout, sys.stderr = outputs
 
 
 class NotebookShell:

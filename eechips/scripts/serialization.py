@@ -144,7 +144,7 @@ def _substitute(thing: Any) -> str | tuple[Any, ...] | None:
     if isinstance(thing, threading.local):
         return threading.local, ()
     if isinstance(thing, tqdm):  # the run shows its own progress bar
-        return _quiet_bar, ()
+        return functools.partial(tqdm, disable=True), ()
     if isinstance(thing, sharedctypes.SynchronizedBase):  # a copy: calls share their return values only
         value = thing.get_obj()
         kind = (value._type_, len(value)) if isinstance(value, ctypes.Array) else (type(value), None)
@@ -207,10 +207,13 @@ def is_of_process(function: Any) -> bool:
     receiver = getattr(called, "__self__", None)
     if isinstance(called, BuiltinFunctionType) or (_is_of_python(receiver) and not isinstance(receiver, PurePath)):
         return True
-    try:
-        serialize(function, "a function", may_signal=False)
-    except RecipeError:
-        return True
+    return not is_sendable(function, may_signal=False)
+
+
+def is_sendable(value: Any, *, may_signal: bool = True) -> bool:
+    """Return whether a value may leave this process, unlike a generator; see `serialize`."""
+    with contextlib.suppress(RecipeError):
+        return bool(serialize(value, "a value", may_signal=may_signal))
     return False
 
 
@@ -353,12 +356,6 @@ def _error(kind: type[Exception], arguments: tuple[Any, ...], attributes: dict[s
 
 def _code(make: Callable[..., CodeType], arguments: tuple[Any, ...], path: str) -> CodeType:
     return make(*arguments).replace(co_filename=path)
-
-
-def _quiet_bar() -> Any:
-    from tqdm import tqdm
-
-    return tqdm(disable=True)
 
 
 def _shared(kind: Any, length: int | None, data: bytes) -> Any:

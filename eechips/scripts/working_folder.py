@@ -15,7 +15,7 @@ from weakref import WeakSet
 from eechips.errors import UsageError
 from eechips.files.removal import LockedFolder, NamedPath, remove, remove_empty, remove_link, remove_tree
 from eechips.manifest.reserved_names import OF_EVERY_RUN, result_name
-from eechips.scripts.named_inputs import with_siblings
+from eechips.scripts.named_inputs import subfolders, with_siblings
 from eechips.scripts.replacements.path_access import watch_paths
 from eechips.storage.paths import is_device
 
@@ -45,6 +45,7 @@ class WorkingFolder:
         appends_apart: whether a file opened for appending begins empty, since additions are joined later.
         names_cwd: whether the script had asked for its working directory before.
         threads: threads of the script that run already.
+        is_again: whether folders in it are those of an earlier run, and may be made again.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class WorkingFolder:
         appends_apart: bool = False,
         names_cwd: bool = False,
         threads: WeakSet[threading.Thread] | None = None,
+        is_again: bool = False,
     ) -> None:
         self._appends_apart, self.names_cwd, self.has_database = appends_apart, names_cwd, False
         self._threads: WeakSet[threading.Thread] = WeakSet() if threads is None else threads
@@ -71,6 +73,7 @@ class WorkingFolder:
         self._links, self._copies = dict[Path, tuple[int, int]](), dict[Path, tuple[int, int]]()
         self._shown: set[str] = set()
         self._made: list[Path] = []
+        self._is_again, self._left = is_again, set[str]()
         self._suspensions = 0
         self._busy = threading.local()
 
@@ -81,7 +84,11 @@ class WorkingFolder:
         Args:
             at: a folder below it to begin in, or another folder, absolute.
         """
-        self._prepare()
+        for name in ("", *self._folders):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        for name in self._inputs:
+            self._link(name)
+        self._left = set(subfolders(self.folder, self.folder)) if self._is_again else set()
         self.outside, self.appended, self.tested, self.has_database = {}, {}, {}, False
         before = Path.cwd()
         if not Path(at).is_absolute():
@@ -147,12 +154,8 @@ class WorkingFolder:
             if path.is_file() and _state(path) == state:
                 remove(path, LockedFolder(self.folder))
         for directory, folders, names in os.walk(self.folder):
-            for path in (Path(directory, name) for name in (*folders, *names)):
-                if self._is_own(path):
-                    if self._is_changed(path):
-                        self._copy(path)
-                    else:
-                        remove_link(path)
+            for path in filter(self._is_own, (Path(directory, name) for name in (*folders, *names))):
+                self._copy(path) if self._is_changed(path) else remove_link(path)
         for folder in reversed(self._made):
             remove_empty(folder)
         self._forget()
@@ -167,12 +170,6 @@ class WorkingFolder:
         self._copies.clear()
         self._shown.clear()
         self._made.clear()
-
-    def _prepare(self) -> None:
-        for name in ("", *self._folders):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        for name in self._inputs:
-            self._link(name)
 
     def _link(self, name: str) -> None:
         path = self.folder / name
@@ -197,12 +194,6 @@ class WorkingFolder:
         """Make a folder that a source has. Its content is shown when it is listed."""
         self._shown.add(name)
         self._make(self.folder / name)
-
-    def _show_parent(self, name: str) -> None:
-        """Make the folder of a new file that a source has."""
-        parent = PurePath(name).parent.as_posix()
-        if not (self.folder / parent).exists() and any((s / parent).is_dir() for s in self._sources_of(parent)):
-            self._show_folder(parent)
 
     def _make(self, folder: Path) -> None:
         """Make a folder, which is removed at the end if it is empty."""
@@ -259,7 +250,9 @@ class WorkingFolder:
                 self._link(relative)
                 self.using(relative, "r")
             else:
-                self._show_parent(relative)
+                parent = PurePath(relative).parent.as_posix()
+                if not (self.folder / parent).exists() and any((s / parent).is_dir() for s in self._sources_of(parent)):
+                    self._show_folder(parent)
                 self._detach(relative, mode)
                 self.appended.update({relative: None} if "a" in mode else {})
                 self.using(relative, mode)
@@ -324,6 +317,13 @@ class WorkingFolder:
                     if below not in self._shown and source in self._sources_of(below):
                         (self._show_folder if is_folder else self._link)(below)
             return path
+
+    def is_left(self, path: str) -> bool:
+        """Return whether a folder is of an earlier run of the script, and this one has not made it yet."""
+        name = self._relative(path)
+        is_left = name in self._left
+        self._left.discard(name or "")
+        return is_left
 
     def is_hidden(self, path: str) -> bool:
         """Return whether a path is that of a file of the run itself."""

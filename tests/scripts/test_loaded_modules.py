@@ -1,4 +1,4 @@
-"""Modules that a script loads from files by names of its own, or makes, which workers cannot import."""
+"""Modules that a script loads from files by names of its own, or makes, and what else it sets in its process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from eechips import open_run
 from local_tests.support.local_earth_engine import Server
-from tests.scripts.test_old_scripts import run
+from tests.support.user_scripts import files, plain, run
 
 AREA = """
 import ee
@@ -121,3 +121,50 @@ def test_calls_have_what_packages_add_to_the_client(demo_server: Server, tmp_pat
     script.write_text(EXTENDED)
     result = run(script, demo_server, tmp_path)
     assert "[('ImageAccessor', False), ('ImageAccessor', False)]" in result.stdout, result.stderr
+
+
+STATE = """
+import contextlib, os, sys
+from multiprocessing.pool import ThreadPool
+import ee
+
+ee.Initialize()
+os.mkdir("tiles")
+
+def plus(self, n):
+    return self.add(n)
+
+ee.Number.plus = plus
+
+def work(n):
+    print("made", n)
+    with open(f"tiles/{os.environ['SENSOR']}_{n}.txt", "w") as file:
+        file.write(str(ee.Number(n).plus(int(os.getenv("OFFSET", "0"))).getInfo()))
+
+if __name__ == "__main__":
+    with open("log.txt", "w") as log, contextlib.redirect_stdout(log), ThreadPool(1) as pool:
+        for sensor in ("first", "second"):
+            os.environ["SENSOR"] = sensor
+            if os.environ.pop("OFFSET", None) is None:
+                os.environ["OFFSET"] = "5"
+            pool.map(work, range(3))
+    sys.stdout = open("end.txt", "w")
+    print("end")
+"""
+
+
+def test_calls_have_what_the_script_has_set_in_its_process(demo_server: Server, tmp_path: Path) -> None:
+    """Variables of the environment, methods of the client's classes, and where it prints; folders are made again.
+
+    Calls of the second pool had the environment of the first, and wrote the same files again.
+    """
+    for name in ("plain", "eechips"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state.py").write_text(STATE)
+    assert plain(tmp_path / "plain" / "state.py", demo_server, tmp_path / "plain").returncode == 0
+    expected = {name: data for name, data in files(tmp_path / "plain").items() if name != "state.py"}
+    for _ in range(2):
+        done = run(tmp_path / "eechips" / "state.py", demo_server, tmp_path / "eechips")
+        assert done.returncode == 0, done.stderr
+        assert "6 of 6 results" in done.stdout
+        assert files(tmp_path / "eechips" / "run") == expected

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from eechips import open_run
+from eechips.processes.context_values import context_value
 from eechips.scripts.pooling import pools
 from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call
-from eechips.scripts.pooling.original_pools import use_host
+from eechips.scripts.pooling.original_pools import HOST
 from local_tests.support.local_earth_engine import Server
 from tests.scripts.test_old_scripts import files, run
 
@@ -96,7 +97,7 @@ class _Host:
 
 @pytest.mark.parametrize("name", ["imap", "imap_unordered"])
 def test_values_are_requested_with_a_timeout_as_of_the_original(name: str) -> None:
-    with use_host(_Host()):
+    with context_value(HOST, _Host()):
         values = getattr(pools.Pool(), name)(abs, [-1, -2, -3])
     assert [values.next(timeout=1.0), values.next(1), next(values)] == [1, 2, 3]
     with pytest.raises(StopIteration):

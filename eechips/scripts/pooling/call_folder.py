@@ -23,7 +23,14 @@ from eechips.scripts.issued_names import has_issued_names, known_requests, learn
 from eechips.scripts.pooling.call_variables import Call
 from eechips.scripts.pooling.shared_objects import ManagedChange, SharedChange
 from eechips.scripts.pooling.state_changes import StateChange
-from eechips.scripts.serialization import describe, deserialize, deserialize_result, function_name, serialize
+from eechips.scripts.serialization import (
+    describe,
+    deserialize,
+    deserialize_result,
+    function_name,
+    is_sendable,
+    serialize,
+)
 from eechips.storage import resolve_inside, write_file
 
 _PROGRAM, _ARGUMENTS, _INDEX, _PLACE = "program.pickle", "arguments.pickle", "arguments.index", "place.pickle"
@@ -136,17 +143,15 @@ class CallFolder:
         self._write(self.path / _PROGRAM, serialize(program, names), _PROGRAM)
         write_file(self.path / _STATE, f"{_state(program.functions)}\n{place}".encode())
 
-    def has_state(self, functions: Sequence[Callable[..., Any]]) -> bool:
-        """Return whether functions have the variables that they had when the calls were stored."""
-        return self._stored_state()[:1] == [_state(functions)]
+    def has(self, functions: Sequence[Callable[..., Any]], place: str) -> tuple[bool, bool]:
+        """Return whether functions have the variables with which the calls were stored, and whether it was there.
 
-    def has_place(self, place: str) -> bool:
-        """Return whether the calls were stored at a place in the script."""
-        return self._stored_state()[1:] == [place]
-
-    def _stored_state(self) -> list[str]:
+        Args:
+            place: place in the script.
+        """
         path = self.path / _STATE
-        return path.read_text().split("\n") if path.is_file() else []
+        state, _, stored_place = path.read_text().partition("\n") if path.is_file() else ("none", "", "")
+        return state == _state(functions), place == stored_place
 
     def program(self) -> Program:
         """Return the objects that the calls share, loaded into this process."""
@@ -266,7 +271,7 @@ def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:
         try:
             return serialize(result, "what the call returned", moved)
         except RecipeError:
-            changes = tuple(filter(_is_serializable, result.changes))
+            changes = tuple(filter(is_sendable, result.changes))
             if len(changes) == len(result.changes):
                 raise
             return serialize(replace(result, changes=changes), "what the call returned", moved)
@@ -276,12 +281,3 @@ def _packed(result: CallResult, moved: tuple[Path, Path] | None) -> bytes:
     except (RecipeError, TypeError, AttributeError, pickle.UnpicklingError, ImportError):
         return serialize(CallResult(error=RecipeError(f"{type(result.error).__name__}: {result.error}")), "an error")
     return data
-
-
-def _is_serializable(change: StateChange) -> bool:
-    """Return whether a change may leave the process, unlike a generator or lock that a call keeps in a dict."""
-    try:
-        serialize(change, "a change")
-    except RecipeError:
-        return False
-    return True

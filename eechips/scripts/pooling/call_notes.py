@@ -23,6 +23,7 @@ class CallNotes:
             are listed.
         unclear: variables that calls of threads have set to different values, in a way that their source does not show.
         lost_results: errors of the script's own requests for results.
+        unsent: calls that threads of the script make, by function and why another process cannot.
         has_failures: whether calls have failed.
         status: exit status of the script, and the text with which it has ended; empty after success.
     """
@@ -38,16 +39,7 @@ class CallNotes:
         self._totals: Counter[str] = Counter()  # calls by function, as the others
         self._without: Counter[str] = Counter()
         self._catching: Counter[str] = Counter()
-        self._unsent: Counter[tuple[str, str]] = Counter()
-
-    def add_unsent(self, function: str, obstacle: str) -> None:
-        """Note a call that a thread of the script makes, since it cannot be sent to another process."""
-        self._unsent[function, obstacle] += 1
-
-    @property
-    def has_unsent(self) -> bool:
-        """Whether threads of the script have made calls of its pools."""
-        return bool(self._unsent)
+        self.unsent: Counter[tuple[str, str]] = Counter()
 
     def add_exit(self, code: object) -> None:
         """Note what ``sys.exit`` was given: a status, or an object that Python prints, with the status 1."""
@@ -104,7 +96,7 @@ class CallNotes:
                     f"Processes that the script started have failed: {some_of(failed)}. Results may be missing. Repeat"
                     " the command, or use a pool, whose failed calls are recorded and made again."
                 )
-        for (name, obstacle), count in self._unsent.items():
+        for (name, obstacle), count in self.unsent.items():
             yield (
                 f"Not recorded, and done again when the script is repeated: {format_count(count, 'call')} of {name}(),"
                 f" made in the script's own threads, as they cannot be sent to another process: {obstacle}."

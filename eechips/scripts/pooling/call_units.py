@@ -5,6 +5,7 @@ from its last run.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -58,6 +59,8 @@ class ScriptHost:
 
     Attributes:
         calls: number of completed calls, including those of earlier runs.
+        outside: files that calls have written outside the run's folder.
+        tested: inputs whose existence was tested by calls that wrote no file.
         call_notes: what the end of the run says of the calls.
         appended: files to which the calls or the script append.
         repeats_exports: whether batch tasks of an earlier run may not have completed: calls start them again.
@@ -76,8 +79,8 @@ class ScriptHost:
         self._stop: ScriptStopped | None = None
         self.calls = 0
         self._raised: list[BaseException] = []
-        self._outside: set[str] = set()
-        self._tested: set[str] = set()
+        self.outside: set[str] = set()
+        self.tested: set[str] = set()
         self.call_notes = CallNotes()
         self._planned_before = bench.ledger.end
         self._has_ended = OUTSIDE_FILES in bench.ledger.meta()
@@ -88,6 +91,8 @@ class ScriptHost:
         working_folder.using = self.appended.use
         self._changed: set[str] = set()
         self._earlier: EarlierCalls | None = None
+        self._output = sys.stdout
+        self._environment_before, self._environment = dict(os.environ), dict[str, str | None]()
         self._received: set[int] = set()
         self._positions: dict[int, range] = {}  # in the plan, by the number of the use of a pool
         for position, unit in bench.ledger.rows(("position", "unit")):
@@ -117,7 +122,7 @@ class ScriptHost:
 
     def note_unsent(self, function: str, obstacle: str) -> None:
         """Note a call that a thread of the script makes, since it cannot be sent to another process."""
-        self.call_notes.add_unsent(function, obstacle)
+        self.call_notes.unsent[function, obstacle] += 1
 
     def check(self) -> None:
         """Raise ScriptStopped again if it was raised before: the script may have caught it."""
@@ -189,16 +194,6 @@ class ScriptHost:
         return any(cause is raised for cause in causes(error) for raised in self._raised)
 
     @property
-    def outside(self) -> list[str]:
-        """Files that calls have written outside the run's folder."""
-        return sorted(self._outside)
-
-    @property
-    def tested(self) -> list[str]:
-        """Inputs whose existence was tested by calls that wrote no file."""
-        return sorted(self._tested)
-
-    @property
     def lacks_files(self) -> bool:
         """Return whether a call failed because it did not find a file."""
         return any(map(lacks_file, self._raised))
@@ -243,11 +238,14 @@ class ScriptHost:
             )
 
     def _present_place(self) -> CallContext:
+        changed = dict(os.environ.items() ^ self._environment_before.items())
+        self._environment = {name: os.environ.get(name) for name in {*self._environment, *changed}}
         new_folders = (name for name in subfolders(self._place.out, self._place.out) if name != ".")
         return replace(
             self._place,
             folders=tuple(dict.fromkeys((*self._place.folders, *new_folders))),
-            logging=present_settings(),
+            environment=self._environment,
+            logging=present_settings(collects_output=sys.stdout is not self._output),
             imports=tuple(dict.fromkeys((*sys.path, *self._working_folder.import_folders()))),
             cwd=self._working_folder.cwd,
             names_cwd=self._working_folder.names_cwd,
@@ -281,9 +279,10 @@ class ScriptHost:
             is_done = all(done for *_, done in stored)
             if {unit.id for unit in self._units(number, first, calls)} <= {identifier for _, identifier, _ in stored}:
                 folder = CallFolder(self._place.calls / f"{number:04d}", self._key)
-                if folder.has_state(functions):
+                has_state, has_place = folder.has(functions, place)
+                if has_state:
                     return first, number
-                if similar is None and (not is_done or folder.has_place(place)):
+                if similar is None and (not is_done or has_place):
                     similar = first, number
             if not is_done:
                 break
@@ -395,9 +394,9 @@ class ScriptHost:
         """Note what the result of a call says beside its value."""
         if result.error is not None:
             self._raised.append(result.error)
-        self._outside.update(result.outside)
+        self.outside.update(result.outside)
         self._working_folder.outside.update(dict.fromkeys(result.outside))
-        self._tested.update(result.tested)
+        self.tested.update(result.tested)
 
 
 _EXTENDED = ("ee", "xarray")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
+import inspect
 import multiprocessing.pool
 import sys
 import sysconfig
 import types
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from importlib.metadata import distributions
 from pathlib import Path
 from typing import Any, Protocol
 
 from eechips.errors import EechipsError
-from eechips.processes.context_values import context_value
 from eechips.scripts.pooling.call_folder import CallResult, Program
 from eechips.scripts.pooling.call_variables import Call
 
@@ -26,11 +25,8 @@ ORIGINALS: dict[str, Any] = {
     "ProcessPoolExecutor": concurrent.futures.ProcessPoolExecutor,
     "ThreadPoolExecutor": concurrent.futures.ThreadPoolExecutor,
 }
-_IN_THREADS = {
-    "Pool": (("processes", "initializer", "initargs"), "ThreadPool"),
-    "ProcessPoolExecutor": (("max_workers", "mp_context", "initializer", "initargs"), "ThreadPoolExecutor"),
-}
-"""Names of the first arguments of pools of processes, and pools of threads in their place."""
+_IN_THREADS = {"Pool": "ThreadPool", "ProcessPoolExecutor": "ThreadPoolExecutor"}
+"""Pools of threads in the place of pools of processes."""
 
 _OWN = frozenset({__name__, f"{__package__}.pools", f"{__package__}.pathos_pools"})
 _BY_PROXY = frozenset({"tqdm.contrib.concurrent", "pqdm._base", "multiprocessing.context", *_OWN})
@@ -67,11 +63,7 @@ class PoolHost(Protocol):
 
 
 HOST: ContextVar[PoolHost | None] = ContextVar("host", default=None)
-
-
-def use_host(host: PoolHost) -> AbstractContextManager[None]:
-    """Replace pools inside the block; the host makes their calls."""
-    return context_value(HOST, host)
+"""Makes the calls of pools."""
 
 
 def is_hosted(frame: Any) -> bool:
@@ -113,10 +105,9 @@ def _open_original(name: str, args: tuple[Any, ...], options: dict[str, Any]) ->
     """Open an original pool; in a process that may not have children, as workers, one of threads in its place."""
     if name not in _IN_THREADS or not multiprocessing.current_process().daemon:
         return ORIGINALS[name](*args, **options)
-    names, counterpart = _IN_THREADS[name]
     of_threads = ("processes", "max_workers", "initializer", "initargs")
-    named = {**dict(zip(names, args, strict=False)), **options}
-    return ORIGINALS[counterpart](**{option: value for option, value in named.items() if option in of_threads})
+    named = {**dict(zip(inspect.signature(ORIGINALS[name]).parameters, args, strict=False)), **options}
+    return ORIGINALS[_IN_THREADS[name]](**{option: value for option, value in named.items() if option in of_threads})
 
 
 def is_of_script(frame: Any) -> bool:

@@ -59,25 +59,20 @@ def replace_pathos() -> Iterator[None]:
     """Replace its pools inside the block."""
     with contextlib.ExitStack() as stack:
 
-        def change(module: ModuleType, *, name: str, pools: str, kind: type[Pool]) -> None:
+        def change(module: ModuleType, *, name: str, pools: str = "", kind: type[Pool]) -> None:
             original = getattr(module, name)
 
             def opened(*args: Any, **options: Any) -> Any:
-                return (original if HOST.get() is None else kind)(*args, **options)
+                is_of_run = HOST.get() is not None if pools else is_hosted(sys._getframe(1))
+                return (kind if is_of_run else original)(*args, **options)
 
-            stack.enter_context(replace_names(module, **{name: opened, "star": _Starred}))
-            stack.callback(getattr(module, pools).__state__.clear)
-
-        def change_multiprocess(module: ModuleType) -> None:
-            original = module.Pool
-
-            def opened(*args: Any, **options: Any) -> Any:
-                return (Pool if is_hosted(sys._getframe(1)) else original)(*args, **options)
-
-            stack.enter_context(replace_names(module, Pool=opened))
+            stack.enter_context(replace_names(module, **{name: opened}))
+            if pools:
+                stack.enter_context(replace_names(module, star=_Starred))
+                stack.callback(getattr(module, pools).__state__.clear)
 
         changes: dict[str, Callable[[ModuleType], None]] = {
-            "multiprocess": change_multiprocess,
+            "multiprocess": partial(change, name="Pool", kind=Pool),
             "pathos.multiprocessing": partial(change, name="Pool", pools="ProcessPool", kind=_ProcessPool),
             "pathos.threading": partial(change, name="_ThreadPool", pools="ThreadPool", kind=_ThreadPool),
         }

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from importlib.util import find_spec
 from typing import Any
 
+from eechips.processes.context_values import context_value
 from eechips.scripts.pooling import original_pools, pools
 from eechips.scripts.pooling.blocking_waits import watch_waits
 from eechips.scripts.pooling.call_batch import make_calls
@@ -41,13 +43,11 @@ _POOLS: Mapping[str, Mapping[str, Any]] = {
 def replace_pools(host: original_pools.PoolHost) -> Iterator[None]:
     """Replace the pools of the script by pools of the host inside the block; libraries keep their own."""
     with contextlib.ExitStack() as stack:
-        stack.enter_context(original_pools.use_host(host))
-        stack.enter_context(replace_parallel())
-        stack.enter_context(replace_default_executors())
-        stack.enter_context(replace_pathos())
-        stack.enter_context(watch_waits())
-        stack.enter_context(replace_pool_classes())
-        stack.enter_context(replace_names(sys.modules["multiprocessing"], set_start_method=_set_start_method))
+        stack.enter_context(context_value(original_pools.HOST, host))
+        for block in (replace_parallel, replace_default_executors, replace_pathos, watch_waits, replace_pool_classes):
+            stack.enter_context(block())
+        # The run has chosen how its workers start.
+        stack.enter_context(replace_names(multiprocessing, set_start_method=lambda *_, **__: None))
         yield
 
 
@@ -62,10 +62,6 @@ def replace_pool_classes() -> Iterator[None]:
                 stack.enter_context(replace_names(importlib.import_module(name), **values))
         stack.enter_context(replace_names(context.BaseContext, Pool=pools.pool_of_context))
         yield
-
-
-def _set_start_method(*_: Any, **__: Any) -> None:
-    """Replace ``multiprocessing.set_start_method``: the run has chosen how its workers start."""
 
 
 @contextlib.contextmanager

@@ -169,13 +169,11 @@ class Pool(Hosted):
     def close(self) -> None:
         """Do nothing: the workers belong to the run."""
 
-    def terminate(self) -> None:
-        """Make the calls whose results were not requested."""
-        self._batch.flush()
-
     def join(self) -> None:
         """Make the calls whose results were not requested."""
         self._batch.flush()
+
+    terminate = join
 
     def __enter__(self) -> Pool:
         return self

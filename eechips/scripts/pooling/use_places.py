@@ -13,6 +13,7 @@ from typing import Any
 
 from eechips.recipe import canonical_json
 from eechips.scripts.pooling.original_pools import is_of_script
+from eechips.scripts.script_source import ScriptSource
 from eechips.scripts.serialization import describe
 
 _PLAIN = (str, int, float, NoneType, date, PurePath)
@@ -26,7 +27,7 @@ def present_place() -> str:
     """
     steps: list[Any] = []
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
+    while frame is not None and frame.f_globals.get("__name__") != ScriptSource.__module__:  # which executes it
         if is_of_script(frame) and not str(frame.f_globals.get("__name__")).startswith("eechips."):
             variables = frame.f_locals
             targets = _loop_variables(frame.f_code, frame.f_lasti)

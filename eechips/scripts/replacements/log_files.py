@@ -20,13 +20,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from eechips.errors import RecipeError
-from eechips.scripts.serialization import serialize
+from eechips.scripts.serialization import is_sendable, serialize
 
 _OWN = "eechips"
 _TERMINALS = ("stdout", "stderr")
 _QUEUE = "/queue of "
 """Beginning of the destination, absolute as a path, of a handler with a queue; the name of its logger follows."""
+_PRINTED = "/standard output"
+"""Destination, absolute as a path, of what calls print, if the script has put a file in the place of its output."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,12 +77,14 @@ class LogSettings:
         levels: levels by name of the logger, empty for the root.
         silent: loggers that pass nothing to their parents.
         process: machine and process of the script.
+        collects_output: whether what calls print goes to the script's own standard output.
     """
 
     levels: Mapping[str, int]
     silent: tuple[str, ...] = ()
     handlers: tuple[LogHandler, ...] = ()
     process: tuple[str, int] = field(default_factory=lambda: _this_process())
+    collects_output: bool = False
 
     def configure(self) -> None:
         """Set the levels in a worker."""
@@ -103,6 +106,9 @@ class LogSettings:
         with contextlib.ExitStack() as stack:
             if not self._is_here:
                 stack.callback(_close_files)
+                if self.collects_output:
+                    output = streams[_PRINTED] = io.StringIO()
+                    stack.enter_context(contextlib.redirect_stdout(output))
             handlers = () if self._is_here else self.handlers
             shown = {settings.logger for settings in handlers if _has_terminal(settings.logger)}
             for settings in handlers:
@@ -120,10 +126,14 @@ class LogSettings:
         return self.process == _this_process()
 
 
-def present_settings() -> bytes | None:
-    """Serialize what the script has set; None if it has not configured logging."""
+def present_settings(*, collects_output: bool = False) -> bytes | None:
+    """Serialize what the script has set; None if it has not configured logging, nor redirected its output.
+
+    Args:
+        collects_output: whether it has put a file in the place of its standard output.
+    """
     loggers = _loggers()
-    if not any(logger.handlers for logger in loggers.values()):
+    if not (collects_output or any(logger.handlers for logger in loggers.values())):
         return None
     settings = LogSettings(
         levels={name: logger.level for name, logger in loggers.items() if logger.level or not name},
@@ -134,6 +144,7 @@ def present_settings() -> bytes | None:
             for handler in logger.handlers
             if (destination := _destination(name, handler))
         ),
+        collects_output=collects_output,
     )
     return serialize(settings, "levels of logging")
 
@@ -147,11 +158,7 @@ def _close_files() -> None:
 
 def _portable(handler: LogHandler) -> LogHandler:
     """Return a handler without a formatter and filters that belong to this process."""
-    try:
-        serialize(handler, "a handler of logging")
-    except RecipeError:
-        return replace(handler, formatter=None, filters=())
-    return handler
+    return handler if is_sendable(handler) else replace(handler, formatter=None, filters=())
 
 
 def _has_terminal(logger: str) -> bool:
@@ -188,6 +195,8 @@ def write_logged(texts: Mapping[str, str], out: Path) -> None:
     Args:
         texts: by path of the file, relative if it is in the run's folder, which may be moved.
     """
+    if printed := texts.get(_PRINTED):
+        sys.stdout.write(printed)
     written: set[str] = set()
     for name, logger in _loggers().items():
         for handler in logger.handlers:

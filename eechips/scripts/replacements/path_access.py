@@ -39,6 +39,9 @@ class PathWatcher(Protocol):
     def listed(self, path: str) -> str:
         """Receive a folder before it is listed."""
 
+    def is_left(self, path: str) -> bool:
+        """Return whether a folder was made by an earlier run of the script, and not by this one yet."""
+
     def is_hidden(self, path: str) -> bool:
         """Return whether a path is not the script's, and is left out when its folder is listed."""
 
@@ -205,6 +208,9 @@ class _WatchedFunctions:
                 raise
             self._watcher.sought(str(PurePath(path).parent))
             make(path, *args, **options)
+        except FileExistsError:
+            if not (self._is_watched(path) and self._watcher.is_left(str(path))):
+                raise
 
     def list(self, name: str, path: Any = ".") -> Any:
         """List a folder without hidden files."""
