@@ -67,8 +67,8 @@ def test_everything_is_replayed_without_the_service(recorded: Recorded, tmp_path
 def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
     """Run some tests of shared servers; return how many passed, were skipped and so on, and the output."""
     files = [
-        f"packages/eechips-local/local_tests/test_{name}.py"
-        for name in ("rest", "served_regions", "functions_image_geotiff")
+        f"packages/eechips-local/local_tests/{name}.py"
+        for name in ("protocol/test_rest", "served/test_served_regions", "functions/test_image_geotiff")
     ]
     # The options are those of tests/conftest.py, which is not above the files.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.conftest"]
@@ -82,13 +82,14 @@ def run_tests(*arguments: str | Path) -> tuple[dict[str, int], str]:
 @pytest.mark.usefixtures("real_data")  # tests that skip without them are not recorded
 def test_tests_of_shared_servers_are_recorded_and_replayed(tmp_path: Path) -> None:
     recorded, output = run_tests("--record", tmp_path / "out")
-    assert recorded.keys() - {"deselected"} == {"passed"}, output
+    # A recorder may answer what it does not record in other words: such a test fails as expected.
+    assert recorded.keys() - {"deselected"} == {"passed", "xfailed"}, output
     described = [
         found
         for path in sorted((tmp_path / "out/tests").rglob("*.json"))
         for found in json.loads(path.read_text(encoding="utf-8")).values()
     ]
-    assert len(described) == recorded["passed"]
+    assert len(described) == recorded["passed"] + recorded["xfailed"]
     replayed, output = run_tests("--replay", tmp_path / "out")
     assert replayed["passed"] == sum(not found["reasons"] for found in described), output
     assert replayed["passed"] > 40
