@@ -213,7 +213,7 @@ def test_regions_without_images_and_without_pixels_are_told(
         caplog.clear()
     write_fields(tmp_path / "fields.gpkg", {"far": far})
     for dataset, said in (
-        (SCENES, "has no image that meets a region: check `start`"),
+        (SCENES, "has no image that meets the region: check the region, the dates"),
         (f"{SCENES}/a", "meets no region: check `regions`"),
     ):
         with pytest.raises(UsageError, match=said):
