@@ -74,7 +74,7 @@ def build(root: Path, count: int) -> None:
     with locked(root), closing(StoreIndex(root)) as index:
         index.ensure()
         container = ContainerRecord(COLLECTION, "collection", href, stamp_of(root / href))
-        index.update([container], records(count))
+        index.update([container], list(records(count)))
 
 
 def measure(root: str, name: str) -> None:

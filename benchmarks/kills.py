@@ -45,7 +45,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from processes import command_line, descendants, fields
 
 import eechips
-from eechips.client.service_errors import SERVICE_ERRORS, ErrorAction, ServiceError
+from eechips.client.service_errors import SERVICE_ERRORS
+from eechips.client.service_errors.error_row import ErrorAction, ServiceError
 from eechips.manifest.reserved_names import RESERVED
 from local_tests.support.process_tree import kinds
 from local_tests.support.token_server import TokenServer, token_server

@@ -124,7 +124,7 @@ class Place:
             root = self.store.root
             paths = [path for path in root.rglob("*") if path.is_file()]
             return {path.relative_to(root).as_posix(): path.stat().st_size for path in paths}
-        return dict(self.store.sizes([""]))
+        return {file.name: file.size for file in self.store.files([""])}
 
 
 @contextmanager

@@ -41,6 +41,13 @@ def benchmarks(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return SimpleNamespace(chaos=chaos, harness=harness, pictures=pictures, points=points, quota=quota)
 
 
+@pytest.mark.slow
+def test_every_benchmark_imports_names_that_exist() -> None:
+    modules = sorted(path.stem for path in BENCHMARKS.glob("*.py"))
+    places = [str(BENCHMARKS), str(BENCHMARKS.parent), str(BENCHMARKS.parent / "packages" / "eechips-local")]
+    run_program(sys.executable, "-c", f"import sys; sys.path[:0] = {places}; import {', '.join(modules)}", status=0)
+
+
 @pytest.fixture(scope="module")
 def light() -> Iterator[Server]:
     command = [sys.executable, str(BENCHMARKS / "service.py"), "--exit-with-parent", "--rate", "none"]

@@ -39,7 +39,7 @@ HREFS = {
     "loopback": ("http://127.0.0.1:{other}/a.tif", "is none of its hosts"),
     "localhost": ("http://localhost:{other}/a.tif", "is none of its hosts"),
     "number": ("http://2130706433:{other}/a.tif", "is none of its hosts"),
-    "user": ("http://127.0.0.1:{own}@127.0.0.1:{other}/a.tif", "only http(s) addresses"),
+    "user": ("http://127.0.0.1:{own}@127.0.0.1:{other}/a.tif", "with the name of a user"),
     "metadata": ("http://169.254.169.254/latest/meta-data/iam", "is none of its hosts"),
     "named": ("http://localhost/a.tif", "is at 127.0.0.1, in a private network|is at ::1, in a private network"),
     "file": ("file:///etc/passwd", "only http(s) addresses"),

@@ -117,7 +117,7 @@ class AllowedHosts:
             raise ArchiveRefusedError(f"The archive refers to {shown_url(url)}, but only http(s) addresses are opened.")
         if "@" in parts.netloc:
             raise ArchiveRefusedError(
-                f"The archive refers to {shown_url(url)}, which has a user's name or password: such are not opened."
+                f"The archive refers to {shown_url(url)}, but addresses with the name of a user are not opened."
             )
         if _NEVER_IN_ADDRESSES.search(url):
             raise ArchiveRefusedError(
