@@ -56,6 +56,27 @@ class _Narrowing:
         return query
 
 
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    """Narrows a query to what holds all that one of some steps may pass."""
+
+    steps: tuple[Narrow, ...]
+
+    @classmethod
+    def by(cls, filters: Sequence[Filter]) -> Narrow:
+        steps = _Narrowing.by(filters).steps
+        if not filters or any(isinstance(step, cls) for step in steps):
+            return _unchanged  # choices in choices may share parts, which would be asked exponentially often
+        return cls(tuple(dict.fromkeys(f.narrow for f in filters)))
+
+    def __call__(self, query: Query) -> Query:
+        return reduce(Query.around, [step(query) for step in self.steps])
+
+
+def _unchanged(query: Query) -> Query:
+    return query
+
+
 def _first(filters: Sequence[Filter], attribute: str) -> Any:
     return next(
         (attribute_value for f in filters if (attribute_value := getattr(f, attribute, None)) is not None), None
@@ -88,7 +109,7 @@ def or_(filters: list[Filter]) -> FilterCondition:
     """Return a filter for elements that pass one of some filters."""
     return FilterCondition(
         matches=_answered_once(lambda element: any(f.matches(element) for f in filters)),
-        narrow=lambda query: reduce(Query.around, [f.narrow(query) for f in filters]) if filters else query,
+        narrow=_Choice.by(filters),
         pairs=_answered_once(lambda primary, secondary: any(_pairs(f, primary, secondary) for f in filters)),
         fields=_fields(filters),
         measure=_first(filters, "measure"),
@@ -107,7 +128,7 @@ def of_one(
     """Return a condition on some properties of one element; in a join, on the primary one."""
     return FilterCondition(
         matches=matches,
-        narrow=narrow or (lambda query: query),
+        narrow=narrow or _unchanged,
         pairs=lambda primary, secondary: matches(primary),
         fields=fields_of(*map(Operand, fields)),
     )
