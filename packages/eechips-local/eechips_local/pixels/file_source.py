@@ -320,7 +320,7 @@ class DatasetPool:
 
 
 def _last_change(path: str) -> int:
-    """Return when a file was written, in nanoseconds; 0 where there is none, as whoever opens it will say."""
+    """Return when a file was written, in nanoseconds; 0 if there is none: opening it raises the error."""
     try:
         return os.stat(path).st_mtime_ns  # noqa: PTH116 - for each read
     except OSError:
