@@ -191,7 +191,9 @@ class DatasetFunction(Protocol[DatasetT]):
     __name__: str
 
     @overload
-    def __call__(self, dataset: DatasetT, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+    def __call__(
+        self, dataset: DatasetT, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+    ) -> Estimate: ...
     @overload
     def __call__(
         self, dataset: DatasetT, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any

@@ -97,7 +97,9 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
+    out: str | Path | None = None,
     dry_run: Literal[True],
+    check: Literal[False] = False,
     **keywords: Any,
 ) -> Estimate: ...
 @overload
@@ -107,6 +109,8 @@ def run(
     parameters: Mapping[str, Any] | None = None,
     arguments: Sequence[str] = (),
     *,
+    out: str | Path | None = None,
+    dry_run: Literal[False] = False,
     check: Literal[True],
     **keywords: Any,
 ) -> RecipeCheck: ...

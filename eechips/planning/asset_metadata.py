@@ -203,9 +203,8 @@ def fetch_metadata(
         where = describe_dates(start, end) + ("" if region is None else " that meets the region")
         having = f" with {' and '.join(map(str, conditions))}" if tests else ""
         lacking = f" and has {' and '.join(varying)}: {survey}" if survey.layouts else ""
-        if where and not lacking:
-            lacking = ": check the region, the dates and `where`"
-        raise UsageError(f"{asset_id} has no image{having}{where}{lacking}")
+        cure = ": check the region, the dates and `where`" if where and not lacking else ""
+        raise UsageError(f"{asset_id} has no image{having}{where}{lacking}{cure}")
     if varying:
         tell_left_out(asset_id, there, varying, is_local=region is not None or around is not None)
     bands, casts = _held_bands(asset_id, image, survey)

@@ -45,7 +45,7 @@ class WorkingFolder:
         appends_apart: whether a file opened for appending begins empty, since additions are joined later.
         names_cwd: whether the script had asked for its working directory before.
         threads: threads of the script that run already.
-        is_again: whether folders in it are those of an earlier run, and may be made again.
+        is_again: whether its folders are of an earlier run: code that creates one again does not fail.
     """
 
     def __init__(

@@ -356,7 +356,9 @@ class PointValues(BuiltinRecipe[PointsOptions]):
 
 
 @overload
-def points(dataset: str, points: Any, *, dry_run: Literal[True], **options: Any) -> Estimate: ...
+def points(
+    dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[True], **options: Any
+) -> Estimate: ...
 @overload
 def points(
     dataset: str, points: Any, *, out: str | Path | None = None, dry_run: Literal[False] = False, **options: Any

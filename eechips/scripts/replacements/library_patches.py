@@ -28,10 +28,12 @@ from eechips.scripts.replacements.name_replacement import present_function, repl
 from eechips.scripts.serialization import describe
 
 
-def initialize(*_: Any, **__: Any) -> bool:
-    """Replace ``ee.Initialize`` and ``ee.Authenticate``: the run has initialised the client, with its own endpoint and
-    project, and has credentials, or needs none.
-    """
+def initialize(*_: Any, **__: Any) -> None:
+    """Replace ``ee.Initialize``: the run has initialised the client, with its own endpoint and project."""
+
+
+def authenticate(*_: Any, **__: Any) -> bool:
+    """Replace ``ee.Authenticate``: the run has credentials, or needs none."""
     return True
 
 
@@ -83,7 +85,7 @@ def keep_client() -> Iterator[None]:
     from google.oauth2 import service_account
 
     with (
-        replace_names(ee, Initialize=initialize, Authenticate=initialize, Reset=initialize),
+        replace_names(ee, Initialize=initialize, Authenticate=authenticate, Reset=initialize),
         replace_names(ee, ServiceAccountCredentials=credentials),
         replace_names(ee.data, **_makers_of_names()),
         replace_names(google.auth, default=default_credentials),

@@ -224,7 +224,7 @@ class Query:
         )
 
     def _spans(self) -> dict[str, Range]:
-        """Return ranges, and those of numbers that properties must be."""
+        """Return the ranges of properties; a number that one must equal is a range of itself alone."""
         is_number = {name: isinstance(value, (int, float)) and value == value for name, value in self.equals.items()}
         numbers = {name: Range(value, value) for name, value in self.equals.items() if is_number[name]}
         return {**self.ranges, **{name: span for name, span in numbers.items() if name not in self.ranges}}
